@@ -1,0 +1,271 @@
+"""The one exception tree of the service.
+
+A class is named by what its catcher can do. `reason` is what callers and operators see (an ErrorReason of the API without
+its prefix); `api/status.py` maps every class to a gRPC code. Library exceptions never leave the package that calls the
+library: they are caught at the call and raised again as one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class SidecarError(Exception):
+    """Root. `details` are values for machines and people; never a secret, a token, a subject or a URL with a query."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, details: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = dict(details or {})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One broken rule: the path of the field as the proto names it, and a sentence."""
+
+    field: str
+    description: str
+
+
+class InvalidArgument(SidecarError):
+    """The caller's input breaks rules; all of them are told together."""
+
+    reason = "FIELD_INVALID"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in violations[:3]))
+        self.violations = tuple(violations)
+
+
+class ResumeTokenMalformed(SidecarError):
+    """The resume token cannot be read."""
+
+    reason = "RESUME_TOKEN_MALFORMED"
+
+
+class ResumeTokenForeign(SidecarError):
+    """The resume token was given out for another tenant or room."""
+
+    reason = "RESUME_TOKEN_SCOPE_MISMATCH"
+
+
+class ResumeTokenExpired(SidecarError):
+    """The log no longer reaches back to the token: list again, then watch."""
+
+    reason = "RESUME_TOKEN_EXPIRED"
+
+
+class NotFound(SidecarError):
+    """Something named does not exist."""
+
+
+class TenantNotFound(NotFound):
+    """No tenant has this name."""
+
+    reason = "TENANT_NOT_FOUND"
+
+
+class RoomNotFound(NotFound):
+    """No room has this name."""
+
+    reason = "ROOM_NOT_FOUND"
+
+
+class BookingNotFound(NotFound):
+    """No booking has this name."""
+
+    reason = "BOOKING_NOT_FOUND"
+
+
+class AlreadyExists(SidecarError):
+    """An id is in use for something else."""
+
+
+class TenantExists(AlreadyExists):
+    """The tenant id is in use for another directory, or the tenant is being deleted."""
+
+    reason = "TENANT_EXISTS"
+
+
+class RoomExists(AlreadyExists):
+    """The room id is in use for another mailbox, or the mailbox for another room."""
+
+    reason = "ROOM_EXISTS"
+
+
+class EtagMismatch(SidecarError):
+    """The caller's version is not the current one."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class TenantBlocked(SidecarError):
+    """Microsoft refuses the tenant as a whole; a person must act, nothing is gained by hurrying."""
+
+
+class CredentialRejected(TenantBlocked):
+    """Microsoft refused the credential."""
+
+    reason = "CREDENTIAL_REJECTED"
+
+
+class ConsentMissing(TenantBlocked):
+    """The app has no permission, or it was withdrawn."""
+
+    reason = "CONSENT_MISSING"
+
+
+class DirectoryNotFound(TenantBlocked):
+    """The directory does not exist in this cloud."""
+
+    reason = "DIRECTORY_NOT_FOUND"
+
+
+class RoomBlocked(SidecarError):
+    """Exchange refuses one mailbox; the tenant's other rooms may be well."""
+
+
+class MailboxDenied(RoomBlocked):
+    """The app may not read this mailbox."""
+
+    reason = "MAILBOX_ACCESS_DENIED"
+
+
+class MailboxNotFound(RoomBlocked):
+    """No mailbox has this address."""
+
+    reason = "MAILBOX_NOT_FOUND"
+
+
+class MailboxNotInCloud(RoomBlocked):
+    """The mailbox is not in Exchange Online."""
+
+    reason = "MAILBOX_NOT_IN_CLOUD"
+
+
+class SubscriptionProblem(SidecarError):
+    """Exchange will not notify us of this room's changes; reading it still works."""
+
+
+class SubscriptionRefused(SubscriptionProblem):
+    """Exchange refuses a subscription for this mailbox."""
+
+    reason = "SUBSCRIPTION_REFUSED"
+
+
+class WebhookUnreachable(SubscriptionProblem):
+    """Exchange could not reach our webhook address, or did not get the right answer there."""
+
+    reason = "WEBHOOK_UNREACHABLE"
+
+
+class SubscriptionExists(SubscriptionProblem):
+    """Inner: an equal subscription exists already; `subscription_id` names it when Exchange told."""
+
+    reason = "SUBSCRIPTION_REFUSED"
+
+    def __init__(self, message: str, *, subscription_id: str | None) -> None:
+        super().__init__(message)
+        self.subscription_id = subscription_id
+
+
+class SubscriptionGone(SubscriptionProblem):
+    """Inner: the subscription does not exist at Exchange any more."""
+
+    reason = "SUBSCRIPTION_REFUSED"
+
+
+class Unavailable(SidecarError):
+    """It may work later; `retry_after_s` says when, if that is known."""
+
+    retryable = True
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, details: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, details=details)
+        self.retry_after_s = retry_after_s
+
+
+class Throttled(Unavailable):
+    """Exchange asks us to slow down."""
+
+    reason = "EXCHANGE_THROTTLED"
+
+
+class GraphUnavailable(Unavailable):
+    """Exchange or Microsoft's login cannot be reached, or answers nonsense."""
+
+    reason = "EXCHANGE_UNAVAILABLE"
+
+
+class GraphRefused(SidecarError):
+    """Exchange refused a request for a reason we have no better name for; `details` holds its status and code.
+
+    Asking again without a change gains nothing.
+    """
+
+    reason = "EXCHANGE_REFUSED"
+
+
+class NotificationBodyInvalid(SidecarError):
+    """Inner: what came to the webhook is not a body of notifications, or holds too many."""
+
+    reason = "FIELD_INVALID"
+
+
+class StoreUnavailable(Unavailable):
+    """Our own database did not do it; nothing was changed."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class ServerDraining(Unavailable):
+    """The server is shutting down."""
+
+    reason = "SERVER_DRAINING"
+
+
+class StoreConflict(SidecarError):
+    """Inner: what was read before has changed, or our lease is lost; do it again from the start."""
+
+    reason = "STORE_CONFLICT"
+
+
+class SecretUnreadable(SidecarError):
+    """A sealed secret cannot be opened: its key is not in the key ring, or the record was tampered with."""
+
+    reason = "SECRET_UNREADABLE"
+
+
+class LimitReached(SidecarError):
+    """A limit of this server."""
+
+
+class WatcherTooSlow(LimitReached):
+    """A reader did not take messages for too long."""
+
+    reason = "WATCHER_TOO_SLOW"
+
+
+class WatcherLimit(LimitReached):
+    """Too many watches are open."""
+
+    reason = "WATCHER_LIMIT"
+
+
+class CallLimit(LimitReached):
+    """Too many calls are under way."""
+
+    reason = "CALL_LIMIT"
+
+
+class SettingsInvalid(SidecarError):
+    """The configuration breaks rules; `details` holds one sentence for each setting."""
+
+    reason = "SETTINGS_INVALID"

@@ -1,0 +1,127 @@
+"""A stay in a room: what the API shows, and what tells two versions of it apart."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from sidecar.model.ids import BookingKey, EventId
+
+
+class BookingState(enum.IntEnum):
+    """Life cycle; the numbers are those of the API."""
+
+    PENDING = 1
+    CONFIRMED = 2
+    TENTATIVE = 3
+    DECLINED = 4
+    CANCELLED = 5
+
+    @property
+    def takes_room(self) -> bool:
+        """Whether a booking in this state occupies the room."""
+        return self in (BookingState.PENDING, BookingState.CONFIRMED, BookingState.TENTATIVE)
+
+
+class Response(enum.IntEnum):
+    """An attendee's answer; the numbers are those of the API."""
+
+    NONE = 1
+    ACCEPTED = 2
+    TENTATIVE = 3
+    DECLINED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person."""
+
+    email: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attendee:
+    """An attendee, rooms left out."""
+
+    person: Person
+    is_optional: bool
+    response: Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """One stay in one room.
+
+    `event_id`, `master_id` and `change_key` are Graph's and stay inside; the rest is what callers see. Instants are aware
+    UTC. `series_id` and `original_start_at` are set for occurrences only. A booking may have no length.
+    """
+
+    key: BookingKey
+    event_id: EventId
+    master_id: EventId | None
+    change_key: str
+    start_at: datetime
+    end_at: datetime
+    time_zone: str
+    is_all_day: bool
+    state: BookingState
+    subject: str
+    organizer: Person | None
+    attendees: tuple[Attendee, ...]
+    is_private: bool
+    series_id: str | None
+    original_start_at: datetime | None
+    is_exception: bool
+    online_meeting_uri: str
+    calendar_uid: str
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBooking:
+    """As much of a booking in the store as a plan needs."""
+
+    key: BookingKey
+    event_id: EventId
+    master_id: EventId | None
+    change_key: str
+    start_at: datetime
+    end_at: datetime
+    takes_room: bool
+    digest: bytes
+
+
+_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def booking_digest(booking: Booking) -> bytes:
+    """Return 16 bytes that differ exactly when something callers see differs.
+
+    Graph's ids, its change key and its time of modification are left out: Exchange touches them for reasons nobody can
+    see (a category, a reminder, an answer by somebody else), and such a touch is no news.
+    """
+    shown = (
+        booking.key,
+        booking.start_at,
+        booking.end_at,
+        booking.time_zone,
+        booking.is_all_day,
+        booking.state,
+        booking.subject,
+        booking.organizer,
+        booking.attendees,
+        booking.is_private,
+        booking.series_id,
+        booking.original_start_at,
+        booking.is_exception,
+        booking.online_meeting_uri,
+        booking.calendar_uid,
+        booking.created_at,
+    )
+    return hashlib.blake2b(_ENCODER.encode(shown), digest_size=16).digest()

@@ -1,0 +1,65 @@
+"""What is due: background work as rows of the store, not as jobs in a queue."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from sidecar.model.ids import TenantUid
+
+
+class IntentKind(enum.StrEnum):
+    """The chores."""
+
+    ROOM_SYNC = "room.sync"
+    """Read the events that notifications named."""
+    ROOM_COMPARE = "room.compare"
+    """Read a room's whole calendar."""
+    ROOM_SUBSCRIBE = "room.subscribe"
+    """Make sure that Graph will call us about a room."""
+    SUBSCRIPTION_REMOVE = "subscription.remove"
+    """Delete a subscription at Graph that nothing uses any more."""
+    TENANT_VERIFY = "tenant.verify"
+    """Find out whether Microsoft accepts a tenant's credential."""
+    TENANT_REMOVE = "tenant.remove"
+    """Erase a deleted tenant."""
+    LOG_PRUNE = "log.prune"
+    """Drop changes that are too old to resume from."""
+
+
+class Priority(enum.IntEnum):
+    """Lower goes first."""
+
+    HINT = 10
+    REPAIR = 20
+    COMPARE = 30
+    IMPORT = 40
+
+
+PRIORITY_ORDER = tuple(sorted(Priority))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One piece of due work.
+
+    `key` names what it is about (a room uid, a subscription key, a tenant uid); no two intents with the same key run at
+    once. `generation` counts the marks: one made during a run causes one more run. `lane` is the tenant.
+    """
+
+    kind: IntentKind
+    key: str
+    lane: TenantUid
+    priority: Priority
+    ready_at: datetime
+    generation: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a lane. `fence` grows with each lease; a write with an old one is refused."""
+
+    lane: TenantUid
+    fence: int

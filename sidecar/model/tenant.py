@@ -1,0 +1,104 @@
+"""A customer's organisation at Microsoft, and the credential it handed over."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from sidecar.model.ids import TenantId, TenantUid
+from sidecar.model.problem import Problem
+
+
+class Cloud(enum.StrEnum):
+    """Microsoft's separate clouds; a directory lives in exactly one."""
+
+    GLOBAL = "global"
+    US_GOVERNMENT = "us_government"
+    US_GOVERNMENT_DOD = "us_government_dod"
+    CHINA = "china"
+
+
+class TenantState(enum.StrEnum):
+    """Life cycle of a tenant."""
+
+    VERIFYING = "verifying"
+    ACTIVE = "active"
+    DEGRADED = "degraded"
+    CREDENTIAL_REJECTED = "credential_rejected"
+    CONSENT_MISSING = "consent_missing"
+    DELETED = "deleted"
+
+
+class CredentialKind(enum.StrEnum):
+    """Kind of proof."""
+
+    CLIENT_SECRET = "client_secret"  # noqa: S105  (the name of a kind)
+    CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialInfo:
+    """What may be shown of a credential."""
+
+    application_id: str
+    kind: CredentialKind
+    fingerprint: str
+    expires_at: datetime | None
+    proven_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A credential in the open, on its way from the vault to the token endpoint. `repr` never shows the proof."""
+
+    application_id: str
+    kind: CredentialKind
+    proof: bytes
+
+    def __repr__(self) -> str:
+        return f"Credential(application_id={self.application_id!r}, kind={self.kind.value!r}, proof=<withheld>)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A tenant. `version` counts its own changes; `revision` is the number of the last entry of its log.
+
+    `verified_at` is when Microsoft first accepted the credential, None before. `problem` concerns the tenant as a whole.
+    """
+
+    uid: TenantUid
+    tenant_id: TenantId
+    display_name: str
+    directory_id: str
+    cloud: Cloud
+    problem: Problem | None
+    verified_at: datetime | None
+    deleted_at: datetime | None
+    credential: CredentialInfo
+    version: int
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def name(self) -> str:
+        """The name callers use."""
+        return f"tenants/{self.tenant_id}"
+
+    @property
+    def state(self) -> TenantState:
+        """Where the tenant stands; follows from the facts and is never stored."""
+        if self.deleted_at is not None:
+            return TenantState.DELETED
+        if self.problem is not None:
+            return BLOCKING_REASONS.get(self.problem.reason, TenantState.DEGRADED)
+        return TenantState.VERIFYING if self.verified_at is None else TenantState.ACTIVE
+
+
+BLOCKING_REASONS = {
+    "CREDENTIAL_REJECTED": TenantState.CREDENTIAL_REJECTED,
+    "DIRECTORY_NOT_FOUND": TenantState.CREDENTIAL_REJECTED,
+    "CONSENT_MISSING": TenantState.CONSENT_MISSING,
+}
+"""Problems of a tenant that stop all reading of its rooms."""

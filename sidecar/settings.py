@@ -1,0 +1,303 @@
+"""Every setting of the service, read once from the environment and an optional YAML file.
+
+Environment variables are EXCHANGE_<GROUP>__<FIELD>; a file named by EXCHANGE_CONFIG_FILE holds the same tree as YAML and
+gives way to the environment. Secrets never stand here: settings name the files that hold them. README.md has this table,
+made from the docstrings below.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sidecar.errors import SettingsInvalid
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _empty_is_none(value: object) -> object:
+    """Read an empty environment variable as "none", which is what whoever sets one means."""
+    return None if value == "" else value
+
+
+class GrpcSettings(_Group):
+    """The gRPC listener that the application talks to."""
+
+    socket: Path | None = Path("/run/exchange/exchange.sock")
+    """Unix socket to listen on; a lock file lies beside it. Empty: none."""
+    socket_mode: Annotated[int, Field(ge=0, le=0o777)] = 0o660
+    """Permissions of the socket, as a number (432 is 0660): who may connect is who may read and write it."""
+    addresses: tuple[str, ...] = ("127.0.0.1:50551",)
+    """TCP addresses host:port to listen on, as a JSON list. Anything but loopback needs `insecure_acknowledged`."""
+    insecure_acknowledged: bool = False
+    """Allow plaintext gRPC on addresses other than loopback, because something else (a mesh, a network policy) guards it."""
+    reflection: bool = True
+    """Let tools such as `buf curl` ask the server for its API."""
+    message_bytes_max: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
+    """Largest request taken, in bytes."""
+    calls_max: Annotated[int, Field(ge=1)] = 512
+    """Calls under way at once, watches not counted; more are refused with CALL_LIMIT."""
+    watches_max: Annotated[int, Field(ge=1)] = 10_000
+    """Watches open at once; more are refused with WATCHER_LIMIT. An idle watch costs up to 35 KB."""
+    drain_s: Seconds = 10.0
+    """How long calls may go on after SIGTERM; watches end at once with a closing message."""
+
+    _empty_socket = field_validator("socket", mode="before")(_empty_is_none)
+
+
+class StoreSettings(_Group):
+    """Where the copy, the log and the credentials are kept."""
+
+    path: Path = Path("/var/lib/exchange/exchange.sqlite3")
+    """The SQLite file; made when missing. One process per file."""
+    synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    """FULL: a change confirmed survives loss of power. NORMAL: survives a killed process only, and is faster."""
+    busy_s: Seconds = 5.0
+    """How long to wait for a lock on the file (a backup, say) before a call fails with STORE_UNAVAILABLE."""
+    retention_days: Annotated[int, Field(ge=1, le=365)] = 14
+    """How long changes are kept for watchers to resume from, in days."""
+    retention_count_max: Annotated[int, Field(ge=1_000)] = 1_000_000
+    """How many changes are kept for each tenant at most."""
+
+
+class VaultSettings(_Group):
+    """The key ring that seals credentials."""
+
+    key_ring_file: Path = Path("/etc/exchange/keyring.json")
+    """JSON file {"primary": "<id>", "keys": {"<id>": "<base64 of 32 bytes>"}}. New secrets are sealed with the primary."""
+
+
+class WebhookSettings(_Group):
+    """The HTTP listener that Microsoft Graph calls."""
+
+    listen: str = "127.0.0.1:8080"
+    """Address host:port of the listener for the two webhook paths; TLS ends in front of it."""
+    public_url: str | None = None
+    """Base URL under which Microsoft reaches it, such as https://hooks.example.com. Empty: rooms are polled."""
+    body_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    """Largest body taken, in bytes."""
+    items_max: Annotated[int, Field(ge=1)] = 1_000
+    """Most notifications taken from one body; the rest is refused with the whole body."""
+    requests_max: Annotated[int, Field(ge=1)] = 64
+    """Requests served at once; more wait in the kernel. Keeps a flood of notifications from starving the gRPC side."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        parts = urlsplit(value)
+        loopback = parts.hostname in {"127.0.0.1", "localhost"}
+        if parts.scheme != "https" and not (loopback and parts.scheme == "http"):
+            raise ValueError("must be an https URL (http only for loopback, with the emulator)")
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError("must not have a query, a fragment or a user name")
+        return value.rstrip("/")
+
+
+class ProbesSettings(_Group):
+    """The HTTP listener for the kubelet and Prometheus."""
+
+    listen: str = "127.0.0.1:9464"
+    """Address host:port of /startupz, /livez, /readyz and /metrics."""
+
+
+class GraphSettings(_Group):
+    """How Microsoft is called."""
+
+    login_url: str | None = None
+    """Base URL of the login service instead of the cloud's own: the emulator's. Empty: by the tenant's cloud."""
+    graph_url: str | None = None
+    """Base URL of Graph instead of the cloud's own: the emulator's. Empty: by the tenant's cloud."""
+    ca_file: Path | None = None
+    """PEM file of certificate authorities to trust instead of the usual ones. Empty: the usual ones."""
+    connect_s: Seconds = 5.0
+    """Time-out for making a connection."""
+    request_s: Seconds = 30.0
+    """Time-out for one request, first byte to last."""
+    attempts_max: Annotated[int, Field(ge=1, le=10)] = 4
+    """Tries of one request within one task; after that the task is put off and tried again later."""
+    wait_in_place_s: Seconds = 5.0
+    """A Retry-After up to this long is waited for in place; a longer one puts the task off."""
+    concurrency_per_mailbox: Annotated[int, Field(ge=1, le=4)] = 3
+    """Requests under way per mailbox. Graph refuses a fifth of one app, in all processes; one is kept for writes."""
+    concurrency_per_tenant: Annotated[int, Field(ge=1, le=256)] = 32
+    """Requests under way per tenant."""
+    page_size: Annotated[int, Field(ge=10, le=1000)] = 500
+    """Events asked for per page of a calendar."""
+    pages_max: Annotated[int, Field(ge=1)] = 200
+    """Pages followed in one read before it counts as endless and fails."""
+
+    _empty_texts = field_validator("login_url", "graph_url", "ca_file", mode="before")(_empty_is_none)
+
+    @field_validator("login_url", "graph_url")
+    @classmethod
+    def _check_urls(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme != "https":
+            raise ValueError("must be an https URL")
+        return value
+
+
+class SyncSettings(_Group):
+    """What is kept, and how it is kept fresh."""
+
+    past_days: Annotated[int, Field(ge=0, le=365)] = 7
+    """Days before today that are kept in the copy."""
+    future_days: Annotated[int, Field(ge=1, le=1400)] = 365
+    """Days after today that are kept in the copy."""
+    settle_s: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """A notified room is read this long after the last notification, because one action brings several."""
+    settle_max_s: Annotated[float, Field(ge=0, le=60)] = 10.0
+    """A notified room is read this long after the first notification at the latest."""
+    hints_max: Annotated[int, Field(ge=1, le=100)] = 8
+    """With more notified events than this the room's calendar is read as a whole instead of one by one."""
+    compare_interval_s: Seconds = 900.0
+    """Time between full reads of a room, jittered by a tenth; each proves that no notification was lost."""
+    stale_after_s: Seconds = 2_700.0
+    """A room without a complete read for this long is STALE."""
+    confirm_max: Annotated[int, Field(ge=0, le=100)] = 20
+    """Bookings missing from a full read that are asked for one by one; with more, a second full read must agree."""
+    subscription_minutes: Annotated[int, Field(ge=45, le=10_070)] = 10_000
+    """Life asked for a subscription, in minutes; it is renewed at half of it. Graph takes 10,070 at most."""
+    probe_interval_s: Seconds = 60.0
+    """Time until the first new try for a room or tenant that Microsoft refuses; doubled each time, up to an hour."""
+
+
+class TasksSettings(_Group):
+    """The engine for background work."""
+
+    lanes_max: Annotated[int, Field(ge=1)] = 16
+    """Tenants worked for at once."""
+    rooms_per_lane_max: Annotated[int, Field(ge=1)] = 16
+    """Rooms of one tenant worked on at once."""
+    lease_s: Seconds = 10.0
+    """How long a process that died keeps a tenant's work from others."""
+    linger_s: Annotated[float, Field(ge=0, le=30)] = 1.0
+    """How long a drained lane waits for new work before it is released."""
+    slice_s: Seconds = 5.0
+    """A lane with endless work makes way for waiting ones after this long."""
+    sweep_s: Seconds = 2.0
+    """Time between looks for work that no wake-up announced."""
+
+
+class WatchSettings(_Group):
+    """Streams of changes."""
+
+    heartbeat_s: Annotated[float, Field(ge=5, le=60)] = 15.0
+    """Time between messages on a quiet stream when the caller wishes none."""
+    send_s: Seconds = 60.0
+    """A message not taken within this long ends the stream with WATCHER_TOO_SLOW."""
+    batch_count_max: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Most changes in one message."""
+    batch_bytes_max: Annotated[int, Field(ge=1024)] = 256 * 1024
+    """Most bytes of changes in one message."""
+    tail_count: Annotated[int, Field(ge=100)] = 5_000
+    """Latest changes of each watched tenant kept in memory; a reader further behind reads the store."""
+    max_age_s: Seconds = 86_400.0
+    """A stream older than this is closed with REASON_MAX_AGE, so that connections spread over new processes."""
+
+
+class LogSettings(_Group):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level written."""
+    format: Literal["json", "console"] = "json"
+    """json for machines, console for people."""
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EXCHANGE_", env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    profile: Literal["sidecar", "service"] = "sidecar"
+    """sidecar: beside one application, on a Unix socket and loopback. service: for several; reflection is off."""
+    config_file: Path | None = None
+    """YAML file with this same tree; the environment wins over it."""
+    grpc: GrpcSettings = GrpcSettings()
+    store: StoreSettings = StoreSettings()
+    vault: VaultSettings = VaultSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    probes: ProbesSettings = ProbesSettings()
+    graph: GraphSettings = GraphSettings()
+    sync: SyncSettings = SyncSettings()
+    tasks: TasksSettings = TasksSettings()
+    watch: WatchSettings = WatchSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        for address in self.grpc.addresses:
+            host = split_address(address)[0]
+            if host not in {"127.0.0.1", "::1", "localhost"} and not self.grpc.insecure_acknowledged:
+                raise ValueError(
+                    f"grpc.addresses: {address} is reachable from other machines and this release serves plaintext only; "
+                    "listen on loopback or the socket, or set grpc.insecure_acknowledged if something else guards it"
+                )
+        if not self.grpc.addresses and self.grpc.socket is None:
+            raise ValueError("grpc: neither a socket nor an address to listen on")
+        if self.sync.stale_after_s <= self.sync.compare_interval_s * 1.1:
+            raise ValueError(
+                "sync.stale_after_s must be longer than sync.compare_interval_s, or every room turns STALE"
+            )
+        split_address(self.webhook.listen)
+        split_address(self.probes.listen)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over what was read from the file."""
+        return env_settings, init_settings
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split host:port; IPv6 hosts stand in brackets. Raise ValueError when it is something else."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{address!r} is not host:port")
+    return host.strip("[]"), int(port)
+
+
+def load_settings(config_file: Path | None = None) -> Settings:
+    """Read and check all settings.
+
+    Raises:
+        SettingsInvalid: with every mistake at once, one sentence for each setting.
+    """
+    try:
+        tree: object = {}
+        if config_file is None and os.environ.get("EXCHANGE_CONFIG_FILE"):
+            config_file = Path(os.environ["EXCHANGE_CONFIG_FILE"])
+        if config_file is not None:
+            tree = yaml.safe_load(config_file.read_text()) or {}
+        if not isinstance(tree, dict):
+            raise SettingsInvalid(f"{config_file} does not hold a mapping", details={"config_file": "not a mapping"})
+        return Settings(**tree)
+    except ValidationError as error:
+        mistakes = {
+            ".".join(str(part) for part in item["loc"]) or "settings": item["msg"].removeprefix("Value error, ")
+            for item in error.errors(include_url=False, include_input=False)
+        }
+        raise SettingsInvalid("the configuration breaks rules", details=mistakes) from None
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsInvalid(f"cannot read {config_file}", details={"config_file": str(error)}) from error

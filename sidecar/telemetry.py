@@ -1,0 +1,131 @@
+"""Log set-up, and every metric the service has, with its name and its fixed labels.
+
+Ids are never labels: a metric has as many series as this file says, however many rooms there are.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import structlog
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Counter, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from prometheus_client import CollectorRegistry, generate_latest
+
+from sidecar.settings import LogSettings
+
+COUNTERS = {
+    "changes": "Changes of bookings told to watchers.",
+    "room_drift": "Differences that a full read of a room found and nothing had announced. Stays 0 when nothing is lost.",
+    "events_broken": "Events of Exchange without a usable start and end.",
+    "subscriptions_lost": "Subscriptions that Exchange had dropped by itself.",
+    "intents_failed": "Pieces of background work that failed and are tried again.",
+    "intents_done": "Pieces of background work done.",
+    "notifications.marked": "Notifications that marked a room.",
+    "notifications.unknown": "Notifications of no subscription of ours, or with a wrong client state; dropped.",
+    "notifications.dropped": "Notifications without usable contents; dropped.",
+    "notifications.not_stored": "Notifications refused because the store failed; Graph sends them again.",
+    "handshakes.answered": "Validation requests of Graph that were answered.",
+    "requests.malformed": "Webhook requests that could not be read.",
+    "requests.too_large": "Webhook requests with too large a body.",
+    "requests.too_slow": "Webhook requests whose body took too long.",
+    "requests.broken_off": "Webhook requests that ended before their body did.",
+    "rpc_calls": "Calls of the API.",
+    "rpc_errors": "Calls of the API that failed.",
+}
+"""Name and meaning. In Prometheus: exchange_<name with _ for .>_total."""
+
+DURATIONS = {
+    "mark_duration": "Seconds from the arrival of a webhook body to its marks being durable.",
+    "hint_to_commit": "Seconds from when marked work was due to its end.",
+    "rpc_duration": "Seconds a unary call took.",
+}
+
+GAUGES = {
+    "watches_open": "Watches open now.",
+    "intents_known": "Pieces of background work known, due or not.",
+}
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Telemetry:
+    """Counters, durations and gauges, read by Prometheus from `render`."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        reader = PrometheusMetricReader(prefix="exchange", registry=self._registry)
+        buckets = View(instrument_name="*duration", aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))
+        commits = View(instrument_name="hint_to_commit", aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))
+        self._provider = MeterProvider(metric_readers=[reader], views=[buckets, commits], shutdown_on_exit=False)
+        self._meter = self._provider.get_meter("exchange-sidecar")
+        self._counters: dict[str, Counter] = {
+            name: self._meter.create_counter(name, description=meaning) for name, meaning in COUNTERS.items()
+        }
+        self._histograms = {
+            name: self._meter.create_histogram(name, unit="s", description=meaning)
+            for name, meaning in DURATIONS.items()
+        }
+        for counter in self._counters.values():
+            counter.add(0)  # a counter that never moved is there all the same, so that an alert can watch it
+
+    def count(self, name: str, amount: int) -> None:
+        """Add to a counter of COUNTERS."""
+        if amount:
+            self._counters[name].add(amount)
+
+    def measure(self, name: str, duration_s: float) -> None:
+        """Record a duration of DURATIONS."""
+        self._histograms[name].record(duration_s)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Record how long the block took, also when it fails."""
+        began_s = perf_counter()
+        try:
+            yield
+        finally:
+            self.measure(name, perf_counter() - began_s)
+
+    def observe(self, name: str, read: Callable[[], int]) -> None:
+        """Let a gauge of GAUGES be read by calling `read`."""
+
+        def callback(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(read())]
+
+        self._meter.create_observable_gauge(name, callbacks=[callback], description=GAUGES[name])
+
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def close(self) -> None:
+        """Release what the meters hold."""
+        self._provider.shutdown()
+
+
+def set_up_logging(settings: LogSettings) -> None:
+    """Write structured lines to standard error: one event name and its fields, secrets never among them."""
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if settings.format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries log through logging: their warnings are ours, their details may hold URLs and are left out.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
