@@ -1,0 +1,206 @@
+"""Reads room calendars and keeps subscriptions at Graph, in the words of this service.
+
+What the rest of the service calls. It knows which requests make up a read and when a set of pages is complete; how one
+request is sent stands in `transport`, what its bytes mean in `wire`, `events` and `refusals`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from random import Random
+
+import httpx
+
+from sidecar.aio.clock import Clock
+from sidecar.errors import (
+    BookingNotFound,
+    ConsentMissing,
+    GraphRefused,
+    GraphUnavailable,
+    RoomBlocked,
+    SubscriptionGone,
+)
+from sidecar.graph import wire
+from sidecar.graph.clouds import TenantRef
+from sidecar.graph.events import iana_zone
+from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
+from sidecar.graph.transport import Tokens, Transport
+from sidecar.graph.wire import Call, GraphEvent, GraphSubscription
+from sidecar.model.window import Window
+from sidecar.settings import GraphSettings
+
+_PAGED_READ_REQUESTS = 10
+"""A read of many pages may last as long as this many requests at their slowest."""
+
+
+class GraphClient:
+    """Graph, as far as this service needs it.
+
+    A mailbox is named by its address or, better, its object id. Every method may raise `CredentialRejected`,
+    `ConsentMissing` or `DirectoryNotFound` (the tenant is refused), `MailboxDenied`, `MailboxNotFound` or
+    `MailboxNotInCloud` (one room is), `Throttled` or `GraphUnavailable` (later), and `GraphRefused` (anything else that
+    Exchange refuses). Details hold status, code and Graph's request id.
+    """
+
+    def __init__(
+        self,
+        *,
+        http: httpx.AsyncClient,
+        tokens: Tokens,
+        throttle: Throttle,
+        clock: Clock,
+        rng: Random,
+        settings: GraphSettings,
+    ) -> None:
+        self._settings = settings
+        self._transport = Transport(
+            http=http, tokens=tokens, throttle=throttle, clock=clock, rng=rng, settings=settings
+        )
+        self._request_s = settings.attempts_max * (settings.request_s + settings.wait_in_place_s)
+        self._read_s = _PAGED_READ_REQUESTS * settings.request_s
+
+    async def fetch_view(self, tenant: TenantRef, mailbox: str, window: Window) -> list[GraphEvent]:
+        """Read all events that touch a window, occurrences expanded, each id once.
+
+        A day more is read at both ends, because whole-day events float; filtering it back is the caller's.
+        """
+        call = wire.view_call(mailbox, window, page_size=self._settings.page_size)
+        return await self._fetch_pages(tenant, mailbox, call)
+
+    async def fetch_instances(
+        self, tenant: TenantRef, mailbox: str, master_id: str, window: Window
+    ) -> list[GraphEvent] | None:
+        """Read the occurrences of a series that touch a window, a day more at both ends; None when the series is gone."""
+        call = wire.instances_call(mailbox, master_id, window, page_size=self._settings.page_size)
+        try:
+            return await self._fetch_pages(tenant, mailbox, call)
+        except BookingNotFound:
+            return None
+
+    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
+        """Read one event; None when it is gone."""
+        try:
+            body = await self._send(tenant, mailbox, wire.event_call(mailbox, event_id))
+        except BookingNotFound:
+            return None
+        with _understood():
+            return wire.parse_event(body)
+
+    async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
+        """Read a mailbox's object id and its IANA time zone; None for what the application may not know.
+
+        Neither is needed for reading calendars, and both need permissions of their own, so a refusal is no error.
+        """
+        object_id = await self._send_if_allowed(tenant, mailbox, wire.identity_call(mailbox))
+        zone = await self._send_if_allowed(tenant, mailbox, wire.zone_call(mailbox))
+        zone_name = wire.parse_zone(zone) if zone else None
+        return wire.parse_identity(object_id) if object_id else None, iana_zone(zone_name) or None
+
+    async def probe(self, tenant: TenantRef, mailbox: str) -> None:
+        """Return when the application may read the room's calendar; raise what stands in the way."""
+        await self._send(tenant, mailbox, wire.probe_call(mailbox))
+
+    async def create_subscription(
+        self,
+        tenant: TenantRef,
+        mailbox: str,
+        *,
+        notification_url: str,
+        lifecycle_url: str,
+        client_state: str,
+        expires_at: datetime,
+    ) -> GraphSubscription:
+        """Have Exchange call us about a mailbox. It calls both URLs before it answers.
+
+        Raises:
+            SubscriptionExists: there is one already, made by a call whose answer was lost.
+            WebhookUnreachable, SubscriptionRefused: see `details["cause"]`.
+        """
+        call = wire.create_subscription_call(
+            mailbox,
+            notification_url=notification_url,
+            lifecycle_url=lifecycle_url,
+            client_state=client_state,
+            expires_at=expires_at,
+        )
+        body = await self._send(tenant, SUBSCRIPTIONS, call)
+        with _understood():
+            return wire.parse_subscription(body)
+
+    async def renew_subscription(self, tenant: TenantRef, graph_id: str, *, expires_at: datetime) -> GraphSubscription:
+        """Prolong a subscription; this also answers `reauthorizationRequired`.
+
+        Raises:
+            SubscriptionGone: it does not exist any more.
+        """
+        body = await self._send(tenant, SUBSCRIPTIONS, wire.renew_subscription_call(graph_id, expires_at=expires_at))
+        with _understood():
+            return wire.parse_subscription(body)
+
+    async def fetch_subscription(self, tenant: TenantRef, graph_id: str) -> GraphSubscription | None:
+        """Read a subscription; None when it does not exist."""
+        try:
+            body = await self._send(tenant, SUBSCRIPTIONS, wire.read_subscription_call(graph_id))
+        except SubscriptionGone:
+            return None
+        with _understood():
+            return wire.parse_subscription(body)
+
+    async def delete_subscription(self, tenant: TenantRef, graph_id: str) -> None:
+        """Make sure that a subscription does not exist."""
+        try:
+            await self._send(tenant, SUBSCRIPTIONS, wire.delete_subscription_call(graph_id))
+        except SubscriptionGone:
+            return
+
+    async def _fetch_pages(self, tenant: TenantRef, mailbox: str, call: Call) -> list[GraphEvent]:
+        """Follow the pages to the end. Changes while we read repeat items or shift them: the last word on an id wins."""
+        events: dict[str, GraphEvent] = {}
+        links: set[str] = set()
+        async with _budget(self._read_s):
+            while True:
+                body = await self._transport.send(tenant, mailbox, call)
+                with _understood():
+                    page = wire.parse_page(body)
+                events.update((event.id, event) for event in page.value)
+                link = page.next_link
+                if not link:
+                    return list(events.values())
+                # Only a complete set may take bookings away, so an endless one is a failure and not a result.
+                if link in links or len(links) + 1 >= self._settings.pages_max:
+                    raise GraphUnavailable(
+                        "Exchange's pages have no end", details={"pages_count": str(len(links)), "subject": "mailbox"}
+                    )
+                links.add(link)
+                call = replace(call, path=link)
+
+    async def _send(self, tenant: TenantRef, lane: str, call: Call) -> bytes:
+        async with _budget(self._request_s):
+            return await self._transport.send(tenant, lane, call)
+
+    async def _send_if_allowed(self, tenant: TenantRef, mailbox: str, call: Call) -> bytes | None:
+        try:
+            return await self._send(tenant, mailbox, call)
+        except (RoomBlocked, ConsentMissing, GraphRefused):
+            return None
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except wire.Malformed as error:
+        raise GraphUnavailable("Exchange answered with something that is no answer") from error
+
+
+@asynccontextmanager
+async def _budget(duration_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(duration_s):
+            yield
+    except TimeoutError as error:
+        raise GraphUnavailable("Exchange took longer than we wait") from error

@@ -1,0 +1,57 @@
+"""Where Microsoft's separate clouds are reached, and whom a call is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.model.ids import TenantUid
+from sidecar.model.tenant import Cloud
+from sidecar.settings import GraphSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRef:
+    """As much of a tenant as a call to Microsoft needs. `directory_id` is a GUID or a verified domain."""
+
+    tenant_uid: TenantUid
+    directory_id: str
+    cloud: Cloud
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Base URLs without a trailing slash. `scope` names the resource a token is for."""
+
+    login_url: str
+    graph_url: str
+    scope: str
+
+
+_LOGIN_HOSTS = {
+    Cloud.GLOBAL: "login.microsoftonline.com",
+    Cloud.US_GOVERNMENT: "login.microsoftonline.us",
+    Cloud.US_GOVERNMENT_DOD: "login.microsoftonline.us",
+    Cloud.CHINA: "login.partner.microsoftonline.cn",
+}
+_GRAPH_HOSTS = {
+    Cloud.GLOBAL: "graph.microsoft.com",
+    Cloud.US_GOVERNMENT: "graph.microsoft.us",
+    Cloud.US_GOVERNMENT_DOD: "dod-graph.microsoft.us",
+    Cloud.CHINA: "microsoftgraph.chinacloudapi.cn",
+}
+
+
+def endpoints_of(cloud: Cloud, settings: GraphSettings) -> Endpoints:
+    """Tell where a cloud is reached.
+
+    The settings replace addresses only: the scope stays the cloud's own, because a stand-in (the emulator, a forward
+    proxy) issues and checks tokens for the resource it stands in for.
+
+    Source: Microsoft Learn "National cloud deployments".
+    """
+    graph_url = (settings.graph_url or f"https://{_GRAPH_HOSTS[cloud]}").rstrip("/").removesuffix("/v1.0")
+    return Endpoints(
+        login_url=(settings.login_url or f"https://{_LOGIN_HOSTS[cloud]}").rstrip("/"),
+        graph_url=f"{graph_url}/v1.0",
+        scope=f"https://{_GRAPH_HOSTS[cloud]}/.default",
+    )

@@ -1,0 +1,237 @@
+"""Sends one request to Graph: token, slot, time-out, retry, and the name of what went wrong.
+
+Everything above deals in whole answers and our own errors; httpx ends here. Nothing is logged for a call that fails: the
+error carries what is needed, and whoever handles it says so once. A call that succeeded after failures is a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+import structlog
+
+from sidecar.aio.backoff import backoff_s
+from sidecar.aio.clock import Clock
+from sidecar.errors import (
+    ConsentMissing,
+    CredentialRejected,
+    GraphUnavailable,
+    SidecarError,
+    Throttled,
+    Unavailable,
+)
+from sidecar.graph.clouds import TenantRef, endpoints_of
+from sidecar.graph.logins import build_tls, token_roles
+from sidecar.graph.refusals import parse_claims_challenge, to_error
+from sidecar.graph.throttle import Throttle
+from sidecar.graph.wire import PREFER, USER_AGENT, Call
+from sidecar.model.ids import TenantUid
+from sidecar.settings import GraphSettings
+
+log = structlog.get_logger(__name__)
+
+_BODY_BYTES_MAX = 64 * 1024 * 1024
+"""A page of 1,000 events with 500 attendees each stays below; more is not an answer to our questions."""
+_BACKOFF_BASE_S = 0.5
+_IDLE_CONNECTION_S = 30.0
+"""Shorter than any load balancer's patience in front of Graph, so that we rarely write into a closed connection."""
+
+
+class Tokens(Protocol):
+    """Opens the door."""
+
+    async def fetch_token(self, tenant: TenantRef, *, claims: str | None = None) -> str:
+        """Return a token for Graph."""
+
+    def forget(self, tenant_uid: TenantUid, *, token: str | None = None) -> None:
+        """Drop a token that was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class _Failure(Exception):
+    """A try that failed. `may_be_done` is False when Exchange certainly did nothing."""
+
+    def __init__(self, error: SidecarError, *, may_be_done: bool, token: str = "", claims: str | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.may_be_done = may_be_done
+        self.token = token
+        self.claims = claims
+
+
+class Transport:
+    """Sends calls."""
+
+    def __init__(
+        self,
+        *,
+        http: httpx.AsyncClient,
+        tokens: Tokens,
+        throttle: Throttle,
+        clock: Clock,
+        rng: Random,
+        settings: GraphSettings,
+    ) -> None:
+        self._http = http
+        self._tokens = tokens
+        self._throttle = throttle
+        self._clock = clock
+        self._rng = rng
+        self._settings = settings
+
+    async def send(self, tenant: TenantRef, lane: str, call: Call) -> bytes:
+        """Send a call, again where that helps and is safe, and return the body of the answer.
+
+        Args:
+            lane: whose slots it takes: a mailbox, or `throttle.SUBSCRIPTIONS`.
+            call: its path is relative to the version root, or a whole URL that Graph gave, which must lead to Graph.
+        Raises:
+            SidecarError: one of those that `refusals.to_error` and the tokens raise; TimeoutError never.
+        """
+        url = self._url(tenant, call.path)
+        failures = 0
+        claims: str | None = None
+        was_refused = False
+        while True:
+            try:
+                body = await self._try(tenant, lane, call, url, claims)
+            except _Failure as failure:
+                error, claims = failure.error, failure.claims
+                if error.details.get("status") == "401" and failure.token and not was_refused:
+                    was_refused = True
+                    self._tokens.forget(tenant.tenant_uid, token=failure.token)
+                    continue
+                failures += 1
+                wait_s = self._wait_s(error, failures)
+                if wait_s is None or (failure.may_be_done and not call.is_repeatable):
+                    raise _diagnosed(error, failure.token) from failure.__cause__
+                await self._clock.sleep(wait_s)
+            else:
+                if failures:
+                    log.warning(
+                        "graph_call.recovered", subject=call.subject.value, method=call.method, failures_count=failures
+                    )
+                return body
+
+    async def _try(self, tenant: TenantRef, lane: str, call: Call, url: str, claims: str | None) -> bytes:
+        try:
+            token = await self._tokens.fetch_token(tenant, claims=claims)
+        except Unavailable as closed:
+            if isinstance(closed, Throttled) and closed.retry_after_s:
+                self._throttle.hold(tenant.tenant_uid, None, closed.retry_after_s)
+            raise _Failure(closed, may_be_done=False) from closed.__cause__
+        async with self._throttle.slot(tenant.tenant_uid, lane):
+            answer = await self._exchange(call, url, token)
+        if 200 <= answer.status < 300:
+            return answer.body
+        error = to_error(answer.status, answer.body, answer.headers, about=call.subject, now=self._clock.now())
+        if isinstance(error, Unavailable) and error.retry_after_s:
+            self._throttle.hold(tenant.tenant_uid, lane, error.retry_after_s)
+        raise _Failure(
+            error,
+            may_be_done=answer.status >= 500 or answer.status == 408,
+            token=token,
+            claims=parse_claims_challenge(answer.headers) if answer.status == 401 else None,
+        )
+
+    async def _exchange(self, call: Call, url: str, token: str) -> _Answer:
+        headers = {
+            "authorization": f"Bearer {token}",
+            "prefer": PREFER,
+            "client-request-id": str(UUID(int=self._rng.getrandbits(128))),
+        }
+        if call.content:
+            headers["content-type"] = "application/json"
+        try:
+            async with asyncio.timeout(self._settings.request_s):
+                async with self._http.stream(call.method, url, headers=headers, content=call.content or None) as reply:
+                    return _Answer(reply.status_code, reply.headers, await _read(reply))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise _Failure(_unreachable(error, call), may_be_done=False) from error
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise _Failure(_unreachable(error, call), may_be_done=True) from error
+        except httpx.InvalidURL as error:
+            raise GraphUnavailable("Exchange named an address that is none") from error
+
+    def _wait_s(self, error: SidecarError, failures: int) -> float | None:
+        """Return how long to wait before the next try; None when there is none."""
+        if not isinstance(error, Unavailable) or failures >= self._settings.attempts_max:
+            return None
+        patience_s = self._settings.wait_in_place_s
+        if error.retry_after_s is not None:
+            return error.retry_after_s if error.retry_after_s <= patience_s else None
+        return backoff_s(failures, base_s=_BACKOFF_BASE_S, cap_s=patience_s, rng=self._rng)
+
+    def _url(self, tenant: TenantRef, path: str) -> str:
+        base = endpoints_of(tenant.cloud, self._settings).graph_url
+        if path.startswith("/"):
+            return base + path
+        # A link from a page. Our token must not follow it to another host.
+        try:
+            link, graph = urlsplit(path), urlsplit(base)
+            is_graph = (link.scheme, link.hostname, link.port) == (graph.scheme, graph.hostname, graph.port)
+        except ValueError:
+            is_graph = False
+        if not is_graph:
+            raise GraphUnavailable("Exchange named a next page that is not at Exchange; it was not followed")
+        return path
+
+
+def build_http(settings: GraphSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """Build the client that all calls to Graph share. `transport` is for tests.
+
+    HTTP/1.1, because Graph's gateways answer it and httpx is fastest with it. Connections are bounded by the slots, so the
+    pool itself is not; `trust_env` is off, because a container's proxy and certificate variables are somebody else's.
+    """
+    return httpx.AsyncClient(
+        verify=build_tls(settings),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(settings.request_s, connect=settings.connect_s),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_CONNECTION_S),
+        headers={"user-agent": USER_AGENT, "accept": "application/json"},
+        transport=transport,
+    )
+
+
+async def _read(reply: httpx.Response) -> bytes:
+    """Read a body up to the limit; decoded bytes count, so a small bomb does not grow."""
+    chunks: list[bytes] = []
+    size_bytes = 0
+    async for chunk in reply.aiter_bytes():
+        size_bytes += len(chunk)
+        if size_bytes > _BODY_BYTES_MAX:
+            raise httpx.DecodingError("the answer is larger than any answer to our questions")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _unreachable(error: Exception, call: Call) -> GraphUnavailable:
+    """Name a failure below HTTP. The cause's text may hold addresses; only its kind is told."""
+    details = {"subject": call.subject.value, "cause": type(error).__name__}
+    return GraphUnavailable("Exchange cannot be reached, or broke off", details=details)
+
+
+def _diagnosed(error: SidecarError, token: str) -> SidecarError:
+    """Add which permissions the refused token names: the difference between "never granted" and "not for this room"."""
+    if error.details.get("status") not in {"401", "403"}:
+        return error
+    roles = token_roles(token)
+    if roles is None:
+        return error
+    error.details["token_roles"] = " ".join(roles) or "none"
+    if isinstance(error, CredentialRejected) and not roles:
+        return ConsentMissing("the application has no permission in this directory", details=error.details)
+    return error

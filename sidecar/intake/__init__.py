@@ -1,0 +1,1 @@
+"""Where Microsoft calls us."""

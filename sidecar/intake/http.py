@@ -1,0 +1,153 @@
+"""The webhook that Microsoft Graph calls: hear, make durable, answer; nothing else, and quickly.
+
+Exchange drops notifications for everybody behind an address whose answers are slow, so no network call and no reading of
+calendars happens here. The address is public and the caller unproven until the sink has compared the client state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from sidecar.errors import NotificationBodyInvalid, StoreUnavailable
+from sidecar.graph.notifications import parse_notifications
+from sidecar.model.subscription import Notification
+from sidecar.settings import WebhookSettings
+
+log = structlog.get_logger(__name__)
+
+NOTIFICATIONS_PATH = "/graph/notifications"
+LIFECYCLE_PATH = "/graph/lifecycle"
+_TOKEN_CHARS_MAX = 2_048
+"""Longest validation token that is echoed; Graph's have some hundred characters."""
+_BODY_S = 8.0
+"""A body that takes longer is no longer awaited: Graph gives up after ten seconds, and a slow one holds a place."""
+_NO_SNIFF = {"x-content-type-options": "nosniff"}
+
+
+class MarkOutcome(Protocol):
+    """What became of a batch of notifications."""
+
+    @property
+    def marked_count(self) -> int:
+        """Notifications whose room is now marked."""
+
+    @property
+    def unknown_count(self) -> int:
+        """Notifications of no subscription of ours, or with a wrong client state or directory."""
+
+
+class NotificationSink(Protocol):
+    """Makes notifications durable."""
+
+    async def mark(self, notifications: Sequence[Notification]) -> MarkOutcome:
+        """Compare the client states and mark the rooms; what was marked survives a crash once this returns.
+
+        Raises:
+            StoreUnavailable: nothing was marked.
+        """
+
+
+class Counters(Protocol):
+    """Counts things."""
+
+    def count(self, name: str, amount: int) -> None:
+        """Add to a counter."""
+
+
+def build_intake(*, sink: NotificationSink, counters: Counters, settings: WebhookSettings) -> Starlette:
+    """Build the application. Both paths take both kinds of notification: some set-ups have one address for both."""
+    intake = _Intake(sink=sink, counters=counters, settings=settings)
+    app = Starlette(
+        routes=[
+            Route(NOTIFICATIONS_PATH, intake.receive, methods=["POST"]),
+            Route(LIFECYCLE_PATH, intake.receive, methods=["POST"]),
+        ]
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Intake:
+    def __init__(self, *, sink: NotificationSink, counters: Counters, settings: WebhookSettings) -> None:
+        self._sink = sink
+        self._counters = counters
+        self._settings = settings
+        self._places = asyncio.Semaphore(settings.requests_max)
+
+    async def receive(self, request: Request) -> Response:
+        """Answer a handshake at once, and a batch when it is durable."""
+        if "validationToken" in request.query_params:
+            return self._echo(request.query_params["validationToken"])
+        if _told_bytes(request) > self._settings.body_bytes_max:
+            return self._refuse(413, "too_large")
+        # Handshakes do not stand in this line, or a flood of bodies would keep new subscriptions from being made.
+        async with self._places:
+            try:
+                async with asyncio.timeout(_BODY_S):
+                    body = await self._read(request)
+            except _TooLarge:
+                return self._refuse(413, "too_large")
+            except TimeoutError:
+                return self._refuse(408, "too_slow")
+            except ClientDisconnect:
+                return self._refuse(400, "broken_off")
+            return await self._mark(body)
+
+    async def _mark(self, body: bytes) -> Response:
+        try:
+            parsed = parse_notifications(body, items_max=self._settings.items_max)
+        except NotificationBodyInvalid as error:
+            log.info("intake.body_invalid", body_bytes=len(body), **error.details)
+            return self._refuse(400, "malformed")
+        marked_count = unknown_count = 0
+        if parsed.notifications:
+            try:
+                outcome = await self._sink.mark(parsed.notifications)
+            except StoreUnavailable as error:
+                # Graph keeps what is answered like this and sends it again, for four hours.
+                log.error("intake.not_stored", notifications_count=len(parsed.notifications), **error.details)
+                self._counters.count("notifications.not_stored", len(parsed.notifications))
+                return Response(status_code=503)
+            marked_count, unknown_count = outcome.marked_count, outcome.unknown_count
+        self._counters.count("notifications.marked", marked_count)
+        # Unknown ones get the same answer: any other would only make Graph, or whoever it is, send them again.
+        self._counters.count("notifications.unknown", unknown_count)
+        self._counters.count("notifications.dropped", parsed.dropped_count)
+        return Response(status_code=202)
+
+    async def _read(self, request: Request) -> bytes:
+        chunks: list[bytes] = []
+        size_bytes = 0
+        async for chunk in request.stream():
+            size_bytes += len(chunk)
+            if size_bytes > self._settings.body_bytes_max:
+                raise _TooLarge
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _echo(self, token: str) -> Response:
+        if not token or len(token) > _TOKEN_CHARS_MAX:
+            return self._refuse(400, "malformed")
+        self._counters.count("handshakes.answered", 1)
+        return PlainTextResponse(token, headers=_NO_SNIFF)
+
+    def _refuse(self, status: int, why: str) -> Response:
+        self._counters.count(f"requests.{why}", 1)
+        return Response(status_code=status)
+
+
+def _told_bytes(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0

@@ -1,0 +1,253 @@
+"""The webhook: what is answered, and that nothing is promised before it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+import msgspec
+import pytest
+from starlette.types import Message
+from structlog.testing import capture_logs
+
+from sidecar.errors import StoreUnavailable
+from sidecar.intake import http
+from sidecar.intake.http import LIFECYCLE_PATH, NOTIFICATIONS_PATH, build_intake
+from sidecar.model.subscription import Lifecycle, Notification
+from sidecar.settings import WebhookSettings
+
+CANARY = "CANARY-5f2b9e"
+
+
+@dataclass
+class Outcome:
+    marked_count: int
+    unknown_count: int
+
+
+@dataclass
+class FakeSink:
+    """Knows one key."""
+
+    known_key: str = "abcdefghij0123456789"
+    marked: list[Notification] = field(default_factory=list)
+    error: Exception | None = None
+
+    async def mark(self, notifications: Sequence[Notification]) -> Outcome:
+        if self.error is not None:
+            raise self.error
+        known = [notification for notification in notifications if notification.key == self.known_key]
+        self.marked += known
+        return Outcome(len(known), len(notifications) - len(known))
+
+
+class Stage:
+    """The webhook behind a client."""
+
+    def __init__(self, **settings: int) -> None:
+        self.sink = FakeSink()
+        self.counts: Counter[str] = Counter()
+        self.app = build_intake(sink=self.sink, counters=self, settings=WebhookSettings.model_validate(settings))
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="https://hooks.example")
+
+    def count(self, name: str, amount: int) -> None:
+        self.counts[name] += amount
+
+
+def item(key: str = "abcdefghij0123456789", **changes: object) -> dict[str, object]:
+    return {
+        "resource": "Users/0f7a/Events/AAk=",
+        "clientState": f"{key}.{CANARY}",
+        "tenantId": "7c1f0d0e-2a55-4f0b-9a11-0d2e6f3a4b5c",
+    } | changes
+
+
+def body(*items: object) -> bytes:
+    return msgspec.json.encode({"value": items})
+
+
+@pytest.mark.parametrize("path", [NOTIFICATIONS_PATH, LIFECYCLE_PATH])
+async def test_handshake_is_echoed_as_plain_text(path: str) -> None:
+    stage = Stage()
+    token = "Validation: Testing <b>+ &% Request-Id: 2c0f"
+    reply = await stage.client.post(path, params={"validationToken": token})
+
+    assert (reply.status_code, reply.text) == (200, token)
+    assert reply.headers["content-type"].startswith("text/plain")
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert stage.sink.marked == []
+
+
+@pytest.mark.parametrize("token", ["", "x" * 2_049])
+async def test_unlikely_handshake_is_refused(token: str) -> None:
+    reply = await Stage().client.post(NOTIFICATIONS_PATH, params={"validationToken": token})
+
+    assert (reply.status_code, reply.content) == (400, b"")
+
+
+async def test_notification_is_durable_before_the_answer() -> None:
+    stage = Stage()
+    reply = await stage.client.post(NOTIFICATIONS_PATH, content=body(item()))
+
+    assert (reply.status_code, reply.content) == (202, b"")
+    assert [found.event_id for found in stage.sink.marked] == ["AAk="]
+    assert stage.counts["notifications.marked"] == 1
+
+
+@pytest.mark.parametrize("path", [NOTIFICATIONS_PATH, LIFECYCLE_PATH])
+async def test_both_paths_take_both_kinds(path: str) -> None:
+    stage = Stage()
+    await stage.client.post(path, content=body(item(), item(lifecycleEvent="missed")))
+
+    assert [found.lifecycle for found in stage.sink.marked] == [None, Lifecycle.MISSED]
+
+
+async def test_unknown_and_unusable_ones_are_counted_and_taken() -> None:
+    stage = Stage()
+    reply = await stage.client.post(NOTIFICATIONS_PATH, content=body(item(key="k" * 20), item(clientState="x"), item()))
+
+    assert reply.status_code == 202
+    assert stage.counts == Counter({"notifications.marked": 1, "notifications.unknown": 1, "notifications.dropped": 1})
+
+
+async def test_nothing_usable_does_not_reach_the_sink() -> None:
+    stage = Stage()
+    stage.sink.error = AssertionError("asked")
+
+    assert (await stage.client.post(NOTIFICATIONS_PATH, content=body(item(clientState="x")))).status_code == 202
+
+
+async def test_store_that_is_down_has_graph_send_again() -> None:
+    stage = Stage()
+    stage.sink.error = StoreUnavailable("disk full")
+    with capture_logs() as logs:
+        reply = await stage.client.post(NOTIFICATIONS_PATH, content=body(item()))
+
+    assert reply.status_code == 503
+    assert [entry["event"] for entry in logs] == ["intake.not_stored"]
+    assert CANARY not in str(logs)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", body(*[item()] * 3), b'{"value":[' + CANARY.encode()])
+async def test_malformed_body_is_refused_and_not_logged(content: bytes) -> None:
+    stage = Stage(items_max=2)
+    with capture_logs() as logs:
+        reply = await stage.client.post(NOTIFICATIONS_PATH, content=content)
+
+    assert reply.status_code == 400
+    assert stage.sink.marked == []
+    assert CANARY not in str(logs)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_large_body_is_refused_with_and_without_its_length(told: bool) -> None:
+    stage = Stage(body_bytes_max=1024)
+    large = body(item(extra="x" * 2_000))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield large[:900]
+        yield large[900:]
+
+    reply = await stage.client.post(NOTIFICATIONS_PATH, content=large if told else pieces())
+    assert reply.status_code == 413
+    assert stage.sink.marked == []
+
+
+async def test_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_BODY_S", 0.0)
+    stage = Stage()
+
+    assert await _post_raw(stage, _receive_then_wait) == 408
+
+
+async def test_broken_off_body_marks_nothing() -> None:
+    stage = Stage()
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    assert await _post_raw(stage, gone) == 400
+    assert stage.sink.marked == []
+
+
+@pytest.mark.parametrize("path", ["/", "/graph", "/graph/notifications/", "/graph/other", "/metrics"])
+async def test_other_paths_are_not_there(path: str) -> None:
+    assert (await Stage().client.post(path, content=body(item()))).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+async def test_other_methods_are_not_allowed(method: str) -> None:
+    reply = await Stage().client.request(method, NOTIFICATIONS_PATH, params={"validationToken": "x"})
+
+    assert reply.status_code == 405
+    assert reply.text != "x"
+
+
+async def test_handshake_does_not_stand_in_the_line_of_bodies() -> None:
+    stage = Stage(requests_max=1)
+    let_go = asyncio.Event()
+
+    async def mark(notifications: Sequence[Notification]) -> Outcome:
+        await let_go.wait()
+        return Outcome(len(notifications), 0)
+
+    stage.sink.mark = mark  # type: ignore[method-assign]  # a sink that hangs
+    async with asyncio.TaskGroup() as group:
+        posts = [group.create_task(stage.client.post(NOTIFICATIONS_PATH, content=body(item()))) for _ in range(3)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        reply = await stage.client.post(NOTIFICATIONS_PATH, params={"validationToken": "x"})
+        assert reply.text == "x"
+        let_go.set()
+    assert [post.result().status_code for post in posts] == [202, 202, 202]
+
+
+@pytest.mark.bench
+async def test_answer_costs_little() -> None:
+    """Prints what parsing and answering cost, without a server and a store."""
+    stage = Stage()
+    content = body(*[item()] * 10)
+    began = time.perf_counter()
+    for _ in range(500):
+        await _post_raw(stage, _receive_of(content))
+    print(f"{(time.perf_counter() - began) / 500 * 1e6:.0f} us a request of 10 notifications")
+
+
+async def _receive_then_wait() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+def _receive_of(content: bytes) -> object:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return receive
+
+
+async def _post_raw(stage: Stage, receive: object) -> int:
+    """Post below the level of a client, and return the status."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": NOTIFICATIONS_PATH,
+        "raw_path": NOTIFICATIONS_PATH.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [],
+        "http_version": "1.1",
+        "scheme": "https",
+        "server": ("hooks.example", 443),
+        "client": ("192.0.2.1", 1),
+    }
+    await stage.app(scope, receive, send)  # type: ignore[arg-type]  # a bare callable
+    return int(sent[0]["status"])
