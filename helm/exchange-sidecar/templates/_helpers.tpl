@@ -1,0 +1,55 @@
+{{/* Names and labels. Nothing here decides what is allowed; that is _problems.tpl. */}}
+
+{{- define "exchange-sidecar.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* 40 characters leave room for the longest suffix and for the hash that Kubernetes appends to pod names. */}}
+{{- define "exchange-sidecar.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains (include "exchange-sidecar.name" .) .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "exchange-sidecar.name" .) | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "exchange-sidecar.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "exchange-sidecar.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- define "exchange-sidecar.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "exchange-sidecar.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "exchange-sidecar.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "exchange-sidecar.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "exchange-sidecar.image" -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* The settings the chart owns, as YAML of name: value. */}}
+{{- define "exchange-sidecar.ownSettings" -}}
+EXCHANGE_PROFILE: service
+EXCHANGE_GRPC__ADDRESSES: {{ printf "[\"0.0.0.0:%d\"]" (int .Values.grpc.port) | quote }}
+EXCHANGE_GRPC__INSECURE_ACKNOWLEDGED: {{ .Values.grpc.insecureAcknowledged | quote }}
+# For an operator's commands inside the pod; no other container shares it.
+EXCHANGE_GRPC__SOCKET: /run/exchange/exchange.sock
+EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
+EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
+EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.webhook.port) }}
+EXCHANGE_WEBHOOK__PUBLIC_URL: {{ .Values.webhook.publicUrl | trimSuffix "/" | quote }}
+EXCHANGE_PROBES__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.probes.port) }}
+{{- end }}

@@ -1,0 +1,59 @@
+{{/* What the migration and the service container share; both read the whole configuration. */}}
+{{- define "exchange-sidecar.container" -}}
+image: {{ include "exchange-sidecar.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  capabilities:
+    drop: [ALL]
+  readOnlyRootFilesystem: true
+  runAsNonRoot: true
+env:
+  {{- range $name, $value := include "exchange-sidecar.ownSettings" . | fromYaml }}
+  - name: {{ $name }}
+    value: {{ $value | quote }}
+  {{- end }}
+  {{- range $name, $value := .Values.settings }}
+  - name: {{ $name }}
+    value: {{ $value | quote }}
+  {{- end }}
+volumeMounts:
+  - name: store
+    mountPath: /var/lib/exchange
+  - name: vault
+    mountPath: /etc/exchange/vault
+    readOnly: true
+  - name: run
+    mountPath: /run/exchange
+  - name: tmp
+    mountPath: /tmp
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+{{- end }}
+
+{{- define "exchange-sidecar.volumes" -}}
+- name: store
+  {{- if .Values.persistence.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ default (include "exchange-sidecar.fullname" .) .Values.persistence.existingClaim }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .Values.persistence.size }}
+  {{- end }}
+- name: vault
+  secret:
+    secretName: {{ .Values.vault.existingSecret }}
+    # Readable by the pod's group, which fsGroup makes the file's; the owner stays root.
+    defaultMode: 0440
+    items:
+      - key: {{ .Values.vault.key }}
+        path: keyring.json
+- name: run
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
+# SQLite sorts and the certificate library write here.
+- name: tmp
+  emptyDir:
+    sizeLimit: 256Mi
+{{- end }}

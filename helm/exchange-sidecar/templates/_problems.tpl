@@ -1,0 +1,53 @@
+{{/*
+Choices that cannot work, each with the sentence that says so. All are reported together, so that nobody has to install
+five times to learn of five mistakes. Shapes and unknown keys are values.schema.json's business.
+*/}}
+{{- define "exchange-sidecar.refuseProblems" -}}
+{{- $problems := list }}
+{{- $url := urlParse .Values.webhook.publicUrl }}
+{{- if gt (int .Values.replicas) 1 }}
+{{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, so run 1 replica." (int .Values.replicas)) }}
+{{- end }}
+{{- if not .Values.image.repository }}
+{{- $problems = append $problems "image.repository is empty: name the image in your registry; no public image exists." }}
+{{- end }}
+{{- if not .Values.grpc.insecureAcknowledged }}
+{{- $problems = append $problems "grpc.insecureAcknowledged is false: this release serves gRPC to other pods without TLS and without a token; set it to true to accept that." }}
+{{- end }}
+{{- if not .Values.vault.existingSecret }}
+{{- $problems = append $problems "vault.existingSecret is empty: create a secret with the key ring and name it here; the chart never makes or carries one." }}
+{{- end }}
+{{- if .Values.ingress.enabled }}
+{{- if not .Values.webhook.publicUrl }}
+{{- $problems = append $problems "webhook.publicUrl is empty: name the https address of the Ingress, or turn the Ingress off and let the rooms be polled." }}
+{{- end }}
+{{- if not .Values.ingress.tls.secretName }}
+{{- $problems = append $problems "ingress.tls.secretName is empty: Microsoft calls HTTPS only, so the Ingress needs a certificate." }}
+{{- end }}
+{{- if contains ":" $url.host }}
+{{- $problems = append $problems "webhook.publicUrl names a port: an Ingress listens on 443 only; leave the port out or turn the Ingress off." }}
+{{- end }}
+{{- if trimSuffix "/" $url.path }}
+{{- $problems = append $problems "webhook.publicUrl has a path: the Ingress does not rewrite paths; leave the path out or turn the Ingress off." }}
+{{- end }}
+{{- end }}
+{{- if ne (len (list (int .Values.grpc.port) (int .Values.webhook.port) (int .Values.probes.port) | uniq)) 3 }}
+{{- $problems = append $problems "grpc.port, webhook.port and probes.port must differ: the three listeners live in one pod." }}
+{{- end }}
+{{- if .Values.networkPolicy.enabled }}
+{{- range $name, $labels := dict "grpc.podLabels" .Values.networkPolicy.grpc.podLabels "webhook.namespaceLabels" .Values.networkPolicy.webhook.namespaceLabels "metrics.namespaceLabels" .Values.networkPolicy.metrics.namespaceLabels "dns.namespaceLabels" .Values.networkPolicy.dns.namespaceLabels }}
+{{- if not $labels }}
+{{- $problems = append $problems (printf "networkPolicy.%s is empty: an empty selector admits everybody; name at least one label." $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $own := include "exchange-sidecar.ownSettings" . | fromYaml }}
+{{- range $name := keys .Values.settings | sortAlpha }}
+{{- if hasKey $own $name }}
+{{- $problems = append $problems (printf "settings.%s is set by the chart itself: change the value that stands for it." $name) }}
+{{- end }}
+{{- end }}
+{{- if $problems }}
+{{- fail (printf "\n\nThese values cannot work:\n  - %s\n" (join "\n  - " $problems)) }}
+{{- end }}
+{{- end }}

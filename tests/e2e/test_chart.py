@@ -1,0 +1,297 @@
+"""The Helm chart: what it renders, what it refuses, and that its documents are current."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from sidecar.settings import load_settings
+from tests.support import chart
+from tests.support.chart import CASES, CHART, ROOT, ChartRefused, KubeObject, pod_of, settings_of
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not chart.HELM.exists(), reason="Helm is not in .tools/bin; run: sh .ci/tools"),
+]
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    """Name of one file of values in the chart's ci folder."""
+    return str(request.param)
+
+
+@pytest.fixture
+def objects(case: str) -> list[KubeObject]:
+    """What one case renders."""
+    return chart.render_objects(case)
+
+
+def refusal(*sets: str, case: str = "default") -> str:
+    """What Helm says when it refuses these changes to a case."""
+    with pytest.raises(ChartRefused) as refused:
+        chart.render(case, sets=sets)
+    return str(refused.value)
+
+
+def test_lint_finds_nothing(case: str) -> None:
+    result = chart.run_helm("lint", "--strict", CHART, "--values", chart.values_file(case))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_render_equals_golden(case: str) -> None:
+    assert chart.render(case) == chart.golden_file(case).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("minor", range(28, 38))
+def test_render_is_valid_for_kubernetes(case: str, minor: int) -> None:
+    version = f"1.{minor}.0"
+    for rendered in chart.render_objects(case, kube_version=version):
+        assert kubernetes_validate.validate(rendered, version, strict=True) == f"1.{minor}"
+
+
+def test_kubernetes_older_than_tested_is_refused() -> None:
+    with pytest.raises(ChartRefused, match="kubeVersion"):
+        chart.render(kube_version="1.27.0")
+
+
+def test_kinds_are_the_intended_ones() -> None:
+    everything = {"Deployment", "Service", "Ingress", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"}
+    kinds = {case: {o["kind"] for o in chart.render_objects(case)} for case in CASES}
+    assert kinds["default"] == everything
+    assert kinds["no-ingress"] == everything - {"Ingress", "PersistentVolumeClaim", "ServiceAccount"}
+    assert kinds["ephemeral"] == everything - {"NetworkPolicy", "PersistentVolumeClaim"}
+
+
+def test_pod_meets_the_restricted_standard(objects: list[KubeObject]) -> None:
+    pod = pod_of(objects)
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (65532, 65532, 65532)
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in chart.containers(objects):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+        }
+
+
+def test_no_secret_is_in_the_manifests(objects: list[KubeObject]) -> None:
+    assert not [o for o in objects if o["kind"] in {"Secret", "ConfigMap"}]
+    for container in chart.containers(objects):
+        assert "envFrom" not in container
+        for variable in container["env"]:
+            assert variable.keys() == {"name", "value"}, "a secret would come as valueFrom"
+            assert not re.search("SECRET|PASSWORD|TOKEN", variable["name"])
+
+
+def test_key_ring_comes_as_a_read_only_file(objects: list[KubeObject]) -> None:
+    volume = next(v for v in pod_of(objects)["volumes"] if v["name"] == "vault")
+    assert [item["path"] for item in volume["secret"]["items"]] == ["keyring.json"]
+    assert volume["secret"]["defaultMode"] == 0o440
+    for container in chart.containers(objects):
+        mount = next(m for m in container["volumeMounts"] if m["name"] == "vault")
+        assert mount["readOnly"] is True
+        assert settings_of(container)["EXCHANGE_VAULT__KEY_RING_FILE"] == f"{mount['mountPath']}/keyring.json"
+
+
+def test_only_three_folders_can_be_written(objects: list[KubeObject]) -> None:
+    for container in chart.containers(objects):
+        written = {m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")}
+        assert written == {"/var/lib/exchange", "/run/exchange", "/tmp"}
+
+
+def test_probes_ask_the_probe_listener(objects: list[KubeObject]) -> None:
+    (container,) = pod_of(objects)["containers"]
+    paths = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+    assert paths == {
+        "startup": {"path": "/startupz", "port": "probes"},
+        "liveness": {"path": "/livez", "port": "probes"},
+        "readiness": {"path": "/readyz", "port": "probes"},
+    }
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"grpc": 50551, "webhook": 8080, "probes": 9464}
+
+
+def test_settings_listen_where_the_ports_are() -> None:
+    changes = ["grpc.port=6001", "webhook.port=6002", "probes.port=6003", "settings.EXCHANGE_X=on"]
+    objects = chart.render_objects(sets=changes)
+    (container,) = pod_of(objects)["containers"]
+    settings = settings_of(container)
+    assert settings["EXCHANGE_GRPC__ADDRESSES"] == '["0.0.0.0:6001"]'
+    assert settings["EXCHANGE_WEBHOOK__LISTEN"] == "0.0.0.0:6002"
+    assert settings["EXCHANGE_PROBES__LISTEN"] == "0.0.0.0:6003"
+    assert settings["EXCHANGE_X"] == "on"
+
+
+def test_service_takes_the_rendered_settings(objects: list[KubeObject], monkeypatch: pytest.MonkeyPatch) -> None:
+    for container in chart.containers(objects):
+        for name, value in settings_of(container).items():
+            monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.profile == "service"
+    assert settings.grpc.addresses == ("0.0.0.0:50551",)
+    assert settings.webhook.public_url
+
+
+def test_services_reach_the_pod(objects: list[KubeObject]) -> None:
+    deployment = chart.only(objects, "Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    for service in (chart.only(objects, "Service", "-grpc"), chart.only(objects, "Service", "-webhook")):
+        assert service["spec"]["selector"] == deployment["selector"]["matchLabels"]
+        assert service["spec"]["selector"].items() <= labels.items()
+    assert chart.only(objects, "Service", "-grpc")["spec"]["clusterIP"] == "None"
+
+
+def test_ingress_has_the_two_webhook_paths_and_tls() -> None:
+    objects = chart.render_objects()
+    ingress = chart.only(objects, "Ingress")["spec"]
+    assert ingress.keys() == {"tls", "rules"}, "a default backend would open every path"
+    assert ingress["tls"] == [{"hosts": ["hooks.example.com"], "secretName": "hooks-tls"}]
+    (rule,) = ingress["rules"]
+    assert rule["host"] == "hooks.example.com"
+    assert [(p["path"], p["pathType"]) for p in rule["http"]["paths"]] == [
+        ("/graph/notifications", "Exact"),
+        ("/graph/lifecycle", "Exact"),
+    ]
+    webhook = chart.only(objects, "Service", "-webhook")
+    backend = {"name": webhook["metadata"]["name"], "port": {"name": "webhook"}}
+    assert all(p["backend"]["service"] == backend for p in rule["http"]["paths"])
+
+
+def test_policy_names_one_caller_for_each_port() -> None:
+    policy = chart.only(chart.render_objects(), "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    callers = {rule["ports"][0]["port"]: rule["from"] for rule in policy["ingress"] if len(rule["ports"]) == 1}
+    assert callers == {
+        50551: [{"podSelector": {"matchLabels": {"exchange-sidecar-client": "true"}}}],
+        8080: [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
+        9464: [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    }
+
+
+def test_without_a_public_url_nothing_serves_webhooks() -> None:
+    objects = chart.render_objects("no-ingress", sets=["webhook.publicUrl="])
+    assert [o["metadata"]["name"] for o in objects if o["kind"] == "Service"] == ["demo-exchange-sidecar-grpc"]
+    rules = chart.only(objects, "NetworkPolicy")["spec"]["ingress"]
+    assert [rule["ports"][0]["port"] for rule in rules] == [50551, 9464]
+
+
+def test_policy_keeps_the_pod_from_the_metadata_address() -> None:
+    policy = chart.only(chart.render_objects(), "NetworkPolicy")["spec"]
+    dns, microsoft = policy["egress"]
+    assert {p["port"] for p in dns["ports"]} == {53}
+    assert [p["port"] for p in microsoft["ports"]] == [443]
+    blocks = {to["ipBlock"]["cidr"]: to["ipBlock"]["except"] for to in microsoft["to"]}
+    assert "169.254.0.0/16" in blocks["0.0.0.0/0"]
+    assert all(":" in cidr for cidr in blocks["::/0"])
+
+
+def test_one_pod_at_a_time_owns_the_store(objects: list[KubeObject]) -> None:
+    deployment = chart.only(objects, "Deployment")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_store_is_kept_unless_asked_otherwise() -> None:
+    claim = chart.only(chart.render_objects(), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    volumes = {case: pod_of(chart.render_objects(case))["volumes"][0] for case in CASES}
+    assert volumes["default"]["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
+    assert volumes["no-ingress"]["persistentVolumeClaim"] == {"claimName": "exchange-store"}
+    assert volumes["ephemeral"]["emptyDir"] == {"sizeLimit": "1Gi"}
+
+
+def test_pod_labels_cannot_take_the_pod_from_its_services() -> None:
+    objects = chart.render_objects(sets=[r"podLabels.app\.kubernetes\.io/name=other"])
+    labels = chart.only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/name"] == "exchange-sidecar"
+
+
+def test_digest_decides_over_the_tag() -> None:
+    (container,) = pod_of(chart.render_objects("no-ingress"))["containers"]
+    assert re.fullmatch(r"registry\.example\.com/exchange-sidecar:[0-9.]+@sha256:[0-9a-f]{64}", container["image"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("replicas=2", "replicas is 2: the SQLite store belongs to one process, so run 1 replica."),
+        ("image.repository=", "image.repository is empty: name the image in your registry"),
+        ("grpc.insecureAcknowledged=false", "serves gRPC to other pods without TLS and without a token"),
+        ("webhook.publicUrl=", "webhook.publicUrl is empty: name the https address of the Ingress"),
+        ("webhook.publicUrl=https://hooks.example.com:8443", "webhook.publicUrl names a port"),
+        ("webhook.publicUrl=https://hooks.example.com/base", "webhook.publicUrl has a path"),
+        ("vault.existingSecret=", "vault.existingSecret is empty: create a secret with the key ring"),
+        ("ingress.tls.secretName=", "ingress.tls.secretName is empty: Microsoft calls HTTPS only"),
+        ("probes.port=8080", "grpc.port, webhook.port and probes.port must differ"),
+        ("networkPolicy.grpc.podLabels=null", "networkPolicy.grpc.podLabels is empty: an empty selector admits"),
+        ("networkPolicy.metrics.namespaceLabels=null", "networkPolicy.metrics.namespaceLabels is empty"),
+        ("settings.EXCHANGE_PROFILE=sidecar", "settings.EXCHANGE_PROFILE is set by the chart itself"),
+    ],
+)
+def test_impossible_choice_is_refused_with_a_sentence(change: str, sentence: str) -> None:
+    assert sentence in refusal(change)
+
+
+def test_problems_are_reported_together() -> None:
+    said = refusal("replicas=3", "vault.existingSecret=", "image.repository=")
+    assert said.count("\n  - ") == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("replica=1", "replica is not allowed"),
+        ("grpc.tls=true", "tls is not allowed"),
+        ("vault.keyRing=canary", "keyRing is not allowed"),
+        ("vault=null", "vault is required"),
+        ("webhook.publicUrl=http://hooks.example.com", "webhook.publicUrl"),
+        ("persistence.accessMode=ReadWriteMany", "persistence.accessMode"),
+        ("settings.PATH=/bin", "PATH"),
+        ("settings.EXCHANGE_ADMIN__PASSWORD=canary", "EXCHANGE_ADMIN__PASSWORD"),
+    ],
+)
+def test_schema_refuses_what_it_does_not_know(change: str, complaint: str) -> None:
+    said = refusal(change)
+    assert "don't meet the specifications of the schema" in said
+    assert complaint in said
+    assert "canary" not in said
+
+
+def test_chart_works_inside_another_chart(tmp_path: Path) -> None:
+    parent = chart.make_parent(tmp_path, {"global": {"imageRegistry": "example.com"}, CHART.name: {"enabled": True}})
+    assert chart.only(chart.render_objects(None, chart=parent), "Deployment")
+    assert chart.render(None, chart=parent, sets=[f"{CHART.name}.enabled=false"]).strip() == ""
+    with pytest.raises(ChartRefused, match="bogus is not allowed"):
+        chart.render(None, chart=parent, sets=[f"{CHART.name}.bogus=1"])
+
+
+@pytest.mark.parametrize(("case", "warnings"), [("default", 0), ("no-ingress", 0), ("ephemeral", 2)], indirect=["case"])
+def test_notes_warn_of_what_is_switched_off(case: str, warnings: int, tmp_path: Path) -> None:
+    notes = chart.render_notes(case, tmp_path)
+    assert notes.count("WARNING") == warnings
+    assert "/graph/notifications" in notes
+
+
+def test_versions_are_the_project_s() -> None:
+    described = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert described["version"] == described["appVersion"] == project["version"]
+
+
+def test_table_of_values_is_current() -> None:
+    command = [sys.executable, str(ROOT / "helm" / "values_table.py"), "--check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
