@@ -1,0 +1,1 @@
+"""From the log to the watchers: cursors over the tenants' logs."""

@@ -1,0 +1,182 @@
+"""Opens watches, and reads the log by pages: the one door from the API to the tenants' logs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from cachetools import TTLCache
+
+from sidecar.aio.clock import Clock
+from sidecar.errors import ResumeTokenForeign, ServerDraining, WatcherLimit
+from sidecar.feed.events import WatchEvent
+from sidecar.feed.gaps import expired
+from sidecar.feed.tail import Tails
+from sidecar.feed.watch import Start, Watch
+from sidecar.model.change import SnapshotReason
+from sidecar.model.cursor import Cursor, decode_cursor, scope_hash
+from sidecar.model.ids import RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.room import Room
+from sidecar.settings import WatchSettings
+from sidecar.store.changes import LogHead
+from sidecar.store.store import Store, StoreIdentity
+
+_STATUS_TTL_S = 1.0
+_TENANTS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchScope:
+    """What is watched. `room_ids` None: all rooms of the tenant, those mapped later too."""
+
+    tenant_id: TenantId
+    room_ids: tuple[RoomId, ...] | None
+
+    @property
+    def hash(self) -> bytes:
+        """What ties a token to this scope."""
+        return scope_hash(self.tenant_id, self.room_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """A tenant's rooms, and where its log stood when they were read."""
+
+    revision: int
+    rooms: Sequence[Room]
+
+
+class Feed:
+    """The tenants' logs, for readers."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        identity: StoreIdentity,
+        settings: WatchSettings,
+        watches_max: int,
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._store = store
+        self._identity = identity
+        self.settings = settings
+        self._watches_max = watches_max
+        self.clock = clock
+        self.rng = rng
+        self.tails = Tails(store.changes, count_max=settings.tail_count)
+        self._views: TTLCache[TenantUid, TenantView] = TTLCache(_TENANTS_MAX, _STATUS_TTL_S, timer=clock.monotonic)
+        self.is_draining = False
+        self._watches_count = 0
+
+    async def run(self) -> None:
+        """Follow the logs of watched tenants for ever."""
+        stop = self._store.on_changes(self._note)
+        try:
+            await self.tails.run(poll_s=1.0)
+        finally:
+            stop()
+
+    def _note(self, tenant_uid: TenantUid) -> None:
+        self._views.pop(tenant_uid, None)
+        self.tails.note(tenant_uid)
+
+    def drain(self) -> None:
+        """End all watches with a closing message, and refuse new ones."""
+        self.is_draining = True
+        self.tails.ring_all()
+
+    @property
+    def watches_count(self) -> int:
+        """How many watches are open."""
+        return self._watches_count
+
+    async def watch(
+        self, scope: WatchScope, *, resume_token: str, fail_on_gap: bool, heartbeat_s: float
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Tell what happens in a scope, from a token on or from a snapshot; ends after a `Closing`.
+
+        Raises:
+            ResumeTokenMalformed, ResumeTokenForeign, ResumeTokenExpired, TenantNotFound, RoomNotFound, WatcherLimit,
+            ServerDraining; later StoreUnavailable.
+        """
+        if self.is_draining:
+            raise ServerDraining("the server is shutting down", retry_after_s=1.0)
+        if self._watches_count >= self._watches_max:
+            raise WatcherLimit("too many watches are open", details={"watches_max": str(self._watches_max)})
+        self._watches_count += 1
+        try:
+            tenant_uid, head = await self._store.changes.tenant_head(scope.tenant_id)
+            room_uids = await self._resolve(scope)
+            start = self._start(scope, resume_token, head, fail_on_gap=fail_on_gap)
+            with self.tails.watching(tenant_uid, head):
+                watch = Watch(self, tenant_uid, room_uids, start, fail_on_gap=fail_on_gap, heartbeat_s=heartbeat_s)
+                async for event in watch.events():
+                    yield event
+        finally:
+            self._watches_count -= 1
+
+    async def _resolve(self, scope: WatchScope) -> tuple[RoomUid, ...] | None:
+        if scope.room_ids is None:
+            return None
+        return tuple([(await self._store.rooms.load(scope.tenant_id, room_id)).uid for room_id in scope.room_ids])
+
+    def _start(self, scope: WatchScope, resume_token: str, head: LogHead, *, fail_on_gap: bool) -> Start:
+        """Decide where a watch begins: at its token, or with snapshots and why."""
+        fresh = self.cursor(scope, head.revision, done=RoomUid(""))
+        if not resume_token:
+            return Start(fresh, SnapshotReason.REQUESTED)
+        cursor = self.decode(scope, resume_token)
+        gap = self.gap(cursor, head)
+        if gap is None:
+            return Start(cursor, SnapshotReason.REQUESTED)
+        if fail_on_gap:
+            raise expired(gap)
+        return Start(fresh, gap)
+
+    def decode(self, scope: WatchScope, resume_token: str) -> Cursor:
+        """Read a token that must belong to a scope.
+
+        Raises:
+            ResumeTokenMalformed, ResumeTokenForeign.
+        """
+        cursor = decode_cursor(resume_token)
+        if cursor.scope != scope.hash:
+            raise ResumeTokenForeign("the resume token was given out for another tenant or other rooms")
+        return cursor
+
+    def gap(self, cursor: Cursor, head: LogHead) -> SnapshotReason | None:
+        """Tell why a cursor cannot be honoured; None when it can."""
+        if (cursor.store_id, cursor.epoch) != (self._identity.store_id, self._identity.epoch):
+            return SnapshotReason.EPOCH_CHANGED
+        if cursor.revision > head.revision:
+            return SnapshotReason.EPOCH_CHANGED  # a future that this store has not seen: it is a restored one
+        return SnapshotReason.TOKEN_EXPIRED if cursor.revision < head.floor else None
+
+    def cursor(self, scope: WatchScope, revision: int, *, done: RoomUid | None = None) -> Cursor:
+        """Return a position in this store."""
+        return Cursor(
+            store_id=self._identity.store_id, epoch=self._identity.epoch, scope=scope.hash, revision=revision, done=done
+        )
+
+    @property
+    def epoch(self) -> str:
+        """The epoch as callers see it: revisions are comparable within it only."""
+        return f"{self._identity.store_id}{self._identity.epoch}"
+
+    @property
+    def store(self) -> Store:
+        """The store that the feed reads."""
+        return self._store
+
+    async def view(self, tenant_uid: TenantUid, *, at_least: int) -> TenantView:
+        """Return a tenant's rooms, read when its log had come to `at_least`.
+
+        Up to a second old otherwise, so that the heartbeats of many watches share one read.
+        """
+        view = self._views.get(tenant_uid)
+        if view is None or view.revision < at_least:
+            view = self._views[tenant_uid] = TenantView(*await self._store.rooms.load_all(tenant_uid))
+        return view

@@ -1,0 +1,173 @@
+"""The newest entries of each watched tenant's log, read from the store once for all its watchers.
+
+A watcher is a cursor. It reads here while it keeps up, and the store when it has fallen behind; nothing is queued for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+from sidecar.aio.wakeup import Broadcast, Wakeup
+from sidecar.model.change import Change
+from sidecar.model.ids import RoomUid, TenantUid
+from sidecar.store.changes import Changes, LogHead
+
+_READ_COUNT = 1_000
+
+
+class Tail:
+    """The newest entries of one log. Revisions follow each other without a hole."""
+
+    def __init__(self, head: LogHead, *, count_max: int) -> None:
+        self.head: LogHead | None = head
+        self._count_max = count_max
+        self._start = head.revision  # every entry after this revision is here
+        self._entries: deque[Change] = deque()
+        self._by_room: dict[RoomUid, deque[Change]] = defaultdict(deque)
+        self._bells: dict[RoomUid | None, Broadcast] = defaultdict(Broadcast)
+        self.watchers_count = 0
+
+    def bell(self, room_uid: RoomUid | None) -> Broadcast:
+        """Return what rings when there is an entry about a room (None: about any)."""
+        return self._bells[room_uid]
+
+    def ring_all(self) -> None:
+        """Wake every watcher, whatever it waits for."""
+        for bell in self._bells.values():
+            bell.ring()
+
+    def add(self, entries: Sequence[Change], head: LogHead | None) -> None:
+        """Take in what follows the newest entry, and wake those whom it concerns."""
+        self.head = head
+        if head is None:
+            self.ring_all()
+            return
+        touched: set[RoomUid | None] = {None} if entries else set()
+        for entry in entries:
+            self._entries.append(entry)
+            self._by_room[entry.room_uid].append(entry)
+            touched.add(entry.room_uid)
+            if not entry.room_uid:  # about the tenant as a whole
+                touched.update(self._bells)
+        while len(self._entries) > self._count_max:
+            oldest = self._entries.popleft()
+            of_room = self._by_room[oldest.room_uid]
+            of_room.popleft()
+            if not of_room:
+                del self._by_room[oldest.room_uid]
+            self._start = oldest.revision
+        for room_uid in touched:
+            if room_uid in self._bells:
+                self._bells[room_uid].ring()
+
+    def skip_to(self, head: LogHead) -> None:
+        """Forget all entries and begin again at the end of the log."""
+        self._entries.clear()
+        self._by_room.clear()
+        self._start = head.revision
+        self.head = head
+        self.ring_all()
+
+    @property
+    def newest(self) -> int:
+        """Revision of the newest entry taken in."""
+        return self._entries[-1].revision if self._entries else self._start
+
+    def reaches(self, after_revision: int) -> bool:
+        """Tell whether every entry after a revision is here."""
+        return after_revision >= self._start
+
+    def after(self, after_revision: int, *, count_max: int, room_uid: RoomUid | None) -> list[Change]:
+        """Return entries after a revision that this tail reaches, in order."""
+        if room_uid is None:
+            skip = after_revision - self._start
+            return list(islice(self._entries, skip, skip + count_max))
+        of_room = self._by_room.get(room_uid, ())
+        about_tenant = self._by_room.get(RoomUid(""), ())
+        found = [entry for entry in (*of_room, *about_tenant) if entry.revision > after_revision]
+        return found[:count_max]
+
+
+class Tails:
+    """The tails of all tenants that are watched now."""
+
+    def __init__(self, changes: Changes, *, count_max: int) -> None:
+        self._changes = changes
+        self._count_max = count_max
+        self._tails: dict[TenantUid, Tail] = {}
+        self._dirty: set[TenantUid] = set()
+        self._wakeup = Wakeup()
+
+    def note(self, tenant_uid: TenantUid) -> None:
+        """Take note that a log has grown; call it after the commit."""
+        if tenant_uid in self._tails:
+            self._dirty.add(tenant_uid)
+            self._wakeup.ring()
+
+    def ring_all(self) -> None:
+        """Wake every watcher."""
+        for tail in self._tails.values():
+            tail.ring_all()
+
+    @property
+    def watchers_count(self) -> int:
+        """How many watches are open."""
+        return sum(tail.watchers_count for tail in self._tails.values())
+
+    async def run(self, *, poll_s: float) -> None:
+        """Keep the tails up to date for ever; look every `poll_s` even if nothing was announced."""
+        while True:
+            if not await self._wakeup.wait(poll_s):
+                self._dirty.update(self._tails)
+            while self._dirty:
+                await self._refresh(self._dirty.pop())
+
+    async def _refresh(self, tenant_uid: TenantUid) -> None:
+        tail = self._tails.get(tenant_uid)
+        while tail is not None:
+            entries, head = await self._changes.read(tenant_uid, after_revision=tail.newest, count_max=_READ_COUNT)
+            if head is not None and head.floor > tail.newest:
+                tail.skip_to(head)  # entries were pruned unseen; readers find the gap by the floor
+                return
+            tail.add(entries, head)
+            if len(entries) < _READ_COUNT:
+                return
+
+    @contextmanager
+    def watching(self, tenant_uid: TenantUid, head: LogHead) -> Iterator[None]:
+        """Keep a tenant's tail while a watcher is there."""
+        tail = self._tails.get(tenant_uid)
+        if tail is None:
+            tail = self._tails[tenant_uid] = Tail(head, count_max=self._count_max)
+            self.note(tenant_uid)  # the log may have grown since `head` was read
+        tail.watchers_count += 1
+        try:
+            yield
+        finally:
+            tail = self._tails[tenant_uid]
+            tail.watchers_count -= 1
+            if tail.watchers_count == 0:
+                del self._tails[tenant_uid]
+
+    def tail(self, tenant_uid: TenantUid) -> Tail:
+        """Return the tail of a tenant that is being watched."""
+        return self._tails[tenant_uid]
+
+    async def read(
+        self, tenant_uid: TenantUid, *, after_revision: int, count_max: int, room_uid: RoomUid | None
+    ) -> tuple[Sequence[Change], int, LogHead | None]:
+        """Return entries after a revision, the revision up to which nothing was left out, and where the log stands."""
+        tail = self._tails.get(tenant_uid)
+        if tail is not None and tail.reaches(after_revision):
+            entries: Sequence[Change] = tail.after(after_revision, count_max=count_max, room_uid=room_uid)
+            head, newest = tail.head, tail.newest
+        else:
+            entries, head = await self._changes.read(
+                tenant_uid, after_revision=after_revision, count_max=count_max, room_uid=room_uid
+            )
+            newest = 0 if head is None else head.revision
+        through = entries[-1].revision if len(entries) == count_max else max(newest, after_revision)
+        return entries, through, head

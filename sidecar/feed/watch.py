@@ -1,0 +1,240 @@
+"""One watch: a cursor that moves over a tenant's log, with snapshots where the log alone does not do.
+
+The order of things is the promise of the API. A room's snapshot is read page by page while writers go on; it is complete
+because keys never change, and changes since its position follow it, which the reader's revision guard makes harmless
+where the snapshot was already newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sidecar.feed.events import (
+    Changed,
+    Checkpoint,
+    Closing,
+    ClosingReason,
+    RoomChanged,
+    SnapshotBegins,
+    SnapshotEnds,
+    SnapshotRows,
+    WatchEvent,
+)
+from sidecar.feed.gaps import expired
+from sidecar.model.change import Change, ChangeKind, SnapshotReason
+from sidecar.model.cursor import Cursor
+from sidecar.model.ids import BookingKey, RoomUid, TenantUid
+from sidecar.model.room import Room
+from sidecar.store.changes import LogHead
+
+if TYPE_CHECKING:
+    from sidecar.feed.feed import Feed
+
+_DRAIN_RETRY_S = 1.0
+_MAX_AGE_RETRY_S = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a watch begins; `reason` is told with the snapshots that its cursor says are not done."""
+
+    cursor: Cursor
+    reason: SnapshotReason
+
+
+class Watch:
+    """A watch under way. `_cursor` is always the position after what was yielded last."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        tenant_uid: TenantUid,
+        room_uids: tuple[RoomUid, ...] | None,
+        start: Start,
+        *,
+        fail_on_gap: bool,
+        heartbeat_s: float,
+    ) -> None:
+        self._feed = feed
+        self._tenant_uid = tenant_uid
+        self._room_uids = None if room_uids is None else frozenset(room_uids)
+        self._only_room = room_uids[0] if room_uids is not None and len(room_uids) == 1 else None
+        self._cursor = start.cursor
+        self._reason = start.reason
+        self._fail_on_gap = fail_on_gap
+        self._heartbeat_s = heartbeat_s
+        self._is_over = False
+        self._snapshots_count = 0
+
+    async def events(self) -> AsyncIterator[WatchEvent]:
+        """Yield what happens, for ever or until a `Closing`."""
+        clock = self._feed.clock
+        began_s = clock.monotonic()
+        checkpoint_at_s = began_s  # the first one is due as soon as the watcher is up to date
+        bell = self._feed.tails.tail(self._tenant_uid).bell(self._only_room)
+        while not self._is_over:
+            if self._feed.is_draining:
+                yield Closing(ClosingReason.DRAINING, _DRAIN_RETRY_S * (1 + self._feed.rng.random()), self._cursor)
+                return
+            if clock.monotonic() - began_s > self._feed.settings.max_age_s:
+                yield Closing(ClosingReason.MAX_AGE, _MAX_AGE_RETRY_S, self._cursor)
+                return
+            if self._cursor.done is not None:
+                async for event in self._next_first_snapshot():
+                    yield event
+            seen_version = bell.version
+            before = self._cursor
+            async for event in self._catch_up():
+                yield event
+            if self._cursor.done is not None or self._is_over:
+                continue
+            wait_s = checkpoint_at_s - clock.monotonic()
+            if wait_s <= 0:
+                async for event in self._checkpoint():
+                    yield event
+                checkpoint_at_s = clock.monotonic() + self._heartbeat_s
+            elif self._cursor == before:
+                await bell.wait(seen_version, wait_s)
+
+    async def _next_first_snapshot(self) -> AsyncIterator[WatchEvent]:
+        """Send the snapshot of the next room that has not had its first, in the order of uids."""
+        done = self._cursor.done or ""
+        view = await self._feed.view(self._tenant_uid, at_least=self._cursor.revision)
+        room = next((room for room in view.rooms if room.uid > done and self._covers(room.uid)), None)
+        if room is None:
+            self._cursor = replace(self._cursor, done=None)
+            return
+        # A room that is still being read for the first time has no complete copy to show: its snapshot comes with
+        # the entry that the end of that read writes.
+        if room.fresh_as_of_at is not None:
+            async for event in self._snapshot(room, self._reason, replace(self._cursor, done=room.uid)):
+                yield event
+        self._cursor = replace(self._cursor, done=room.uid)
+
+    async def _snapshot(self, room: Room, reason: SnapshotReason, after: Cursor) -> AsyncIterator[WatchEvent]:
+        assert room.horizon is not None, "only rooms with a complete copy have snapshots"
+        calendars = self._feed.store.calendars
+        self._snapshots_count += 1
+        snapshot_id = f"{after.revision}.{self._snapshots_count}"
+        count = await calendars.count(room.uid)
+        yield SnapshotBegins(room, snapshot_id, reason, room.horizon, count)
+        key = BookingKey("")
+        while True:
+            page = await calendars.snapshot_page(room.uid, after=key, count_max=self._feed.settings.batch_count_max)
+            for bodies in self._split([body for _, body in page]):
+                yield SnapshotRows(bodies)
+            if len(page) < self._feed.settings.batch_count_max:
+                break
+            key = page[-1][0]
+        yield SnapshotEnds(room, snapshot_id, after)
+
+    def _split(self, bodies: Sequence[bytes]) -> list[list[bytes]]:
+        """Cut into messages of bounded size."""
+        messages: list[list[bytes]] = []
+        bytes_count = self._feed.settings.batch_bytes_max
+        for body in bodies:
+            if bytes_count + len(body) > self._feed.settings.batch_bytes_max:
+                messages.append([])
+                bytes_count = 0
+            messages[-1].append(body)
+            bytes_count += len(body)
+        return messages
+
+    def _covers(self, room_uid: RoomUid) -> bool:
+        return self._room_uids is None or room_uid in self._room_uids
+
+    def _has_had_first(self, room_uid: RoomUid) -> bool:
+        """Tell whether changes of a room may be sent: rooms still to come are told by their snapshot."""
+        return self._cursor.done is None or room_uid <= self._cursor.done
+
+    async def _catch_up(self, *, until_revision: int | None = None) -> AsyncIterator[WatchEvent]:
+        """Yield what the log has after the cursor, one batch; with `until_revision` all up to there."""
+        while True:
+            entries, through, head = await self._feed.tails.read(
+                self._tenant_uid,
+                after_revision=self._cursor.revision,
+                count_max=self._feed.settings.batch_count_max,
+                room_uid=self._only_room,
+            )
+            if head is None:
+                yield self._gone()
+                return
+            if head.floor > self._cursor.revision:
+                self._fall_back(head)
+                return
+            async for event in self._tell(entries):
+                yield event
+            if self._is_over:
+                return
+            if through > self._cursor.revision:
+                self._cursor = replace(self._cursor, revision=through)
+            if until_revision is None or self._cursor.revision >= until_revision:
+                return
+
+    def _fall_back(self, head: LogHead) -> None:
+        """Begin again with snapshots: the log was pruned past this reader while it was slow."""
+        if self._fail_on_gap:
+            raise expired(SnapshotReason.TOKEN_EXPIRED)
+        self._reason = SnapshotReason.TOKEN_EXPIRED
+        self._cursor = replace(self._cursor, revision=head.revision, done=RoomUid(""))
+
+    async def _tell(self, entries: Sequence[Change]) -> AsyncIterator[WatchEvent]:
+        """Yield entries as events: runs of booking changes together, the rest one by one."""
+        run: list[Change] = []
+        run_bytes = 0
+        for entry in entries:
+            if entry.kind is ChangeKind.TENANT_DELETED or (
+                entry.kind is ChangeKind.ROOM_UNMAPPED and self._only_room is not None
+            ):
+                for event in self._flush(run):
+                    yield event
+                yield self._gone()
+                return
+            if not self._covers(entry.room_uid) or not self._has_had_first(entry.room_uid):
+                continue
+            if not entry.is_booking:
+                for event in self._flush(run):
+                    yield event
+                run, run_bytes = [], 0
+                async for event in self._tell_about_room(entry):
+                    yield event
+                continue
+            if run and run_bytes + len(entry.body) > self._feed.settings.batch_bytes_max:
+                for event in self._flush(run):
+                    yield event
+                run, run_bytes = [], 0
+            run.append(entry)
+            run_bytes += len(entry.body)
+        for event in self._flush(run):
+            yield event
+
+    def _flush(self, run: list[Change]) -> list[WatchEvent]:
+        if not run:
+            return []
+        self._cursor = replace(self._cursor, revision=run[-1].revision)
+        return [Changed(run, self._cursor)]
+
+    async def _tell_about_room(self, entry: Change) -> AsyncIterator[WatchEvent]:
+        rooms = await self._feed.store.rooms.load_many([entry.room_uid])
+        room = rooms.get(entry.room_uid)
+        after = replace(self._cursor, revision=entry.revision)
+        if room is not None and entry.kind is ChangeKind.ROOM_SNAPSHOT and room.horizon is not None:
+            async for event in self._snapshot(room, SnapshotReason(entry.cause), after):
+                yield event
+        elif room is not None and entry.kind is ChangeKind.ROOM_CHANGED:
+            yield RoomChanged(room, after)
+        self._cursor = after
+
+    async def _checkpoint(self) -> AsyncIterator[WatchEvent]:
+        """Read the rooms' states, deliver everything they rest on, then tell them."""
+        view = await self._feed.view(self._tenant_uid, at_least=self._cursor.revision)
+        async for event in self._catch_up(until_revision=view.revision):
+            yield event
+        if not self._is_over and self._cursor.done is None:
+            yield Checkpoint([room for room in view.rooms if self._covers(room.uid)], self._cursor)
+
+    def _gone(self) -> Closing:
+        self._is_over = True
+        return Closing(ClosingReason.SCOPE_GONE, 0.0, None)

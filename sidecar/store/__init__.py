@@ -1,0 +1,1 @@
+"""Remembering: the copy of the calendars, the log of changes, credentials, and what is due."""

@@ -1,0 +1,417 @@
+"""The copy of the rooms' calendars: one transaction writes bookings, log, sync state and what is due, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from sidecar.errors import RoomNotFound
+from sidecar.model.booking import Booking, StoredBooking
+from sidecar.model.change import ChangeKind, SnapshotReason
+from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.intent import Lease
+from sidecar.model.plan import Applied, CompleteRead, Removal, RoomPlan, Scope, Touch, Upsert
+from sidecar.model.room import Room
+from sidecar.model.window import Window, from_micros, to_micros
+from sidecar.store import journal, rows
+from sidecar.store.engine import Connection, Engine, Row
+from sidecar.store.rooms import load_tenant_uid, save_problem
+
+Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
+"""A pure function of the stored bookings in question; runs inside the transaction."""
+
+_LISTED_ROOM = f"{rows.ROOM} WHERE t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL"
+_STORED = "SELECT key, event_id, master_id, change_key, start_at, end_at, takes_room, digest FROM bookings"
+
+
+class BookingCodec(Protocol):
+    """Writes bookings in the form they are served in, so that serving one is copying bytes."""
+
+    def encode(self, booking: Booking, *, room_name: str, revision: int, digest: bytes) -> bytes:
+        """Return the encoded booking."""
+
+    def stamp(self, body: bytes, *, revision: int) -> bytes:
+        """Return an encoded booking with another revision."""
+
+
+PagePlace = tuple[datetime, RoomUid, BookingKey]
+"""A booking's place in the order of lists."""
+
+_PAGE_BYTES_MAX = 3 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BookingPage:
+    """Encoded bookings in the order of the list. `last` is the place of the last one, None when nothing follows."""
+
+    bodies: list[bytes]
+    last: PagePlace | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomListing:
+    """A room, where its tenant's log stood, and bookings, all as of one moment."""
+
+    room: Room
+    revision: int
+    page: BookingPage
+
+
+class Calendars:
+    """The bookings."""
+
+    def __init__(self, engine: Engine, codec: BookingCodec) -> None:
+        self._engine = engine
+        self._codec = codec
+
+    async def apply(
+        self,
+        room: Room,
+        planner: Planner,
+        *,
+        lease: Lease | None,
+        scope: Scope | None = None,
+        complete: CompleteRead | None = None,
+        hints_through: int | None = None,
+    ) -> Applied | None:
+        """Carry out what `planner` decides about the stored bookings, with everything that belongs to it.
+
+        The first complete read of a room writes no entry for each booking but one that says "read it all".
+
+        Args:
+            lease: the right to write for the tenant; None only outside of lanes (tests).
+            scope: which stored bookings the planner is given; None: all of the room.
+            complete: the read covered the whole horizon; the room is fresh as of its beginning.
+            hints_through: hints with a generation up to this one are answered by this read.
+        Returns:
+            What was done; None when the room is not mapped any more, or its tenant is being deleted.
+        Raises:
+            StoreConflict: the lease is lost.
+        """
+
+        async def run(c: Connection) -> Applied | None:
+            await journal.check_lease(c, lease)
+            state = await c.fetch_one(
+                "SELECT r.fresh_as_of_at FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
+                " WHERE r.uid = $1 AND t.deleted_at IS NULL",
+                room.uid,
+            )
+            if state is None:
+                return None
+            is_first = complete is not None and state[0] is None
+            if state[0] is None and complete is None:
+                # Not read as a whole yet: what a hint says will be part of the first complete read.
+                await _forget_hints(c, room.uid, hints_through)
+                return Applied(changes_count=0, drift_count=0, is_first=False)
+            plan = planner(await _load_stored(c, room.uid, scope))
+            drift_count = 0
+            if complete is not None and not is_first and not await _has_hints(c, room.uid):
+                drift_count = plan.news_count
+            await self._write(c, room, plan, is_first=is_first)
+            await _forget_hints(c, room.uid, hints_through)
+            if complete is not None:
+                await _save_complete(c, room, complete, drift_count=drift_count, is_first=is_first)
+            elif room.problem is not None:
+                await save_problem(c, room.uid, "problem", None, lease=None)
+            return Applied(changes_count=plan.news_count, drift_count=drift_count, is_first=is_first)
+
+        return await self._engine.write(run)
+
+    async def _write(self, c: Connection, room: Room, plan: RoomPlan, *, is_first: bool) -> None:
+        """Write a plan's rows and entries; revisions are taken for entries only."""
+        news: list[Upsert | Removal] = [item for item in plan.upserts if item.kind is not None]
+        news += [item for item in plan.removals if item.kind is not None]
+        entries_count = 0 if is_first else len(news)
+        last = await journal.take_revisions(c, room.tenant_uid, entries_count)
+        # What is no news is written under the newest revision there is; nobody can have seen a newer one.
+        revisions = {} if is_first else {id(item): last + place for place, item in enumerate(news, 1)}
+        written: list[tuple[Upsert, int, bytes]] = []
+        for upsert in plan.upserts:
+            revision = revisions.get(id(upsert), last)
+            body = self._codec.encode(upsert.booking, room_name=room.name, revision=revision, digest=upsert.digest)
+            written.append((upsert, revision, body))
+        if entries_count:
+            bodies = {id(upsert): body for upsert, _, body in written}
+            bodies |= await self._departing_bodies(c, room.uid, plan.removals, revisions)
+            entries = [
+                journal.Entry(
+                    room.uid,
+                    item.kind or ChangeKind.UPSERTED,
+                    item.cause,
+                    item.key if isinstance(item, Removal) else item.booking.key,
+                    bodies[id(item)],
+                )
+                for item in news
+            ]
+            await journal.append(c, room.tenant_uid, entries, after_revision=last)
+        await _save_bookings(c, room, written)
+        await _drop_bookings(c, room.uid, plan.removals)
+        await _touch_bookings(c, room.uid, plan.touches)
+
+    async def _departing_bodies(
+        self, c: Connection, room_uid: RoomUid, removals: Sequence[Removal], revisions: Mapping[int, int]
+    ) -> dict[int, bytes]:
+        bodies: dict[int, bytes] = {}
+        for removal in removals:
+            if removal.kind is None:
+                continue
+            row = await c.fetch_one("SELECT body FROM bookings WHERE room_uid = $1 AND key = $2", room_uid, removal.key)
+            assert row is not None, "the plan was made from stored bookings"
+            bodies[id(removal)] = self._codec.stamp(bytes(row[0]), revision=revisions[id(removal)])
+        return bodies
+
+    async def load_hints(self, room_uid: RoomUid) -> tuple[Sequence[EventId], int]:
+        """Return the events that notifications named and no read has answered, and the newest generation among them."""
+
+        async def run(c: Connection) -> tuple[list[EventId], int]:
+            found = await c.fetch(
+                "SELECT event_id, generation FROM hints WHERE room_uid = $1 ORDER BY event_id", room_uid
+            )
+            return [EventId(row[0]) for row in found], max((int(row[1]) for row in found), default=0)
+
+        return await self._engine.read(run)
+
+    async def load_stored(self, room_uid: RoomUid) -> dict[BookingKey, StoredBooking]:
+        """Return what is stored of a room's bookings."""
+        return await self._engine.read(lambda c: _load_stored(c, room_uid, None))
+
+    async def page(
+        self,
+        tenant_id: TenantId,
+        room_uid: RoomUid | None,
+        window: Window,
+        *,
+        after: PagePlace | None,
+        count_max: int,
+        show_all: bool,
+        bytes_max: int = _PAGE_BYTES_MAX,
+    ) -> BookingPage:
+        """Return bookings that overlap a window, by start, of one room or of all rooms of a tenant.
+
+        Args:
+            after: the place of the last booking of the page before.
+            show_all: also bookings that do not take the room.
+            bytes_max: the page ends before the booking that would make it larger, but never before its first.
+        Raises:
+            TenantNotFound: when all rooms are asked for.
+        """
+
+        async def run(c: Connection) -> BookingPage:
+            owner = await load_tenant_uid(c, tenant_id) if room_uid is None else room_uid
+            found = await _page(c, owner, room_uid is None, window, after, count_max + 1, show_all)
+            return _cut_page(found, count_max, bytes_max)
+
+        return await self._engine.read(run)
+
+    async def list_room(
+        self,
+        tenant_id: TenantId,
+        room_id: RoomId,
+        window: Window,
+        *,
+        after: PagePlace | None,
+        count_max: int,
+        show_all: bool,
+        bytes_max: int = _PAGE_BYTES_MAX,
+    ) -> RoomListing:
+        """Return a page as `page` does, with the room and the position of its tenant's log, in one read.
+
+        Raises:
+            RoomNotFound: also when the tenant is unknown or being deleted.
+        """
+
+        async def run(c: Connection) -> RoomListing:
+            row = await c.fetch_one(_LISTED_ROOM, tenant_id, room_id)
+            if row is None:
+                raise RoomNotFound("there is no such room")
+            room = rows.room_from_row(row, now=c.now)
+            head = await c.fetch_one("SELECT revision FROM tenants WHERE uid = $1", room.tenant_uid)
+            assert head is not None, "read in the same transaction"
+            found = await _page(c, room.uid, False, window, after, count_max + 1, show_all)
+            return RoomListing(room, int(head[0]), _cut_page(found, count_max, bytes_max))
+
+        return await self._engine.read(run)
+
+    async def load_body(self, tenant_id: TenantId, room_id: RoomId, key: BookingKey) -> bytes | None:
+        """Return one encoded booking, None when there is none."""
+
+        async def run(c: Connection) -> bytes | None:
+            row = await c.fetch_one(
+                "SELECT b.body FROM bookings b JOIN rooms r ON r.uid = b.room_uid JOIN tenants t ON t.uid = r.tenant_uid"
+                " WHERE t.tenant_id = $1 AND r.room_id = $2 AND b.key = $3 AND t.deleted_at IS NULL",
+                tenant_id,
+                room_id,
+                key,
+            )
+            return None if row is None else bytes(row[0])
+
+        return await self._engine.read(run)
+
+    async def snapshot_page(
+        self, room_uid: RoomUid, *, after: BookingKey, count_max: int
+    ) -> Sequence[tuple[BookingKey, bytes]]:
+        """Return a room's bookings that take the room, by key.
+
+        Keys never change, so whatever is written between two pages, a booking that exists all the while is seen once.
+        """
+
+        async def run(c: Connection) -> list[tuple[BookingKey, bytes]]:
+            found = await c.fetch(
+                "SELECT key, body FROM bookings WHERE room_uid = $1 AND key > $2 AND takes_room = 1 ORDER BY key LIMIT $3",
+                room_uid,
+                after,
+                count_max,
+            )
+            return [(BookingKey(row[0]), bytes(row[1])) for row in found]
+
+        return await self._engine.read(run)
+
+    async def count(self, room_uid: RoomUid) -> int:
+        """Return how many bookings take the room."""
+
+        async def run(c: Connection) -> int:
+            row = await c.fetch_one("SELECT COUNT(*) FROM bookings WHERE room_uid = $1 AND takes_room = 1", room_uid)
+            return 0 if row is None else int(row[0])
+
+        return await self._engine.read(run)
+
+
+def _cut_page(found: Sequence[Row], count_max: int, bytes_max: int) -> BookingPage:
+    """Take as many rows of `_page` as a page may hold."""
+    bodies: list[bytes] = []
+    bytes_count = 0
+    for row in found:
+        bytes_count += len(row[3])
+        if len(bodies) == count_max or (bodies and bytes_count > bytes_max):
+            start_at, room_uid, key, _ = found[len(bodies) - 1]
+            return BookingPage(bodies, (from_micros(start_at), RoomUid(room_uid), BookingKey(key)))
+        bodies.append(row[3])
+    return BookingPage(bodies, None)
+
+
+async def _page(
+    c: Connection,
+    owner: TenantUid | RoomUid,
+    is_tenant: bool,
+    window: Window,
+    after: PagePlace | None,
+    limit: int,
+    show_all: bool,
+) -> Sequence[Row]:
+    start, end = to_micros(window.start_at), to_micros(window.end_at)
+    place = (-(2**62), "", "") if after is None else (to_micros(after[0]), after[1], after[2])
+    column = "tenant_uid" if is_tenant else "room_uid"
+    return await c.fetch(
+        f"SELECT start_at, room_uid, key, body FROM bookings WHERE {column} = $1 AND start_at < $2"  # noqa: S608  (ours)
+        " AND (end_at > $3 OR (end_at = $3 AND start_at = $3)) AND (start_at, room_uid, key) > ($4, $5, $6)"
+        " AND takes_room >= $7 ORDER BY start_at, room_uid, key LIMIT $8",
+        owner,
+        end,
+        start,
+        *place,
+        0 if show_all else 1,
+        limit,
+    )
+
+
+async def _load_stored(c: Connection, room_uid: RoomUid, scope: Scope | None) -> dict[BookingKey, StoredBooking]:
+    if scope is None:
+        found = list(await c.fetch(f"{_STORED} WHERE room_uid = $1", room_uid))
+    else:
+        found = []
+        for event_id in scope.event_ids:
+            found += await c.fetch(f"{_STORED} WHERE room_uid = $1 AND event_id = $2", room_uid, event_id)
+            found += await c.fetch(f"{_STORED} WHERE room_uid = $1 AND master_id = $2", room_uid, event_id)
+        for key in scope.keys:
+            found += await c.fetch(f"{_STORED} WHERE room_uid = $1 AND key = $2", room_uid, key)
+    return {
+        BookingKey(row[0]): StoredBooking(
+            key=BookingKey(row[0]),
+            event_id=EventId(row[1]),
+            master_id=None if row[2] is None else EventId(row[2]),
+            change_key=row[3],
+            start_at=from_micros(row[4]),
+            end_at=from_micros(row[5]),
+            takes_room=bool(row[6]),
+            digest=bytes(row[7]),
+        )
+        for row in found
+    }
+
+
+async def _save_bookings(c: Connection, room: Room, written: Sequence[tuple[Upsert, int, bytes]]) -> None:
+    await c.execute_many(
+        "INSERT INTO bookings (room_uid, key, tenant_uid, start_at, end_at, takes_room, event_id, master_id, change_key,"
+        " digest, body, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        " ON CONFLICT (room_uid, key) DO UPDATE SET start_at = $4, end_at = $5, takes_room = $6, event_id = $7,"
+        " master_id = $8, change_key = $9, digest = $10, body = $11, revision = $12",
+        [
+            (
+                room.uid,
+                upsert.booking.key,
+                room.tenant_uid,
+                to_micros(upsert.booking.start_at),
+                to_micros(upsert.booking.end_at),
+                int(upsert.booking.state.takes_room),
+                upsert.booking.event_id,
+                upsert.booking.master_id,
+                upsert.booking.change_key,
+                upsert.digest,
+                body,
+                revision,
+            )
+            for upsert, revision, body in written
+        ],
+    )
+
+
+async def _drop_bookings(c: Connection, room_uid: RoomUid, removals: Sequence[Removal]) -> None:
+    await c.execute_many(
+        "DELETE FROM bookings WHERE room_uid = $1 AND key = $2", [(room_uid, removal.key) for removal in removals]
+    )
+
+
+async def _touch_bookings(c: Connection, room_uid: RoomUid, touches: Sequence[Touch]) -> None:
+    await c.execute_many(
+        "UPDATE bookings SET event_id = $3, master_id = $4, change_key = $5 WHERE room_uid = $1 AND key = $2",
+        [(room_uid, touch.key, touch.event_id, touch.master_id, touch.change_key) for touch in touches],
+    )
+
+
+async def _has_hints(c: Connection, room_uid: RoomUid) -> bool:
+    return await c.fetch_one("SELECT 1 FROM hints WHERE room_uid = $1 LIMIT 1", room_uid) is not None
+
+
+async def _forget_hints(c: Connection, room_uid: RoomUid, hints_through: int | None) -> None:
+    if hints_through is not None:
+        await c.execute("DELETE FROM hints WHERE room_uid = $1 AND generation <= $2", room_uid, hints_through)
+
+
+async def _save_complete(
+    c: Connection, room: Room, complete: CompleteRead, *, drift_count: int, is_first: bool
+) -> None:
+    """Note a complete read, and give every watcher a snapshot where one is due."""
+    await c.execute(
+        "UPDATE rooms SET horizon_start_at = $2, horizon_end_at = $3, fresh_as_of_at = $4, problem = NULL,"
+        " drift_count = drift_count + $5, resyncs = resyncs - $6, version = version + $7, updated_at = $8 WHERE uid = $1",
+        room.uid,
+        to_micros(complete.horizon.start_at),
+        to_micros(complete.horizon.end_at),
+        to_micros(complete.began_at),
+        drift_count,
+        complete.resyncs,
+        int(is_first or room.problem is not None),
+        to_micros(c.now) if is_first or room.problem is not None else to_micros(room.updated_at),
+    )
+    entries = []
+    if is_first:
+        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_SNAPSHOT, SnapshotReason.ROOM_ADDED))
+    elif complete.resyncs:
+        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_SNAPSHOT, SnapshotReason.RESYNCED))
+    if is_first or room.problem is not None:
+        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_CHANGED))
+    if entries:
+        after_revision = await journal.take_revisions(c, room.tenant_uid, len(entries))
+        await journal.append(c, room.tenant_uid, entries, after_revision=after_revision)

@@ -1,0 +1,64 @@
+"""What the store asks of a database, so that each query is written once.
+
+A transaction is an async function over a `Connection`. An engine with a network driver awaits it; SQLite drives it to its
+end inside one thread, since its connection never really waits. Statements are written with $1, $2, ... and in the part of
+SQL that SQLite and PostgreSQL share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+Value = str | bytes | int | None
+Row = tuple[Any, ...]
+"""A row as the driver gives it; `store/rows.py` is where it gets its types (Any: a driver's rows have none)."""
+
+
+class Connection(Protocol):
+    """A connection inside a transaction."""
+
+    @property
+    def now(self) -> datetime:
+        """The time of the transaction. With several processes it is the database's, so that they agree."""
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        """Return all rows."""
+
+    async def fetch_one(self, sql: str, *values: Value) -> Row | None:
+        """Return the first row, or None."""
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        """Run a statement; return how many rows it touched."""
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run a statement once for each row of values."""
+
+    def announce(self, channel: str, payload: str) -> None:
+        """Tell listeners of all processes after the commit, and only then."""
+
+
+Transaction = Callable[[Connection], Awaitable[T]]
+
+
+class Engine(Protocol):
+    """A database."""
+
+    async def write(self, transaction: Transaction[T]) -> T:
+        """Run a transaction that may write; it is committed when this returns, or nothing of it happened.
+
+        Raises:
+            StoreUnavailable: the database did not do it.
+        """
+
+    async def read(self, transaction: Transaction[T]) -> T:
+        """Run a transaction that sees one consistent state and writes nothing."""
+
+    def listen(self, channel: str, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call `listener` with the payload of each announcement on a channel; the result ends it."""
+
+    async def close(self) -> None:
+        """Finish what is under way and close."""

@@ -1,0 +1,209 @@
+"""What is due, and who works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sidecar.errors import StoreConflict
+from sidecar.model.ids import TenantUid
+from sidecar.model.intent import PRIORITY_ORDER, Intent, IntentKind, Lease, Priority
+from sidecar.model.window import from_micros, to_micros
+from sidecar.store import journal, rows
+from sidecar.store.engine import Connection, Engine
+
+
+class Intents:
+    """Intents and the lanes they are drained through."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def mark(
+        self,
+        kind: IntentKind,
+        key: str,
+        lane: TenantUid,
+        *,
+        priority: Priority,
+        ready_at: datetime | None = None,
+        force: bool = False,
+    ) -> None:
+        """Make work due; see `journal.mark`."""
+
+        async def run(c: Connection) -> None:
+            await journal.mark(c, kind, key, lane, priority=priority, ready_at=ready_at, force=force)
+
+        await self._engine.write(run)
+
+    async def due_lanes(self, *, count_max: int) -> list[TenantUid]:
+        """Return lanes with due work that nobody holds, the longest waiting first."""
+
+        async def run(c: Connection) -> list[TenantUid]:
+            found = await c.fetch(
+                "SELECT i.lane FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"
+                " WHERE i.ready_at <= $1 AND (l.lease_until IS NULL OR l.lease_until <= $1)"
+                " GROUP BY i.lane ORDER BY MIN(i.ready_at) LIMIT $2",
+                to_micros(c.now),
+                count_max,
+            )
+            return [TenantUid(row[0]) for row in found]
+
+        return await self._engine.read(run)
+
+    async def next_ready_at(self, lane: TenantUid | None = None) -> datetime | None:
+        """Return when the next work is due in a lane; without one, in any lane that nobody holds."""
+
+        async def run(c: Connection) -> datetime | None:
+            if lane is None:
+                row = await c.fetch_one(
+                    "SELECT i.ready_at FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"
+                    " WHERE l.lease_until IS NULL OR l.lease_until <= $1 ORDER BY i.ready_at LIMIT 1",
+                    to_micros(c.now),
+                )
+                return None if row is None else from_micros(row[0])
+            found = [
+                await c.fetch_one("SELECT MIN(ready_at) FROM intents WHERE lane = $1 AND priority = $2", lane, priority)
+                for priority in PRIORITY_ORDER
+            ]
+            return min((from_micros(row[0]) for row in found if row is not None and row[0] is not None), default=None)
+
+        return await self._engine.read(run)
+
+    async def take_lane(self, lane: TenantUid, *, owner: str, lease_s: float) -> Lease | None:
+        """Take the lease on a lane; None when somebody else holds it."""
+
+        async def run(c: Connection) -> Lease | None:
+            now = to_micros(c.now)
+            row = await c.fetch_one(
+                "INSERT INTO lanes (lane, owner, lease_until, fence) VALUES ($1, $2, $3, 1)"
+                " ON CONFLICT (lane) DO UPDATE SET owner = $2, lease_until = $3, fence = lanes.fence + 1"
+                " WHERE lanes.lease_until <= $4 RETURNING fence",
+                lane,
+                owner,
+                to_micros(c.now + timedelta(seconds=lease_s)),
+                now,
+            )
+            return None if row is None else Lease(lane, int(row[0]))
+
+        return await self._engine.write(run)
+
+    async def renew_lane(self, lease: Lease, *, lease_s: float) -> None:
+        """Hold a lease longer.
+
+        Raises:
+            StoreConflict: somebody else has taken the lane.
+        """
+
+        async def run(c: Connection) -> None:
+            touched = await c.execute(
+                "UPDATE lanes SET lease_until = $3 WHERE lane = $1 AND fence = $2",
+                lease.lane,
+                lease.fence,
+                to_micros(c.now + timedelta(seconds=lease_s)),
+            )
+            if touched == 0:
+                raise StoreConflict("the lease on the lane is lost")
+
+        await self._engine.write(run)
+
+    async def release_lane(self, lease: Lease, *, if_idle: bool) -> bool:
+        """Give a lane back; with `if_idle` only if nothing in it is due, in one transaction, so that no mark is missed."""
+
+        async def run(c: Connection) -> bool:
+            if if_idle and await c.fetch_one(
+                "SELECT 1 FROM intents WHERE lane = $1 AND ready_at <= $2 LIMIT 1", lease.lane, to_micros(c.now)
+            ):
+                return False
+            await c.execute(
+                "UPDATE lanes SET lease_until = 0, owner = NULL WHERE lane = $1 AND fence = $2", lease.lane, lease.fence
+            )
+            return True
+
+        return await self._engine.write(run)
+
+    async def break_leases(self) -> None:
+        """Free all lanes. Only for a database that one process has to itself: whoever held them is dead."""
+
+        async def run(c: Connection) -> None:
+            await c.execute("UPDATE lanes SET lease_until = 0, owner = NULL, fence = fence + 1")
+
+        await self._engine.write(run)
+
+    async def due(self, lane: TenantUid, *, count_max: int) -> Sequence[Intent]:
+        """Return due work of a lane, the most urgent first."""
+
+        async def run(c: Connection) -> list[Intent]:
+            found: list[Intent] = []
+            for priority in PRIORITY_ORDER:  # one index seek for each, however much waits behind them
+                found += [
+                    rows.intent_from_row(row)
+                    for row in await c.fetch(
+                        f"{rows.INTENT} WHERE lane = $1 AND priority = $2 AND ready_at <= $3 ORDER BY ready_at LIMIT $4",
+                        lane,
+                        priority,
+                        to_micros(c.now),
+                        count_max - len(found),
+                    )
+                ]
+                if len(found) >= count_max:
+                    break
+            return found
+
+        return await self._engine.read(run)
+
+    async def finish(self, intent: Intent, *, next_at: datetime | None, priority: Priority | None = None) -> None:
+        """Note that work is done: gone, or due again at `next_at`. A mark made meanwhile keeps it due."""
+
+        async def run(c: Connection) -> None:
+            values = (intent.kind, intent.key, intent.generation)
+            if next_at is None:
+                touched = await c.execute(
+                    "DELETE FROM intents WHERE kind = $1 AND key = $2 AND generation = $3", *values
+                )
+            else:
+                touched = await c.execute(
+                    "UPDATE intents SET ready_at = $4, priority = $5, attempts = 0, held_until = 0, first_marked_at = NULL,"
+                    " last_error = NULL WHERE kind = $1 AND key = $2 AND generation = $3",
+                    *values,
+                    to_micros(next_at),
+                    intent.priority if priority is None else priority,
+                )
+            if touched == 0:
+                await c.execute(
+                    "UPDATE intents SET attempts = 0, first_marked_at = $3 WHERE kind = $1 AND key = $2",
+                    intent.kind,
+                    intent.key,
+                    to_micros(c.now),
+                )
+                c.announce(journal.WORK, intent.lane)
+
+        await self._engine.write(run)
+
+    async def put_off(self, intent: Intent, *, until: datetime, reason: str) -> None:
+        """Note that work failed and shall be tried again at `until`; marks do not bring it forward, unless forced.
+
+        A forced mark that came during the run wins: the work stays due at once.
+        """
+
+        async def run(c: Connection) -> None:
+            await c.execute(
+                "UPDATE intents SET ready_at = $4, held_until = $4, attempts = attempts + 1, last_error = $5"
+                " WHERE kind = $1 AND key = $2 AND (generation = $3 OR held_until <> -1)",
+                intent.kind,
+                intent.key,
+                intent.generation,
+                to_micros(until),
+                reason[:200],
+            )
+
+        await self._engine.write(run)
+
+    async def count(self) -> int:
+        """Return how much work is known, due or not."""
+
+        async def run(c: Connection) -> int:
+            row = await c.fetch_one("SELECT COUNT(*) FROM intents")
+            return 0 if row is None else int(row[0])
+
+        return await self._engine.read(run)

@@ -1,0 +1,1 @@
+"""Alembic's scripts; reached through `store/migrate.py` only."""

@@ -1,0 +1,314 @@
+"""Mapped rooms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sidecar.errors import EtagMismatch, RoomExists, RoomNotFound, SidecarError, TenantNotFound
+from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.ids import BookingKey, Mailbox, RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.intent import IntentKind, Lease, Priority
+from sidecar.model.problem import Problem
+from sidecar.model.room import Room
+from sidecar.model.window import to_micros
+from sidecar.store import journal, rows
+from sidecar.store.engine import Connection, Engine
+from sidecar.store.tenants import new_uid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomMapping:
+    """What a caller maps. An empty zone means: the mailbox's own."""
+
+    room_id: RoomId
+    mailbox: Mailbox
+    display_name: str
+    time_zone: str
+    capacity: int
+    annotations: dict[str, str]
+
+
+class BodyStamper(Protocol):
+    """Gives an encoded booking another revision."""
+
+    def stamp(self, body: bytes, *, revision: int) -> bytes:
+        """Return the same booking with this revision."""
+
+
+class Rooms:
+    """The rooms."""
+
+    def __init__(self, engine: Engine, stamper: BodyStamper) -> None:
+        self._engine = engine
+        self._stamper = stamper
+
+    async def map_all(self, tenant_id: TenantId, mappings: Sequence[RoomMapping]) -> list[Room | SidecarError]:
+        """Map rooms, each with its own outcome; a new room's first read and subscription become due.
+
+        Raises:
+            TenantNotFound.
+        """
+
+        async def run(c: Connection) -> list[Room | SidecarError]:
+            tenant_uid = await load_tenant_uid(c, tenant_id)
+            outcomes: list[Room | SidecarError] = []
+            for mapping in mappings:
+                try:
+                    outcomes.append(await _map_one(c, tenant_uid, mapping))
+                except RoomExists as error:
+                    outcomes.append(error)
+            return outcomes
+
+        return await self._engine.write(run)
+
+    async def load(self, tenant_id: TenantId, room_id: RoomId) -> Room:
+        """Load by the caller's ids.
+
+        Raises:
+            RoomNotFound: also when the tenant is unknown or being deleted.
+        """
+        room = await self._engine.read(
+            lambda c: _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
+        )
+        if room is None:
+            raise RoomNotFound("there is no such room")
+        return room
+
+    async def load_by_uid(self, uid: RoomUid) -> Room | None:
+        """Load by our id; None when it is unmapped."""
+        return await self._engine.read(lambda c: _load(c, "r.uid = $1 AND t.deleted_at IS NULL", uid))
+
+    async def page(self, tenant_id: TenantId, *, after: RoomId, count_max: int) -> Sequence[Room]:
+        """Return a tenant's rooms whose id sorts after `after`, by id.
+
+        Raises:
+            TenantNotFound.
+        """
+
+        async def run(c: Connection) -> list[Room]:
+            tenant_uid = await load_tenant_uid(c, tenant_id)
+            found = await c.fetch(
+                f"{rows.ROOM} WHERE r.tenant_uid = $1 AND r.room_id > $2 ORDER BY r.room_id LIMIT $3",
+                tenant_uid,
+                after,
+                count_max,
+            )
+            return [rows.room_from_row(row, now=c.now) for row in found]
+
+        return await self._engine.read(run)
+
+    async def load_all(self, tenant_uid: TenantUid) -> tuple[int, Sequence[Room]]:
+        """Return the number of the last entry of the tenant's log, and all its rooms as of then, by uid."""
+
+        async def run(c: Connection) -> tuple[int, list[Room]]:
+            head = await c.fetch_one("SELECT revision FROM tenants WHERE uid = $1", tenant_uid)
+            found = await c.fetch(f"{rows.ROOM} WHERE r.tenant_uid = $1 ORDER BY r.uid", tenant_uid)
+            return (0 if head is None else int(head[0])), [rows.room_from_row(row, now=c.now) for row in found]
+
+        return await self._engine.read(run)
+
+    async def load_many(self, uids: Sequence[RoomUid]) -> dict[RoomUid, Room]:
+        """Return the rooms of these uids that are still mapped."""
+
+        async def run(c: Connection) -> dict[RoomUid, Room]:
+            found: dict[RoomUid, Room] = {}
+            for uid in uids:
+                room = await _load(c, "r.uid = $1", uid)
+                if room is not None:
+                    found[uid] = room
+            return found
+
+        return await self._engine.read(run)
+
+    async def unmap(self, tenant_id: TenantId, room_id: RoomId, *, etag: str) -> None:
+        """Forget a room: each booking leaves the scope of watchers, its subscription is to be removed at Graph.
+
+        Raises:
+            RoomNotFound, EtagMismatch.
+        """
+
+        async def run(c: Connection) -> None:
+            room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
+            if room is None:
+                raise RoomNotFound("there is no such room")
+            if etag and etag != str(room.version):
+                raise EtagMismatch("the room has changed", details={"etag": str(room.version)})
+            await self._log_departure(c, room)
+            await _abandon_subscription(c, room)
+            await c.execute("DELETE FROM intents WHERE key = $1", room.uid)
+            await c.execute("DELETE FROM rooms WHERE uid = $1", room.uid)
+
+        await self._engine.write(run)
+
+    async def _log_departure(self, c: Connection, room: Room) -> None:
+        taken = await c.fetch(
+            "SELECT key, body FROM bookings WHERE room_uid = $1 AND takes_room = 1 ORDER BY key", room.uid
+        )
+        after_revision = await journal.take_revisions(c, room.tenant_uid, len(taken) + 1)
+        entries = [
+            journal.Entry(
+                room.uid,
+                ChangeKind.LEFT_SCOPE,
+                Cause.ROOM_UNMAPPED,
+                BookingKey(key),
+                self._stamper.stamp(bytes(body), revision=revision),
+            )
+            for revision, (key, body) in enumerate(taken, after_revision + 1)
+        ]
+        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_UNMAPPED))
+        await journal.append(c, room.tenant_uid, entries, after_revision=after_revision)
+
+    async def set_mailbox(self, uid: RoomUid, *, object_id: str | None, time_zone: str | None) -> None:
+        """Note what Exchange told about the mailbox; what the caller gave is kept."""
+
+        async def run(c: Connection) -> None:
+            await c.execute(
+                "UPDATE rooms SET object_id = COALESCE($2, object_id),"
+                " time_zone = CASE WHEN time_zone = '' THEN COALESCE($3, '') ELSE time_zone END WHERE uid = $1",
+                uid,
+                object_id,
+                time_zone,
+            )
+
+        await self._engine.write(run)
+
+    async def set_problem(self, uid: RoomUid, problem: Problem | None, *, lease: Lease | None) -> None:
+        """Note what keeps a room from being read (None: nothing)."""
+        await self._engine.write(lambda c: save_problem(c, uid, "problem", problem, lease=lease))
+
+    async def set_subscription_problem(self, uid: RoomUid, problem: Problem | None, *, lease: Lease | None) -> None:
+        """Note what keeps a room's changes from being announced (None: nothing)."""
+        await self._engine.write(lambda c: save_problem(c, uid, "subscription_problem", problem, lease=lease))
+
+    async def resync(self, tenant_id: TenantId, room_id: RoomId) -> Room:
+        """Make a full read due now, with a new snapshot for every watcher.
+
+        Raises:
+            RoomNotFound.
+        """
+
+        async def run(c: Connection) -> Room:
+            room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
+            if room is None:
+                raise RoomNotFound("there is no such room")
+            await c.execute("UPDATE rooms SET resyncs = resyncs + 1 WHERE uid = $1", room.uid)
+            lane = room.tenant_uid
+            await journal.mark(c, IntentKind.ROOM_COMPARE, room.uid, lane, priority=Priority.REPAIR, force=True)
+            await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room.uid, lane, priority=Priority.REPAIR, force=True)
+            return room
+
+        return await self._engine.write(run)
+
+
+async def load_tenant_uid(c: Connection, tenant_id: TenantId) -> TenantUid:
+    """Return the uid of a tenant in use.
+
+    Raises:
+        TenantNotFound.
+    """
+    row = await c.fetch_one("SELECT uid FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL", tenant_id)
+    if row is None:
+        raise TenantNotFound("there is no such tenant")
+    return TenantUid(row[0])
+
+
+async def save_problem(
+    c: Connection, uid: RoomUid, column: str, problem: Problem | None, *, lease: Lease | None
+) -> None:
+    """Write one of a room's problem columns; a change of cause is an entry of the log."""
+    await journal.check_lease(c, lease)
+    room = await _load(c, "r.uid = $1 AND t.deleted_at IS NULL", uid)
+    if room is None:
+        return
+    before = room.problem if column == "problem" else room.subscription_problem
+    if before is None and problem is None:
+        return
+    is_news = (before and before.reason) != (problem and problem.reason)
+    await c.execute(
+        f"UPDATE rooms SET {column} = $2, version = version + $3, updated_at = $4 WHERE uid = $1",  # noqa: S608  (ours)
+        uid,
+        rows.problem_to_text(problem.since(before)) if problem else None,
+        int(is_news),
+        to_micros(c.now),
+    )
+    if is_news:
+        await journal.append_about_room(c, room.tenant_uid, uid, ChangeKind.ROOM_CHANGED)
+
+
+async def _load(c: Connection, condition: str, *values: str) -> Room | None:
+    row = await c.fetch_one(f"{rows.ROOM} WHERE {condition}", *values)
+    return None if row is None else rows.room_from_row(row, now=c.now)
+
+
+async def _map_one(c: Connection, tenant_uid: TenantUid, mapping: RoomMapping) -> Room:
+    mailbox_key = mapping.mailbox.casefold()
+    existing = await _load(c, "r.tenant_uid = $1 AND r.room_id = $2", tenant_uid, mapping.room_id)
+    other = await _load(c, "r.tenant_uid = $1 AND r.mailbox_key = $2", tenant_uid, mailbox_key)
+    if existing is not None and existing.mailbox.casefold() != mailbox_key:
+        raise RoomExists("the room id is in use for another mailbox", details={"mailbox": existing.mailbox})
+    if other is not None and other.room_id != mapping.room_id:
+        raise RoomExists("the mailbox is mapped to another room", details={"room": other.name})
+    if existing is None:
+        uid = RoomUid(new_uid("r", c.now))
+        await _insert(c, tenant_uid, uid, mapping)
+    else:
+        uid = existing.uid
+        await _update(c, existing, mapping)
+    room = await _load(c, "r.uid = $1", uid)
+    assert room is not None, "written above"
+    return room
+
+
+async def _insert(c: Connection, tenant_uid: TenantUid, uid: RoomUid, mapping: RoomMapping) -> None:
+    await c.execute(
+        "INSERT INTO rooms (uid, tenant_uid, room_id, mailbox, mailbox_key, display_name, time_zone, capacity,"
+        " annotations, version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10)",
+        uid,
+        tenant_uid,
+        mapping.room_id,
+        mapping.mailbox,
+        mapping.mailbox.casefold(),
+        mapping.display_name,
+        mapping.time_zone,
+        mapping.capacity,
+        json.dumps(mapping.annotations, sort_keys=True),
+        to_micros(c.now),
+    )
+    await journal.append_about_room(c, tenant_uid, uid, ChangeKind.ROOM_CHANGED)
+    # The subscription first: what changes while the calendar is read for the first time is then announced.
+    await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, uid, tenant_uid, priority=Priority.REPAIR)
+    await journal.mark(c, IntentKind.ROOM_COMPARE, uid, tenant_uid, priority=Priority.IMPORT)
+
+
+async def _update(c: Connection, existing: Room, mapping: RoomMapping) -> None:
+    zone = mapping.time_zone or existing.time_zone
+    before = (existing.display_name, existing.time_zone, existing.capacity, existing.annotations, existing.mailbox)
+    if before == (mapping.display_name, zone, mapping.capacity, mapping.annotations, mapping.mailbox):
+        return
+    await c.execute(
+        "UPDATE rooms SET display_name = $2, time_zone = $3, capacity = $4, annotations = $5, mailbox = $6,"
+        " version = version + 1, updated_at = $7 WHERE uid = $1",
+        existing.uid,
+        mapping.display_name,
+        zone,
+        mapping.capacity,
+        json.dumps(mapping.annotations, sort_keys=True),
+        mapping.mailbox,
+        to_micros(c.now),
+    )
+    await journal.append_about_room(c, existing.tenant_uid, existing.uid, ChangeKind.ROOM_CHANGED)
+    if zone != existing.time_zone:  # whole-day bookings lie elsewhere now
+        lane = existing.tenant_uid
+        await journal.mark(c, IntentKind.ROOM_COMPARE, existing.uid, lane, priority=Priority.COMPARE)
+
+
+async def _abandon_subscription(c: Connection, room: Room) -> None:
+    row = await c.fetch_one("SELECT key, graph_id FROM subscriptions WHERE room_uid = $1", room.uid)
+    if row is None:
+        return
+    await c.execute("UPDATE subscriptions SET room_uid = NULL WHERE key = $1", row[0])
+    kind = IntentKind.SUBSCRIPTION_REMOVE
+    await journal.mark(c, kind, str(row[0]), room.tenant_uid, priority=Priority.REPAIR)

@@ -1,0 +1,158 @@
+"""Rows to model values and back; the only place that knows how a column is spelled as a value."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import msgspec
+
+from sidecar.model.change import Change, ChangeKind
+from sidecar.model.ids import BookingKey, Mailbox, RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.model.problem import Problem
+from sidecar.model.room import Room
+from sidecar.model.subscription import Subscription
+from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, Tenant
+from sidecar.model.window import Window, from_micros, to_micros
+from sidecar.store.engine import Row
+
+TENANT = """
+SELECT t.uid, t.tenant_id, t.display_name, t.directory_id, t.cloud, t.problem, t.verified_at, t.deleted_at, t.version,
+       t.revision, t.created_at, t.updated_at, c.application_id, c.kind, c.fingerprint, c.expires_at, c.proven_at
+  FROM tenants t JOIN credentials c ON c.tenant_uid = t.uid AND c.role = 'current'
+"""
+
+ROOM = """
+SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.display_name, r.time_zone, r.capacity,
+       r.annotations, t.problem, r.problem, r.subscription_problem, r.horizon_start_at, r.horizon_end_at,
+       r.fresh_as_of_at, s.expires_at, r.drift_count, r.resyncs, r.version, r.created_at, r.updated_at
+  FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
+  LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
+"""
+
+SUBSCRIPTION = """
+SELECT key, room_uid, tenant_uid, directory_id, secret_hash, graph_id, expires_at, renew_at, url, created_at
+  FROM subscriptions
+"""
+
+INTENT = "SELECT kind, key, lane, priority, ready_at, generation, attempts FROM intents"
+
+CHANGE = "SELECT revision, room_uid, kind, cause, booking_key, body, recorded_at FROM changes"
+
+_PROBLEM = msgspec.json.Decoder(Problem)
+_ENCODER = msgspec.json.Encoder()
+
+
+def problem_to_text(problem: Problem | None) -> str | None:
+    """Spell a problem for its column."""
+    return None if problem is None else _ENCODER.encode(problem).decode()
+
+
+def problem_from_text(text: str | None) -> Problem | None:
+    """Read a problem column."""
+    return None if text is None else _PROBLEM.decode(text)
+
+
+def instant(micros: int | None) -> datetime | None:
+    """Read a column that holds an instant or nothing."""
+    return None if micros is None else from_micros(micros)
+
+
+def micros(at: datetime | None) -> int | None:
+    """Spell an instant or nothing."""
+    return None if at is None else to_micros(at)
+
+
+def tenant_from_row(row: Row) -> Tenant:
+    """Read a row of TENANT."""
+    return Tenant(
+        uid=TenantUid(row[0]),
+        tenant_id=TenantId(row[1]),
+        display_name=row[2],
+        directory_id=row[3],
+        cloud=Cloud(row[4]),
+        problem=problem_from_text(row[5]),
+        verified_at=instant(row[6]),
+        deleted_at=instant(row[7]),
+        version=row[8],
+        revision=row[9],
+        created_at=from_micros(row[10]),
+        updated_at=from_micros(row[11]),
+        credential=CredentialInfo(
+            application_id=row[12],
+            kind=CredentialKind(row[13]),
+            fingerprint=row[14],
+            expires_at=instant(row[15]),
+            proven_at=instant(row[16]),
+        ),
+    )
+
+
+def room_from_row(row: Row, *, now: datetime) -> Room:
+    """Read a row of ROOM; a subscription counts only while it is alive at `now`."""
+    return Room(
+        uid=RoomUid(row[0]),
+        tenant_uid=TenantUid(row[1]),
+        tenant_id=TenantId(row[2]),
+        room_id=RoomId(row[3]),
+        mailbox=Mailbox(row[4]),
+        object_id=row[5],
+        display_name=row[6],
+        time_zone=row[7],
+        capacity=row[8],
+        annotations=json.loads(row[9]),
+        tenant_problem=problem_from_text(row[10]),
+        problem=problem_from_text(row[11]),
+        subscription_problem=problem_from_text(row[12]),
+        horizon=None if row[13] is None else Window(from_micros(row[13]), from_micros(row[14])),
+        fresh_as_of_at=instant(row[15]),
+        is_subscribed=row[16] is not None and row[16] > to_micros(now),
+        drift_count=row[17],
+        resyncs=row[18],
+        version=row[19],
+        created_at=from_micros(row[20]),
+        updated_at=from_micros(row[21]),
+    )
+
+
+def subscription_from_row(row: Row) -> Subscription:
+    """Read a row of SUBSCRIPTION."""
+    return Subscription(
+        key=row[0],
+        room_uid=None if row[1] is None else RoomUid(row[1]),
+        tenant_uid=TenantUid(row[2]),
+        directory_id=row[3],
+        secret_hash=bytes(row[4]),
+        graph_id=row[5],
+        expires_at=instant(row[6]),
+        renew_at=instant(row[7]),
+        url=row[8],
+        created_at=from_micros(row[9]),
+    )
+
+
+def intent_from_row(row: Row) -> Intent:
+    """Read a row of INTENT."""
+    return Intent(
+        kind=IntentKind(row[0]),
+        key=row[1],
+        lane=TenantUid(row[2]),
+        priority=Priority(row[3]),
+        ready_at=from_micros(row[4]),
+        generation=row[5],
+        attempts=row[6],
+    )
+
+
+def change_from_row(row: Row) -> Change:
+    """Read a row of CHANGE."""
+    return Change(
+        revision=row[0],
+        room_uid=RoomUid(row[1]),
+        kind=ChangeKind(row[2]),
+        cause=row[3],
+        booking_key=None if row[4] is None else BookingKey(row[4]),
+        body=bytes(row[5]),
+        recorded_at=from_micros(row[6]),
+    )

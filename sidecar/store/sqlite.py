@@ -1,0 +1,256 @@
+"""SQLite: one writer thread, one reader thread, and group commit.
+
+All transactions that wait when the writer becomes free share one commit, each behind its own savepoint: the disk is
+waited for once for all of them. A transaction that fails undoes only itself; a commit that fails fails all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import structlog
+
+from sidecar.aio.clock import Clock
+from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.store.engine import Row, Transaction, Value
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+_GROUP_MAX = 64
+
+
+@lru_cache(maxsize=512)
+def _dialect(sql: str) -> str:
+    return re.sub(r"\$(\d+)", r"?\1", sql)
+
+
+class _Connection:
+    """A `Connection` whose awaits never suspend."""
+
+    def __init__(self, raw: sqlite3.Connection, now: datetime) -> None:
+        self._raw = raw
+        self.now = now
+        self.announcements: list[tuple[str, str]] = []
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        return self._raw.execute(_dialect(sql), values).fetchall()
+
+    async def fetch_one(self, sql: str, *values: Value) -> Row | None:
+        return cast("Row | None", self._raw.execute(_dialect(sql), values).fetchone())  # sqlite3 says Any
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        return self._raw.execute(_dialect(sql), values).rowcount
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        self._raw.executemany(_dialect(sql), rows)
+
+    def announce(self, channel: str, payload: str) -> None:
+        self.announcements.append((channel, payload))
+
+
+def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends to its end (Any: nothing is ever sent or yielded)."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast("T", stop.value)  # StopIteration has no type parameter
+    coroutine.close()
+    raise AssertionError("a transaction awaited something other than its connection")
+
+
+@dataclass(slots=True)
+class _Job:
+    transaction: Transaction[Any]  # jobs of all result types share one queue
+    now: datetime
+    done: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+    announcements: list[tuple[str, str]] = field(default_factory=list)
+
+
+class SqliteEngine:
+    """One SQLite file in WAL mode. Use from one event loop; `open` it first."""
+
+    def __init__(self, path: Path, *, synchronous: str, busy_s: float, clock: Clock) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._busy_s = busy_s
+        self._clock = clock
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._write_raw: sqlite3.Connection | None = None
+        self._read_raw: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        self._queue: deque[_Job] = deque()
+        self._is_busy = False
+        self._is_closed = False
+        self._listeners: dict[str, list[Callable[[str], None]]] = {}
+
+    async def open(self) -> None:
+        """Open the file; its schema is `migrate.py`'s business.
+
+        Raises:
+            StoreUnavailable: it cannot be opened, or another process has it.
+        """
+        self._lock_file()
+        loop = asyncio.get_running_loop()
+        self._write_raw = await loop.run_in_executor(self._writer, self._connect, False)
+        self._read_raw = await loop.run_in_executor(self._reader, self._connect, True)
+
+    def _lock_file(self) -> None:
+        """Keep other processes out: two of them would work on the same rooms, and neither would hear of the other."""
+        try:
+            self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnavailable(f"another process has the database {self._path}") from None
+        except OSError as error:
+            raise StoreUnavailable(f"cannot lock the database {self._path}: {error.strerror}") from error
+
+    def _connect(self, is_reader: bool) -> sqlite3.Connection:
+        try:
+            raw = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=True)
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute(f"PRAGMA synchronous={self._synchronous}")
+            raw.execute("PRAGMA foreign_keys=ON")
+            raw.execute("PRAGMA cache_size=-32000")
+            raw.execute("PRAGMA mmap_size=268435456")
+            if is_reader:
+                raw.execute("PRAGMA query_only=ON")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"cannot open the database: {error}") from error
+        return raw
+
+    async def write(self, transaction: Transaction[T]) -> T:
+        """See `Engine.write`."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        job = _Job(transaction, self._clock.now(), loop.create_future())
+        self._queue.append(job)
+        if not self._is_busy:
+            self._is_busy = True
+            self._submit(loop)
+        return cast("T", await asyncio.shield(job.done))  # the job is committed even if the caller is cancelled
+
+    def _submit(self, loop: asyncio.AbstractEventLoop) -> None:
+        jobs = [self._queue.popleft() for _ in range(min(len(self._queue), _GROUP_MAX))]
+        loop.run_in_executor(self._writer, self._run_group, jobs).add_done_callback(lambda _: self._finish(loop, jobs))
+
+    def _run_group(self, jobs: list[_Job]) -> None:
+        raw = self._write_raw
+        assert raw is not None, "open() comes first"
+        try:
+            _roll_back(raw)
+            raw.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                self._run_one(raw, job)
+            raw.execute("COMMIT")
+        except BaseException as error:
+            for job in jobs:
+                # Also jobs that went well inside: without the commit they did not happen, whatever it was that failed.
+                job.error = job.error or StoreUnavailable(f"the database did not commit: {error}")
+            with suppress(sqlite3.Error):  # a roll-back that fails is made up for before the next group begins
+                _roll_back(raw)
+
+    def _run_one(self, raw: sqlite3.Connection, job: _Job) -> None:
+        connection = _Connection(raw, job.now)
+        raw.execute("SAVEPOINT job")
+        try:
+            job.result = _drive(cast("Coroutine[Any, Any, Any]", job.transaction(connection)))  # an async function's
+            raw.execute("RELEASE job")
+        except BaseException as error:
+            job.error = error
+            if not raw.in_transaction:  # SQLite itself rolled everything back (disk full, corruption)
+                raise sqlite3.OperationalError(str(error)) from error
+            raw.execute("ROLLBACK TO job")
+            raw.execute("RELEASE job")
+            return
+        job.announcements = connection.announcements
+
+    def _finish(self, loop: asyncio.AbstractEventLoop, jobs: list[_Job]) -> None:
+        if self._queue:
+            self._submit(loop)
+        else:
+            self._is_busy = False
+        for job in jobs:
+            if job.done.done():
+                continue
+            if job.error is None:
+                job.done.set_result(job.result)
+            else:
+                job.done.set_exception(_translate(job.error))
+                job.done.exception()  # seen: a caller that was cancelled will not ask
+        # After the answers: a listener that fails must not leave callers waiting for ever.
+        for job in jobs:
+            if job.error is None:
+                for channel, payload in job.announcements:
+                    for listener in list(self._listeners.get(channel, ())):
+                        listener(payload)
+
+    async def read(self, transaction: Transaction[T]) -> T:
+        """See `Engine.read`."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, self._run_read, transaction, self._clock.now())
+
+    def _run_read(self, transaction: Transaction[T], now: datetime) -> T:
+        raw = self._read_raw
+        assert raw is not None, "open() comes first"
+        try:
+            raw.execute("BEGIN")
+            try:
+                return _drive(cast("Coroutine[Any, Any, T]", transaction(_Connection(raw, now))))  # as in _run_one
+            finally:
+                _roll_back(raw)
+        except sqlite3.Error as error:
+            raise _translate(error) from error
+
+    def listen(self, channel: str, listener: Callable[[str], None]) -> Callable[[], None]:
+        """See `Engine.listen`."""
+        self._listeners.setdefault(channel, []).append(listener)
+        return lambda: self._listeners[channel].remove(listener)
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        self._is_closed = True
+        loop = asyncio.get_running_loop()
+        while self._is_busy:
+            await loop.run_in_executor(self._writer, lambda: None)
+        for executor, raw in ((self._writer, self._write_raw), (self._reader, self._read_raw)):
+            if raw is not None:
+                await loop.run_in_executor(executor, raw.close)
+            executor.shutdown(wait=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("the database is closed")
+
+
+def _roll_back(raw: sqlite3.Connection) -> None:
+    if raw.in_transaction:
+        raw.execute("ROLLBACK")
+
+
+def _translate(error: BaseException) -> BaseException:
+    if isinstance(error, sqlite3.Error):
+        return StoreUnavailable(f"the database failed: {error}").with_traceback(error.__traceback__)
+    if not isinstance(error, SidecarError):
+        log.error("store.transaction_failed", exc_info=error)
+    return error

@@ -1,0 +1,71 @@
+"""The store: transactions in the words of the domain, grouped by what they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.model.ids import TenantUid
+from sidecar.store import journal
+from sidecar.store.calendars import BookingCodec, Calendars
+from sidecar.store.changes import Changes
+from sidecar.store.engine import Connection, Engine
+from sidecar.store.intents import Intents
+from sidecar.store.rooms import Rooms
+from sidecar.store.subscriptions import Subscriptions
+from sidecar.store.tenants import Tenants
+from sidecar.store.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIdentity:
+    """Which store this is. The epoch changes when it is restored: revisions before and after do not compare."""
+
+    store_id: str
+    epoch: str
+
+
+class Store:
+    """All of the store, over one engine."""
+
+    def __init__(self, engine: Engine, *, vault: Vault, codec: BookingCodec) -> None:
+        self._engine = engine
+        self.tenants = Tenants(engine, vault)
+        self.rooms = Rooms(engine, codec)
+        self.calendars = Calendars(engine, codec)
+        self.changes = Changes(engine)
+        self.subscriptions = Subscriptions(engine)
+        self.intents = Intents(engine)
+
+    async def identity(self) -> StoreIdentity:
+        """Return which store this is."""
+
+        async def run(c: Connection) -> StoreIdentity:
+            found = {row[0]: str(row[1]) for row in await c.fetch("SELECT key, value FROM meta")}
+            return StoreIdentity(found["store_id"], found["epoch"])
+
+        return await self._engine.read(run)
+
+    async def check(self) -> None:
+        """Find out whether the database answers.
+
+        Raises:
+            StoreUnavailable.
+        """
+
+        async def run(c: Connection) -> None:
+            await c.fetch_one("SELECT 1")
+
+        await self._engine.read(run)
+
+    def on_changes(self, listener: Callable[[TenantUid], None]) -> Callable[[], None]:
+        """Call `listener` whenever a tenant's log has grown; the result ends it."""
+        return self._engine.listen(journal.CHANGES, lambda payload: listener(TenantUid(payload)))
+
+    def on_work(self, listener: Callable[[TenantUid], None]) -> Callable[[], None]:
+        """Call `listener` whenever work was marked in a lane; the result ends it."""
+        return self._engine.listen(journal.WORK, lambda payload: listener(TenantUid(payload)))
+
+    async def close(self) -> None:
+        """Finish what is under way and close the database."""
+        await self._engine.close()

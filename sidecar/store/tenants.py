@@ -1,0 +1,296 @@
+"""Tenants and their sealed credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sidecar.errors import EtagMismatch, TenantExists, TenantNotFound
+from sidecar.model.change import ChangeKind
+from sidecar.model.ids import RoomUid, TenantId, TenantUid
+from sidecar.model.intent import IntentKind, Priority
+from sidecar.model.problem import Problem
+from sidecar.model.tenant import BLOCKING_REASONS, Cloud, Credential, CredentialKind, Tenant
+from sidecar.model.window import to_micros
+from sidecar.store import journal, rows
+from sidecar.store.engine import Connection, Engine
+from sidecar.store.vault import Vault
+
+_ROLE = "current"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What a caller registers. `fingerprint` is what the credential may be recognised by."""
+
+    tenant_id: TenantId
+    display_name: str
+    directory_id: str
+    cloud: Cloud
+    credential: Credential
+    fingerprint: str
+    expires_at: datetime | None
+
+
+class Tenants:
+    """The tenants."""
+
+    def __init__(self, engine: Engine, vault: Vault) -> None:
+        self._engine = engine
+        self._vault = vault
+
+    async def register(self, registration: Registration) -> Tenant:
+        """Add a tenant, or give an existing one of the same directory its new values; its verification becomes due.
+
+        Raises:
+            TenantExists: the id is in use for another directory, or the tenant is being deleted.
+        """
+
+        async def run(c: Connection) -> Tenant:
+            existing = await _load(c, "t.tenant_id = $1", registration.tenant_id)
+            if existing is None:
+                uid = TenantUid(new_uid("t", c.now))
+                await self._insert(c, uid, registration)
+            else:
+                uid = existing.uid
+                await self._update(c, existing, registration)
+            await journal.mark(c, IntentKind.TENANT_VERIFY, uid, uid, priority=Priority.HINT, force=True)
+            tenant = await _load(c, "t.uid = $1", uid)
+            assert tenant is not None, "written above"
+            return tenant
+
+        return await self._engine.write(run)
+
+    async def _insert(self, c: Connection, uid: TenantUid, registration: Registration) -> None:
+        now = to_micros(c.now)
+        # The log begins at the time, not at 0: a token of a former tenant with this id then lies below the floor, and
+        # cannot be taken for a place in this log.
+        await c.execute(
+            "INSERT INTO tenants (uid, tenant_id, display_name, directory_id, cloud, version, revision, created_at,"
+            " updated_at, floor) VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $6, $6)",
+            uid,
+            registration.tenant_id,
+            registration.display_name,
+            registration.directory_id,
+            registration.cloud.value,
+            now,
+        )
+        await self._save_credential(c, uid, registration)
+
+    async def _update(self, c: Connection, existing: Tenant, registration: Registration) -> None:
+        if existing.deleted_at is not None:
+            raise TenantExists("the tenant is being deleted; register it again in a moment")
+        if (existing.directory_id, existing.cloud) != (registration.directory_id, registration.cloud):
+            raise TenantExists(
+                "the tenant id is in use for another directory; delete that tenant first",
+                details={"directory_id": existing.directory_id},
+            )
+        known = existing.credential
+        is_same_credential = (known.application_id, known.kind, known.fingerprint, known.expires_at) == (
+            registration.credential.application_id,
+            registration.credential.kind,
+            registration.fingerprint,
+            registration.expires_at,
+        )
+        if is_same_credential and existing.display_name == registration.display_name:
+            return
+        await c.execute(
+            "UPDATE tenants SET display_name = $2, version = version + 1, updated_at = $3 WHERE uid = $1",
+            existing.uid,
+            registration.display_name,
+            to_micros(c.now),
+        )
+        if not is_same_credential:
+            await self._save_credential(c, existing.uid, registration)
+
+    async def _save_credential(self, c: Connection, uid: TenantUid, registration: Registration) -> None:
+        credential = registration.credential
+        await c.execute(
+            "INSERT INTO credentials (tenant_uid, role, application_id, kind, sealed, fingerprint, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant_uid, role) DO UPDATE SET application_id = $3,"
+            " kind = $4, sealed = $5, fingerprint = $6, expires_at = $7, proven_at = NULL",
+            uid,
+            _ROLE,
+            credential.application_id,
+            credential.kind.value,
+            self._vault.seal(credential.proof, tenant_uid=uid, role=_ROLE),
+            registration.fingerprint,
+            rows.micros(registration.expires_at),
+        )
+
+    async def load_credential(self, tenant_uid: TenantUid) -> Credential:
+        """Open a tenant's credential.
+
+        Raises:
+            TenantNotFound, SecretUnreadable.
+        """
+
+        async def run(c: Connection) -> Credential:
+            row = await c.fetch_one(
+                "SELECT application_id, kind, sealed FROM credentials WHERE tenant_uid = $1 AND role = $2",
+                tenant_uid,
+                _ROLE,
+            )
+            if row is None:
+                raise TenantNotFound("the tenant is gone")
+            proof = self._vault.unseal(bytes(row[2]), tenant_uid=tenant_uid, role=_ROLE)
+            return Credential(application_id=row[0], kind=CredentialKind(row[1]), proof=proof)
+
+        return await self._engine.read(run)
+
+    async def load(self, tenant_id: TenantId) -> Tenant:
+        """Load by the caller's id; one that is being deleted is found too.
+
+        Raises:
+            TenantNotFound.
+        """
+        return await self._load_one("t.tenant_id = $1", tenant_id)
+
+    async def load_by_uid(self, uid: TenantUid) -> Tenant:
+        """Load by our id.
+
+        Raises:
+            TenantNotFound.
+        """
+        return await self._load_one("t.uid = $1", uid)
+
+    async def _load_one(self, condition: str, value: str) -> Tenant:
+        tenant = await self._engine.read(lambda c: _load(c, condition, value))
+        if tenant is None:
+            raise TenantNotFound("there is no such tenant")
+        return tenant
+
+    async def page(self, *, after: TenantId, count_max: int) -> Sequence[Tenant]:
+        """Return tenants whose id sorts after `after`, by id."""
+
+        async def run(c: Connection) -> list[Tenant]:
+            found = await c.fetch(
+                f"{rows.TENANT} WHERE t.tenant_id > $1 ORDER BY t.tenant_id LIMIT $2", after, count_max
+            )
+            return [rows.tenant_from_row(row) for row in found]
+
+        return await self._engine.read(run)
+
+    async def set_proven(self, uid: TenantUid) -> None:
+        """Note that Microsoft accepted the credential; a problem that stood in the way is gone, and all rooms are read.
+
+        Between the refusal and now changes went by unheard, so each room is compared in full.
+        """
+
+        async def run(c: Connection) -> None:
+            before = await _load(c, "t.uid = $1", uid)
+            if before is None:
+                return
+            now = to_micros(c.now)
+            await c.execute(
+                "UPDATE credentials SET proven_at = $2 WHERE tenant_uid = $1 AND role = 'current'", uid, now
+            )
+            if before.problem is None and before.verified_at is not None:
+                return
+            await c.execute(
+                "UPDATE tenants SET problem = NULL, verified_at = COALESCE(verified_at, $2), version = version + 1,"
+                " updated_at = $2 WHERE uid = $1",
+                uid,
+                now,
+            )
+            if before.problem is not None and before.problem.reason in BLOCKING_REASONS:
+                await _tell_all_rooms(c, uid, read_again=True)
+
+        await self._engine.write(run)
+
+    async def set_problem(self, uid: TenantUid, problem: Problem) -> None:
+        """Note what stands in the way of a tenant; its rooms change with it."""
+
+        async def run(c: Connection) -> None:
+            before = await _load(c, "t.uid = $1", uid)
+            if before is None:
+                return
+            is_news = before.problem is None or before.problem.reason != problem.reason
+            await c.execute(
+                "UPDATE tenants SET problem = $2, version = version + $3, updated_at = $4 WHERE uid = $1",
+                uid,
+                rows.problem_to_text(problem.since(before.problem)),
+                int(is_news),
+                to_micros(c.now),
+            )
+            if is_news and problem.reason in BLOCKING_REASONS:
+                await _tell_all_rooms(c, uid, read_again=False)
+
+        await self._engine.write(run)
+
+    async def begin_delete(self, tenant_id: TenantId, *, etag: str) -> Tenant:
+        """Mark a tenant as deleted, end its log, and make its removal due; nothing else of it stays due.
+
+        Raises:
+            TenantNotFound, EtagMismatch.
+        """
+
+        async def run(c: Connection) -> Tenant:
+            tenant = await _load(c, "t.tenant_id = $1", tenant_id)
+            if tenant is None:
+                raise TenantNotFound("there is no such tenant")
+            if etag and etag != str(tenant.version):
+                raise EtagMismatch("the tenant has changed", details={"etag": str(tenant.version)})
+            if tenant.deleted_at is None:
+                await journal.append_about_room(c, tenant.uid, RoomUid(""), ChangeKind.TENANT_DELETED)
+                await c.execute(
+                    "UPDATE tenants SET deleted_at = $2, version = version + 1, updated_at = $2 WHERE uid = $1",
+                    tenant.uid,
+                    to_micros(c.now),
+                )
+                await c.execute("DELETE FROM intents WHERE lane = $1", tenant.uid)
+                # Graph goes on calling until its subscriptions are removed; that is to leave no marks.
+                await c.execute("UPDATE subscriptions SET room_uid = NULL WHERE tenant_uid = $1", tenant.uid)
+                await journal.mark(c, IntentKind.TENANT_REMOVE, tenant.uid, tenant.uid, priority=Priority.REPAIR)
+            deleted = await _load(c, "t.uid = $1", tenant.uid)
+            assert deleted is not None, "not erased in this transaction"
+            return deleted
+
+        return await self._engine.write(run)
+
+    async def erase(self, uid: TenantUid) -> None:
+        """Remove every row of a tenant."""
+
+        async def run(c: Connection) -> None:
+            await c.execute("DELETE FROM tenants WHERE uid = $1", uid)
+            await c.execute("DELETE FROM intents WHERE lane = $1", uid)
+            await c.execute("DELETE FROM lanes WHERE lane = $1", uid)
+
+        await self._engine.write(run)
+
+
+async def _load(c: Connection, condition: str, value: str) -> Tenant | None:
+    row = await c.fetch_one(f"{rows.TENANT} WHERE {condition}", value)
+    return None if row is None else rows.tenant_from_row(row)
+
+
+async def _tell_all_rooms(c: Connection, uid: TenantUid, *, read_again: bool) -> None:
+    """Log that each room's state changed, and if asked make its reading due at once."""
+    found = await c.fetch(
+        "SELECT r.uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
+        " WHERE r.tenant_uid = $1 AND t.deleted_at IS NULL ORDER BY r.uid",
+        uid,
+    )
+    rooms = [RoomUid(row[0]) for row in found]
+    if not rooms:
+        return
+    after_revision = await journal.take_revisions(c, uid, len(rooms))
+    entries = [journal.Entry(room_uid, ChangeKind.ROOM_CHANGED) for room_uid in rooms]
+    await journal.append(c, uid, entries, after_revision=after_revision)
+    if read_again:
+        for room_uid in rooms:
+            await journal.mark(c, IntentKind.ROOM_COMPARE, room_uid, uid, priority=Priority.COMPARE, force=True)
+            await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room_uid, uid, priority=Priority.REPAIR, force=True)
+
+
+def new_uid(prefix: str, now: datetime) -> str:
+    """Return a new id that sorts by time of making and cannot be guessed."""
+    return f"{prefix}{to_micros(now):014x}{secrets.token_hex(4)}"
+
+
+def secret_fingerprint(secret: str) -> str:
+    """Return what a client secret may be recognised by: 12 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:12]
