@@ -1,0 +1,1 @@
+"""Background work: the chores, and the lanes and runner that drive them."""

@@ -1,0 +1,216 @@
+"""The chores as plain async functions: what to do for an intent, and when to do it again.
+
+A chore returns when the next run is due, None for never. What stands in the way is written to the room or the tenant here,
+so that a state that people see never lags behind what the engine knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from sidecar.aio.clock import Clock
+from sidecar.errors import (
+    GraphRefused,
+    RoomBlocked,
+    SecretUnreadable,
+    SidecarError,
+    SubscriptionProblem,
+    TenantBlocked,
+    TenantNotFound,
+    Unavailable,
+)
+from sidecar.model.ids import RoomUid
+from sidecar.model.intent import Intent, IntentKind, Lease, Priority
+from sidecar.model.room import Room
+from sidecar.model.tenant import BLOCKING_REASONS, Tenant
+from sidecar.settings import StoreSettings, SyncSettings
+from sidecar.store.store import Store
+from sidecar.sync.problems import problem_of
+from sidecar.sync.rooms import RoomSync
+from sidecar.sync.subscriptions import SubscriptionKeeper
+from sidecar.tenants.remove import TenantRemover
+from sidecar.tenants.verify import TenantVerifier
+
+_VERIFY_INTERVAL = timedelta(hours=1)
+_PRUNE_INTERVAL = timedelta(hours=1)
+_PROBE_CAP_S = 3_600.0
+_REMOVE_TRIES_MAX = 10
+_TELL_AFTER_ATTEMPTS = 2
+"""Exchange being away for a moment is no news; failing this often in a row is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run went well. `next_at` None: nothing more to do."""
+
+    next_at: datetime | None = None
+    priority: Priority | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A run met an obstacle that people have been told of; it is tried again at `until`."""
+
+    until: datetime
+    reason: str
+
+
+Outcome = Done | PutOff
+Chore = Callable[[Intent, Lease], Awaitable[Outcome]]
+_RoomBody = Callable[[Room, Tenant, Lease], Awaitable[Outcome]]
+
+
+class Chores:
+    """All chores. `by_kind` is complete: a kind without one is an error when the service starts."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        room_sync: RoomSync,
+        subscriptions: SubscriptionKeeper,
+        verifier: TenantVerifier,
+        remover: TenantRemover,
+        clock: Clock,
+        rng: Random,
+        sync_settings: SyncSettings,
+        store_settings: StoreSettings,
+    ) -> None:
+        self._store = store
+        self._room_sync = room_sync
+        self._subscriptions = subscriptions
+        self._verifier = verifier
+        self._remover = remover
+        self._clock = clock
+        self._rng = rng
+        self._settings = sync_settings
+        self._retention = timedelta(days=store_settings.retention_days)
+        self._retention_count = store_settings.retention_count_max
+        self.by_kind: dict[IntentKind, Chore] = {
+            IntentKind.ROOM_SYNC: self._sync_room,
+            IntentKind.ROOM_COMPARE: self._compare_room,
+            IntentKind.ROOM_SUBSCRIBE: self._subscribe_room,
+            IntentKind.SUBSCRIPTION_REMOVE: self._remove_subscription,
+            IntentKind.TENANT_VERIFY: self._verify_tenant,
+            IntentKind.TENANT_REMOVE: self._remove_tenant,
+            IntentKind.LOG_PRUNE: self._prune_log,
+        }
+        assert set(self.by_kind) == set(IntentKind), "every kind has its chore"
+
+    async def _sync_room(self, intent: Intent, lease: Lease) -> Outcome:
+        async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
+            if not await self._room_sync.read_hinted(room, tenant, lease=lease):
+                await self._room_sync.compare(room, tenant, lease=lease)
+            return Done()
+
+        return await self._on_room(intent, lease, body)
+
+    async def _compare_room(self, intent: Intent, lease: Lease) -> Outcome:
+        async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
+            await self._room_sync.compare(room, tenant, lease=lease)
+            interval_s = self._settings.compare_interval_s * (0.9 + self._rng.random() / 5)
+            return Done(self._clock.now() + timedelta(seconds=interval_s), Priority.COMPARE)
+
+        return await self._on_room(intent, lease, body)
+
+    async def _subscribe_room(self, intent: Intent, lease: Lease) -> Outcome:
+        async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
+            try:
+                next_at = await self._subscriptions.ensure(room, tenant)
+            except (SubscriptionProblem, GraphRefused) as error:
+                until = self._next_probe_at(intent)
+                problem = problem_of(error, now=self._clock.now(), next_check_at=until)
+                await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
+                return PutOff(until, error.reason)
+            return Done(next_at, Priority.REPAIR)
+
+        return await self._on_room(intent, lease, body)
+
+    async def _on_room(self, intent: Intent, lease: Lease, body: _RoomBody) -> Outcome:
+        """Do something for a room, and tell people what stands in the way."""
+        room = await self._store.rooms.load_by_uid(RoomUid(intent.key))
+        if room is None:
+            return Done()
+        tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        if tenant.problem is not None and tenant.problem.reason in BLOCKING_REASONS:
+            # The tenant's own verification finds out when this is over, and then makes every room due at once.
+            return PutOff(self._clock.now() + timedelta(seconds=_PROBE_CAP_S), tenant.problem.reason)
+        until = self._next_probe_at(intent)
+        try:
+            return await body(room, tenant, lease)
+        except (TenantBlocked, SecretUnreadable) as error:
+            await self._block_tenant(tenant, error, intent)
+            return PutOff(until, error.reason)
+        except (RoomBlocked, GraphRefused) as error:
+            await self._tell_room(room, error, until, lease)
+            return PutOff(until, error.reason)
+        except Unavailable as error:
+            if intent.attempts >= _TELL_AFTER_ATTEMPTS:
+                await self._tell_room(room, error, None, lease)
+            raise
+
+    async def _tell_room(self, room: Room, error: SidecarError, until: datetime | None, lease: Lease) -> None:
+        problem = problem_of(error, now=self._clock.now(), next_check_at=until)
+        await self._store.rooms.set_problem(room.uid, problem, lease=lease)
+
+    async def _block_tenant(self, tenant: Tenant, error: SidecarError, intent: Intent) -> datetime:
+        until = self._next_probe_at(intent)
+        await self._store.tenants.set_problem(tenant.uid, problem_of(error, now=self._clock.now(), next_check_at=until))
+        await self._store.intents.mark(
+            IntentKind.TENANT_VERIFY, tenant.uid, tenant.uid, priority=Priority.REPAIR, ready_at=until
+        )
+        return until
+
+    def _next_probe_at(self, intent: Intent) -> datetime:
+        """Return when to try again where Microsoft refused: slower and slower, for people mend things out of band."""
+        wait_s = min(_PROBE_CAP_S, self._settings.probe_interval_s * 2.0 ** min(intent.attempts, 10))
+        return self._clock.now() + timedelta(seconds=wait_s * (0.9 + self._rng.random() / 5))
+
+    async def _remove_subscription(self, intent: Intent, lease: Lease) -> Outcome:
+        tenant = await self._store.tenants.load_by_uid(lease.lane)
+        try:
+            await self._subscriptions.remove(intent.key, tenant)
+        except (TenantBlocked, RoomBlocked, SubscriptionProblem, GraphRefused, SecretUnreadable) as error:
+            return PutOff(self._next_probe_at(intent), error.reason)
+        return Done()
+
+    async def _verify_tenant(self, intent: Intent, lease: Lease) -> Outcome:
+        try:
+            tenant = await self._store.tenants.load_by_uid(lease.lane)
+            await self._verifier.verify(tenant)
+        except TenantNotFound:
+            return Done()
+        except (TenantBlocked, SecretUnreadable) as error:
+            until = self._next_probe_at(intent)
+            problem = problem_of(error, now=self._clock.now(), next_check_at=until)
+            await self._store.tenants.set_problem(tenant.uid, problem)
+            return PutOff(until, error.reason)
+        except Unavailable as error:
+            if tenant.problem is None and intent.attempts >= _TELL_AFTER_ATTEMPTS:
+                await self._store.tenants.set_problem(
+                    tenant.uid, problem_of(error, now=self._clock.now(), next_check_at=None)
+                )
+            raise
+        await self._store.intents.mark(
+            IntentKind.LOG_PRUNE,
+            tenant.uid,
+            tenant.uid,
+            priority=Priority.IMPORT,
+            ready_at=self._clock.now() + _PRUNE_INTERVAL,
+        )
+        return Done(self._clock.now() + _VERIFY_INTERVAL, Priority.COMPARE)
+
+    async def _remove_tenant(self, intent: Intent, lease: Lease) -> Outcome:
+        try:
+            tenant = await self._store.tenants.load_by_uid(lease.lane)
+        except TenantNotFound:
+            return Done()
+        await self._remover.remove(tenant, is_last_try=intent.attempts >= _REMOVE_TRIES_MAX)
+        return Done()
+
+    async def _prune_log(self, intent: Intent, lease: Lease) -> Outcome:
+        await self._store.changes.prune(lease.lane, retention=self._retention, count_max=self._retention_count)
+        return Done(self._clock.now() + _PRUNE_INTERVAL, Priority.IMPORT)

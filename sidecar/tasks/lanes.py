@@ -1,0 +1,201 @@
+"""Draining a lane: everything that is due for one tenant, several rooms at once, in one place at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from random import Random
+
+import structlog
+
+from sidecar.aio.backoff import backoff_s
+from sidecar.aio.clock import Clock
+from sidecar.aio.supervise import contain
+from sidecar.aio.wakeup import Wakeup
+from sidecar.errors import SidecarError, StoreConflict, Unavailable
+from sidecar.model.ids import TenantUid
+from sidecar.model.intent import Intent, Lease
+from sidecar.settings import TasksSettings
+from sidecar.store.intents import Intents
+from sidecar.store.store import Store
+from sidecar.tasks.chores import Chores, PutOff
+from sidecar.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+_RETRY_BASE_S = 1.0
+_RETRY_CAP_S = 300.0
+
+
+class LaneLost(SidecarError):
+    """Inner: somebody else has the lane now; this drain ends without a word to anyone."""
+
+    reason = "STORE_CONFLICT"
+
+
+class Lanes:
+    """Drains lanes. A runner says which and when; calling twice or not at all costs latency, never truth."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        chores: Chores,
+        owner: str,
+        clock: Clock,
+        rng: Random,
+        settings: TasksSettings,
+        telemetry: Telemetry,
+    ) -> None:
+        self._store = store
+        self._chores = chores
+        self._owner = owner
+        self._clock = clock
+        self._rng = rng
+        self._settings = settings
+        self._telemetry = telemetry
+        self._draining: dict[TenantUid, Wakeup] = {}
+        self.is_stopping = False
+
+    def is_draining(self, lane: TenantUid) -> bool:
+        """Tell whether this process drains a lane now."""
+        return lane in self._draining
+
+    def nudge(self, lane: TenantUid) -> None:
+        """Tell the drain of a lane that there may be something new."""
+        wakeup = self._draining.get(lane)
+        if wakeup is not None:
+            wakeup.ring()
+
+    def stop(self) -> None:
+        """Let drains finish what they have begun and begin nothing new."""
+        self.is_stopping = True
+        for wakeup in self._draining.values():
+            wakeup.ring()
+
+    async def drain(self, lane: TenantUid, *, should_yield: Callable[[], bool] = lambda: False) -> None:
+        """Run what is due in a lane until nothing is; return at once when somebody else has it.
+
+        Args:
+            should_yield: asked after the slice of time is over; true ends the drain though more may be due.
+        """
+        lease = await self._store.intents.take_lane(lane, owner=self._owner, lease_s=self._settings.lease_s)
+        if lease is None:
+            return
+        drain = _Drain(self, self._store.intents, lease, self._clock, self._settings, should_yield)
+        self._draining[lane] = drain.wakeup
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(self._renew(lease), name=f"renew {lane}")
+                await drain.run(group)
+                renewing.cancel()
+        except* (LaneLost, StoreConflict):
+            log.warning("lane.lost", lane=lane)
+        finally:
+            del self._draining[lane]
+
+    async def _renew(self, lease: Lease) -> None:
+        while True:
+            await self._clock.sleep(self._settings.lease_s / 3)
+            await self._store.intents.renew_lane(lease, lease_s=self._settings.lease_s)
+
+    async def run_intent(self, intent: Intent, lease: Lease) -> None:
+        """Run one piece of work and write down how it ended."""
+        with structlog.contextvars.bound_contextvars(intent=intent.kind.value, key=intent.key, tenant_uid=lease.lane):
+            error = await contain(self._run_chore(intent, lease))
+            if error is None:
+                self._telemetry.count("intents_done", 1)
+                lag_s = (self._clock.now() - intent.ready_at).total_seconds()
+                self._telemetry.measure("hint_to_commit", max(0.0, lag_s))
+                return
+            if isinstance(error, StoreConflict):
+                raise LaneLost("the lease was taken over") from error
+            self._telemetry.count("intents_failed", 1)
+            wait_s = backoff_s(intent.attempts + 1, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S, rng=self._rng)
+            if isinstance(error, Unavailable):
+                wait_s = max(wait_s, error.retry_after_s or 0.0)
+                log.warning("intent.put_off", reason=error.reason, wait_s=round(wait_s, 1), **error.details)
+            else:
+                log.error("intent.failed", wait_s=round(wait_s, 1), exc_info=error)
+            reason = error.reason if isinstance(error, SidecarError) else type(error).__name__
+            until = self._clock.now() + timedelta(seconds=wait_s)
+            # If even this cannot be written, the intent stays due and the database's own trouble paces us.
+            await self._store.intents.put_off(intent, until=until, reason=reason)
+
+    async def _run_chore(self, intent: Intent, lease: Lease) -> None:
+        outcome = await self._chores.by_kind[intent.kind](intent, lease)
+        if isinstance(outcome, PutOff):
+            log.info("intent.blocked", reason=outcome.reason, until=outcome.until.isoformat())
+            await self._store.intents.put_off(intent, until=outcome.until, reason=outcome.reason)
+        else:
+            await self._store.intents.finish(intent, next_at=outcome.next_at, priority=outcome.priority)
+
+
+class _Drain:
+    """One drain under way."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        intents: Intents,
+        lease: Lease,
+        clock: Clock,
+        settings: TasksSettings,
+        should_yield: Callable[[], bool],
+    ) -> None:
+        self._lanes = lanes
+        self._intents = intents
+        self._lease = lease
+        self._clock = clock
+        self._settings = settings
+        self._should_yield = should_yield
+        self._running: set[str] = set()
+        self.wakeup = Wakeup()
+
+    async def run(self, group: asyncio.TaskGroup) -> None:
+        slice_ends_s = self._clock.monotonic() + self._settings.slice_s
+        while True:
+            is_over_time = self._clock.monotonic() > slice_ends_s
+            is_ending = self._lanes.is_stopping or (is_over_time and self._should_yield())
+            if not is_ending:
+                await self._start_due(group)
+            if self._running:
+                await self.wakeup.wait(None)
+            elif is_ending:
+                await self._intents.release_lane(self._lease, if_idle=False)
+                return
+            elif not await self._linger() and await self._intents.release_lane(self._lease, if_idle=True):
+                return
+
+    async def _start_due(self, group: asyncio.TaskGroup) -> None:
+        """Start due work, one at a time for each key, up to the limit."""
+        rooms_max = self._settings.rooms_per_lane_max
+        free = rooms_max - len(self._running)
+        if free <= 0:
+            return
+        due = await self._intents.due(self._lease.lane, count_max=rooms_max + free)
+        for intent in due:
+            if len(self._running) >= rooms_max:
+                return
+            if intent.key not in self._running:
+                self._running.add(intent.key)
+                group.create_task(self._run(intent), name=f"{intent.kind} {intent.key}")
+
+    async def _run(self, intent: Intent) -> None:
+        try:
+            await self._lanes.run_intent(intent, self._lease)
+        finally:
+            self._running.discard(intent.key)
+            self.wakeup.ring()
+
+    async def _linger(self) -> bool:
+        """Wait a moment for work that is about to be due, or marked; False when none comes."""
+        linger_s = self._settings.linger_s
+        next_at = await self._intents.next_ready_at(self._lease.lane)
+        if next_at is not None:
+            wait_s = (next_at - self._clock.now()).total_seconds()
+            if wait_s <= linger_s:
+                await self.wakeup.wait(max(0.0, wait_s))
+                return True
+        return await self.wakeup.wait(linger_s)

@@ -1,0 +1,80 @@
+"""Find out whether Microsoft accepts a tenant's credential and lets it read, and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from sidecar.errors import ConsentMissing, MailboxDenied, RoomBlocked, SidecarError
+from sidecar.graph.clouds import TenantRef
+from sidecar.graph.logins import token_roles
+from sidecar.model.ids import TenantUid
+from sidecar.model.room import Room
+from sidecar.model.tenant import Tenant
+from sidecar.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+_PROBED_ROOMS_MAX = 5
+_CALENDAR_ROLES = frozenset({"Calendars.Read", "Calendars.ReadWrite"})
+
+
+class Tokens(Protocol):
+    """Getting tokens; `graph.auth.TokenSource` is one."""
+
+    async def fetch_token(self, tenant: TenantRef) -> str:
+        """Return a token for Graph."""
+
+    def forget(self, tenant_uid: TenantUid) -> None:
+        """Begin anew with the credential that the store holds now."""
+
+
+class Prober(Protocol):
+    """Trying to read a mailbox; `graph.client.GraphClient` is one."""
+
+    async def probe(self, tenant: TenantRef, mailbox: str) -> None:
+        """Return when the mailbox can be read."""
+
+
+class TenantVerifier:
+    """Checks tenants."""
+
+    def __init__(self, *, store: Store, tokens: Tokens, prober: Prober) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._prober = prober
+
+    async def verify(self, tenant: Tenant) -> None:
+        """Return when the tenant is in order; that is noted, and a problem that was there is gone.
+
+        A token alone proves little: Microsoft issues one even to an application that was granted nothing. So, once there
+        are rooms, a few are tried.
+
+        Raises:
+            TenantBlocked: what is wrong with the tenant as a whole. Unavailable: it cannot be found out now.
+        """
+        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        if tenant.problem is not None or tenant.credential.proven_at is None:
+            self._tokens.forget(tenant.uid)  # what was remembered may be older than what was mended
+        token = await self._tokens.fetch_token(ref)
+        _, rooms = await self._store.rooms.load_all(tenant.uid)
+        refusal = await self._probe_rooms(ref, rooms)
+        roles = token_roles(token)
+        if isinstance(refusal, MailboxDenied) and roles is not None and not _CALENDAR_ROLES & set(roles):
+            raise ConsentMissing("the application has no calendar permission, and no room can be read")
+        await self._store.tenants.set_proven(tenant.uid)
+        log.info("tenant.verified", tenant_uid=tenant.uid, rooms_count=len(rooms))
+
+    async def _probe_rooms(self, ref: TenantRef, rooms: Sequence[Room]) -> SidecarError | None:
+        """Return None as soon as one room can be read, else the last refusal."""
+        refusal: SidecarError | None = None
+        for room in rooms[:_PROBED_ROOMS_MAX]:
+            try:
+                await self._prober.probe(ref, room.object_id or room.mailbox)
+            except RoomBlocked as error:
+                refusal = error
+            else:
+                return None
+        return refusal
