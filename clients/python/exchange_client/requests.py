@@ -1,0 +1,203 @@
+"""Builds the requests of both clients; pure. What a method of a client takes is decided here, once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from exchange_client import times
+from exchange_client.messages import (
+    BatchMapRoomsRequest,
+    BatchMapRoomsResponse,
+    Booking,
+    Cloud,
+    Credential,
+    GapPolicy,
+    ListBookingsRequest,
+    ListBookingsResponse,
+    MapRoomRequest,
+    Problem,
+    ReadChangesRequest,
+    RegisterTenantRequest,
+    Room,
+    SyncStatus,
+    Tenant,
+    WatchOptions,
+)
+
+BATCH_ROOMS_MAX = 200
+"""Rooms that one BatchMapRooms takes, as its proto says."""
+
+LIST_PAGE_SIZE = 1000
+"""The largest page ListBookings gives: whoever wants all of them wants few calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookingList:
+    """A complete listing.
+
+    Attributes:
+        bookings: all of them, by start time, then name.
+        resume_token: taken before the first page was read: a watch of the same scope from here misses nothing.
+        sync: state of the copy when the first page was read: the room's, or the worst of all rooms.
+    """
+
+    bookings: list[Booking]
+    resume_token: str
+    sync: SyncStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOutcome:
+    """What became of one room in `map_rooms`: either `room` or `problem` is set."""
+
+    room_id: str
+    room: Room | None = None
+    problem: Problem | None = None
+
+
+@dataclass(slots=True)
+class ListingPages:
+    """Puts the pages of a listing together."""
+
+    bookings: list[Booking] = field(default_factory=list)
+    first: ListBookingsResponse | None = None
+
+    def add(self, page: ListBookingsResponse) -> None:
+        """Add the next page, in order."""
+        self.first = self.first or page
+        self.bookings.extend(page.bookings)
+
+    def finish(self) -> BookingList:
+        """Give the listing. Token and state are the first page's, which promise the least."""
+        first = self.first or ListBookingsResponse()
+        return BookingList(bookings=self.bookings, resume_token=first.resume_token, sync=first.sync)
+
+
+def register_tenant(
+    tenant_id: str,
+    *,
+    directory_id: str,
+    application_id: str,
+    client_secret: str | None,
+    certificate_pem: bytes | None,
+    expire_at: datetime | None,
+    display_name: str,
+    cloud: Cloud.ValueType,
+) -> RegisterTenantRequest:
+    """Build the request; ValueError unless there is exactly one proof."""
+    if (client_secret is None) == (certificate_pem is None):
+        raise ValueError("give either client_secret or certificate_pem")
+    credential = Credential(application_id=application_id)
+    if client_secret is not None:
+        credential.client_secret = client_secret
+    if certificate_pem is not None:
+        credential.certificate_pem = certificate_pem
+    if expire_at is not None:
+        credential.expire_time.CopyFrom(times.to_timestamp(expire_at))
+    tenant = Tenant(directory_id=directory_id, display_name=display_name, cloud=cloud)
+    return RegisterTenantRequest(tenant_id=tenant_id, tenant=tenant, credential=credential)
+
+
+def room_mapping(
+    room_id: str,
+    mailbox: str,
+    *,
+    display_name: str = "",
+    time_zone: str = "",
+    capacity: int = 0,
+    annotations: Mapping[str, str] | None = None,
+) -> MapRoomRequest:
+    """Describe one room for `map_rooms`.
+
+    Args:
+        room_id: the caller's own id of the room, 1 to 63 of [A-Za-z0-9._~-].
+        mailbox: address of the room's mailbox.
+        time_zone: IANA zone; empty: the mailbox's own.
+        capacity: seats; 0 when not known.
+        annotations: the caller's own notes, at most 20.
+    """
+    room = Room(
+        mailbox=mailbox,
+        display_name=display_name,
+        time_zone=time_zone,
+        capacity=capacity,
+        annotations=dict(annotations or {}),
+    )
+    return MapRoomRequest(room_id=room_id, room=room)
+
+
+def map_room(parent: str, mapping: MapRoomRequest) -> MapRoomRequest:
+    """Build the request that maps one room of a tenant."""
+    return MapRoomRequest(parent=parent, room_id=mapping.room_id, room=mapping.room)
+
+
+def map_rooms(parent: str, rooms: Iterable[MapRoomRequest] | Mapping[str, str]) -> Iterator[BatchMapRoomsRequest]:
+    """Build as few batches as the limit allows, in order; none for no rooms.
+
+    Args:
+        parent: the tenant.
+        rooms: results of `room_mapping`, or simply room id -> mailbox.
+    """
+    described = [room_mapping(*pair) for pair in rooms.items()] if isinstance(rooms, Mapping) else list(rooms)
+    for start in range(0, len(described), BATCH_ROOMS_MAX):
+        batch = described[start : start + BATCH_ROOMS_MAX]
+        yield BatchMapRoomsRequest(parent=parent, requests=[map_room(parent, item) for item in batch])
+
+
+def map_outcomes(request: BatchMapRoomsRequest, response: BatchMapRoomsResponse) -> Iterator[MapOutcome]:
+    """Join the answers of a batch to the rooms asked for."""
+    for asked, item in zip(request.requests, response.items, strict=True):
+        yield MapOutcome(
+            room_id=asked.room_id,
+            room=item.room if item.HasField("room") else None,
+            problem=item.problem if item.HasField("problem") else None,
+        )
+
+
+def list_bookings(
+    parent: str, start_at: datetime, end_at: datetime, *, page_size: int, show_cancelled: bool
+) -> ListBookingsRequest:
+    """Build the request of the first page."""
+    return ListBookingsRequest(
+        parent=parent,
+        window=times.window(start_at, end_at),
+        page_size=page_size or LIST_PAGE_SIZE,
+        show_cancelled=show_cancelled,
+    )
+
+
+def read_changes(parent: str, resume_token: str, page_size: int, max_wait_s: float) -> ReadChangesRequest:
+    """Build the request of one page of changes."""
+    request = ReadChangesRequest(parent=parent, resume_token=resume_token, page_size=page_size)
+    if max_wait_s > 0:
+        request.max_wait.CopyFrom(times.to_duration(max_wait_s))
+    return request
+
+
+def watch_options(
+    resume_token: str, *, gap_policy: GapPolicy.ValueType, heartbeat_s: float, watcher_id: str
+) -> WatchOptions:
+    """Build the options of one attempt to watch."""
+    return WatchOptions(
+        resume_token=resume_token,
+        gap_policy=gap_policy,
+        heartbeat_interval=times.to_duration(heartbeat_s),
+        watcher_id=watcher_id,
+    )
+
+
+def watch_name(parent: str, rooms: Sequence[str]) -> str:
+    """Name a watch in a token store: by its scope, because a token fits no other."""
+    if not rooms:
+        return parent
+    return f"{parent}#{hashlib.sha256(' '.join(sorted(rooms)).encode()).hexdigest()[:16]}"
+
+
+def checked_rooms(rooms: Sequence[str]) -> list[str]:
+    """Give the rooms of a watch back; ValueError for a plain string, which would be read as a list of letters."""
+    if isinstance(rooms, str):
+        raise ValueError("rooms is a sequence of names, not one name")
+    return list(rooms)

@@ -1,0 +1,360 @@
+"""The sync client: `client` without `async`, over gRPC's threads. A test keeps the two alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+
+import grpc
+
+from exchange_client import requests
+from exchange_client.channel import DEFAULT_TIMEOUT_S, BearerToken
+from exchange_client.clock import SyncClock
+from exchange_client.gen.ioffice.exchange.v1 import (
+    booking_service_pb2_grpc,
+    room_service_pb2_grpc,
+    tenant_service_pb2_grpc,
+    watch_service_pb2_grpc,
+)
+from exchange_client.messages import (
+    Booking,
+    Cloud,
+    DeleteTenantRequest,
+    GapPolicy,
+    GetBookingRequest,
+    GetRoomRequest,
+    GetTenantRequest,
+    ListBookingsResponse,
+    ListRoomsRequest,
+    ListTenantsRequest,
+    MapRoomRequest,
+    ReadChangesResponse,
+    ResyncRoomRequest,
+    Room,
+    SyncState,
+    Tenant,
+    UnmapRoomRequest,
+    WatchRoomRequest,
+    WatchRoomResponse,
+    WatchRoomsRequest,
+    WatchRoomsResponse,
+)
+from exchange_client.requests import BookingList, ListingPages, MapOutcome
+from exchange_client.sync_connection import SyncConnection
+from exchange_client.sync_watch import SyncWatch
+from exchange_client.tokens import TokenStore
+from exchange_client.watching import HEARTBEAT_S, Backoff, OnRetry
+
+
+class SyncExchangeClient(SyncConnection):
+    """Talks to one Exchange sidecar.
+
+        with SyncExchangeClient.connect("unix:///run/exchange/exchange.sock") as client:
+            room = client.get_room(names.room("acme", "r1"))
+
+    Every method raises a subclass of ExchangeError when the call fails, and takes `timeout_s` (seconds, for one call; for
+    one page where pages are read) in place of the client's own. Reads wait for the connection within that time; writes fail
+    at once with Unavailable when there is none. All calls are safe to repeat; none is repeated without being asked.
+
+    Attributes:
+        timeout_s: deadline of a call in seconds, unless told otherwise; may be set at any time.
+    """
+
+    def __init__(
+        self,
+        connection: grpc.Channel,
+        *,
+        token: BearerToken = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        backoff: Backoff | None = None,
+        clock: SyncClock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Take over a channel; see `connect` for the usual way. `clock` and `rng` are for tests."""
+        super().__init__(connection, token=token, timeout_s=timeout_s, backoff=backoff, clock=clock, rng=rng)
+        self._tenants = tenant_service_pb2_grpc.TenantServiceStub(connection)
+        self._rooms = room_service_pb2_grpc.RoomServiceStub(connection)
+        self._bookings = booking_service_pb2_grpc.BookingServiceStub(connection)
+        self._watches = watch_service_pb2_grpc.WatchServiceStub(connection)
+
+    # Tenants
+
+    def register_tenant(
+        self,
+        tenant_id: str,
+        *,
+        directory_id: str,
+        application_id: str,
+        client_secret: str | None = None,
+        certificate_pem: bytes | None = None,
+        expire_at: datetime | None = None,
+        display_name: str = "",
+        cloud: Cloud.ValueType = Cloud.CLOUD_UNSPECIFIED,
+        timeout_s: float | None = None,
+    ) -> Tenant:
+        """Register a customer's organisation, or replace its credential; `Tenant.state` tells whether it works.
+
+        Args:
+            tenant_id: the caller's own id; the tenant becomes `names.tenant(tenant_id)`.
+            directory_id: directory (tenant) id in Microsoft Entra.
+            application_id: application (client) id of the app registration.
+            client_secret: the secret's value; either this or `certificate_pem`.
+            certificate_pem: PEM text of certificate and unencrypted private key.
+            expire_at: when the secret runs out, if known; aware.
+        Raises:
+            ValueError: no proof, or both.
+            AlreadyExists: the id is in use for another directory or application.
+        """
+        request = requests.register_tenant(
+            tenant_id,
+            directory_id=directory_id,
+            application_id=application_id,
+            client_secret=client_secret,
+            certificate_pem=certificate_pem,
+            expire_at=expire_at,
+            display_name=display_name,
+            cloud=cloud,
+        )
+        return (self._write(self._tenants.RegisterTenant, request, timeout_s)).tenant
+
+    def get_tenant(self, name: str, *, timeout_s: float | None = None) -> Tenant:
+        """Read a tenant."""
+        return (self._read(self._tenants.GetTenant, GetTenantRequest(name=name), timeout_s)).tenant
+
+    def list_tenants(self, *, timeout_s: float | None = None) -> Iterator[Tenant]:
+        """Go through all tenants by name; pages are read as needed."""
+        request = ListTenantsRequest()
+        while True:
+            page = self._read(self._tenants.ListTenants, request, timeout_s)
+            yield from page.tenants
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def delete_tenant(
+        self, name: str, *, etag: str = "", allow_missing: bool = False, timeout_s: float | None = None
+    ) -> Tenant | None:
+        """End the service for a tenant and erase its copy; None when it was missing and that is allowed."""
+        request = DeleteTenantRequest(name=name, etag=etag, allow_missing=allow_missing)
+        response = self._write(self._tenants.DeleteTenant, request, timeout_s)
+        return response.tenant if response.HasField("tenant") else None
+
+    # Rooms
+
+    def map_room(
+        self,
+        parent: str,
+        room_id: str,
+        mailbox: str,
+        *,
+        display_name: str = "",
+        time_zone: str = "",
+        capacity: int = 0,
+        annotations: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Room:
+        """Tie a room to its mailbox; `Room.state` tells the progress. For the arguments see `room_mapping`.
+
+        Raises:
+            AlreadyExists: the room has another mailbox, or the mailbox another room.
+        """
+        mapping = requests.room_mapping(
+            room_id,
+            mailbox,
+            display_name=display_name,
+            time_zone=time_zone,
+            capacity=capacity,
+            annotations=annotations,
+        )
+        return (self._write(self._rooms.MapRoom, requests.map_room(parent, mapping), timeout_s)).room
+
+    def map_rooms(
+        self, parent: str, rooms: Iterable[MapRoomRequest] | Mapping[str, str], *, timeout_s: float | None = None
+    ) -> list[MapOutcome]:
+        """Map any number of rooms, 200 to a call; what stands in the way of one room does not touch the others.
+
+        Args:
+            parent: the tenant.
+            rooms: room id -> mailbox, or results of `room_mapping`.
+        Returns:
+            One outcome for each room, in their order.
+        Raises:
+            ExchangeError: a call failed as a whole; earlier ones have taken effect. Repeat with all rooms.
+        """
+        outcomes: list[MapOutcome] = []
+        for request in requests.map_rooms(parent, rooms):
+            response = self._write(self._rooms.BatchMapRooms, request, timeout_s)
+            outcomes.extend(requests.map_outcomes(request, response))
+        return outcomes
+
+    def get_room(self, name: str, *, timeout_s: float | None = None) -> Room:
+        """Read a room."""
+        return (self._read(self._rooms.GetRoom, GetRoomRequest(name=name), timeout_s)).room
+
+    def list_rooms(
+        self, parent: str, *, sync_states: Sequence[SyncState.ValueType] = (), timeout_s: float | None = None
+    ) -> Iterator[Room]:
+        """Go through a tenant's rooms by name, those in some states only if wanted; pages are read as needed."""
+        request = ListRoomsRequest(parent=parent, sync_states=sync_states)
+        while True:
+            page = self._read(self._rooms.ListRooms, request, timeout_s)
+            yield from page.rooms
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def unmap_room(
+        self, name: str, *, etag: str = "", allow_missing: bool = False, timeout_s: float | None = None
+    ) -> None:
+        """Take the tie of a room to its mailbox away; the mailbox is left alone."""
+        request = UnmapRoomRequest(name=name, etag=etag, allow_missing=allow_missing)
+        self._write(self._rooms.UnmapRoom, request, timeout_s)
+
+    def resync_room(self, name: str, *, timeout_s: float | None = None) -> Room:
+        """Have the whole calendar read anew; every watcher gets a new snapshot. Returns at once."""
+        return (self._write(self._rooms.ResyncRoom, ResyncRoomRequest(name=name), timeout_s)).room
+
+    # Bookings
+
+    def list_bookings(
+        self,
+        parent: str,
+        start_at: datetime,
+        end_at: datetime,
+        *,
+        show_cancelled: bool = False,
+        timeout_s: float | None = None,
+    ) -> BookingList:
+        """List all bookings that touch a window, with a token from which a watch goes on without a gap.
+
+        Args:
+            parent: a room, or `names.all_rooms(tenant_id)`.
+            start_at: aware; inside the window.
+            end_at: aware; the first instant outside.
+            show_cancelled: also those in the states CANCELLED and DECLINED.
+        """
+        pages = ListingPages()
+        for page in self.list_booking_pages(
+            parent, start_at, end_at, show_cancelled=show_cancelled, timeout_s=timeout_s
+        ):
+            pages.add(page)
+        return pages.finish()
+
+    def list_booking_pages(
+        self,
+        parent: str,
+        start_at: datetime,
+        end_at: datetime,
+        *,
+        page_size: int = requests.LIST_PAGE_SIZE,
+        show_cancelled: bool = False,
+        timeout_s: float | None = None,
+    ) -> Iterator[ListBookingsResponse]:
+        """List like `list_bookings`, but page by page, for a listing too large to hold. Keep the first page's token."""
+        request = requests.list_bookings(parent, start_at, end_at, page_size=page_size, show_cancelled=show_cancelled)
+        while True:
+            page = self._read(self._bookings.ListBookings, request, timeout_s)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def get_booking(self, name: str, *, timeout_s: float | None = None) -> Booking:
+        """Read a booking."""
+        return (self._read(self._bookings.GetBooking, GetBookingRequest(name=name), timeout_s)).booking
+
+    # Changes
+
+    def read_changes(
+        self,
+        parent: str,
+        resume_token: str,
+        *,
+        page_size: int = 0,
+        max_wait_s: float = 0.0,
+        timeout_s: float | None = None,
+    ) -> ReadChangesResponse:
+        """Read one page of changes, for callers that cannot hold a watch.
+
+        Args:
+            parent: a room or a tenant.
+            resume_token: from `list_bookings`, a watch of the same scope, or the page before.
+            page_size: at most this many; 0: the server's default.
+            max_wait_s: wait so long for a first change, at most 50; the deadline is extended by it.
+        Raises:
+            GapError: the token is too old. List again, then go on from the listing's token.
+        """
+        request = requests.read_changes(parent, resume_token, page_size, max_wait_s)
+        limit_s = (self.timeout_s if timeout_s is None else timeout_s) + max_wait_s
+        return self._read(self._watches.ReadChanges, request, limit_s)
+
+    def watch_room(
+        self,
+        room: str,
+        *,
+        resume_token: str = "",
+        token_store: TokenStore | None = None,
+        gap_policy: GapPolicy.ValueType = GapPolicy.GAP_POLICY_SNAPSHOT,
+        heartbeat_s: float = HEARTBEAT_S,
+        watcher_id: str = "",
+        on_retry: OnRetry | None = None,
+    ) -> SyncWatch[WatchRoomResponse]:
+        """Watch one room: a snapshot, then changes, for as long as the room is mapped. See `SyncWatch`.
+
+        Args:
+            room: its name.
+            resume_token: where to begin; empty: with a snapshot.
+            token_store: keeps the token from run to run under the room's name; one found there replaces `resume_token`.
+            gap_policy: what the server does when the token is too old: send a snapshot, or fail with GapError.
+            heartbeat_s: time between messages on a quiet stream, 5 to 60; after three of silence the watch calls anew.
+            watcher_id: shown in the service's diagnostics.
+            on_retry: told of each failure that the watch gets over, and of the seconds until it calls again.
+        """
+
+        options = partial(requests.watch_options, gap_policy=gap_policy, heartbeat_s=heartbeat_s, watcher_id=watcher_id)
+        return self._watch(
+            lambda token: self._watches.WatchRoom(
+                WatchRoomRequest(room=room, options=options(token)), metadata=self._metadata()
+            ),
+            name=room,
+            resume_token=resume_token,
+            store=token_store,
+            heartbeat_s=heartbeat_s,
+            on_retry=on_retry,
+        )
+
+    def watch_rooms(
+        self,
+        parent: str,
+        rooms: Sequence[str] = (),
+        *,
+        resume_token: str = "",
+        token_store: TokenStore | None = None,
+        gap_policy: GapPolicy.ValueType = GapPolicy.GAP_POLICY_SNAPSHOT,
+        heartbeat_s: float = HEARTBEAT_S,
+        watcher_id: str = "",
+        on_retry: OnRetry | None = None,
+    ) -> SyncWatch[WatchRoomsResponse]:
+        """Watch all rooms of a tenant, also those mapped later, or some of them, on one stream. See `SyncWatch`.
+
+        Args:
+            parent: the tenant.
+            rooms: names of the rooms, at most 1000; empty: all.
+            token_store: keeps the token under the tenant's name, if need be with a hash of `rooms`.
+            others: as for `watch_room`.
+        """
+        chosen = requests.checked_rooms(rooms)
+
+        options = partial(requests.watch_options, gap_policy=gap_policy, heartbeat_s=heartbeat_s, watcher_id=watcher_id)
+        return self._watch(
+            lambda token: self._watches.WatchRooms(
+                WatchRoomsRequest(parent=parent, rooms=chosen, options=options(token)), metadata=self._metadata()
+            ),
+            name=requests.watch_name(parent, chosen),
+            resume_token=resume_token,
+            store=token_store,
+            heartbeat_s=heartbeat_s,
+            on_retry=on_retry,
+        )
