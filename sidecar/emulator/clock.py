@@ -1,0 +1,115 @@
+"""The emulator's time: what now is, and sleeping until a moment.
+
+Everything that waits goes through a `Clock`, so that a test can move seven days in a millisecond. Network time-outs do not:
+they measure the other side's real answer and stay with `asyncio.timeout()`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the emulator needs of time."""
+
+    def now(self) -> datetime:
+        """Tell the present, aware and in UTC."""
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Return when `now()` has reached `at`; at once if it already has."""
+
+    def advance(self, seconds: float) -> None:
+        """Move the present forward and wake every sleeper whose moment has come."""
+
+
+class LoopClock:
+    """A clock that runs with the event loop, shifted by whatever `advance` was told.
+
+    On a loop with virtual time it is a virtual clock, so tests and simulations use it as it is.
+    """
+
+    def __init__(self, *, start_at: datetime | None = None) -> None:
+        """Start at `start_at`, or at the machine's present when it is None."""
+        self._start_at = start_at or datetime.now(UTC)  # noqa: TID251  (the one place that reads the clock)
+        self._loop_start_s: float | None = None
+        self._offset = timedelta()
+        self._sleepers: dict[asyncio.Event, tuple[datetime, asyncio.TimerHandle]] = {}
+
+    def now(self) -> datetime:
+        """Tell the present, aware and in UTC."""
+        return self._start_at + self._offset + timedelta(seconds=self._elapsed_s())
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Return when `now()` has reached `at`; a moment in the past yields to other tasks once."""
+        while True:
+            woken = asyncio.Event()
+            self._sleepers[woken] = (at, self._timer(woken, at))
+            try:
+                await woken.wait()
+            finally:
+                self._sleepers.pop(woken)[1].cancel()
+            if self.now() >= at:  # loops count in milliseconds and may wake a little too early
+                return
+
+    def advance(self, seconds: float) -> None:
+        """Move the present forward and wake every sleeper whose moment has come."""
+        self._offset += timedelta(seconds=seconds)
+        for woken, (at, timer) in self._sleepers.items():
+            timer.cancel()
+            self._sleepers[woken] = (at, self._timer(woken, at))
+
+    def _timer(self, woken: asyncio.Event, at: datetime) -> asyncio.TimerHandle:
+        delay_s = max(0.0, (at - self.now()).total_seconds())
+        return asyncio.get_running_loop().call_later(delay_s, woken.set)
+
+    def _elapsed_s(self) -> float:
+        loop_s = asyncio.get_running_loop().time()
+        if self._loop_start_s is None:  # a clock may be built before the loop runs
+            self._loop_start_s = loop_s
+        return loop_s - self._loop_start_s
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Sleep for `seconds` of the clock's time."""
+    await clock.sleep_until(clock.now() + timedelta(seconds=seconds))
+
+
+class Background:
+    """Tasks that live as long as the emulator runs.
+
+    Rooms answering and notifications on their way are such tasks. They belong to one task group; a bug in one of them ends
+    the group, loudly, instead of leaving a room that never answers.
+    """
+
+    def __init__(self) -> None:
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` beside everything else.
+
+        Raises:
+            RuntimeError: the emulator is not running.
+        """
+        if self._group is None:
+            raise RuntimeError(f"the emulator is not running: {name} cannot start")
+        task = self._group.create_task(_as_coroutine(work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def run(self, started: Callable[[], None], stop: asyncio.Event) -> None:
+        """Hold the task group open until `stop` is set, then cancel what is still running."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            started()
+            try:
+                await stop.wait()
+            finally:
+                self._group = None
+                for task in list(self._tasks):
+                    task.cancel()
+
+
+async def _as_coroutine(work: Callable[[], Awaitable[None]]) -> None:
+    await work()

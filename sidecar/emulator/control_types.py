@@ -1,0 +1,213 @@
+"""The bodies and answers of the control API. Checks that need the emulator's state are in the handlers."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from sidecar.emulator.faults import FaultEffect, FaultMatch
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+
+
+class TenantBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new tenant with one app registration; what is left out is made up."""
+
+    tenant_id: str | None = None
+    domain: str | None = None
+    display_name: str = "Contoso"
+    client_id: str | None = None
+    client_secret: str | None = None
+    roles: list[str] | None = None
+    """Application permissions with admin consent; by default Calendars.ReadWrite, [] is none."""
+
+
+class AppBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What changes about a tenant's app registration; what is left out stays."""
+
+    roles: list[str] | None = None
+    disabled: bool | None = None
+    client_secret: str | None = None
+    """Adds a secret; the older ones stay good, as in Entra."""
+    generate_secret: bool = False
+    """Adds a made-up secret, which the answer tells."""
+    remove_client_secret: str | None = None
+    secret_expires_at: datetime | None = None
+    """When the secret added by this call expires, or if it adds none, every secret."""
+    certificate_pem: str | None = None
+    """Registers one more certificate for client assertions."""
+    access_policy: list[str] | msgspec.UnsetType | None = msgspec.UNSET
+    """Addresses an application access policy restricts the app to; null removes the policy."""
+    rbac_scope: list[str] | msgspec.UnsetType | None = msgspec.UNSET
+    """Addresses granted by Exchange's RBAC for applications, without roles in the token; null removes the grant."""
+
+
+class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A room or a user; what is left out is made up."""
+
+    address: str | None = None
+    display_name: str | None = None
+    time_zone: str = "UTC"
+    settings: dict[str, Any] = {}  # Any: checked against RoomSettings
+
+
+class RoomsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """New rooms: as many as `count`, or the listed ones."""
+
+    count: Count = 8
+    rooms: list[MailboxBody] | None = None
+
+
+class UsersBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """New users: as many as `count`, or the listed ones."""
+
+    count: Count = 8
+    users: list[MailboxBody] | None = None
+
+
+class MailboxChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What changes about a mailbox; what is left out stays."""
+
+    kind: str | None = None
+    """cloud, onPremises, gone or moving."""
+    address: str | None = None
+    display_name: str | None = None
+    time_zone: str | None = None
+    settings: dict[str, Any] | None = None  # Any: checked against RoomSettings
+    """Room settings to change, by their Set-CalendarProcessing names, and `processing_delay_s`."""
+
+
+class BookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A person books in Outlook; times without an offset are local to `time_zone`."""
+
+    organizer: str
+    rooms: list[str] = []
+    subject: str = ""
+    start: str
+    end: str
+    time_zone: str = "UTC"
+    all_day: bool = False
+    sensitivity: str = "normal"
+    show_as: str = "busy"
+    attendees: list[str] = []
+    body: str = ""
+    recurrence: dict[str, Any] | None = None  # Any: Graph's recurrence JSON
+    cancel_kept: bool | None = None
+    """Whether rooms keep the meeting once it is cancelled; null leaves it to each room."""
+
+
+class MoveBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The organizer moves a meeting, or the one occurrence whose original start or date is given."""
+
+    meeting: str
+    start: str
+    end: str
+    time_zone: str = "UTC"
+    occurrence: str | None = None
+
+
+class EditBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The organizer edits a meeting, or one occurrence; what is left out stays."""
+
+    meeting: str
+    occurrence: str | None = None
+    subject: str | None = None
+    body: str | None = None
+    sensitivity: str | None = None
+    rooms: list[str] | None = None
+    attendees: list[str] | None = None
+    """With `rooms`, the whole new list of people and rooms."""
+
+
+class CancelBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The organizer cancels a meeting, or one occurrence."""
+
+    meeting: str
+    occurrence: str | None = None
+
+
+class DeleteFromRoomBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody with rights on a room's calendar deletes an item there; the organizer hears nothing."""
+
+    address: str
+    event: str
+
+
+class SeedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rooms full of settled bookings, made at once and told to nobody."""
+
+    rooms: Count = 200
+    bookings_per_room: Count = 500
+    start: datetime | None = None
+    """The first day; by default today."""
+    seed: int = 1
+
+
+class LifecycleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A lifecycle notification: reauthorizationRequired, subscriptionRemoved (removes it) or missed."""
+
+    subscription_id: str
+    event: str
+
+
+class ClockBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far the present moves forward."""
+
+    advance_s: Annotated[float, msgspec.Meta(ge=0)]
+
+
+class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fault to script; see `FaultMatch` and `FaultEffect`."""
+
+    match: FaultMatch = FaultMatch()
+    effect: FaultEffect = FaultEffect()
+
+
+class TenantAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A new tenant and what its operator would type into a connector."""
+
+    tenant_id: str
+    domain: str
+    client_id: str
+    client_secret: str
+    client_secret_id: str
+    authority: str
+    graph_url: str
+
+
+class MailboxAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A mailbox."""
+
+    id: str
+    address: str
+    display_name: str
+    time_zone: str
+
+
+class MeetingAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A meeting and the immutable ids of its items, by address."""
+
+    meeting: str
+    ical_uid: str
+    events: dict[str, str]
+
+
+class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One item as it is in truth; instants in UTC, ids immutable."""
+
+    id: str
+    mutable_id: str
+    ical_uid: str
+    start: str
+    end: str
+    subject: str
+    is_cancelled: bool
+    is_all_day: bool
+    show_as: str
+    sensitivity: str
+    response: str
+    type: str
+    organizer: str
+    change_key: str
+    series_master_id: str | None
+    original_start: str | None

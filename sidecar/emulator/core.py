@@ -1,0 +1,144 @@
+"""The whole emulator as plain objects: what `server.py` puts behind TLS and a simulation runs in its own event loop."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from sidecar.emulator.clock import Clock, LoopClock
+from sidecar.emulator.control_app import ControlApp
+from sidecar.emulator.control_routes import control_routes
+from sidecar.emulator.deliveries import Deliveries
+from sidecar.emulator.delta import DeltaRoutes
+from sidecar.emulator.faults import FaultScript
+from sidecar.emulator.graph_app import GraphApp, Routes
+from sidecar.emulator.ids import IdMaker
+from sidecar.emulator.login import Login
+from sidecar.emulator.mailroom import Mailroom
+from sidecar.emulator.meetings import Meetings
+from sidecar.emulator.moods import Moods, calm_moods
+from sidecar.emulator.paging import Pager
+from sidecar.emulator.routes_directory import get_calendar, get_mailbox_settings, get_user, list_rooms
+from sidecar.emulator.routes_events import EventRoutes
+from sidecar.emulator.routes_subscriptions import SubscriptionRoutes
+from sidecar.emulator.sender import HttpxSender, Sender
+from sidecar.emulator.subscribing import Subscribing
+from sidecar.emulator.tokens import Tokens
+from sidecar.emulator.world import World
+
+_SEND_TIMEOUT_S = 30.0  # never reached: whoever sends sets a shorter one
+
+
+class Emulator:
+    """One emulated Microsoft 365: `graph_app` serves login and Graph, `control_app` the hand that moves them.
+
+    Requests are answered only between the start and the end of `running()`, because rooms and notifications act in the
+    background.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        calm: bool = False,
+        moods: Moods | None = None,
+        clock: Clock | None = None,
+        sender: Sender | None = None,
+        graph_url: str = "https://graph.microsoft.com",
+    ) -> None:
+        """Build an emulator with no tenants.
+
+        Args:
+            seed: of everything random; the same seed and the same calls in the same order give the same run.
+            calm: take the calm moods; `moods` overrules it.
+            clock: the emulated present; by default it runs with the event loop.
+            sender: how webhooks are reached; by default by httpx, without certificates of its own.
+            graph_url: what the control API tells callers to use for Graph and login.
+        """
+        self._own_client = httpx.AsyncClient(timeout=_SEND_TIMEOUT_S, trust_env=False) if sender is None else None
+        if sender is None:
+            assert self._own_client is not None
+            sender = HttpxSender(self._own_client)
+        rng = random.Random(seed)
+        self.seed = seed
+        self.graph_url = graph_url
+        self.world = World(
+            clock=clock or LoopClock(),
+            rng=rng,
+            ids=IdMaker(rng),
+            moods=moods or (calm_moods() if calm else Moods()),
+        )
+        self.script = FaultScript()
+        self.tokens = Tokens(world=self.world)
+        self.deliveries = Deliveries(world=self.world, sender=sender)
+        self.mailroom = Mailroom(world=self.world, note_change=self.deliveries.note_change)
+        self.meetings = Meetings(world=self.world, mailroom=self.mailroom)
+        self.subscribing = Subscribing(world=self.world, sender=sender)
+        self.graph_app = GraphApp(
+            world=self.world,
+            login=Login(world=self.world, tokens=self.tokens),
+            tokens=self.tokens,
+            script=self.script,
+            routes=self._graph_routes(),
+        )
+        self.control_app = ControlApp(control_routes(self))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Let rooms and notifications act until `stop` is set."""
+        await self._run(asyncio.Event(), stop)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Emulator"]:
+        """Let rooms and notifications act while the body runs."""
+        started, stop = asyncio.Event(), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run(started, stop), name="emulator")
+            await started.wait()
+            try:
+                yield self
+            finally:
+                stop.set()
+
+    async def _run(self, started: asyncio.Event, stop: asyncio.Event) -> None:
+        try:
+            await self.world.background.run(started.set, stop)
+        finally:
+            if self._own_client is not None:
+                await self._own_client.aclose()
+
+    def _graph_routes(self) -> Routes:
+        pager = Pager(world=self.world)
+        events = EventRoutes(mailroom=self.mailroom, meetings=self.meetings, pager=pager)
+        delta = DeltaRoutes(world=self.world, pager=pager)
+        subscriptions = SubscriptionRoutes(subscribing=self.subscribing)
+        return Routes(
+            [
+                *(
+                    (method, f"/users/{{user}}{middle}{path}", handler)
+                    for middle in ("", "/calendar")
+                    for method, path, handler in (
+                        ("GET", "/events", events.list_events),
+                        ("POST", "/events", events.create),
+                        ("GET", "/events/{event}", events.get),
+                        ("PATCH", "/events/{event}", events.update),
+                        ("DELETE", "/events/{event}", events.delete),
+                        ("GET", "/events/{event}/instances", events.instances),
+                        ("POST", "/events/{event}/{action}", events.act),
+                        ("GET", "/calendarView", events.view),
+                        ("GET", "/calendarView/delta", delta.read),
+                    )
+                ),
+                ("GET", "/users/{user}", get_user),
+                ("GET", "/users/{user}/mailboxSettings", get_mailbox_settings),
+                ("GET", "/users/{user}/calendar", get_calendar),
+                ("GET", "/places/microsoft.graph.room", list_rooms),
+                ("POST", "/subscriptions", subscriptions.create),
+                ("GET", "/subscriptions", subscriptions.list),
+                ("GET", "/subscriptions/{id}", subscriptions.get),
+                ("PATCH", "/subscriptions/{id}", subscriptions.update),
+                ("DELETE", "/subscriptions/{id}", subscriptions.delete),
+                ("POST", "/subscriptions/{id}/reauthorize", subscriptions.reauthorize),
+            ]
+        )

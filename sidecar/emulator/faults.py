@@ -1,0 +1,87 @@
+"""Scripted faults: which requests they meet, what they do to them, and whether they have been used up.
+
+A script left unconsumed is a test that did not test what it meant to; `GET /control/faults` shows it.
+"""
+
+import re
+
+import msgspec
+
+from sidecar.emulator.asgi import Request
+
+
+class FaultMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which requests a fault meets; what is left out matches everything."""
+
+    tenant: str | None = None
+    """Tenant id."""
+    method: str | None = None
+    path: str | None = None
+    """A part of the path, percent-encoding as sent, in any case."""
+    path_regex: str | None = None
+    """A regular expression searched in path and query."""
+    skip: int = 0
+    """How many matching requests pass unharmed first."""
+    count: int = 1
+    """How many are then met; 0 is every one from then on."""
+
+
+class FaultEffect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a fault does: any of a delay, a refusal, and a broken connection."""
+
+    status: int | None = None
+    code: str = "UnknownError"
+    message: str = ""
+    body: str | None = None
+    """Replaces Graph's error JSON, HTML or nothing for instance."""
+    headers: dict[str, str] = {}
+    delay_s: float = 0.0
+    drop: bool = False
+    """The connection is cut before the answer."""
+    half_body: bool = False
+    """The connection is cut in the middle of the answer's body."""
+    after: bool = False
+    """The request is carried out first, so that only its answer is lost."""
+
+
+class Fault(msgspec.Struct, kw_only=True):
+    """One scripted fault and how far it has got."""
+
+    id: str
+    match: FaultMatch
+    effect: FaultEffect
+    seen: int = 0
+    consumed: int = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether the fault will meet nothing more."""
+        return 0 < self.match.count <= self.consumed
+
+
+class FaultScript:
+    """The faults of one emulator, first come first met."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def meet(self, request: Request, tenant_id: str | None) -> FaultEffect | None:
+        """Give the effect of the first fault that meets a request, and count it as consumed."""
+        for fault in self.faults:
+            if fault.is_spent or not _matches(fault.match, request, tenant_id):
+                continue
+            fault.seen += 1
+            if fault.seen > fault.match.skip:
+                fault.consumed += 1
+                return fault.effect
+        return None
+
+
+def _matches(match: FaultMatch, request: Request, tenant_id: str | None) -> bool:
+    if match.tenant is not None and match.tenant.lower() != (tenant_id or "").lower():
+        return False
+    if match.method is not None and match.method.upper() != request.method:
+        return False
+    if match.path is not None and match.path.lower() not in request.path.lower():
+        return False
+    return match.path_regex is None or bool(re.search(match.path_regex, f"{request.path}?{request.query_string}"))

@@ -1,0 +1,144 @@
+"""The options of one Graph request: Prefer header and OData query, read strictly.
+
+An option nobody wrote down here is refused with 501, because an option silently ignored is a wrong answer.
+
+Source: Graph "Use query parameters" page, "Outlook immutable identifiers" page, "List calendarView" page.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from functools import lru_cache
+
+from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, zone_not_supported
+from sidecar.emulator.zones import UnknownZone, resolve_zone
+
+PAGE_SIZE_DEFAULT = 10
+PAGE_SIZE_MAX = 1000
+_PREFERENCE = re.compile(r'\s*([A-Za-z.\-]+)\s*(?:=\s*(?:"([^"]*)"|([^\s,;"]+)))?\s*(?:,|$)')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What a Prefer header asks for."""
+
+    zone: str = "UTC"
+    immutable: bool = False
+    text_body: bool = False
+    page_size: int | None = None
+    applied: str = ""
+    """The value of Preference-Applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How events are to be written: zone, id format, body format, and the properties asked for (None is all)."""
+
+    zone: str = "UTC"
+    immutable: bool = False
+    text_body: bool = False
+    select: frozenset[str] | None = None
+
+    @property
+    def tz(self) -> tzinfo:
+        """Give the zone times are written in."""
+        return resolve_zone(self.zone)
+
+
+@lru_cache(maxsize=512)
+def parse_prefer(header: str) -> Preferences:
+    """Read the values of all Prefer headers, joined by commas.
+
+    Raises:
+        GraphError: 400 for a time zone nobody knows, 501 for a preference the emulator does not play.
+    """
+    zone, immutable, text_body, page_size, at = "UTC", False, False, None, 0
+    while at < len(header):
+        match = _PREFERENCE.match(header, at)
+        if match is None:
+            raise NotEmulated(f"the Prefer header {header!r}")
+        at = match.end()
+        name, value = match[1].lower(), match[2] if match[2] is not None else match[3] or ""
+        if name == "outlook.timezone":
+            zone = _known_zone(value)
+        elif name == "idtype" and value.lower() in ("immutableid", "restid"):
+            immutable = value.lower() == "immutableid"
+        elif name == "outlook.body-content-type" and value.lower() in ("text", "html"):
+            text_body = value.lower() == "text"
+        elif name == "odata.maxpagesize" and value.isdigit() and int(value) > 0:
+            page_size = int(value)
+        else:
+            raise NotEmulated(f"the preference {match[0].strip(' ,')!r}")
+    return Preferences(zone=zone, immutable=immutable, text_body=text_body, page_size=page_size, applied=header.strip())
+
+
+def _known_zone(name: str) -> str:
+    try:
+        resolve_zone(name)
+    except UnknownZone:
+        raise zone_not_supported(name) from None
+    return name
+
+
+@lru_cache(maxsize=512)
+def parse_select(text: str | None, known: frozenset[str]) -> frozenset[str] | None:
+    """Read $select; None is everything.
+
+    Raises:
+        GraphError: 400 for a property the type does not have.
+    """
+    if text is None or not text.strip():
+        return None
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    for name in sorted(names - known):
+        message = f"Could not find a property named '{name}' on type 'microsoft.graph.event'."
+        raise GraphError(400, "RequestBroker--ParseUri", message)
+    return names
+
+
+@lru_cache(maxsize=512)
+def shape_of(preferences: Preferences, select: frozenset[str] | None) -> Shape:
+    """Join preferences and $select; equal questions give the same object, which the rendering cache compares."""
+    return Shape(zone=preferences.zone, immutable=preferences.immutable, text_body=preferences.text_body, select=select)
+
+
+def check_options(query: Mapping[str, str], known: Collection[str]) -> None:
+    """Refuse query options that are not played here.
+
+    Raises:
+        NotEmulated: with the option's name.
+    """
+    for name in query:
+        if name not in known:
+            raise NotEmulated(f"the query option {name!r} on this path")
+
+
+def parse_top(query: Mapping[str, str], preferences: Preferences, *, default: int = PAGE_SIZE_DEFAULT) -> int:
+    """Read the page size: $top, else odata.maxpagesize, else the default.
+
+    Raises:
+        GraphError: 400 outside 1 to 1,000.
+    """
+    text = query.get("$top")
+    size = int(text) if text is not None and text.isdigit() else preferences.page_size if text is None else 0
+    size = default if size is None else size
+    if not 1 <= size <= PAGE_SIZE_MAX:
+        raise invalid_request(f"The value of $top must be from 1 to {PAGE_SIZE_MAX}.")
+    return size
+
+
+def parse_skip(query: Mapping[str, str]) -> int:
+    """Read how many items earlier pages have given."""
+    text = query.get("$skip", "0")
+    if not text.isdigit():
+        raise invalid_request("The value of $skip must be a number.")
+    return int(text)
+
+
+def parse_descending(query: Mapping[str, str]) -> bool:
+    """Read $orderby, of which only the start is played."""
+    order = query.get("$orderby", "start/dateTime").lower().split()
+    if not order or order[0] != "start/datetime" or order[1:] not in ([], ["asc"], ["desc"]):
+        raise NotEmulated(f"$orderby={query['$orderby']}")
+    return order[1:] == ["desc"]

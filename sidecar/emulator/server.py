@@ -1,0 +1,190 @@
+"""The emulator as a process: Graph and login on one TLS port, the control API on a loopback port.
+
+The certificate authority is made at each start; its certificate, and nothing secret, is written where the caller says.
+"""
+
+import asyncio
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import trustme
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sidecar.emulator.asgi import ABORT_KEY
+from sidecar.emulator.clock import LoopClock
+from sidecar.emulator.core import Emulator
+from sidecar.emulator.moods import Moods
+from sidecar.emulator.sender import HttpxSender
+
+_SEND_TIMEOUT_S = 30.0  # never reached: whoever sends sets a shorter one
+_GRACE_S = 2
+_CONTROL_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorConfig:
+    """What else a start can say; the defaults suit a developer's machine."""
+
+    moods: Moods | None = None
+    """Overrules calm and unkind."""
+    start_at: datetime | None = None
+    """The first present; None is the machine's."""
+    names: tuple[str, ...] = ()
+    """More host names for the certificate, a container's service name for instance."""
+    public_host: str | None = None
+    """The host in the addresses told to callers; None is the listening one."""
+    control_host: str = _CONTROL_HOST
+    """The control API trusts everybody who reaches it: leave it on loopback unless a container network is the limit."""
+    webhook_ca_file: Path | None = None
+    """Authority that webhooks' certificates are checked against; None is the usual public ones."""
+
+
+def main(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    control_port: int = 0,
+    ca_dir: Path,
+    calm: bool = False,
+    seed: int = 1,
+    config: EmulatorConfig | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    When both ports listen, prints one line of JSON on standard output, the event `emulator.ready`.
+
+    Args:
+        port: of Graph and login, TLS; 0 takes any free one.
+        control_port: of the control API, plain HTTP; 0 takes any free one.
+        ca_dir: where `ca.pem` is written; made if missing.
+        calm: start in the calm moods.
+    Returns:
+        0, the exit code of a clean stop.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(host, port, control_port, ca_dir, calm=calm, seed=seed, config=config or EmulatorConfig()))
+    return 0
+
+
+async def _serve(
+    host: str, port: int, control_port: int, ca_dir: Path, *, calm: bool, seed: int, config: EmulatorConfig
+) -> None:
+    graph_socket, control_socket = _listen(host, port), _listen(config.control_host, control_port)
+    tls, ca_file = _make_tls(host, ca_dir, config.names)
+    shown = config.public_host or ("127.0.0.1" if host in ("0.0.0.0", "::") else host)
+    graph_url = f"https://{shown}:{graph_socket.getsockname()[1]}"
+    verify = ssl.create_default_context(cafile=config.webhook_ca_file) if config.webhook_ca_file else True
+    async with httpx.AsyncClient(timeout=_SEND_TIMEOUT_S, trust_env=False, verify=verify) as client:
+        emulator = Emulator(
+            seed=seed,
+            calm=calm,
+            moods=config.moods,
+            clock=LoopClock(start_at=config.start_at),
+            sender=HttpxSender(client),
+            graph_url=graph_url,
+        )
+        graph, control = _Server(emulator.graph_app, tls), _Server(emulator.control_app, None)
+        async with emulator.running(), asyncio.TaskGroup() as group:
+            _stop_on_signals(graph, control)
+            group.create_task(graph.serve(sockets=[graph_socket]), name="graph")
+            group.create_task(control.serve(sockets=[control_socket]), name="control")
+            await graph.listening.wait()
+            await control.listening.wait()
+            ready = {
+                "event": "emulator.ready",
+                "graph_url": graph_url,
+                "login_url": graph_url,
+                "control_url": f"http://{config.control_host}:{control_socket.getsockname()[1]}",
+                "ca_file": str(ca_file),
+                "seed": seed,
+                "calm": calm,
+            }
+            sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
+            sys.stdout.flush()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which tells when it listens."""
+
+    def __init__(self, app: Any, tls: ssl.SSLContext | None) -> None:  # Any: uvicorn's own types are wider than ASGI's
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                date_header=False,  # the app tells the emulated time
+                timeout_graceful_shutdown=_GRACE_S,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell."""
+        await super().startup(sockets=sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop at once: a TLS client that idles would otherwise be waited for until it says goodbye."""
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await super().shutdown(sockets=sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process, which stops both servers."""
+        yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, letting the app cut a connection for a scripted fault."""
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self.scope[ABORT_KEY] = self.transport.abort  # type: ignore[literal-required]  # ours, beside ASGI's
+
+
+def _stop_on_signals(*servers: uvicorn.Server) -> None:
+    def stop() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def _make_tls(host: str, ca_dir: Path, names: tuple[str, ...]) -> tuple[ssl.SSLContext, Path]:
+    authority = trustme.CA()
+    ca_dir.mkdir(parents=True, exist_ok=True)
+    ca_file = (ca_dir / "ca.pem").resolve()
+    authority.cert_pem.write_to_path(ca_file)
+    shown = () if host in ("0.0.0.0", "::") else (host,)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*dict.fromkeys(("127.0.0.1", "localhost", *shown, *names))).configure_cert(context)
+    return context, ca_file

@@ -1,0 +1,109 @@
+"""Scripted faults, throttling and random refusals."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.emulator.rig import Rig, rig, wire_event
+
+pytestmark = pytest.mark.looptime
+
+
+async def script(r: Rig, effect: dict[str, Any], **match: Any) -> None:
+    await r.told("POST", "/control/faults", {"match": match, "effect": effect})
+
+
+async def test_fault_meets_what_it_matches_and_is_then_spent() -> None:
+    async with rig() as r:
+        effect = {
+            "status": 429,
+            "code": "ApplicationThrottled",
+            "message": "Slow down",
+            "headers": {"Retry-After": "7"},
+        }
+        await script(r, effect, path="/calendarview", tenant=r.tenant["tenant_id"], skip=1, count=2)
+        params = {"startDateTime": "2026-11-24T00:00:00Z", "endDateTime": "2026-11-25T00:00:00Z"}
+        answers = [await r.graph.get(f"/users/{r.room}/calendarView", params=params) for _ in range(4)]
+        assert [one.status_code for one in answers] == [200, 429, 429, 200]
+        assert answers[1].headers["retry-after"] == "7"
+        assert answers[1].json()["error"]["message"] == "Slow down"
+        told = await r.told("GET", "/control/faults")
+        assert (told["faults"][0]["consumed"], told["unconsumed_count"]) == (2, 0)
+
+
+async def test_unconsumed_fault_is_told() -> None:
+    async with rig() as r:
+        await script(r, {"status": 500}, method="POST", path_regex=r"/events/.+/accept")
+        await r.graph.get(f"/users/{r.room}/events")
+        assert (await r.told("GET", "/control/faults"))["unconsumed_count"] == 1
+        await r.told("DELETE", "/control/faults")
+        assert (await r.told("GET", "/control/faults"))["faults"] == []
+
+
+async def test_dropped_connection_before_and_after_the_work() -> None:
+    async with rig() as r:
+        await script(r, {"drop": True}, method="POST")
+        await script(r, {"drop": True, "after": True}, method="POST")
+        for count in (0, 1):
+            with pytest.raises(httpx.RemoteProtocolError):
+                await r.graph.post(f"/users/{r.room}/events", json=wire_event())
+            assert len(await r.truth()) == count
+
+
+async def test_half_a_body_is_never_a_whole_answer() -> None:
+    async with rig() as r:
+        await script(r, {"half_body": True})
+        with pytest.raises(httpx.RemoteProtocolError):
+            await r.graph.get(f"/users/{r.room}/events")
+        assert (await r.graph.get(f"/users/{r.room}/events")).status_code == 200
+
+
+async def test_fault_may_answer_html_and_meet_the_login_server() -> None:
+    async with rig() as r:
+        await script(r, {"status": 503, "body": "<html>Our services aren't available</html>"}, path="oauth2/v2.0/token")
+        answer = await r.ask_token()
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html")
+        assert (await r.ask_token()).status_code == 200
+
+
+async def test_fifth_request_on_one_mailbox_at_one_time_is_throttled() -> None:
+    async with rig() as r:
+        await script(r, {"delay_s": 1.0}, count=0)
+        statuses: list[int] = []
+
+        async def read(mailbox: str) -> None:
+            answer = await r.graph.get(f"/users/{mailbox}/events")
+            statuses.append(answer.status_code)
+            if answer.status_code == 429:
+                assert answer.headers["retry-after"] == "10"
+                assert answer.json()["error"]["code"] == "ApplicationThrottled"
+
+        async with asyncio.TaskGroup() as group:
+            for mailbox in [r.room] * 6 + [r.rooms[1]["address"]] * 4:
+                group.create_task(read(mailbox))
+        assert sorted(statuses) == [200] * 8 + [429] * 2
+        assert (await r.graph.get(f"/users/{r.room}/events")).status_code == 200
+
+
+async def test_throttle_can_be_switched_off() -> None:
+    async with rig() as r:
+        await r.told("PUT", "/control/moods", {"mailbox_concurrency_max": 0})
+        await script(r, {"delay_s": 1.0}, count=0)
+
+        async def read() -> None:
+            assert (await r.graph.get(f"/users/{r.room}/events")).status_code == 200
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(10):
+                group.create_task(read())
+
+
+async def test_random_refusals_meet_reads_only() -> None:
+    async with rig() as r:
+        await r.told("PUT", "/control/moods", {"throttle_share": 0.5, "unavailable_share": 0.5})
+        statuses = {(await r.graph.get(f"/users/{r.room}/events")).status_code for _ in range(60)}
+        assert statuses == {200, 429, 503}
+        written = {(await r.graph.post(f"/users/{r.room}/events", json=wire_event())).status_code for _ in range(20)}
+        assert written == {201}

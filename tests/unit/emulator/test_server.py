@@ -1,0 +1,112 @@
+"""The emulator as a process: real ports, real TLS, Microsoft's own client library.
+
+These few tests use sockets, because what they prove is that the process works; all rules are tested without.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msal
+import pytest
+import pytest_asyncio
+
+SCOPES = ["https://graph.microsoft.com/.default"]
+
+
+@pytest_asyncio.fixture
+async def started(tmp_path: Path) -> AsyncIterator[tuple[dict[str, Any], asyncio.subprocess.Process]]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sidecar.emulator", "--calm", "--seed", "3", "--ca-dir", str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            line = await process.stdout.readline()
+        yield json.loads(line), process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+        assert (process.returncode, errors.decode()) == (0, "")
+
+
+async def test_msal_and_graph_work_unchanged_over_tls(
+    started: tuple[dict[str, Any], asyncio.subprocess.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, _ = started
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)  # they would overrule `verify`
+    assert ready["event"] == "emulator.ready"
+    assert (ready["seed"], ready["calm"], ready["login_url"]) == (3, True, ready["graph_url"])
+    async with httpx.AsyncClient(base_url=ready["control_url"]) as control:
+        tenant = (await control.post("/control/tenants", json={})).json()
+        path = f"/control/tenants/{tenant['tenant_id']}"
+        room = (await control.post(f"{path}/rooms", json={"count": 1})).json()["rooms"][0]["address"]
+        token = await asyncio.to_thread(_acquire, tenant, ready["ca_file"])
+        trusted = ssl.create_default_context(cafile=ready["ca_file"])
+        url, headers = f"{ready['graph_url']}/v1.0/users/{room}/events", {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(verify=trusted, headers=headers) as graph:
+            assert (await graph.get(url)).json()["value"] == []
+            for effect in ({"drop": True}, {"half_body": True}):
+                await control.post("/control/faults", json={"effect": effect})
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await graph.get(url)
+            assert (await graph.get(url)).status_code == 200
+
+
+def _acquire(tenant: dict[str, str], ca_file: str) -> str:
+    app = msal.ConfidentialClientApplication(
+        tenant["client_id"],
+        client_credential=tenant["client_secret"],
+        authority=tenant["authority"],
+        instance_discovery=False,
+        verify=ca_file,
+    )
+    answer = app.acquire_token_for_client(scopes=SCOPES)
+    assert "access_token" in answer, answer
+    wrong = msal.ConfidentialClientApplication(
+        tenant["client_id"],
+        client_credential="wrong",
+        authority=tenant["authority"],
+        instance_discovery=False,
+        verify=ca_file,
+    )
+    assert wrong.acquire_token_for_client(scopes=SCOPES)["error_codes"] == [7000215]
+    with pytest.raises(ValueError, match="Unable to get authority configuration"):
+        msal.ConfidentialClientApplication(
+            tenant["client_id"],
+            client_credential="x",
+            authority=tenant["authority"].replace(tenant["tenant_id"], "nosuch.example"),
+            instance_discovery=False,
+            verify=ca_file,
+        )
+    return str(answer["access_token"])
+
+
+async def test_interrupt_ends_the_process_cleanly(
+    started: tuple[dict[str, Any], asyncio.subprocess.Process],
+) -> None:
+    _, process = started
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        assert await process.wait() == 0
+
+
+async def test_help_tells_the_options() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sidecar.emulator", "--help", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"--calm" in out
