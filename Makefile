@@ -1,14 +1,63 @@
 # Every target is one line that a person could type; `make help` lists them.
 PY := .venv/bin/python
+RUN := sh .ci/venv &&
+CODE := sidecar clients/python tests protos helm
 .DEFAULT_GOAL := help
+.PHONY: help install tools demo test check format lint types imports proto docs unit property contract e2e bench lock goldens
 
-.PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/.installed: requirements-dev.lock pyproject.toml clients/python/pyproject.toml
-	sh .ci/venv
-	@touch $@
+install: ## Make .venv with everything the project needs, exactly as locked
+	$(RUN) true
 
-install: .venv/.installed ## Make .venv with everything the project needs, exactly as locked
-.PHONY: install
+tools: ## Fetch Helm, which is not a Python package
+	sh .ci/tools
+
+demo: ## Show the whole way in half a minute: emulator, service, a scripted office
+	$(RUN) $(PY) -m sidecar demo
+
+test: ## Run all tests but the benchmarks
+	$(RUN) sh .ci/tools && $(PY) -m pytest -q -n 2 --dist loadgroup tests
+
+check: ## Everything that must hold besides the tests
+	$(RUN) sh .ci/check
+
+format: ## Rewrite the code in the house's format
+	$(RUN) .venv/bin/ruff format -q $(CODE) && .venv/bin/ruff check -q --fix $(CODE) && .venv/bin/buf format -w
+
+lint: ## Look for mistakes
+	$(RUN) .venv/bin/ruff check $(CODE)
+
+types: ## Check the types
+	$(RUN) .venv/bin/mypy sidecar clients/python/exchange_client tests protos/generate.py helm/values_table.py
+
+imports: ## Check who imports whom
+	$(RUN) .venv/bin/lint-imports
+
+proto: ## Generate the code of protos/
+	$(RUN) $(PY) protos/generate.py
+
+docs: ## Write the generated tables of README.md and helm/README.md
+	$(RUN) $(PY) -m sidecar.cli.reference --write && $(PY) helm/values_table.py
+
+unit: ## Unit tests only: no processes
+	$(RUN) $(PY) -m pytest -q -n 2 tests/unit
+
+property: ## Property tests only
+	$(RUN) $(PY) -m pytest -q -n 2 tests/property
+
+contract: ## Conformance suites only
+	$(RUN) $(PY) -m pytest -q -n 2 tests/contract
+
+e2e: ## Tests with real processes only
+	$(RUN) sh .ci/tools && $(PY) -m pytest -q -n 2 --dist loadgroup tests/e2e
+
+bench: ## Print the benchmarks' ratios
+	$(RUN) $(PY) -m tests.bench
+
+lock: ## Write the lock files anew
+	$(RUN) sh .ci/lock
+
+goldens: ## Write the chart's goldens anew
+	$(RUN) sh .ci/tools && $(PY) -m tests.support.chart

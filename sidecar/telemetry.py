@@ -44,7 +44,7 @@ COUNTERS = {
 DURATIONS = {
     "mark_duration": "Seconds from the arrival of a webhook body to its marks being durable.",
     "hint_to_commit": "Seconds from when marked work was due to its end.",
-    "rpc_duration": "Seconds a unary call took.",
+    "rpc_duration": "Seconds a unary call of the API took.",
 }
 
 GAUGES = {

@@ -1,0 +1,252 @@
+"""The composition root: builds every object, owns the task group, and stops things in order.
+
+Nothing else picks concrete classes. To see what talks to what, read `_build`; to see what stops when, read `_drain`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from sidecar.aio.clock import Clock, SystemClock
+from sidecar.aio.serving import address_of, bind, serving
+from sidecar.aio.supervise import keep_running
+from sidecar.api.convert import ProtoBookingCodec
+from sidecar.api.server import ApiServer
+from sidecar.errors import SettingsInvalid
+from sidecar.feed.feed import Feed
+from sidecar.graph.auth import TokenSource
+from sidecar.graph.client import GraphClient
+from sidecar.graph.throttle import Throttle
+from sidecar.graph.transport import build_http
+from sidecar.intake.http import build_intake
+from sidecar.intake.probes import build_probes
+from sidecar.intake.sink import MarkingSink
+from sidecar.settings import Settings, split_address
+from sidecar.store.migrate import migrate_sqlite
+from sidecar.store.sqlite import SqliteEngine
+from sidecar.store.store import Store
+from sidecar.store.vault import load_vault
+from sidecar.sync.rooms import RoomSync
+from sidecar.sync.subscriptions import SubscriptionKeeper
+from sidecar.tasks.chores import Chores
+from sidecar.tasks.lanes import Lanes
+from sidecar.tasks.runner import EmbeddedRunner
+from sidecar.telemetry import Telemetry
+from sidecar.tenants.remove import TenantRemover
+from sidecar.tenants.verify import TenantVerifier
+
+log = structlog.get_logger(__name__)
+
+_WORK_GRACE_S = 5.0
+"""How long background work under way may go on when the process stops; it is safe to cut off, and done again."""
+_PROBE_CONNECTIONS_MAX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the service listens, once it does. `webhooks` is None when no public URL is set."""
+
+    grpc: Sequence[str]
+    webhooks: str | None
+    probes: str
+
+
+class Service:
+    """The running service. Built by `running`, which also takes it apart."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        feed: Feed,
+        runner: EmbeddedRunner,
+        api: ApiServer,
+        telemetry: Telemetry,
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._settings = settings
+        self.store = store
+        self._feed = feed
+        self._runner = runner
+        self._api = api
+        self._telemetry = telemetry
+        self._clock = clock
+        self._rng = rng
+        self._is_serving = False
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[Listening]:
+        """Listen and work while inside; drain on the way out."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            following = group.create_task(
+                keep_running("feed", self._feed.run, clock=self._clock, rng=self._rng), name="feed"
+            )
+            working = group.create_task(
+                keep_running("runner", self._runner.run, clock=self._clock, rng=self._rng), name="runner"
+            )
+            # What is entered last is left first: the probes outlive everything, so that the kubelet sees the draining.
+            probes = build_probes(
+                telemetry=self._telemetry, check_store=self.store.check, is_serving=lambda: self._is_serving
+            )
+            probes_socket = _bind(settings.probes.listen, "probes.listen")
+            await stack.enter_async_context(
+                serving(probes, probes_socket, group=group, connections_max=_PROBE_CONNECTIONS_MAX, grace_s=1.0)
+            )
+            stack.push_async_callback(self._end_tasks, working, following)
+            webhooks = None
+            if settings.webhook.public_url is not None:
+                sink = MarkingSink(self.store.subscriptions, settings=settings.sync, telemetry=self._telemetry)
+                intake = build_intake(sink=sink, counters=self._telemetry, settings=settings.webhook)
+                intake_socket = _bind(settings.webhook.listen, "webhook.listen")
+                await stack.enter_async_context(
+                    serving(
+                        intake,
+                        intake_socket,
+                        group=group,
+                        connections_max=settings.webhook.requests_max * 4,
+                        grace_s=3.0,
+                    )
+                )
+                webhooks = address_of(intake_socket)
+            grpc = await self._api.start()
+            stack.push_async_callback(self._drain)
+            self._is_serving = True
+            yield Listening(grpc=grpc, webhooks=webhooks, probes=address_of(probes_socket))
+
+    async def _drain(self) -> None:
+        """First stage of stopping: unready, watches closed with a message, calls finished. The webhooks still answer."""
+        log.info("service.draining", watches_count=self._feed.watches_count)
+        self._is_serving = False
+        self._feed.drain()
+        self._runner.stop()
+        await self._api.drain()
+        await self._api.stop(self._settings.grpc.drain_s)
+
+    async def _end_tasks(self, working: asyncio.Task[None], following: asyncio.Task[None]) -> None:
+        """Last stage: background work finishes what it has begun, within its grace."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WORK_GRACE_S):
+                await asyncio.shield(working)
+        working.cancel()
+        following.cancel()
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, *, clock: Clock | None = None, rng: Random | None = None
+) -> AsyncIterator[Service]:
+    """Build the service over its database, and close everything on the way out.
+
+    Raises:
+        SettingsInvalid, StoreUnavailable: it cannot start, and why.
+    """
+    clock = clock or SystemClock()
+    rng = rng or Random(secrets.randbits(64))
+    vault = load_vault(settings.vault.key_ring_file)
+    await asyncio.get_running_loop().run_in_executor(None, migrate_sqlite, settings.store.path)
+    async with AsyncExitStack() as stack:
+        telemetry = Telemetry()
+        stack.callback(telemetry.close)
+        engine = SqliteEngine(
+            settings.store.path,
+            synchronous=settings.store.synchronous,
+            busy_s=settings.store.busy_s,
+            clock=clock,
+        )
+        await engine.open()
+        store = Store(engine, vault=vault, codec=ProtoBookingCodec())
+        stack.push_async_callback(store.close)
+        await store.intents.break_leases()
+        yield await _build(settings, store, telemetry, stack, clock=clock, rng=rng)
+
+
+async def _build(
+    settings: Settings, store: Store, telemetry: Telemetry, stack: AsyncExitStack, *, clock: Clock, rng: Random
+) -> Service:
+    tokens = TokenSource(credentials=store.tenants, settings=settings.graph, clock=clock)
+    stack.callback(tokens.close)
+    http = await stack.enter_async_context(build_http(settings.graph))
+    throttle = Throttle(settings=settings.graph, clock=clock)
+    graph = GraphClient(http=http, tokens=tokens, throttle=throttle, clock=clock, rng=rng, settings=settings.graph)
+    room_sync = RoomSync(store=store, reader=graph, clock=clock, settings=settings.sync, telemetry=telemetry)
+    keeper = SubscriptionKeeper(
+        store=store,
+        subscriber=graph,
+        public_url=settings.webhook.public_url,
+        clock=clock,
+        rng=rng,
+        settings=settings.sync,
+        telemetry=telemetry,
+    )
+    chores = Chores(
+        store=store,
+        room_sync=room_sync,
+        subscriptions=keeper,
+        verifier=TenantVerifier(store=store, tokens=tokens, prober=graph),
+        remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens),
+        clock=clock,
+        rng=rng,
+        sync_settings=settings.sync,
+        store_settings=settings.store,
+    )
+    owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(3)}"
+    lanes = Lanes(
+        store=store, chores=chores, owner=owner, clock=clock, rng=rng, settings=settings.tasks, telemetry=telemetry
+    )
+    runner = EmbeddedRunner(store=store, lanes=lanes, clock=clock, settings=settings.tasks)
+    feed = Feed(
+        store=store,
+        identity=await store.identity(),
+        settings=settings.watch,
+        watches_max=settings.grpc.watches_max,
+        clock=clock,
+        rng=rng,
+    )
+    api = ApiServer(store=store, feed=feed, settings=settings, clock=clock, metrics=telemetry)
+    telemetry.observe("watches_open", lambda: feed.watches_count)
+    return Service(settings, store=store, feed=feed, runner=runner, api=api, telemetry=telemetry, clock=clock, rng=rng)
+
+
+def _bind(address: str, setting: str) -> socket.socket:
+    try:
+        return bind(*split_address(address))
+    except OSError as error:
+        raise SettingsInvalid("cannot listen", details={setting: f"{address}: {error.strerror or error}"}) from error
+
+
+async def run(settings: Settings, *, announce: Callable[[Listening], None]) -> None:
+    """Run the service until SIGTERM or SIGINT; a second one ends it at once.
+
+    Args:
+        announce: called once everything listens.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(1)  # asked twice: whoever asks wants it now; the database survives it
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    async with running(settings) as service, service.serve() as listening:
+        log.info("service.ready", grpc=list(listening.grpc), webhooks=listening.webhooks, probes=listening.probes)
+        announce(listening)
+        await stopping.wait()
+    log.info("service.stopped")

@@ -1,0 +1,30 @@
+"""All commands in one tree."""
+
+from __future__ import annotations
+
+import typer
+
+from sidecar.cli import bookings, demo, emulator, rooms, server, tenants, watch
+
+app = typer.Typer(
+    name="exchange-sidecar",
+    help="Keeps Microsoft Exchange room calendars and your product in step, behind a gRPC API.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(server.serve)
+app.command()(server.migrate)
+app.add_typer(server.config_app, name="config")
+app.add_typer(server.vault_app, name="vault")
+app.command()(emulator.emulator)
+app.command()(demo.demo)
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(rooms.app, name="room")
+app.add_typer(bookings.app, name="booking")
+app.command()(watch.watch)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,107 @@
+"""What a person or a script sees: tables, JSON, and errors with an exit code that tells them apart."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from exchange_client import ExchangeError, Unavailable
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from sidecar.errors import SettingsInvalid, SidecarError
+
+EXIT_REFUSED = 1
+"""The service, or a rule, says no; repeating the same call does not help."""
+EXIT_USAGE = 2
+"""The command line or the configuration is wrong."""
+EXIT_UNAVAILABLE = 3
+"""The service cannot be reached or is not able now; try again later."""
+
+
+class Output(enum.StrEnum):
+    """Form of the output."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="A table for people, or JSON for programs.")]
+
+
+def to_json(message: Message) -> dict[str, object]:
+    """Return a message as JSON values, with the names of the proto files."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def show(messages: Sequence[Message], columns: Sequence[str], rows: Iterable[Sequence[str]], output: Output) -> None:
+    """Print messages as a table, or as one JSON list."""
+    if output is Output.JSON:
+        print(json.dumps([to_json(message) for message in messages], indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table if messages else "nothing found")
+
+
+def show_one(message: Message, output: Output) -> None:
+    """Print one message: as JSON, or as lines of names and values."""
+    values = to_json(message)
+    if output is Output.JSON:
+        print(json.dumps(values, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in values.items():
+        table.add_row(name, value if isinstance(value, str) else json.dumps(value))
+    Console().print(table)
+
+
+def at(timestamp: Timestamp) -> str:
+    """Return an instant for people: UTC, to the minute; empty when unset."""
+    if not timestamp.seconds:
+        return ""
+    return datetime.fromtimestamp(timestamp.seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def short(name: str, prefix: str) -> str:
+    """Return an enum value's name without its prefix, in lower case."""
+    return name.removeprefix(prefix).lower()
+
+
+@contextmanager
+def failing_clearly() -> Iterator[None]:
+    """Turn errors into a sentence on standard error and an exit code."""
+    try:
+        yield
+    except SettingsInvalid as error:
+        lines = "".join(f"\n  {name}: {sentence}" for name, sentence in error.details.items())
+        _fail(f"{error.message}{lines}", EXIT_USAGE)
+    except SidecarError as error:
+        _fail(error.message, EXIT_UNAVAILABLE if error.retryable else EXIT_REFUSED)
+    except Unavailable as error:
+        _fail(f"{error.reason}: {error.message}", EXIT_UNAVAILABLE)
+    except ExchangeError as error:
+        fields = "".join(f"\n  {violation.field}: {violation.description}" for violation in error.violations)
+        message = error.message if not fields else "the request breaks rules"
+        _fail(f"{error.reason}: {message}{fields}", EXIT_REFUSED)
+    except ValueError as error:
+        _fail(str(error), EXIT_USAGE)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has seen enough
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"exchange-sidecar: {message}", file=sys.stderr)
+    raise typer.Exit(code)

@@ -1,0 +1,61 @@
+"""Writes the settings table of README.md from the settings themselves, so that the two never differ.
+
+Usage: python -m sidecar.cli.reference --write | --check
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from sidecar.settings import Settings
+
+_README = Path(__file__).resolve().parents[2] / "README.md"
+_BEGIN, _END = "<!-- settings -->", "<!-- end of settings -->"
+
+
+def settings_table() -> str:
+    """Return the table in Markdown: a row for each setting, in the order of the code."""
+    lines = ["| environment variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            for inner, inner_field in field.annotation.model_fields.items():
+                default = inner_field.default
+                lines.append(_row(f"{name}__{inner}", default, inner_field.description))
+        else:
+            lines.append(_row(name, field.default, field.description))
+    return "\n".join(lines)
+
+
+def _row(name: str, default: object, meaning: str | None) -> str:
+    shown = "" if default is None else default if isinstance(default, str) else json.dumps(default, default=str)
+    text = " ".join((meaning or "").split()).replace("|", "\\|")
+    return f"| `EXCHANGE_{name.upper()}` | {f'`{str(shown).strip(chr(34))}`' if shown != '' else 'none'} | {text} |"
+
+
+def updated(readme: str) -> str:
+    """Return the README with the table put between its markers."""
+    before, _, rest = readme.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n{settings_table()}\n{_END}{after}"
+
+
+def main() -> None:
+    """Write the table, or say that it is out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--write", action="store_true", help="put the table into README.md")
+    action.add_argument("--check", action="store_true", help="fail when README.md holds another table")
+    readme = _README.read_text()
+    if parser.parse_args().write:
+        _README.write_text(updated(readme))
+    elif updated(readme) != readme:
+        sys.exit("the settings table of README.md is out of date, run `make docs`")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Commands about tenants."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from exchange_client.messages import Cloud, Tenant
+
+from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, tenant_of
+from sidecar.cli.output import Output, OutputOption, at, short, show, show_one
+
+app = typer.Typer(help="The customers' Microsoft 365 organisations.", no_args_is_help=True)
+
+TenantArgument = Annotated[str, typer.Argument(help="Id of the tenant, such as acme.")]
+
+
+@app.command()
+def register(
+    tenant_id: TenantArgument,
+    directory_id: Annotated[str, typer.Option(help="Directory (tenant) id: a GUID.")],
+    application_id: Annotated[str, typer.Option(help="Application (client) id: a GUID.")],
+    secret_file: Annotated[
+        Path | None, typer.Option(help="File with the client secret's Value; - reads standard input.", allow_dash=True)
+    ] = None,
+    certificate_file: Annotated[Path | None, typer.Option(help="PEM file with certificate and private key.")] = None,
+    display_name: Annotated[str, typer.Option(help="Name for people.")] = "",
+    cloud: Annotated[str, typer.Option(help="global, us_government, us_government_dod or china.")] = "global",
+    target: TargetOption = DEFAULT_TARGET,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Register a tenant, or give it another credential. Secrets come from files, so that no process list shows them."""
+    with connected(target) as client:
+        if (secret_file is None) == (certificate_file is None):
+            raise ValueError("give either --secret-file or --certificate-file")
+        tenant = client.register_tenant(
+            tenant_id,
+            directory_id=directory_id,
+            application_id=application_id,
+            client_secret=None if secret_file is None else _read(secret_file).decode(errors="replace").strip(),
+            certificate_pem=None if certificate_file is None else _read(certificate_file),
+            display_name=display_name,
+            cloud=Cloud.Value(f"CLOUD_{cloud.upper()}"),
+        )
+        _show_one(tenant, output)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read(64 * 1024) if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+
+
+@app.command()
+def get(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
+    """Show one tenant, and what stands in its way."""
+    with connected(target) as client:
+        _show_one(client.get_tenant(tenant_of(tenant)), output)
+
+
+@app.command("list")
+def list_all(target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
+    """List the tenants."""
+    with connected(target) as client:
+        tenants = list(client.list_tenants())
+        show(tenants, ("tenant", "state", "directory", "problem"), map(_row, tenants), output)
+
+
+@app.command()
+def delete(
+    tenant: TenantArgument,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="No error when there is none.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    target: TargetOption = DEFAULT_TARGET,
+) -> None:
+    """End the service for a tenant and erase its copy."""
+    if not yes:
+        typer.confirm(f"Erase everything kept for {tenant}?", abort=True)
+    with connected(target) as client:
+        client.delete_tenant(tenant_of(tenant), allow_missing=allow_missing)
+
+
+def _row(tenant: Tenant) -> Sequence[str]:
+    problem = tenant.problems[0].reason if tenant.problems else ""
+    state = short(Tenant.State.Name(tenant.state), "STATE_")
+    return tenant.name.removeprefix("tenants/"), state, tenant.directory_id, problem
+
+
+def _show_one(tenant: Tenant, output: Output) -> None:
+    show_one(tenant, output)
+    if output is Output.TABLE:
+        for problem in tenant.problems:
+            print(
+                f"\n{problem.reason}: {problem.message}\n  to do: {problem.action}  (next look {at(problem.next_check_time)})"
+            )

@@ -1,0 +1,152 @@
+"""A calendar at Microsoft, in memory: what `sync` reads in its unit tests. The emulator is the honest one; this is small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sidecar.errors import SidecarError
+from sidecar.graph.clouds import TenantRef
+from sidecar.graph.wire import GraphEvent, GraphSubscription
+from sidecar.model.window import Window
+from tests.unit.graph.kit import make_event
+
+
+def event(event_id: str, start_at: datetime, **changes: object) -> GraphEvent:
+    """Build an event of one hour as Graph tells it; `changes` are Graph's own names."""
+    fields: dict[str, object] = {
+        "id": event_id,
+        "iCalUId": f"uid-{event_id}",
+        "changeKey": "ck1",
+        "start": _wall(start_at),
+        "end": _wall(start_at + timedelta(hours=1)),
+        **changes,
+    }
+    return make_event(**fields)
+
+
+def occurrence(master_id: str, number: int, start_at: datetime, **changes: object) -> GraphEvent:
+    """Build an occurrence of a series."""
+    fields: dict[str, object] = {
+        "type": "occurrence",
+        "seriesMasterId": master_id,
+        "iCalUId": f"uid-{master_id}-{number}",
+        "originalStart": f"{start_at:%Y-%m-%dT%H:%M:%S}Z",
+        **changes,
+    }
+    return event(f"{master_id}-{number}", start_at, **fields)
+
+
+def master(master_id: str, start_at: datetime) -> GraphEvent:
+    """Build the master of a series."""
+    return event(master_id, start_at, type="seriesMaster")
+
+
+def _wall(at: datetime) -> dict[str, str]:
+    return {"dateTime": f"{at:%Y-%m-%dT%H:%M:%S}.0000000", "timeZone": "UTC"}
+
+
+class FakeCalendar:
+    """One mailbox. `hidden` events are missing from windows though they exist; `error` is raised by every read."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, GraphEvent] = {}
+        self.hidden: set[str] = set()
+        self.error: SidecarError | None = None
+        self.calls: list[str] = []
+        self.on_read: Callable[[], None] = lambda: None
+
+    def put(self, *events: GraphEvent) -> None:
+        """Add events, or replace those with the same id."""
+        self.events.update((item.id, item) for item in events)
+
+    def drop(self, *event_ids: str) -> None:
+        """Remove events."""
+        for event_id in event_ids:
+            del self.events[event_id]
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if self.error is not None:
+            raise self.error
+        self.on_read()
+
+    async def fetch_view(self, tenant: TenantRef, mailbox: str, window: Window) -> list[GraphEvent]:
+        """See `CalendarReader`."""
+        self._note("view")
+        return [item for item in self.events.values() if item.type != "seriesMaster" and item.id not in self.hidden]
+
+    async def fetch_instances(
+        self, tenant: TenantRef, mailbox: str, master_id: str, window: Window
+    ) -> list[GraphEvent] | None:
+        """See `CalendarReader`."""
+        self._note(f"instances {master_id}")
+        if master_id not in self.events:
+            return None
+        return [item for item in self.events.values() if item.series_master_id == master_id]
+
+    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
+        """See `CalendarReader`."""
+        self._note(f"event {event_id}")
+        return self.events.get(event_id)
+
+    async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
+        """See `CalendarReader`."""
+        self.calls.append("mailbox")
+        return "object-1", "America/Chicago"
+
+
+class FakeSubscriptions:
+    """Subscriptions at Microsoft. `errors` are raised by the next calls, in order."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, GraphSubscription] = {}
+        self.states: list[str] = []
+        self.errors: list[SidecarError] = []
+        self.on_create: Callable[[], None] = lambda: None
+
+    def _maybe_fail(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+    async def create_subscription(
+        self,
+        tenant: TenantRef,
+        mailbox: str,
+        *,
+        notification_url: str,
+        lifecycle_url: str,
+        client_state: str,
+        expires_at: datetime,
+    ) -> GraphSubscription:
+        """See `Subscriber`."""
+        self._maybe_fail()
+        self.states.append(client_state)
+        made = GraphSubscription(
+            id=f"s{len(self.states)}",
+            expires_at=expires_at,
+            resource=f"/users/{mailbox}/events",
+            notification_url=notification_url,
+            client_state=client_state,
+        )
+        self.live[made.id] = made
+        self.on_create()
+        return made
+
+    async def renew_subscription(self, tenant: TenantRef, graph_id: str, *, expires_at: datetime) -> GraphSubscription:
+        """See `Subscriber`."""
+        self._maybe_fail()
+        before = self.live[graph_id]
+        self.live[graph_id] = GraphSubscription(
+            id=graph_id,
+            expires_at=expires_at,
+            resource=before.resource,
+            notification_url=before.notification_url,
+            client_state=None,
+        )
+        return self.live[graph_id]
+
+    async def delete_subscription(self, tenant: TenantRef, graph_id: str) -> None:
+        """See `Subscriber`."""
+        self._maybe_fail()
+        self.live.pop(graph_id, None)

@@ -1,0 +1,208 @@
+"""Reading a room: what is asked of Exchange, what becomes of the answers, and what is kept when it fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from sidecar.errors import GraphUnavailable, StoreConflict
+from sidecar.graph.wire import GraphEvent
+from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.intent import Lease
+from sidecar.model.room import RoomState, SyncState, sync_state
+from sidecar.settings import SyncSettings
+from tests.support.builders import NOW, after
+from tests.support.fake_calendar import event, master, occurrence
+from tests.unit.sync.conftest import Desk
+
+
+async def test_first_read_fills_the_copy_without_an_entry_for_each_booking(desk: Desk) -> None:
+    """The log says "read it all" once; the room is up and knows its zone."""
+    desk.calendar.put(event("e1", after(hours=1)), event("e2", after(hours=3)))
+    applied = await desk.compare()
+    assert applied.is_first
+    assert await desk.told() == []
+    assert len(await desk.opened.store.calendars.load_stored(desk.room.uid)) == 2
+    assert desk.room.state is RoomState.UP
+    assert (desk.room.time_zone, desk.room.object_id) == ("America/Chicago", "object-1")
+
+
+async def test_compare_finds_what_nobody_announced_and_counts_it_as_drift(desk: Desk) -> None:
+    """Drift is the number of differences that a full read found without a hint."""
+    await desk.compare()
+    desk.calendar.put(event("e1", after(hours=1)))
+    applied = await desk.compare()
+    assert (applied.changes_count, applied.drift_count) == (1, 1)
+    assert desk.room.drift_count == 1
+
+
+async def test_compare_while_a_hint_waits_is_no_drift(desk: Desk) -> None:
+    """What was announced and is merely not read yet was not lost."""
+    await desk.compare()
+    desk.calendar.put(event("e1", after(hours=1)))
+    await desk.hint("e1")
+    applied = await desk.compare()
+    assert (applied.changes_count, applied.drift_count) == (1, 0)
+    assert await desk.hints() == []
+
+
+async def test_compare_asks_again_before_it_takes_a_booking_away(desk: Desk) -> None:
+    """Pages shift while people book: a booking that one read did not show and another finds is kept."""
+    desk.calendar.put(event("e1", after(hours=1)), event("e2", after(hours=2)))
+    await desk.compare()
+    desk.calendar.hidden = {"e1"}
+    desk.calendar.drop("e2")
+    await desk.compare()
+    (change,) = await desk.told()
+    assert (change.kind, change.cause) == (ChangeKind.REMOVED, Cause.DELETED)
+    assert [item.event_id for item in (await desk.opened.store.calendars.load_stored(desk.room.uid)).values()] == ["e1"]
+
+
+async def test_compare_that_misses_many_needs_a_second_read_of_everything(desk: Desk) -> None:
+    """An answer that suddenly lacks most of a calendar is not believed the first time."""
+    desk.settings = SyncSettings(confirm_max=2)
+    desk.calendar.put(*(event(f"e{n}", after(hours=n)) for n in range(1, 7)))
+    await desk.compare()
+    desk.calendar.hidden = {f"e{n}" for n in range(1, 7)}
+
+    def show_again() -> None:
+        if desk.calendar.calls.count("view") == 3:
+            desk.calendar.hidden = set()
+
+    desk.calendar.on_read = show_again
+    await desk.compare()
+    assert await desk.told() == []
+    assert desk.calendar.calls.count("view") == 3
+
+
+async def test_hinted_read_asks_for_the_named_event_only(desk: Desk) -> None:
+    """A notification costs one small request."""
+    await desk.compare()
+    desk.calendar.put(event("e1", after(hours=1)), event("e2", after(hours=2)))
+    desk.calendar.calls.clear()
+    await desk.hint("e1")
+    assert await desk.read_hinted()
+    assert desk.calendar.calls == ["event e1"]
+    assert [change.kind for change in await desk.told()] == [ChangeKind.UPSERTED]
+    assert await desk.hints() == []
+
+
+async def test_hint_about_one_occurrence_reads_its_series_as_a_set(desk: Desk) -> None:
+    """An occurrence is deleted by being absent from its series."""
+    desk.calendar.put(master("m", after(days=1)), *(occurrence("m", n, after(days=n)) for n in (1, 2, 3)))
+    await desk.compare()
+    desk.calendar.drop("m-2")
+    desk.calendar.calls.clear()
+    await desk.hint("m", "m-1")
+    assert await desk.read_hinted()
+    assert desk.calendar.calls == ["event m", "event m-1", "instances m"]
+    assert [(change.kind, change.cause) for change in await desk.told()] == [(ChangeKind.REMOVED, Cause.DELETED)]
+
+
+async def test_hint_about_a_vanished_series_takes_all_its_occurrences_away(desk: Desk) -> None:
+    """The master is gone, and nothing names its occurrences."""
+    desk.calendar.put(master("m", after(days=1)), *(occurrence("m", n, after(days=n)) for n in (1, 2)))
+    await desk.compare()
+    desk.calendar.drop("m", "m-1", "m-2")
+    await desk.hint("m")
+    await desk.read_hinted()
+    assert [change.kind for change in await desk.told()] == [ChangeKind.REMOVED, ChangeKind.REMOVED]
+
+
+async def test_too_many_hints_are_left_to_a_full_read(desk: Desk) -> None:
+    """More events than are worth asking for one by one: the caller reads everything, and the hints stay until then."""
+    await desk.compare()
+    names = [f"e{n}" for n in range(desk.settings.hints_max + 1)]
+    await desk.hint(*names)
+    assert not await desk.read_hinted()
+    assert len(await desk.hints()) == len(names)
+
+
+async def test_hint_that_arrives_during_the_read_is_kept(desk: Desk) -> None:
+    """The read answers the hints it began with, not the ones that came while it was under way."""
+    await desk.compare()
+    desk.calendar.put(event("e1", after(hours=1)))
+    await desk.hint("e1")
+    before = await desk.opened.store.calendars.load_hints(desk.room.uid)
+    assert before[1] == 1
+    reads = 0
+
+    async def hinted_again() -> None:
+        await desk.hint("e1")
+
+    original = desk.calendar.fetch_event
+
+    async def fetch(*args: object, **kwargs: object) -> object:
+        nonlocal reads
+        reads += 1
+        await hinted_again()
+        return await original(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+
+    desk.calendar.fetch_event = fetch  # type: ignore[assignment,method-assign]  # a hook of this test
+    await desk.read_hinted()
+    assert reads == 1
+    assert await desk.hints() == ["e1"]
+
+
+async def test_hint_before_the_first_read_waits_for_it(desk: Desk) -> None:
+    """A room without a copy is not filled from the side: the first full read holds what was hinted."""
+    desk.calendar.put(event("e1", after(hours=1)))
+    await desk.hint("e1")
+    assert await desk.read_hinted()
+    assert desk.calendar.calls == []
+    assert await desk.opened.store.calendars.load_stored(desk.room.uid) == {}
+
+
+async def test_failed_read_changes_nothing_and_keeps_the_hints(desk: Desk) -> None:
+    """What Exchange did not answer is asked again."""
+    await desk.compare()
+    await desk.hint("e1")
+    desk.calendar.error = GraphUnavailable("away")
+    with pytest.raises(GraphUnavailable):
+        await desk.read_hinted()
+    assert await desk.hints() == ["e1"]
+
+
+async def test_read_with_a_lost_lease_writes_nothing(desk: Desk) -> None:
+    """Somebody else works on the tenant now; an old worker must not overwrite what it wrote."""
+    desk.calendar.put(event("e1", after(hours=1)))
+    desk.lease = Lease(desk.lease.lane, desk.lease.fence - 1)
+    with pytest.raises(StoreConflict):
+        await desk.compare()
+    assert await desk.opened.store.calendars.load_stored(desk.room.uid) == {}
+
+
+async def test_horizon_that_moves_on_lets_old_bookings_leave(desk: Desk) -> None:
+    """The copy keeps a week of the past; what is older leaves the scope and is not called deleted."""
+    desk.calendar.put(event("e1", NOW))
+    await desk.compare()
+    desk.clock.advance(timedelta(days=9).total_seconds())
+    desk.calendar.drop("e1")
+    await desk.compare()
+    assert [(item.kind, item.cause) for item in await desk.told()] == [(ChangeKind.LEFT_SCOPE, Cause.OUTSIDE_HORIZON)]
+
+
+async def test_broken_event_is_counted_and_does_not_take_its_booking_away(desk: Desk) -> None:
+    """An item without a usable start says nothing, least of all that it is gone."""
+    desk.calendar.put(event("e1", after(hours=1)))
+    await desk.compare()
+    desk.calendar.put(replace_times(event("e1", after(hours=1))))
+    await desk.compare()
+    assert len(await desk.opened.store.calendars.load_stored(desk.room.uid)) == 1
+    assert b"exchange_events_broken_total" in desk.telemetry.render()
+
+
+def replace_times(item: GraphEvent) -> GraphEvent:
+    """Return an event whose start cannot be read."""
+    return event(item.id, after(hours=1), start={"dateTime": "soon", "timeZone": "UTC"})
+
+
+async def test_room_turns_stale_by_itself_when_reads_stop(desk: Desk) -> None:
+    """The state follows from the last complete read and the clock; nobody has to notice."""
+    await desk.compare()
+    room = replace(desk.room, is_subscribed=True)
+    budget_s = desk.settings.stale_after_s
+    assert sync_state(room, now=after(seconds=budget_s), stale_after_s=budget_s) is SyncState.LIVE
+    assert sync_state(room, now=after(seconds=budget_s + 1), stale_after_s=budget_s) is SyncState.STALE
