@@ -14,8 +14,8 @@ from sidecar.model.intent import Lease
 from sidecar.model.room import RoomState, SyncState, sync_state
 from sidecar.settings import SyncSettings
 from tests.support.builders import NOW, after
+from tests.support.desk import Desk
 from tests.support.fake_calendar import event, master, occurrence
-from tests.unit.sync.conftest import Desk
 
 
 async def test_first_read_fills_the_copy_without_an_entry_for_each_booking(desk: Desk) -> None:

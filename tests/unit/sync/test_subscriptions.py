@@ -12,7 +12,7 @@ from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.intent import IntentKind
 from sidecar.model.subscription import Lifecycle, Notification
 from tests.support.builders import NOW, make_notification
-from tests.unit.sync.conftest import Desk
+from tests.support.desk import Desk
 
 
 async def ensured(desk: Desk, url: str | None = "https://hooks.example.com") -> object:

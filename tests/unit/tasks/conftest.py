@@ -1,0 +1,17 @@
+"""A desk for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.desk import Desk, open_desk
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A mapped room that was never read, and everything to work on it."""
+    async with open_desk(tmp_path) as desk:
+        yield desk

@@ -1,0 +1,329 @@
+"""The chores: what people are told when Microsoft refuses, and that everything heals by itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from sidecar.errors import (
+    ConsentMissing,
+    CredentialRejected,
+    DirectoryNotFound,
+    GraphRefused,
+    GraphUnavailable,
+    MailboxDenied,
+    MailboxNotFound,
+    MailboxNotInCloud,
+    SecretUnreadable,
+    SidecarError,
+    SubscriptionRefused,
+    Throttled,
+    Unavailable,
+    WebhookUnreachable,
+)
+from sidecar.graph.clouds import TenantRef
+from sidecar.model.ids import TenantId, TenantUid
+from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.model.problem import Actor
+from sidecar.model.room import Room, RoomState
+from sidecar.model.tenant import Tenant, TenantState
+from sidecar.settings import StoreSettings
+from sidecar.tasks.chores import Chores, Done, Outcome, PutOff
+from sidecar.tenants.remove import TenantRemover
+from sidecar.tenants.verify import TenantVerifier
+from tests.support.builders import TENANT
+from tests.support.desk import Desk
+
+
+@dataclass
+class FakeLogin:
+    """Microsoft's login and a look at mailboxes, in memory."""
+
+    error: SidecarError | None = None
+    roles: tuple[str, ...] = ("Calendars.ReadWrite",)
+    probe_error: SidecarError | None = None
+    forgotten: list[str] = field(default_factory=list)
+
+    async def fetch_token(self, tenant: TenantRef) -> str:
+        """See `Tokens`."""
+        if self.error is not None:
+            raise self.error
+        claims = base64.urlsafe_b64encode(json.dumps({"roles": self.roles}).encode()).decode().rstrip("=")
+        return f"e30.{claims}.x"
+
+    def forget(self, tenant_uid: TenantUid) -> None:
+        """See `Tokens`."""
+        self.forgotten.append(tenant_uid)
+
+    async def probe(self, tenant: TenantRef, mailbox: str) -> None:
+        """See `Prober`."""
+        if self.probe_error is not None:
+            raise self.probe_error
+
+
+class Shift:
+    """The chores over a desk, run by hand."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.login = FakeLogin()
+        store = desk.opened.store
+        self.chores = Chores(
+            store=store,
+            room_sync=desk.sync,
+            subscriptions=desk.keeper(),
+            verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login),
+            remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login),
+            clock=desk.clock,
+            rng=Random(1),
+            sync_settings=desk.settings,
+            store_settings=StoreSettings(),
+        )
+
+    async def run(self, kind: IntentKind, key: str | None = None, *, attempts: int = 0) -> Outcome:
+        """Run one chore."""
+        now = self.desk.clock.now()
+        intent = Intent(
+            kind=kind,
+            key=key or (self.desk.tenant.uid if kind.startswith(("tenant", "log")) else self.desk.room.uid),
+            lane=self.desk.tenant.uid,
+            priority=Priority.COMPARE,
+            ready_at=now,
+            generation=1,
+            attempts=attempts,
+        )
+        return await self.chores.by_kind[kind](intent, self.desk.lease)
+
+    async def room(self) -> Room:
+        """Load the room."""
+        return await self.desk.opened.reload(self.desk.room)
+
+    async def tenant(self) -> Tenant:
+        """Load the tenant."""
+        return await self.desk.opened.store.tenants.load(TENANT)
+
+
+@pytest.fixture
+def shift(desk: Desk) -> Shift:
+    """The chores."""
+    return Shift(desk)
+
+
+async def test_compare_brings_the_room_up_and_is_due_again(shift: Shift) -> None:
+    """Full reads go on for ever, around the interval."""
+    outcome = await shift.run(IntentKind.ROOM_COMPARE)
+    assert isinstance(outcome, Done)
+    assert outcome.next_at is not None
+    interval_s = (outcome.next_at - shift.desk.clock.now()).total_seconds()
+    assert 0.9 <= interval_s / shift.desk.settings.compare_interval_s <= 1.1
+    assert (await shift.room()).state is RoomState.UP
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (MailboxDenied("x"), RoomState.DENIED),
+        (MailboxNotFound("x"), RoomState.NOT_FOUND),
+        (MailboxNotInCloud("x"), RoomState.NOT_CLOUD_MAILBOX),
+        (GraphRefused("x"), RoomState.IMPORTING),
+    ],
+)
+async def test_refused_room_says_so_and_heals(shift: Shift, error: SidecarError, state: RoomState) -> None:
+    """The room tells the cause and who must act; it is tried again, and comes up by itself."""
+    shift.desk.calendar.error = error
+    outcome = await shift.run(IntentKind.ROOM_COMPARE)
+    room = await shift.room()
+    assert isinstance(outcome, PutOff)
+    assert room.state is state
+    assert room.problem is not None
+    assert (room.problem.reason, room.problem.next_check_at) == (error.reason, outcome.until)
+    assert room.problem.action
+    shift.desk.calendar.error = None
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert (await shift.room()).state is RoomState.UP
+    assert (await shift.room()).problems == []
+
+
+async def test_refused_room_is_tried_slower_and_slower(shift: Shift) -> None:
+    """From a minute up to an hour, never longer: people mend things out of band."""
+    shift.desk.calendar.error = MailboxDenied("x")
+    waits: list[float] = []
+    for attempts in (0, 1, 3, 50):
+        outcome = await shift.run(IntentKind.ROOM_COMPARE, attempts=attempts)
+        assert isinstance(outcome, PutOff)
+        waits.append((outcome.until - shift.desk.clock.now()).total_seconds())
+    assert waits == sorted(waits)
+    assert 50 < waits[0] < 70
+    assert 3200 < waits[-1] <= 3960
+
+
+async def test_room_keeps_its_first_sighting_of_the_same_cause(shift: Shift) -> None:
+    """People see since when it is so."""
+    shift.desk.calendar.error = MailboxDenied("x")
+    await shift.run(IntentKind.ROOM_COMPARE)
+    first = (await shift.room()).problem
+    shift.desk.clock.advance(600)
+    await shift.run(IntentKind.ROOM_COMPARE)
+    again = (await shift.room()).problem
+    assert first is not None
+    assert again is not None
+    assert again.first_seen_at == first.first_seen_at
+    assert again.last_seen_at > first.last_seen_at
+
+
+@pytest.mark.parametrize("error", [Throttled("x", retry_after_s=3), GraphUnavailable("x")])
+async def test_exchange_away_for_a_moment_is_no_news(shift: Shift, error: Unavailable) -> None:
+    """The first failures are coped with in silence; when they go on, the room says so."""
+    shift.desk.calendar.error = error
+    with pytest.raises(Unavailable):
+        await shift.run(IntentKind.ROOM_COMPARE, attempts=0)
+    assert (await shift.room()).problems == []
+    with pytest.raises(Unavailable):
+        await shift.run(IntentKind.ROOM_COMPARE, attempts=2)
+    assert [problem.reason for problem in (await shift.room()).problems] == [error.reason]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (CredentialRejected("x"), TenantState.CREDENTIAL_REJECTED),
+        (DirectoryNotFound("x"), TenantState.CREDENTIAL_REJECTED),
+        (ConsentMissing("x"), TenantState.CONSENT_MISSING),
+        (SecretUnreadable("x"), TenantState.DEGRADED),
+    ],
+)
+async def test_refused_tenant_says_so_and_heals(shift: Shift, error: SidecarError, state: TenantState) -> None:
+    """The tenant tells the cause; the next verification that works takes it back."""
+    shift.login.error = error
+    outcome = await shift.run(IntentKind.TENANT_VERIFY)
+    assert isinstance(outcome, PutOff)
+    tenant = await shift.tenant()
+    assert tenant.state is state
+    assert tenant.problem is not None
+    assert tenant.problem.actor in (Actor.CUSTOMER, Actor.OPERATOR)
+    shift.login.error = None
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.ACTIVE
+
+
+async def test_room_that_meets_a_refused_tenant_blocks_the_whole_tenant(shift: Shift) -> None:
+    """One room's read is enough to know; every room then says CREDENTIAL_EXPIRED and none asks Microsoft again."""
+    await shift.run(IntentKind.TENANT_VERIFY)
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.calendar.error = CredentialRejected("x")
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert (await shift.tenant()).state is TenantState.CREDENTIAL_REJECTED
+    assert (await shift.room()).state is RoomState.CREDENTIAL_EXPIRED
+    shift.desk.calendar.calls.clear()
+    assert isinstance(await shift.run(IntentKind.ROOM_SYNC), PutOff)
+    assert shift.desk.calendar.calls == []
+
+
+async def test_tenant_that_is_accepted_again_has_every_room_read(shift: Shift) -> None:
+    """Nobody heard what changed while it was refused."""
+    await shift.run(IntentKind.TENANT_VERIFY)
+    shift.login.error = CredentialRejected("x")
+    await shift.run(IntentKind.TENANT_VERIFY)
+    await shift.desk.opened.execute("DELETE FROM intents WHERE key = $1", shift.desk.room.uid)
+    shift.login.error = None
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert set(await shift.desk.due()) == {IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE}
+    assert shift.login.forgotten
+
+
+async def test_token_without_permissions_and_no_readable_room_means_consent_is_missing(shift: Shift) -> None:
+    """A token is issued even when nothing was granted; only a room decides."""
+    shift.login.roles = ()
+    shift.login.probe_error = MailboxDenied("x")
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.CONSENT_MISSING
+
+
+async def test_token_without_permissions_but_a_readable_room_is_fine(shift: Shift) -> None:
+    """Exchange's own RBAC for applications leaves no trace in the token."""
+    shift.login.roles = ()
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.ACTIVE
+
+
+async def test_denied_rooms_with_permission_in_the_token_are_the_rooms_affair(shift: Shift) -> None:
+    """An access policy denies mailboxes; the tenant as a whole is in order."""
+    shift.login.probe_error = MailboxDenied("x")
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.ACTIVE
+
+
+@pytest.mark.parametrize("error", [SubscriptionRefused("x"), WebhookUnreachable("x")])
+async def test_refused_subscription_degrades_the_room_until_it_works(shift: Shift, error: SidecarError) -> None:
+    """The room is still read; it says that its changes come late."""
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.subscriptions.errors = [error]
+    assert isinstance(await shift.run(IntentKind.ROOM_SUBSCRIBE), PutOff)
+    room = await shift.room()
+    assert (room.state, room.problems[0].reason) == (RoomState.DEGRADED, error.reason)
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert (await shift.room()).state is RoomState.DEGRADED
+    await shift.run(IntentKind.ROOM_SUBSCRIBE)
+    assert (await shift.room()).state is RoomState.UP
+
+
+async def test_work_for_an_unmapped_room_is_done(shift: Shift) -> None:
+    """What is left over for a room that is gone needs nobody."""
+    for kind in (IntentKind.ROOM_SYNC, IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE):
+        assert await shift.run(kind, "gone") == Done()
+
+
+async def test_deleted_tenant_is_erased_with_its_subscriptions(shift: Shift) -> None:
+    """Nothing of it stays, here or at Exchange."""
+    await shift.run(IntentKind.ROOM_SUBSCRIBE)
+    await shift.desk.opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    await shift.run(IntentKind.TENANT_REMOVE)
+    assert shift.desk.subscriptions.live == {}
+    for table in ("tenants", "rooms", "bookings", "changes", "subscriptions", "intents", "credentials", "hints"):
+        assert await shift.desk.opened.fetch(f"SELECT * FROM {table}") == [], table
+
+
+async def test_tenant_is_erased_though_microsoft_refuses_it(shift: Shift) -> None:
+    """A credential that was withdrawn cannot delete subscriptions; they run out by themselves."""
+    await shift.run(IntentKind.ROOM_SUBSCRIBE)
+    await shift.desk.opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    shift.desk.subscriptions.errors = [CredentialRejected("x")]
+    assert await shift.run(IntentKind.TENANT_REMOVE) == Done()
+    assert await shift.desk.opened.fetch("SELECT * FROM tenants") == []
+
+
+async def test_tenant_is_erased_at_last_though_microsoft_is_away(shift: Shift) -> None:
+    """First it waits for Microsoft, but not for ever."""
+    await shift.run(IntentKind.ROOM_SUBSCRIBE)
+    await shift.desk.opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    shift.desk.subscriptions.errors = [GraphUnavailable("x")] * 2
+    with pytest.raises(GraphUnavailable):
+        await shift.run(IntentKind.TENANT_REMOVE, attempts=0)
+    assert await shift.run(IntentKind.TENANT_REMOVE, attempts=10) == Done()
+
+
+async def test_old_changes_are_pruned(shift: Shift) -> None:
+    """The log is kept for its time and not longer."""
+    shift.desk.clock.advance(timedelta(days=15).total_seconds())
+    outcome = await shift.run(IntentKind.LOG_PRUNE)
+    assert isinstance(outcome, Done)
+    entries, head = await shift.desk.opened.store.changes.read(shift.desk.tenant.uid, after_revision=0, count_max=10)
+    assert entries == []
+    assert head is not None
+    assert head.floor == head.revision
+
+
+def test_every_problem_text_names_an_action() -> None:
+    """Each reason that people can see has a message, an action, and somebody who must act."""
+    from sidecar.sync.problems import problem_of
+    from tests.support.builders import NOW
+
+    for kind in (CredentialRejected, ConsentMissing, MailboxDenied, WebhookUnreachable, GraphRefused, SecretUnreadable):
+        problem = problem_of(kind("x"), now=NOW, next_check_at=None)
+        assert "unexpected" not in problem.message, kind
+        assert replace(problem, metadata={}).action.endswith(".")
