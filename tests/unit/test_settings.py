@@ -1,0 +1,126 @@
+"""Settings: read once, checked as a whole, every mistake told at once, and documented where people look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from sidecar.cli.reference import updated
+from sidecar.errors import SettingsInvalid
+from sidecar.settings import Settings, load_settings, split_address
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of this machine must not decide these tests."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("EXCHANGE_")]:
+        monkeypatch.delenv(name)
+
+
+def mistakes() -> dict[str, str]:
+    """Load and return what is wrong."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load_settings()
+    return refused.value.details
+
+
+def test_defaults_are_in_order() -> None:
+    """Without any setting the service listens on loopback and a socket only."""
+    settings = load_settings()
+    assert settings.grpc.addresses == ("127.0.0.1:50551",)
+    assert settings.webhook.public_url is None
+
+
+def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file holds the same tree; one variable changes one setting of it."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("sync: {past_days: 3, future_days: 30}\nlog: {level: debug}\n")
+    monkeypatch.setenv("EXCHANGE_CONFIG_FILE", str(file))
+    monkeypatch.setenv("EXCHANGE_SYNC__PAST_DAYS", "5")
+    settings = load_settings()
+    assert (settings.sync.past_days, settings.sync.future_days, settings.log.level) == (5, 30, "debug")
+
+
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody mends a configuration one restart at a time."""
+    monkeypatch.setenv("EXCHANGE_SYNC__PAST_DAYS", "-1")
+    monkeypatch.setenv("EXCHANGE_WATCH__HEARTBEAT_S", "1")
+    monkeypatch.setenv("EXCHANGE_WEBHOOK__PUBLIC_URL", "http://hooks.example.com")
+    assert set(mistakes()) == {"sync.past_days", "watch.heartbeat_s", "webhook.public_url"}
+
+
+def test_unknown_setting_in_a_file_is_refused(tmp_path: Path) -> None:
+    """A misspelled setting is a mistake, not a wish that is never heard."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("sync: {past_day: 3}\n")
+    with pytest.raises(SettingsInvalid) as refused:
+        load_settings(file)
+    assert set(refused.value.details) == {"sync.past_day"}
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"])
+def test_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> None:
+    """Broken YAML, or YAML of another shape."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsInvalid):
+        load_settings(file)
+
+
+def test_plaintext_on_the_network_must_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least privilege by default: other machines get in only when somebody says so."""
+    monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", '["0.0.0.0:50551"]')
+    assert "reachable from other machines" in mistakes()["settings"]
+    monkeypatch.setenv("EXCHANGE_GRPC__INSECURE_ACKNOWLEDGED", "true")
+    assert load_settings().grpc.addresses == ("0.0.0.0:50551",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GRPC__ADDRESSES", '["50551"]'),
+        ("PROBES__LISTEN", "127.0.0.1"),
+        ("SYNC__COMPARE_INTERVAL_S", "2700"),
+        ("GRAPH__LOGIN_URL", "http://login.example.com"),
+        ("WEBHOOK__PUBLIC_URL", "https://hooks.example.com/?a=b"),
+    ],
+)
+def test_impossible_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """What cannot work is told at the start."""
+    monkeypatch.setenv(f"EXCHANGE_{name}", value)
+    assert len(mistakes()) == 1
+
+
+@pytest.mark.parametrize("name", ["GRPC__SOCKET", "WEBHOOK__PUBLIC_URL", "GRAPH__LOGIN_URL", "GRAPH__CA_FILE"])
+def test_empty_variable_means_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Charts and shells set empty variables where they mean none."""
+    monkeypatch.setenv(f"EXCHANGE_{name}", "")
+    group, field = name.lower().split("__")
+    assert getattr(getattr(load_settings(), group), field) is None
+
+
+def test_every_setting_is_documented() -> None:
+    """The table of the README has a meaning for each."""
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            for inner, inner_field in field.annotation.model_fields.items():
+                assert inner_field.description, f"{name}.{inner}"
+        else:
+            assert field.description, name
+
+
+def test_readme_holds_the_settings_of_the_code() -> None:
+    """The table is made from the code; run `make docs` when this fails."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert updated(readme) == readme
+
+
+@pytest.mark.parametrize("address", ["", ":80", "host", "host:", "host:x", "host:65536"])
+def test_address_needs_host_and_port(address: str) -> None:
+    """An address is host:port, nothing less."""
+    with pytest.raises(ValueError, match="host:port"):
+        split_address(address)
