@@ -23,7 +23,7 @@ from sidecar.aio.serving import address_of, bind, serving
 from sidecar.aio.supervise import keep_running
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.server import ApiServer
-from sidecar.errors import SettingsInvalid
+from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
 from sidecar.graph.auth import TokenSource
 from sidecar.graph.client import GraphClient
@@ -89,7 +89,22 @@ class Service:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Listening]:
-        """Listen and work while inside; drain on the way out."""
+        """Listen and work while inside; drain on the way out.
+
+        Raises:
+            SettingsInvalid: an address is taken, or cannot be used.
+        """
+        try:
+            async with self._serving() as listening:
+                yield listening
+        except ExceptionGroup as failures:
+            # The group wraps whatever passes through it; a failed start is one sentence for whoever started us.
+            if len(failures.exceptions) == 1 and isinstance(failures.exceptions[0], SidecarError):
+                raise failures.exceptions[0] from None
+            raise
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[Listening]:
         settings = self._settings
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -139,6 +154,7 @@ class Service:
 
     async def _end_tasks(self, working: asyncio.Task[None], following: asyncio.Task[None]) -> None:
         """Last stage: background work finishes what it has begun, within its grace."""
+        self._runner.stop()  # again, for a start that failed: that is left without draining
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WORK_GRACE_S):
                 await asyncio.shield(working)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sidecar.aio.clock import INSTANT_S
 from sidecar.errors import TenantNotFound
 from sidecar.feed.feed import Feed, WatchScope
 from sidecar.feed.gaps import expired
@@ -51,9 +52,12 @@ class _Reader:
         rooms = (room for room in view.rooms if self._room_uid in (None, room.uid))
         room = next((room for room in rooms if room.uid > done), None)
         if room is None:
-            self.cursor = replace(self.cursor, done=None, key=None)
-        elif room.fresh_as_of_at is None or await self._take_rows(room.uid):
-            self.cursor = replace(self.cursor, done=room.uid, key=None)
+            self.cursor = replace(self.cursor, done=None, room=None, key=None)
+            return
+        if self.cursor.room != room.uid:  # the room that was being read is gone: its place means nothing in this one
+            self.cursor = replace(self.cursor, room=room.uid, key=None)
+        if room.fresh_as_of_at is None or await self._take_rows(room.uid):
+            self.cursor = replace(self.cursor, done=room.uid, room=None, key=None)
 
     async def _take_entries(self) -> bool:
         """Take entries of the log; False when there are none."""
@@ -125,7 +129,7 @@ async def read_changes(
             reader = _Reader(feed, tenant_uid, room_uid, cursor, count_max)
             is_more = await reader.fill()
             wait_s = deadline_s - feed.clock.monotonic()
-            if reader.found or wait_s <= 0 or feed.is_draining:
+            if reader.found or wait_s < INSTANT_S or feed.is_draining:
                 return ChangesPage(reader.found, reader.cursor, is_more)
             cursor = reader.cursor
             await bell.wait(seen_version, wait_s)

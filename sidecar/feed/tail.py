@@ -5,10 +5,11 @@ A watcher is a cursor. It reads here while it keeps up, and the store when it ha
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from operator import attrgetter
 
 from sidecar.aio.wakeup import Broadcast, Wakeup
 from sidecar.model.change import Change
@@ -16,6 +17,24 @@ from sidecar.model.ids import RoomUid, TenantUid
 from sidecar.store.changes import Changes, LogHead
 
 _READ_COUNT = 1_000
+_SLICES_MAX = 256
+_revision = attrgetter("revision")
+
+
+class Entries(list[Change]):
+    """Entries in order. Everybody who reads at the same place is given the same ones, so nobody may change them."""
+
+    __slots__ = ("_bookings_bytes",)
+
+    @property
+    def bookings_bytes(self) -> int | None:
+        """How large their bookings are, taken together; None when one of them is about something else."""
+        try:
+            return self._bookings_bytes
+        except AttributeError:
+            are_bookings = all(entry.is_booking for entry in self)
+            self._bookings_bytes = sum(len(entry.body) for entry in self) if are_bookings else None
+            return self._bookings_bytes
 
 
 class Tail:
@@ -25,8 +44,10 @@ class Tail:
         self.head: LogHead | None = head
         self._count_max = count_max
         self._start = head.revision  # every entry after this revision is here
-        self._entries: deque[Change] = deque()
-        self._by_room: dict[RoomUid, deque[Change]] = defaultdict(deque)
+        # Lists, because a reader finds its place in them without walking over what it has read before.
+        self._entries: list[Change] = []
+        self._by_room: dict[RoomUid, list[Change]] = defaultdict(list)
+        self._slices: dict[tuple[RoomUid | None, int, int], Entries] = {}
         self._bells: dict[RoomUid | None, Broadcast] = defaultdict(Broadcast)
         self.watchers_count = 0
 
@@ -45,6 +66,7 @@ class Tail:
         if head is None:
             self.ring_all()
             return
+        self._slices.clear()
         touched: set[RoomUid | None] = {None} if entries else set()
         for entry in entries:
             self._entries.append(entry)
@@ -52,21 +74,26 @@ class Tail:
             touched.add(entry.room_uid)
             if not entry.room_uid:  # about the tenant as a whole
                 touched.update(self._bells)
-        while len(self._entries) > self._count_max:
-            oldest = self._entries.popleft()
-            of_room = self._by_room[oldest.room_uid]
-            of_room.popleft()
-            if not of_room:
-                del self._by_room[oldest.room_uid]
-            self._start = oldest.revision
+        self._drop(max(0, len(self._entries) - self._count_max))
         for room_uid in touched:
             if room_uid in self._bells:
                 self._bells[room_uid].ring()
+
+    def _drop(self, count: int) -> None:
+        """Forget the oldest entries."""
+        for oldest in self._entries[:count]:
+            of_room = self._by_room[oldest.room_uid]
+            del of_room[0]
+            if not of_room:
+                del self._by_room[oldest.room_uid]
+            self._start = oldest.revision
+        del self._entries[:count]
 
     def skip_to(self, head: LogHead) -> None:
         """Forget all entries and begin again at the end of the log."""
         self._entries.clear()
         self._by_room.clear()
+        self._slices.clear()
         self._start = head.revision
         self.head = head
         self.ring_all()
@@ -80,15 +107,27 @@ class Tail:
         """Tell whether every entry after a revision is here."""
         return after_revision >= self._start
 
-    def after(self, after_revision: int, *, count_max: int, room_uid: RoomUid | None) -> list[Change]:
+    def after(self, after_revision: int, *, count_max: int, room_uid: RoomUid | None) -> Entries:
         """Return entries after a revision that this tail reaches, in order."""
+        key = (room_uid, after_revision, count_max)
+        known = self._slices.get(key)
+        if known is None:
+            if len(self._slices) >= _SLICES_MAX:
+                self._slices.clear()
+            known = self._slices[key] = self._cut(after_revision, count_max, room_uid)
+        return known
+
+    def _cut(self, after_revision: int, count_max: int, room_uid: RoomUid | None) -> Entries:
         if room_uid is None:
             skip = after_revision - self._start
-            return list(islice(self._entries, skip, skip + count_max))
-        of_room = self._by_room.get(room_uid, ())
-        about_tenant = self._by_room.get(RoomUid(""), ())
-        found = [entry for entry in (*of_room, *about_tenant) if entry.revision > after_revision]
-        return found[:count_max]
+            return Entries(self._entries[skip : skip + count_max])
+        found = Entries()
+        for uid in (room_uid, RoomUid("")):  # what is about the tenant as a whole ends the log
+            entries = self._by_room.get(uid)
+            if entries and entries[-1].revision > after_revision:
+                place = bisect_right(entries, after_revision, key=_revision)
+                found += entries[place : place + count_max - len(found)]
+        return found
 
 
 class Tails:
@@ -123,7 +162,12 @@ class Tails:
             if not await self._wakeup.wait(poll_s):
                 self._dirty.update(self._tails)
             while self._dirty:
-                await self._refresh(self._dirty.pop())
+                tenant_uid = self._dirty.pop()
+                try:
+                    await self._refresh(tenant_uid)
+                except BaseException:
+                    self.note(tenant_uid)  # for the next run; while other logs are busy no poll would make up for it
+                    raise
 
     async def _refresh(self, tenant_uid: TenantUid) -> None:
         tail = self._tails.get(tenant_uid)
@@ -157,17 +201,22 @@ class Tails:
         return self._tails[tenant_uid]
 
     async def read(
-        self, tenant_uid: TenantUid, *, after_revision: int, count_max: int, room_uid: RoomUid | None
-    ) -> tuple[Sequence[Change], int, LogHead | None]:
-        """Return entries after a revision, the revision up to which nothing was left out, and where the log stands."""
+        self, tenant_uid: TenantUid, *, after_revision: int, count_max: int, room_uid: RoomUid | None, at_least: int = 0
+    ) -> tuple[Entries, int, LogHead | None]:
+        """Return entries after a revision, the revision up to which nothing was left out, and where the log stands.
+
+        Args:
+            at_least: the log is known to have come this far; a tail that has not is not asked.
+        """
         tail = self._tails.get(tenant_uid)
-        if tail is not None and tail.reaches(after_revision):
-            entries: Sequence[Change] = tail.after(after_revision, count_max=count_max, room_uid=room_uid)
+        if tail is not None and tail.reaches(after_revision) and (tail.head is None or tail.newest >= at_least):
+            entries = tail.after(after_revision, count_max=count_max, room_uid=room_uid)
             head, newest = tail.head, tail.newest
         else:
-            entries, head = await self._changes.read(
+            found, head = await self._changes.read(
                 tenant_uid, after_revision=after_revision, count_max=count_max, room_uid=room_uid
             )
+            entries = Entries(found)
             newest = 0 if head is None else head.revision
         through = entries[-1].revision if len(entries) == count_max else max(newest, after_revision)
         return entries, through, head

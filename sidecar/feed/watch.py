@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sidecar.aio.clock import INSTANT_S
 from sidecar.feed.events import (
     Changed,
     Checkpoint,
@@ -23,6 +24,7 @@ from sidecar.feed.events import (
     WatchEvent,
 )
 from sidecar.feed.gaps import expired
+from sidecar.feed.tail import Entries
 from sidecar.model.change import Change, ChangeKind, SnapshotReason
 from sidecar.model.cursor import Cursor
 from sidecar.model.ids import BookingKey, RoomUid, TenantUid
@@ -61,11 +63,12 @@ class Watch:
         self._tenant_uid = tenant_uid
         self._room_uids = None if room_uids is None else frozenset(room_uids)
         self._only_room = room_uids[0] if room_uids is not None and len(room_uids) == 1 else None
-        self._cursor = start.cursor
+        self._cursor = replace(start.cursor, room=None, key=None)  # a paging reader's place within a room is not ours
         self._reason = start.reason
         self._fail_on_gap = fail_on_gap
         self._heartbeat_s = heartbeat_s
         self._is_over = False
+        self._is_behind = False
         self._snapshots_count = 0
 
     async def events(self) -> AsyncIterator[WatchEvent]:
@@ -85,33 +88,35 @@ class Watch:
                 async for event in self._next_first_snapshot():
                     yield event
             seen_version = bell.version
-            before = self._cursor
             async for event in self._catch_up():
                 yield event
             if self._cursor.done is not None or self._is_over:
                 continue
             wait_s = checkpoint_at_s - clock.monotonic()
-            if wait_s <= 0:
+            if wait_s < INSTANT_S:
                 async for event in self._checkpoint():
                     yield event
                 checkpoint_at_s = clock.monotonic() + self._heartbeat_s
-            elif self._cursor == before:
+            elif not self._is_behind:
                 await bell.wait(seen_version, wait_s)
 
     async def _next_first_snapshot(self) -> AsyncIterator[WatchEvent]:
-        """Send the snapshot of the next room that has not had its first, in the order of uids."""
+        """Send the snapshot of the next room that has not had its first, in the order of uids.
+
+        A room that is still being read for the first time has no complete copy to show and is passed over: its snapshot
+        comes with the entry that the end of that read writes.
+        """
         done = self._cursor.done or ""
         view = await self._feed.view(self._tenant_uid, at_least=self._cursor.revision)
-        room = next((room for room in view.rooms if room.uid > done and self._covers(room.uid)), None)
+        waiting = (room for room in view.rooms if room.uid > done and self._covers(room.uid))
+        room = next((room for room in waiting if room.fresh_as_of_at is not None), None)
         if room is None:
             self._cursor = replace(self._cursor, done=None)
             return
-        # A room that is still being read for the first time has no complete copy to show: its snapshot comes with
-        # the entry that the end of that read writes.
-        if room.fresh_as_of_at is not None:
-            async for event in self._snapshot(room, self._reason, replace(self._cursor, done=room.uid)):
-                yield event
-        self._cursor = replace(self._cursor, done=room.uid)
+        after = replace(self._cursor, done=room.uid)
+        async for event in self._snapshot(room, self._reason, after):
+            yield event
+        self._cursor = after
 
     async def _snapshot(self, room: Room, reason: SnapshotReason, after: Cursor) -> AsyncIterator[WatchEvent]:
         assert room.horizon is not None, "only rooms with a complete copy have snapshots"
@@ -157,7 +162,9 @@ class Watch:
                 after_revision=self._cursor.revision,
                 count_max=self._feed.settings.batch_count_max,
                 room_uid=self._only_room,
+                at_least=until_revision or 0,
             )
+            self._is_behind = len(entries) == self._feed.settings.batch_count_max
             if head is None:
                 yield self._gone()
                 return
@@ -180,8 +187,12 @@ class Watch:
         self._reason = SnapshotReason.TOKEN_EXPIRED
         self._cursor = replace(self._cursor, revision=head.revision, done=RoomUid(""))
 
-    async def _tell(self, entries: Sequence[Change]) -> AsyncIterator[WatchEvent]:
+    async def _tell(self, entries: Entries) -> AsyncIterator[WatchEvent]:
         """Yield entries as events: runs of booking changes together, the rest one by one."""
+        if self._is_plain(entries):
+            for event in self._flush(entries):
+                yield event
+            return
         run: list[Change] = []
         run_bytes = 0
         for entry in entries:
@@ -210,7 +221,15 @@ class Watch:
         for event in self._flush(run):
             yield event
 
-    def _flush(self, run: list[Change]) -> list[WatchEvent]:
+    def _is_plain(self, entries: Entries) -> bool:
+        """Tell whether all entries go into one message as they are: what nearly always happens, told without a loop."""
+        covers_all = self._room_uids is None or self._only_room is not None
+        if not covers_all or self._cursor.done is not None:
+            return False
+        bytes_count = entries.bookings_bytes
+        return bytes_count is not None and bytes_count <= self._feed.settings.batch_bytes_max
+
+    def _flush(self, run: Sequence[Change]) -> list[WatchEvent]:
         if not run:
             return []
         self._cursor = replace(self._cursor, revision=run[-1].revision)

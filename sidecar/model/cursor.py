@@ -24,7 +24,7 @@ class Cursor:
 
     While a stream works through first snapshots, `done` is the uid of the last room it has sent, in the order of uids,
     empty before the first; None means that all rooms are done. `key` is set by the paging reader only: it has delivered
-    the current room's bookings up to this key. `scope` ties the position to what is watched; it grants nothing.
+    bookings up to this key, of `room` if that is set, else of the room whose entry follows `revision`. `scope` ties the position to what is watched; it grants nothing.
     """
 
     store_id: str
@@ -32,6 +32,7 @@ class Cursor:
     scope: bytes
     revision: int
     done: RoomUid | None = None
+    room: RoomUid | None = None
     key: BookingKey | None = None
 
 
@@ -42,6 +43,7 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True):
     scope: bytes
     revision: int
     done: str | None
+    room: str | None
     key: str | None
 
 
@@ -57,7 +59,8 @@ def scope_hash(tenant_id: TenantId, room_ids: Sequence[RoomId] | None) -> bytes:
 
 def encode_cursor(cursor: Cursor) -> str:
     """Return the resume token: URL-safe, about 60 characters."""
-    wire = _Wire(_VERSION, cursor.store_id, cursor.epoch, cursor.scope, cursor.revision, cursor.done, cursor.key)
+    place = (cursor.revision, cursor.done, cursor.room, cursor.key)
+    wire = _Wire(_VERSION, cursor.store_id, cursor.epoch, cursor.scope, *place)
     body = _ENCODER.encode(wire)
     return base64.urlsafe_b64encode(body + zlib.crc32(body).to_bytes(4, "big")).decode().rstrip("=")
 
@@ -86,5 +89,6 @@ def decode_cursor(token: str) -> Cursor:
         scope=wire.scope,
         revision=wire.revision,
         done=None if wire.done is None else RoomUid(wire.done),
+        room=None if wire.room is None else RoomUid(wire.room),
         key=None if wire.key is None else BookingKey(wire.key),
     )

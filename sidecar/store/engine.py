@@ -47,6 +47,13 @@ Transaction = Callable[[Connection], Awaitable[T]]
 class Engine(Protocol):
     """A database."""
 
+    @property
+    def version(self) -> int | None:
+        """A number that differs once anything was written; None while a write is under way or others may write too.
+
+        What was read after seeing a number, and not None, is what a read would give for as long as the number stays.
+        """
+
     async def write(self, transaction: Transaction[T]) -> T:
         """Run a transaction that may write; it is committed when this returns, or nothing of it happened.
 

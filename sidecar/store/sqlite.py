@@ -97,6 +97,7 @@ class SqliteEngine:
         self._lock: int | None = None
         self._queue: deque[_Job] = deque()
         self._is_busy = False
+        self._writes_count = 0
         self._is_closed = False
         self._listeners: dict[str, list[Callable[[str], None]]] = {}
 
@@ -124,6 +125,9 @@ class SqliteEngine:
     def _connect(self, is_reader: bool) -> sqlite3.Connection:
         try:
             raw = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=True)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"cannot open the database: {error}") from error
+        try:
             raw.execute("PRAGMA journal_mode=WAL")
             raw.execute(f"PRAGMA synchronous={self._synchronous}")
             raw.execute("PRAGMA foreign_keys=ON")
@@ -132,12 +136,19 @@ class SqliteEngine:
             if is_reader:
                 raw.execute("PRAGMA query_only=ON")
         except sqlite3.Error as error:
+            raw.close()
             raise StoreUnavailable(f"cannot open the database: {error}") from error
         return raw
+
+    @property
+    def version(self) -> int | None:
+        """See `Engine.version`. Nobody else can write: `open` locked the file."""
+        return None if self._is_busy else self._writes_count
 
     async def write(self, transaction: Transaction[T]) -> T:
         """See `Engine.write`."""
         self._check_open()
+        self._writes_count += 1
         loop = asyncio.get_running_loop()
         job = _Job(transaction, self._clock.now(), loop.create_future())
         self._queue.append(job)
@@ -225,7 +236,9 @@ class SqliteEngine:
         return lambda: self._listeners[channel].remove(listener)
 
     async def close(self) -> None:
-        """See `Engine.close`."""
+        """See `Engine.close`. Closing again does nothing."""
+        if self._is_closed:
+            return
         self._is_closed = True
         loop = asyncio.get_running_loop()
         while self._is_busy:

@@ -37,6 +37,11 @@ class Store:
         self.subscriptions = Subscriptions(engine)
         self.intents = Intents(engine)
 
+    @property
+    def version(self) -> int | None:
+        """See `Engine.version`."""
+        return self._engine.version
+
     async def identity(self) -> StoreIdentity:
         """Return which store this is."""
 

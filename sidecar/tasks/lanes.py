@@ -15,7 +15,7 @@ from sidecar.aio.supervise import contain
 from sidecar.aio.wakeup import Wakeup
 from sidecar.errors import SidecarError, StoreConflict, Unavailable
 from sidecar.model.ids import TenantUid
-from sidecar.model.intent import Intent, Lease
+from sidecar.model.intent import Intent, IntentKind, Lease
 from sidecar.settings import TasksSettings
 from sidecar.store.intents import Intents
 from sidecar.store.store import Store
@@ -178,6 +178,8 @@ class _Drain:
         for intent in due:
             if len(self._running) >= rooms_max:
                 return
+            if intent.kind is IntentKind.TENANT_REMOVE and self._running:
+                return  # what is under way may still make a subscription, and needs the credential to take it back
             if intent.key not in self._running:
                 self._running.add(intent.key)
                 group.create_task(self._run(intent), name=f"{intent.kind} {intent.key}")

@@ -1,0 +1,1 @@
+"""The gRPC API: the only package that knows proto messages and gRPC."""

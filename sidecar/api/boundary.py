@@ -1,0 +1,216 @@
+"""The one place where calls come in and errors go out.
+
+Each handler is wrapped once, here: bytes become a request, limits are kept, and whatever is raised becomes a status, a
+count and at most one line of the log. Handlers below know neither gRPC contexts nor codes. This and `aio/supervise.py` are
+the only places that catch `Exception`; cancellation passes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from sidecar.aio.clock import Clock
+from sidecar.api.status import DETAILS_KEY, Failure, build_failure, describe
+from sidecar.errors import CallLimit, FieldViolation, InvalidArgument, ServerDraining, SidecarError, WatcherLimit
+
+log = structlog.get_logger(__name__)
+
+_ABORT_S = 5.0
+"""A status is not waited for longer than this: behind a reader that stalls it never goes out."""
+_DRAIN_RETRY_S = 1.0
+_TENANT_CHARS_MAX = 63
+_LOGGED_FIELDS_MAX = 5
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Send = Callable[[bytes], Awaitable[None]]
+"""Hands one encoded message to the transport; returns when there is room for the next."""
+Unary = Callable[[Message], Awaitable[Message | bytes]]
+Streaming = Callable[[Message, Send], Awaitable[None]]
+
+
+class Metrics(Protocol):
+    """Counts calls (`rpc_calls`), those that failed (`rpc_errors`), and how long unary ones took (`rpc_duration`)."""
+
+    def count(self, name: str, amount: int) -> None:
+        """Add to a counter."""
+
+    def measure(self, name: str, duration_s: float) -> None:
+        """Record a duration."""
+
+
+class Pool(enum.Enum):
+    """Which limit a call counts against."""
+
+    CALLS = "calls"
+    """Answers at once."""
+    WAITING = "waiting"
+    """May wait for changes, as a watch does; must not take the places of calls that answer at once."""
+    WATCHES = "watches"
+    """Streams; the feed has their limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rpc:
+    """A method. `named_by` are the request's fields that may hold the name of something of a tenant."""
+
+    method: str
+    request_type: type[Message]
+    named_by: tuple[str, ...]
+    pool: Pool
+
+
+class Boundary:
+    """Wraps handlers."""
+
+    def __init__(self, *, calls_max: int, waiting_max: int, clock: Clock, metrics: Metrics) -> None:
+        self._limits = {Pool.CALLS: calls_max, Pool.WAITING: waiting_max}
+        self._counts = dict.fromkeys(Pool, 0)
+        self._total = 0
+        self._clock = clock
+        self._metrics = metrics
+        self._is_refusing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def refuse_calls(self) -> None:
+        """Refuse what comes from now on; calls under way go on."""
+        self._is_refusing = True
+
+    async def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no call is under way; say whether that came before the time was over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def unary(self, rpc: Rpc, handler: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """Wrap a handler with one answer."""
+
+        async def call(raw: bytes, context: Context) -> bytes:
+            began_s = self._clock.monotonic()
+            self._metrics.count("rpc_calls", 1)
+            try:
+                self._admit(rpc.pool)
+                try:
+                    response = await handler(_parse(rpc, raw))
+                finally:
+                    self._leave(rpc.pool)
+                return response if isinstance(response, bytes) else response.SerializeToString()
+            except Exception as error:
+                failure = self._fail(error, began_s)
+            finally:
+                self._metrics.measure("rpc_duration", self._clock.monotonic() - began_s)
+            await _abort(context, failure)
+            return b""
+
+        return call
+
+    def streaming(self, rpc: Rpc, handler: Streaming) -> Callable[[bytes, Context], Awaitable[None]]:
+        """Wrap a handler that sends a stream."""
+
+        async def call(raw: bytes, context: Context) -> None:
+            began_s = self._clock.monotonic()
+            self._metrics.count("rpc_calls", 1)
+            try:
+                self._admit(rpc.pool)
+                try:
+                    await handler(_parse(rpc, raw), context.write)
+                finally:
+                    self._leave(rpc.pool)
+                return
+            except Exception as error:
+                if context.cancelled():  # the peer is gone, and with it whoever would want to know
+                    return
+                failure = self._fail(error, began_s)
+            await _abort(context, failure)
+
+        return call
+
+    async def refuse_unknown(self, _: object, context: Context) -> None:
+        """Answer a call of a method that this server does not have."""
+        message = "the method is not part of this server"
+        await _abort(context, build_failure(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", message, {}, []))
+
+    def _admit(self, pool: Pool) -> None:
+        """Count a call in.
+
+        Raises:
+            ServerDraining, CallLimit, WatcherLimit: it is not counted.
+        """
+        if self._is_refusing:
+            raise ServerDraining("the server is shutting down", retry_after_s=_DRAIN_RETRY_S)
+        limit = self._limits.get(pool)
+        if limit is not None and self._counts[pool] >= limit:
+            if pool is Pool.WAITING:
+                raise WatcherLimit("too many readers wait for changes", details={"watches_max": str(limit)})
+            raise CallLimit("too many calls are under way", details={"calls_max": str(limit)})
+        self._counts[pool] += 1
+        self._total += 1
+        self._idle.clear()
+
+    def _leave(self, pool: Pool) -> None:
+        self._counts[pool] -= 1
+        self._total -= 1
+        if self._total == 0:
+            self._idle.set()
+
+    def _fail(self, error: Exception, began_s: float) -> Failure:
+        """Count a failed call, write the one line about it, and return how it is told."""
+        failure = describe(error)
+        self._metrics.count("rpc_errors", 1)
+        duration_s = round(self._clock.monotonic() - began_s, 4)
+        fields: dict[str, object] = {"code": failure.code.name, "reason": failure.reason, "duration_s": duration_s}
+        if failure.incident_id is not None:
+            log.error("rpc.failed", incident_id=failure.incident_id, exc_info=error, **fields)
+            return failure
+        if isinstance(error, InvalidArgument):
+            fields["fields"] = [violation.field for violation in error.violations[:_LOGGED_FIELDS_MAX]]
+        elif isinstance(error, SidecarError):
+            fields["error"] = error.message
+        is_callers = failure.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        (log.info if is_callers else log.warning)("rpc.failed", **fields)
+        return failure
+
+
+def _parse(rpc: Rpc, raw: bytes) -> Message:
+    """Read a request, and bind what it is about to the log lines of this call.
+
+    Raises:
+        InvalidArgument: the bytes are no such message.
+    """
+    try:
+        request = rpc.request_type.FromString(raw)
+    except DecodeError:
+        sentence = f"the request is not a valid {rpc.request_type.DESCRIPTOR.name}"
+        raise InvalidArgument([FieldViolation("", sentence)]) from None
+    # Each call runs in a task of its own, so this ends with it.
+    structlog.contextvars.bind_contextvars(method=rpc.method, tenant=_tenant_of(rpc, request))
+    return request
+
+
+def _tenant_of(rpc: Rpc, request: Message) -> str:
+    """Return the id of the tenant that a request names, not yet checked, so cut to the length of an id."""
+    for field in rpc.named_by:
+        name: str = getattr(request, field)
+        if name:
+            return name.removeprefix("tenants/").partition("/")[0][:_TENANT_CHARS_MAX]
+    return ""
+
+
+async def _abort(context: Context, failure: Failure) -> None:
+    """End a call with a status; give up behind a reader that takes nothing."""
+    try:
+        async with asyncio.timeout(_ABORT_S):
+            await context.abort(failure.code, failure.message, trailing_metadata=((DETAILS_KEY, failure.details),))
+    except TimeoutError:
+        log.debug("rpc.status_not_taken", code=failure.code.name)

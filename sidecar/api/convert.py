@@ -1,0 +1,286 @@
+"""Model values to proto messages, and bookings to the bytes they are kept and served in."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from sidecar.aio.clock import Clock
+from sidecar.api import frames
+from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
+from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
+from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
+from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
+from sidecar.model.booking import Booking
+from sidecar.model.problem import Actor, Problem
+from sidecar.model.room import Room, RoomState, SyncState, sync_state
+from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
+from sidecar.model.window import EPOCH, Window
+
+_NAMED_ROOMS_MAX = 10
+"""A problem that many rooms share names so many of them; the count tells the rest."""
+
+_TENANT_STATES: Final = {
+    TenantState.VERIFYING: tenant_pb.Tenant.STATE_VERIFYING,
+    TenantState.ACTIVE: tenant_pb.Tenant.STATE_ACTIVE,
+    TenantState.DEGRADED: tenant_pb.Tenant.STATE_DEGRADED,
+    TenantState.CREDENTIAL_REJECTED: tenant_pb.Tenant.STATE_CREDENTIAL_REJECTED,
+    TenantState.CONSENT_MISSING: tenant_pb.Tenant.STATE_CONSENT_MISSING,
+    TenantState.DELETED: tenant_pb.Tenant.STATE_DELETED,
+}
+_CLOUDS: Final = {
+    Cloud.GLOBAL: tenant_pb.CLOUD_GLOBAL,
+    Cloud.US_GOVERNMENT: tenant_pb.CLOUD_US_GOVERNMENT,
+    Cloud.US_GOVERNMENT_DOD: tenant_pb.CLOUD_US_GOVERNMENT_DOD,
+    Cloud.CHINA: tenant_pb.CLOUD_CHINA,
+}
+_KINDS: Final = {
+    CredentialKind.CLIENT_SECRET: tenant_pb.CredentialInfo.KIND_CLIENT_SECRET,
+    CredentialKind.CERTIFICATE: tenant_pb.CredentialInfo.KIND_CERTIFICATE,
+}
+_ROOM_STATES: Final = {
+    RoomState.IMPORTING: room_pb.Room.STATE_IMPORTING,
+    RoomState.UP: room_pb.Room.STATE_UP,
+    RoomState.DEGRADED: room_pb.Room.STATE_DEGRADED,
+    RoomState.DENIED: room_pb.Room.STATE_DENIED,
+    RoomState.NOT_FOUND: room_pb.Room.STATE_NOT_FOUND,
+    RoomState.NOT_CLOUD_MAILBOX: room_pb.Room.STATE_NOT_CLOUD_MAILBOX,
+    RoomState.CREDENTIAL_EXPIRED: room_pb.Room.STATE_CREDENTIAL_EXPIRED,
+}
+_SYNC_STATES: Final = {
+    SyncState.LIVE: common_pb.SYNC_STATE_LIVE,
+    SyncState.POLLING: common_pb.SYNC_STATE_POLLING,
+    SyncState.INITIALIZING: common_pb.SYNC_STATE_INITIALIZING,
+    SyncState.STALE: common_pb.SYNC_STATE_STALE,
+    SyncState.BLOCKED: common_pb.SYNC_STATE_BLOCKED,
+}
+_BADNESS: Final = {state: place for place, state in enumerate(SyncState)}
+_ACTORS: Final = {
+    Actor.CUSTOMER: common_pb.Problem.ACTOR_CUSTOMER,
+    Actor.OPERATOR: common_pb.Problem.ACTOR_OPERATOR,
+    Actor.MICROSOFT: common_pb.Problem.ACTOR_MICROSOFT,
+    Actor.NOBODY: common_pb.Problem.ACTOR_NOBODY,
+}
+
+
+def cloud_from_proto(number: tenant_pb.Cloud.ValueType) -> Cloud:
+    """Return the cloud of a number that was checked; unspecified means global."""
+    return next((cloud for cloud, value in _CLOUDS.items() if value == number), Cloud.GLOBAL)
+
+
+def _set_time(message: Timestamp, at: datetime) -> None:
+    delta = at - EPOCH
+    message.seconds = delta.days * 86_400 + delta.seconds
+    message.nanos = delta.microseconds * 1_000
+
+
+def _set_window(message: common_pb.TimeWindow, window: Window) -> None:
+    _set_time(message.start_time, window.start_at)
+    _set_time(message.end_time, window.end_at)
+
+
+def problem_to_proto(problem: Problem) -> common_pb.Problem:
+    """Write a problem."""
+    message = common_pb.Problem(
+        reason=problem.reason,
+        message=problem.message,
+        action=problem.action,
+        metadata=problem.metadata,
+        actor=_ACTORS[problem.actor],
+    )
+    _set_time(message.first_seen_time, problem.first_seen_at)
+    _set_time(message.last_seen_time, problem.last_seen_at)
+    if problem.next_check_at is not None:
+        _set_time(message.next_check_time, problem.next_check_at)
+    return message
+
+
+def tenant_to_proto(tenant: Tenant) -> tenant_pb.Tenant:
+    """Write a tenant; of its credential only what may be shown."""
+    message = tenant_pb.Tenant(
+        name=tenant.name,
+        uid=tenant.uid,
+        display_name=tenant.display_name,
+        directory_id=tenant.directory_id,
+        state=_TENANT_STATES[tenant.state],
+        problems=[] if tenant.problem is None else [problem_to_proto(tenant.problem)],
+        etag=str(tenant.version),
+        cloud=_CLOUDS[tenant.cloud],
+    )
+    _set_time(message.create_time, tenant.created_at)
+    _set_time(message.update_time, tenant.updated_at)
+    known = tenant.credential
+    shown = message.credentials.add(
+        application_id=known.application_id, kind=_KINDS[known.kind], fingerprint=known.fingerprint
+    )
+    if known.expires_at is not None:
+        _set_time(shown.expire_time, known.expires_at)
+    if known.proven_at is not None:
+        _set_time(shown.prove_time, known.proven_at)
+    return message
+
+
+class RoomConverter:
+    """Writes rooms and the state of their copies, which depends on the time of asking."""
+
+    def __init__(self, *, clock: Clock, stale_after_s: float) -> None:
+        self._clock = clock
+        self._stale_after_s = stale_after_s
+
+    def room_to_proto(self, room: Room) -> room_pb.Room:
+        """Write a room."""
+        message = room_pb.Room(
+            name=room.name,
+            uid=room.uid,
+            mailbox=room.mailbox,
+            mailbox_object_id=room.object_id or "",
+            display_name=room.display_name,
+            time_zone=room.time_zone,
+            capacity=room.capacity,
+            sync=self.sync_to_proto(room),
+            etag=str(room.version),
+            annotations=room.annotations,
+            state=_ROOM_STATES[room.state],
+        )
+        _set_time(message.create_time, room.created_at)
+        _set_time(message.update_time, room.updated_at)
+        return message
+
+    def sync_state(self, room: Room) -> common_pb.SyncState.ValueType:
+        """Return how far a room's copy can be trusted now."""
+        return _SYNC_STATES[self._state(room, self._clock.now())]
+
+    def sync_to_proto(self, room: Room) -> common_pb.SyncStatus:
+        """Write the state of one room's copy."""
+        message = common_pb.SyncStatus(
+            state=self.sync_state(room), problems=[problem_to_proto(problem) for problem in room.problems]
+        )
+        if room.fresh_as_of_at is not None:
+            _set_time(message.fresh_as_of_time, room.fresh_as_of_at)
+        if room.horizon is not None:
+            _set_window(message.horizon, room.horizon)
+        return message
+
+    def rooms_sync_to_proto(self, rooms: Sequence[Room]) -> common_pb.SyncStatus:
+        """Write the state of several copies taken together.
+
+        The worst state, the oldest `fresh_as_of_time` (unset when one room has none), and the span of time that all of
+        them keep. One problem for each reason, with the count of the rooms that have it and the ids of some. Of no room at
+        all nothing is known.
+        """
+        if len(rooms) == 1:
+            return self.sync_to_proto(rooms[0])
+        message = common_pb.SyncStatus()
+        if not rooms:
+            return message
+        now = self._clock.now()
+        message.state = _SYNC_STATES[max((self._state(room, now) for room in rooms), key=_BADNESS.__getitem__)]
+        fresh = [room.fresh_as_of_at for room in rooms if room.fresh_as_of_at is not None]
+        if len(fresh) == len(rooms):
+            _set_time(message.fresh_as_of_time, min(fresh))
+        horizon = _common_horizon(rooms)
+        if horizon is not None:
+            _set_window(message.horizon, horizon)
+        message.problems.extend(problem_to_proto(problem) for problem in _merge_problems(rooms))
+        return message
+
+    def _state(self, room: Room, now: datetime) -> SyncState:
+        return sync_state(room, now=now, stale_after_s=self._stale_after_s)
+
+
+def _common_horizon(rooms: Sequence[Room]) -> Window | None:
+    horizons = [room.horizon for room in rooms if room.horizon is not None]
+    if len(horizons) < len(rooms):
+        return None
+    start_at = max(horizon.start_at for horizon in horizons)
+    end_at = min(horizon.end_at for horizon in horizons)
+    return Window(start_at, end_at) if start_at < end_at else None
+
+
+def _merge_problems(rooms: Sequence[Room]) -> list[Problem]:
+    merged: dict[str, tuple[Problem, list[str]]] = {}
+    for room in rooms:
+        for problem in room.problems:
+            before, room_ids = merged.get(problem.reason, (problem, []))
+            room_ids.append(room.room_id)
+            first_seen_at = min(before.first_seen_at, problem.first_seen_at)
+            last_seen_at = max(before.last_seen_at, problem.last_seen_at)
+            both = replace(before, first_seen_at=first_seen_at, last_seen_at=last_seen_at)
+            merged[problem.reason] = (both, room_ids)
+    return [
+        replace(
+            problem,
+            metadata={
+                **problem.metadata,
+                "rooms_count": str(len(room_ids)),
+                "rooms": ", ".join(room_ids[:_NAMED_ROOMS_MAX]),
+            },
+        )
+        for problem, room_ids in merged.values()
+    ]
+
+
+_REVISION_TAG = bytes([14 << 3])
+"""Field `revision` of Booking, a varint."""
+
+
+class ProtoBookingCodec:
+    """Writes bookings as encoded Booking messages. Holds no state, so threads may share it.
+
+    The store runs it inside its writer thread, for each booking of an import.
+    """
+
+    def encode(self, booking: Booking, *, room_name: str, revision: int, digest: bytes) -> bytes:
+        """Return the encoded booking. Equal arguments give equal bytes; what is private was left out before."""
+        message = booking_pb.Booking(
+            name=f"{room_name}/bookings/{booking.key}",
+            state=booking.state,  # type: ignore[arg-type]  # the numbers are those of the API
+            time_zone=booking.time_zone,
+            all_day=booking.is_all_day,
+            subject=booking.subject,
+            origin=booking_pb.Booking.ORIGIN_EXCHANGE,
+            is_private=booking.is_private,
+            online_meeting_uri=booking.online_meeting_uri,
+            calendar_uid=booking.calendar_uid,
+            revision=revision,
+            etag=base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        )
+        time = message.time
+        _set_time(time.start_time, booking.start_at)
+        _set_time(time.end_time, booking.end_at)
+        if booking.organizer is not None:
+            _set_person(message.organizer, booking.organizer.email, booking.organizer.display_name)
+        add = message.attendees.add
+        for attendee in booking.attendees:
+            told = add(optional_attendee=attendee.is_optional, response=attendee.response)
+            _set_person(told.person, attendee.person.email, attendee.person.display_name)
+        if booking.series_id is not None:
+            recurrence = message.recurrence
+            recurrence.series_id = booking.series_id
+            recurrence.exception = booking.is_exception
+            if booking.original_start_at is not None:
+                _set_time(recurrence.original_start_time, booking.original_start_at)
+        if booking.created_at is not None:
+            _set_time(message.create_time, booking.created_at)
+        if booking.updated_at is not None:
+            _set_time(message.update_time, booking.updated_at)
+        return message.SerializeToString(deterministic=True)
+
+    def stamp(self, body: bytes, *, revision: int) -> bytes:
+        """Return an encoded booking with another revision, without parsing it.
+
+        A parser keeps the last value of a field that is not repeated (protobuf encoding, "Last One Wins"), so the new
+        revision is appended.
+        """
+        return body + _REVISION_TAG + frames.varint(revision)
+
+
+def _set_person(message: booking_pb.Person, email: str, display_name: str) -> None:
+    message.SetInParent()
+    message.email = email
+    message.display_name = display_name

@@ -1,0 +1,211 @@
+"""The gRPC server: every RPC of the protos, health, reflection, its listeners, and how it ends.
+
+Responses leave the handlers as bytes, so serializers only pass them through. An RPC without a handler stops the start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sidecar.aio.clock import Clock
+from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
+from sidecar.api.listen import SocketLock, only_for
+from sidecar.api.servicers import build_servicers
+from sidecar.errors import SettingsInvalid
+from sidecar.feed.feed import Feed
+from sidecar.gen.ioffice.exchange.v1 import (
+    booking_service_pb2,
+    room_service_pb2,
+    tenant_service_pb2,
+    watch_service_pb2,
+)
+from sidecar.settings import GrpcSettings, Settings
+from sidecar.store.store import Store
+
+_TENANT = tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"]
+_ROOM = room_service_pb2.DESCRIPTOR.services_by_name["RoomService"]
+_BOOKING = booking_service_pb2.DESCRIPTOR.services_by_name["BookingService"]
+_WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
+
+_NAMING_FIELDS = ("parent", "name", "room", "tenant_id")
+_WAITING = frozenset({"WatchService/ReadChanges"})
+_LAST_WORDS_S = 0.5
+"""Given to streams that are not ours, such as a watch of the health service, and to statuses still on their way."""
+_PENDING_MAX = 20_000
+"""Streams opened at once that wait for the event loop. gRPC's default refuses about 1,000 of them with CANCELLED."""
+_RESPONSE_BYTES_MAX = 16 * 1024 * 1024
+"""Pages are cut at 3 MiB; one booking with all its attendees is far smaller than this."""
+
+
+def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # on, a second process would silently take half of the calls
+        ("grpc.server.max_pending_requests", _PENDING_MAX),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING_MAX),
+        ("grpc.max_receive_message_length", settings.message_bytes_max),
+        ("grpc.max_send_message_length", _RESPONSE_BYTES_MAX),
+        # A frozen peer is noticed after 15 s; clients may ping as often.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.ping_timeout_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ]
+
+
+class ApiServer:
+    """Serves the API from `start` to `stop`."""
+
+    def __init__(self, *, store: Store, feed: Feed, settings: Settings, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        servicers = build_servicers(store=store, feed=feed, settings=settings, clock=clock)
+        self._boundary = Boundary(
+            calls_max=settings.grpc.calls_max, waiting_max=settings.grpc.watches_max, clock=clock, metrics=metrics
+        )
+        self._servicers: list[tuple[ServiceDescriptor, object]] = [
+            (_TENANT, servicers.tenants),
+            (_ROOM, servicers.rooms),
+            (_BOOKING, servicers.bookings),
+            (_WATCH, servicers.watch),
+        ]
+        self._handlers = [_build_handlers(self._boundary, *pair) for pair in self._servicers]
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._lock: SocketLock | None = None
+
+    async def start(self) -> list[str]:
+        """Listen and serve.
+
+        Returns:
+            Where: unix:<path>, and host:port with the ports that were given out where the settings say 0.
+        Raises:
+            SettingsInvalid: an address or the socket is taken or cannot be used.
+        """
+        server = grpc.aio.server(options=_options(self._settings.grpc))
+        server.add_generic_rpc_handlers(self._handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._settings.grpc.reflection and self._settings.profile == "sidecar":
+            names = [service.full_name for service, _ in self._servicers]
+            reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        server.add_generic_rpc_handlers([_UnknownMethods(self._boundary)])  # last: handlers are asked in order
+        try:
+            addresses = self._listen(server)
+            await server.start()
+        except BaseException:
+            await server.stop(None)
+            self._release_socket()
+            raise
+        self._server = server
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        return addresses
+
+    def _listen(self, server: grpc.aio.Server) -> list[str]:
+        settings = self._settings.grpc
+        addresses: list[str] = []
+        if settings.socket is not None:
+            lock = SocketLock(settings.socket)
+            lock.take()
+            self._lock = lock
+            with only_for(settings.socket_mode):
+                _bind(server, f"unix:{settings.socket}", "grpc.socket")
+            settings.socket.chmod(settings.socket_mode)
+            addresses.append(f"unix:{settings.socket}")
+        for address in settings.addresses:
+            port = _bind(server, address, "grpc.addresses")
+            addresses.append(f"{address.rpartition(':')[0]}:{port}")
+        return addresses
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *(service.full_name for service, _ in self._servicers)):
+            await self._health.set(name, status)
+
+    async def drain(self) -> None:
+        """Tell health checks that this server goes; calls are still served. The feed ends the watches."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, wait up to `grace_s` for those under way, then end what is left and stop listening.
+
+        Watches are the feed's to end: drain it first.
+        """
+        await self.drain()
+        self._boundary.refuse_calls()
+        if self._server is not None:
+            await self._boundary.wait_idle(grace_s)
+            # Not the whole grace: it would be waited for as long as anybody watches the health service.
+            await self._server.stop(_LAST_WORDS_S)
+            self._server = None
+        self._release_socket()
+
+    def _release_socket(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _bind(server: grpc.aio.Server, address: str, setting: str) -> int:
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise SettingsInvalid("cannot listen", details={setting: f"{address} is taken or cannot be used"}) from error
+    if port == 0:
+        raise SettingsInvalid("cannot listen", details={setting: f"{address} is taken or cannot be used"})
+    return port
+
+
+class _UnknownMethods(grpc.GenericRpcHandler):
+    """Answers every method, so it must be asked last."""
+
+    def __init__(self, boundary: Boundary) -> None:
+        # Of all kinds of method only this one does not wait for a request that may never come.
+        self._handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(boundary.refuse_unknown)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler (Any: nothing is ever read or sent)."""
+        return self._handler
+
+
+def _build_handlers(boundary: Boundary, service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
+    """Find and wrap the handler of each RPC.
+
+    Raises:
+        LookupError: an RPC has none.
+    """
+    return grpc.method_handlers_generic_handler(
+        service.full_name,
+        {method.name: _build_handler(boundary, service, method, servicer) for method in service.methods},
+    )
+
+
+def _build_handler(
+    boundary: Boundary, service: ServiceDescriptor, method: MethodDescriptor, servicer: object
+) -> grpc.RpcMethodHandler[Any, Any]:
+    name = f"{service.name}/{method.name}"
+    # Any: found by name, which is what the types of generated servicers would only repeat.
+    handler: Callable[..., Any] | None = getattr(servicer, _snake(method.name), None)
+    if handler is None:
+        raise LookupError(f"{type(servicer).__name__} has no handler for {name}")
+    pool = Pool.WATCHES if method.server_streaming else Pool.WAITING if name in _WAITING else Pool.CALLS
+    fields = method.input_type.fields_by_name
+    rpc = Rpc(
+        method=name,
+        request_type=GetMessageClass(method.input_type),
+        named_by=tuple(field for field in _NAMING_FIELDS if field in fields and fields[field].message_type is None),
+        pool=pool,
+    )
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(boundary.streaming(rpc, handler))
+    return grpc.unary_unary_rpc_method_handler(boundary.unary(rpc, handler))
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,39 @@
+"""The servicers put together: what `app.py` calls, so that it need not know which of them wants what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.aio.clock import Clock
+from sidecar.api.bookings import BookingServicer
+from sidecar.api.convert import RoomConverter
+from sidecar.api.listings import RoomAnswers
+from sidecar.api.rooms import RoomServicer
+from sidecar.api.tenants import TenantServicer
+from sidecar.api.watch import WatchServicer
+from sidecar.feed.feed import Feed
+from sidecar.settings import Settings
+from sidecar.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servicers:
+    """One object for each service of the protos."""
+
+    tenants: TenantServicer
+    rooms: RoomServicer
+    bookings: BookingServicer
+    watch: WatchServicer
+
+
+def build_servicers(*, store: Store, feed: Feed, settings: Settings, clock: Clock) -> Servicers:
+    """Build all servicers over one store and one feed."""
+    converter = RoomConverter(clock=clock, stale_after_s=settings.sync.stale_after_s)
+    return Servicers(
+        tenants=TenantServicer(tenants=store.tenants, clock=clock),
+        rooms=RoomServicer(rooms=store.rooms, converter=converter, clock=clock),
+        bookings=BookingServicer(
+            store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
+        ),
+        watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch),
+    )

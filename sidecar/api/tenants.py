@@ -1,0 +1,109 @@
+"""TenantService: the customers' organisations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from sidecar.aio.clock import Clock
+from sidecar.api.convert import cloud_from_proto, tenant_to_proto
+from sidecar.api.page_tokens import PageTokens
+from sidecar.api.proofs import complain_about_certificate, complain_about_secret
+from sidecar.api.validate import Check
+from sidecar.errors import TenantNotFound
+from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
+from sidecar.model.ids import TenantId
+from sidecar.model.tenant import CredentialKind
+from sidecar.store.tenants import Tenants
+from sidecar.tenants.register import TenantValues, register_tenant
+
+_PAGE_DEFAULT, _PAGE_MAX = 50, 500
+
+
+class _Place(msgspec.Struct, array_like=True, frozen=True):
+    tenant_id: str
+
+
+class TenantServicer:
+    """Registers, shows and deletes tenants."""
+
+    def __init__(self, *, tenants: Tenants, clock: Clock) -> None:
+        self._tenants = tenants
+        self._clock = clock
+        self._page_tokens = PageTokens(_Place, free_fields=("page_size",))
+
+    async def register_tenant(self, request: pb.RegisterTenantRequest) -> pb.RegisterTenantResponse:
+        """See the proto."""
+        check = Check()
+        values = _read_values(check, request, now=self._clock.now())
+        check.finish()
+        return pb.RegisterTenantResponse(tenant=tenant_to_proto(await register_tenant(self._tenants, values)))
+
+    async def get_tenant(self, request: pb.GetTenantRequest) -> pb.GetTenantResponse:
+        """See the proto. A tenant that is being erased is shown as DELETED until it is gone."""
+        check = Check()
+        tenant_id = check.tenant("name", request.name)
+        check.finish()
+        return pb.GetTenantResponse(tenant=tenant_to_proto(await self._tenants.load(tenant_id)))
+
+    async def list_tenants(self, request: pb.ListTenantsRequest) -> pb.ListTenantsResponse:
+        """See the proto."""
+        check = Check()
+        count_max = check.page_size("page_size", request.page_size, default=_PAGE_DEFAULT, most=_PAGE_MAX)
+        place = self._page_tokens.decode(check, request, request.page_token)
+        check.finish()
+        after = TenantId("" if place is None else place.tenant_id)
+        found = await self._tenants.page(after=after, count_max=count_max + 1)
+        shown = found[:count_max]
+        more = self._page_tokens.encode(request, _Place(shown[-1].tenant_id)) if len(found) > count_max else ""
+        return pb.ListTenantsResponse(tenants=[tenant_to_proto(tenant) for tenant in shown], next_page_token=more)
+
+    async def delete_tenant(self, request: pb.DeleteTenantRequest) -> pb.DeleteTenantResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("name", request.name)
+        etag = check.etag("etag", request.etag)
+        check.finish()
+        try:
+            tenant = await self._tenants.begin_delete(tenant_id, etag=etag)
+        except TenantNotFound:
+            if request.allow_missing:
+                return pb.DeleteTenantResponse()
+            raise
+        return pb.DeleteTenantResponse(tenant=tenant_to_proto(tenant))
+
+
+def _read_values(check: Check, request: pb.RegisterTenantRequest, *, now: datetime) -> TenantValues:
+    tenant, credential = request.tenant, request.credential
+    check.choice("tenant.cloud", tenant.cloud, pb.Cloud.values())
+    kind, proof = _read_proof(check, credential, now=now)
+    expires_at = None
+    if credential.HasField("expire_time"):
+        expires_at = check.instant("credential.expire_time", credential.expire_time)
+    return TenantValues(
+        tenant_id=TenantId(check.new_id("tenant_id", request.tenant_id)),
+        display_name=check.display_name("tenant.display_name", tenant.display_name),
+        directory_id=check.guid("tenant.directory_id", tenant.directory_id),
+        cloud=cloud_from_proto(tenant.cloud),
+        application_id=check.guid("credential.application_id", credential.application_id),
+        kind=kind,
+        proof=proof,
+        expires_at=expires_at,
+    )
+
+
+def _read_proof(check: Check, credential: pb.Credential, *, now: datetime) -> tuple[CredentialKind, bytes]:
+    match credential.WhichOneof("proof"):
+        case "client_secret":
+            complaint = complain_about_secret(credential.client_secret)
+            if complaint is not None:
+                check.refuse("credential.client_secret", complaint)
+            return CredentialKind.CLIENT_SECRET, credential.client_secret.encode()
+        case "certificate_pem":
+            complaint = complain_about_certificate(credential.certificate_pem, now=now)
+            if complaint is not None:
+                check.refuse("credential.certificate_pem", complaint)
+            return CredentialKind.CERTIFICATE, credential.certificate_pem
+    check.refuse("credential", "must have a client_secret or a certificate_pem")
+    return CredentialKind.CLIENT_SECRET, b""

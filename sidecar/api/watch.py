@@ -1,0 +1,272 @@
+"""WatchService: the feed's events as messages, written one by one under a time limit.
+
+A message that cannot be handed to the transport within the limit means that the reader has stalled with megabytes in
+flight; its stream is ended, and nobody else notices. Nothing is queued here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Self, assert_never
+
+import structlog
+from google.protobuf.duration_pb2 import Duration
+
+from sidecar.api import frames
+from sidecar.api.boundary import Send
+from sidecar.api.convert import RoomConverter
+from sidecar.api.validate import Check
+from sidecar.errors import WatcherTooSlow
+from sidecar.feed.events import (
+    Changed,
+    Checkpoint,
+    Closing,
+    RoomChanged,
+    SnapshotBegins,
+    SnapshotEnds,
+    SnapshotRows,
+    WatchEvent,
+)
+from sidecar.feed.feed import Feed, WatchScope
+from sidecar.feed.paging import ChangesPage, read_changes
+from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as pb
+from sidecar.model.cursor import Cursor, encode_cursor
+from sidecar.model.ids import RoomId
+from sidecar.model.window import to_micros
+from sidecar.settings import WatchSettings
+
+_HEARTBEAT_LEAST_S, _HEARTBEAT_MOST_S = 5.0, 60.0
+_WATCHER_ID_CHARS_MAX = 100
+_ROOMS_MAX = 1_000
+_WAIT_MOST_S = 50.0
+_PAGE_DEFAULT, _PAGE_MAX = 100, 1_000
+_RESPONSE_BYTES_MAX = 3 * 1024 * 1024
+"""gRPC clients take 4 MiB unless told otherwise."""
+_TOLD_MAX = 32
+"""Messages remembered, each of a batch's size: 8 MiB at most."""
+
+
+class WatchServicer:
+    """Streams and pages of changes."""
+
+    def __init__(self, *, feed: Feed, converter: RoomConverter, settings: WatchSettings) -> None:
+        self._feed = feed
+        self._converter = converter
+        self._settings = settings
+        self._told = _Told()
+
+    async def watch_room(self, request: pb.WatchRoomRequest, send: Send) -> None:
+        """See the proto."""
+        check = Check()
+        tenant_id, room_id = check.room("room", request.room)
+        heartbeat_s = self._read_options(check, request.options)
+        check.finish()
+        await self._stream(WatchScope(tenant_id=tenant_id, room_ids=(room_id,)), request.options, heartbeat_s, send)
+
+    async def watch_rooms(self, request: pb.WatchRoomsRequest, send: Send) -> None:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("parent", request.parent)
+        room_ids = _read_rooms(check, request)
+        heartbeat_s = self._read_options(check, request.options)
+        check.finish()
+        await self._stream(WatchScope(tenant_id=tenant_id, room_ids=room_ids), request.options, heartbeat_s, send)
+
+    def _read_options(self, check: Check, options: pb.WatchOptions) -> float:
+        """Check the options and return the time between heartbeats."""
+        check.choice("options.gap_policy", options.gap_policy, pb.GapPolicy.values())
+        check.text("options.watcher_id", options.watcher_id, _WATCHER_ID_CHARS_MAX)
+        if not options.HasField("heartbeat_interval"):
+            return self._settings.heartbeat_s
+        return check.duration_s(
+            "options.heartbeat_interval",
+            options.heartbeat_interval,
+            least_s=_HEARTBEAT_LEAST_S,
+            most_s=_HEARTBEAT_MOST_S,
+        )
+
+    async def _stream(self, scope: WatchScope, options: pb.WatchOptions, heartbeat_s: float, send: Send) -> None:
+        """Send a watch's events until it closes.
+
+        Raises:
+            WatcherTooSlow: the reader does not take what is sent.
+        """
+        if options.watcher_id:
+            structlog.contextvars.bind_contextvars(watcher_id=options.watcher_id)
+        events = self._feed.watch(
+            scope,
+            resume_token=options.resume_token,
+            fail_on_gap=options.gap_policy == pb.GAP_POLICY_FAIL,
+            heartbeat_s=heartbeat_s,
+        )
+        limit = asyncio.timeout(None)
+        try:
+            async with limit, aclosing(events):
+                with _Patience(limit, self._settings.send_s) as patience:
+                    async for event in events:
+                        frame = self._frame(event)
+                        patience.begin()
+                        await send(frame)
+                        patience.end()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise WatcherTooSlow(
+                "the watcher took no message for too long; resume when it is ready",
+                details={"send_s": f"{self._settings.send_s:g}"},
+            ) from None
+
+    def _frame(self, event: WatchEvent) -> bytes:
+        """Write an event as a message; WatchRoomResponse and WatchRoomsResponse are laid out alike.
+
+        A resume token goes exactly with the events that have a cursor: there, and only there, resuming is safe.
+        """
+        match event:
+            case Changed():
+                return self._told.encode(event)
+            case SnapshotRows():
+                rows = frames.watch_changes(frames.snapshot_change(body) for body in event.bodies)
+                return frames.watch_changes_response(rows, resume_token="")
+            case SnapshotBegins():
+                message = pb.WatchRoomsResponse(snapshot_start=self._snapshot_start(event))
+            case SnapshotEnds():
+                end = pb.SnapshotEnd(room=event.room.name, snapshot_id=event.snapshot_id)
+                message = pb.WatchRoomsResponse(resume_token=encode_cursor(event.cursor), snapshot_end=end)
+            case RoomChanged():
+                room = self._converter.room_to_proto(event.room)
+                message = pb.WatchRoomsResponse(resume_token=encode_cursor(event.cursor), room_changed=room)
+            case Checkpoint():
+                checkpoint = pb.Checkpoint(sync=self._converter.rooms_sync_to_proto(event.rooms))
+                message = pb.WatchRoomsResponse(resume_token=encode_cursor(event.cursor), checkpoint=checkpoint)
+            case Closing():
+                message = pb.WatchRoomsResponse(resume_token=_token(event.cursor), closing=_closing(event))
+            case _:
+                assert_never(event)
+        return message.SerializeToString()
+
+    def _snapshot_start(self, event: SnapshotBegins) -> pb.SnapshotStart:
+        start = pb.SnapshotStart(
+            room=event.room.name,
+            snapshot_id=event.snapshot_id,
+            reason=event.reason,  # type: ignore[arg-type]  # the numbers are those of the API
+            epoch=self._feed.epoch,
+            estimated_count=event.count,
+        )
+        start.coverage.start_time.FromMicroseconds(to_micros(event.coverage.start_at))
+        start.coverage.end_time.FromMicroseconds(to_micros(event.coverage.end_at))
+        return start
+
+    async def read_changes(self, request: pb.ReadChangesRequest) -> bytes:
+        """See the proto."""
+        check = Check()
+        tenant_id, room_id = check.tenant_or_room("parent", request.parent)
+        count_max = check.page_size("page_size", request.page_size, default=_PAGE_DEFAULT, most=_PAGE_MAX)
+        max_wait_s = check.duration_s("max_wait", request.max_wait, least_s=0.0, most_s=_WAIT_MOST_S)
+        if not request.resume_token:
+            check.refuse("resume_token", "is required; take one from ListBookings, a watch or the page before")
+        check.finish()
+        scope = WatchScope(tenant_id=tenant_id, room_ids=None if room_id is None else (room_id,))
+        page, changes = await self._page(scope, request.resume_token, count_max, max_wait_s)
+        return frames.read_changes_response(changes, resume_token=encode_cursor(page.cursor), is_more=page.is_more)
+
+    async def _page(
+        self, scope: WatchScope, resume_token: str, count_max: int, max_wait_s: float
+    ) -> tuple[ChangesPage, list[bytes]]:
+        """Read a page that fits into one message: when it does not, read again with fewer changes and no wait."""
+        while True:
+            page = await read_changes(
+                self._feed, scope, resume_token=resume_token, count_max=count_max, max_wait_s=max_wait_s
+            )
+            changes = [frames.booking_change(change) for change in page.changes]
+            bytes_count = sum(map(len, changes))
+            if bytes_count <= _RESPONSE_BYTES_MAX or len(changes) == 1:
+                return page, changes
+            count_max = max(1, len(changes) * _RESPONSE_BYTES_MAX // (2 * bytes_count))
+            max_wait_s = 0.0
+
+
+class _Patience:
+    """Ends a stream when one message takes too long; one timer for all of them, for one each costs half of the sending."""
+
+    def __init__(self, limit: asyncio.Timeout, send_s: float) -> None:
+        self._limit = limit
+        self._send_s = send_s
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._began_s: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def begin(self) -> None:
+        """Note that a message is handed over now."""
+        self._began_s = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._send_s, self._look)
+
+    def end(self) -> None:
+        """Note that it was taken."""
+        self._began_s = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._began_s is None:
+            return
+        if self._loop.time() >= self._began_s + self._send_s:
+            self._limit.reschedule(self._loop.time())
+        else:  # an earlier message than the one that is under way set the timer
+            self._timer = self._loop.call_at(self._began_s + self._send_s, self._look)
+
+
+class _Told:
+    """What was encoded last, because many watchers are told the same changes at the same time."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Changed, bytes]] = {}
+
+    def encode(self, event: Changed) -> bytes:
+        """Return the message."""
+        first = event.changes[0].revision
+        known = self._known.get(first)
+        # Readers of one log are given the very same entries, so that comparing costs next to nothing.
+        if known is not None and known[0] == event:
+            return known[1]
+        changes = frames.watch_changes(map(frames.booking_change, event.changes))
+        encoded = frames.watch_changes_response(changes, resume_token=encode_cursor(event.cursor))
+        if len(self._known) >= _TOLD_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[first] = (event, encoded)
+        return encoded
+
+
+def _read_rooms(check: Check, request: pb.WatchRoomsRequest) -> tuple[RoomId, ...] | None:
+    """Return the ids of the rooms asked for, each once; None: all."""
+    if not request.rooms:
+        return None
+    if len(request.rooms) > _ROOMS_MAX:
+        check.refuse("rooms", f"must name {_ROOMS_MAX} rooms at most")
+        return None
+    room_ids: dict[RoomId, None] = {}
+    for place, name in enumerate(request.rooms):
+        field = f"rooms[{place}]"
+        _, room_id = check.room(field, name)
+        if room_id and not name.startswith(f"{request.parent}/rooms/"):
+            check.refuse(field, "must be a room of the parent")
+        room_ids[room_id] = None
+    return tuple(room_ids)
+
+
+def _token(cursor: Cursor | None) -> str:
+    return "" if cursor is None else encode_cursor(cursor)
+
+
+def _closing(event: Closing) -> pb.StreamClosing:
+    retry_after = Duration()
+    retry_after.FromMilliseconds(int(event.retry_after_s * 1_000))
+    reason = event.reason
+    return pb.StreamClosing(reason=reason, retry_after=retry_after)  # type: ignore[arg-type]  # the API's numbers
