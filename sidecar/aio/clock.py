@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-
 INSTANT_S = 0.001
 """A wait shorter than this counts as over. A timer may fire a little before its time, and what then waits for the rest, a
 part of a nanosecond, turns in circles for as long as the clock stands still."""

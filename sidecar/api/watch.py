@@ -23,6 +23,7 @@ from sidecar.feed.events import (
     Checkpoint,
     Closing,
     RoomChanged,
+    RoomUnmapped,
     SnapshotBegins,
     SnapshotEnds,
     SnapshotRows,
@@ -136,6 +137,9 @@ class WatchServicer:
             case RoomChanged():
                 room = self._converter.room_to_proto(event.room)
                 message = pb.WatchRoomsResponse(resume_token=encode_cursor(event.cursor), room_changed=room)
+            case RoomUnmapped():
+                gone = pb.RoomUnmapped(room=event.room_name)
+                message = pb.WatchRoomsResponse(resume_token=encode_cursor(event.cursor), room_unmapped=gone)
             case Checkpoint():
                 checkpoint = pb.Checkpoint(sync=self._converter.rooms_sync_to_proto(event.rooms))
                 message = pb.WatchRoomsResponse(resume_token=encode_cursor(event.cursor), checkpoint=checkpoint)

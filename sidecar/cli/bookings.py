@@ -9,7 +9,7 @@ import typer
 from exchange_client.messages import Booking
 
 from sidecar.aio.clock import SystemClock
-from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, room_of
+from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, rooms_of
 from sidecar.cli.output import Output, OutputOption, at, short, show
 
 app = typer.Typer(help="Bookings of rooms.", no_args_is_help=True)
@@ -34,7 +34,7 @@ def list_all(
     with connected(target) as client:
         start_at = SystemClock().now() if start is None else start.replace(tzinfo=UTC)
         end_at = start_at + timedelta(days=7) if end is None else end.replace(tzinfo=UTC)
-        found = client.list_bookings(room_of(room), start_at, end_at, show_cancelled=show_cancelled).bookings
+        found = client.list_bookings(rooms_of(room), start_at, end_at, show_cancelled=show_cancelled).bookings
         show(found, ("room", "start", "end", "state", "subject", "organizer"), map(_row, found), output)
 
 

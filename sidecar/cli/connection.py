@@ -35,6 +35,12 @@ def tenant_of(tenant: str) -> str:
     return tenant if tenant.startswith("tenants/") else names.tenant(tenant)
 
 
+def rooms_of(rooms: str) -> str:
+    """Return the name of a room as `room_of` does; TENANT/- stands for all rooms of a tenant."""
+    tenant_id, _, room_id = rooms.partition("/")
+    return names.all_rooms(tenant_id) if room_id == "-" else room_of(rooms)
+
+
 def room_of(room: str) -> str:
     """Return the name of a room given as tenant/room or as a name."""
     if room.startswith("tenants/"):

@@ -56,6 +56,14 @@ class RoomChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomUnmapped:
+    """A room is gone; each of its bookings was taken away before. The room can no longer be loaded, so only its name."""
+
+    room_name: str
+    cursor: Cursor
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Everything that the rooms' states rest on was delivered before."""
 
@@ -80,4 +88,4 @@ class Closing:
     cursor: Cursor | None
 
 
-WatchEvent = SnapshotBegins | SnapshotRows | SnapshotEnds | Changed | RoomChanged | Checkpoint | Closing
+WatchEvent = SnapshotBegins | SnapshotRows | SnapshotEnds | Changed | RoomChanged | RoomUnmapped | Checkpoint | Closing

@@ -25,6 +25,7 @@ class Entries(list[Change]):
     """Entries in order. Everybody who reads at the same place is given the same ones, so nobody may change them."""
 
     __slots__ = ("_bookings_bytes",)
+    _bookings_bytes: int | None
 
     @property
     def bookings_bytes(self) -> int | None:

@@ -18,6 +18,7 @@ from sidecar.feed.events import (
     Closing,
     ClosingReason,
     RoomChanged,
+    RoomUnmapped,
     SnapshotBegins,
     SnapshotEnds,
     SnapshotRows,
@@ -111,6 +112,8 @@ class Watch:
         waiting = (room for room in view.rooms if room.uid > done and self._covers(room.uid))
         room = next((room for room in waiting if room.fresh_as_of_at is not None), None)
         if room is None:
+            if self._only_room is not None and all(room.uid != self._only_room for room in view.rooms):
+                yield self._gone()  # unmapped, and the entry that said so was pruned or passed over
             self._cursor = replace(self._cursor, done=None)
             return
         after = replace(self._cursor, done=room.uid)
@@ -156,7 +159,7 @@ class Watch:
 
     async def _catch_up(self, *, until_revision: int | None = None) -> AsyncIterator[WatchEvent]:
         """Yield what the log has after the cursor, one batch; with `until_revision` all up to there."""
-        while True:
+        while not self._is_over:
             entries, through, head = await self._feed.tails.read(
                 self._tenant_uid,
                 after_revision=self._cursor.revision,
@@ -173,8 +176,6 @@ class Watch:
                 return
             async for event in self._tell(entries):
                 yield event
-            if self._is_over:
-                return
             if through > self._cursor.revision:
                 self._cursor = replace(self._cursor, revision=through)
             if until_revision is None or self._cursor.revision >= until_revision:
@@ -201,6 +202,8 @@ class Watch:
             ):
                 for event in self._flush(run):
                     yield event
+                if entry.kind is ChangeKind.ROOM_UNMAPPED:
+                    yield RoomUnmapped(entry.body.decode(), replace(self._cursor, revision=entry.revision))
                 yield self._gone()
                 return
             if not self._covers(entry.room_uid) or not self._has_had_first(entry.room_uid):
@@ -244,6 +247,8 @@ class Watch:
                 yield event
         elif room is not None and entry.kind is ChangeKind.ROOM_CHANGED:
             yield RoomChanged(room, after)
+        elif entry.kind is ChangeKind.ROOM_UNMAPPED:
+            yield RoomUnmapped(entry.body.decode(), after)
         self._cursor = after
 
     async def _checkpoint(self) -> AsyncIterator[WatchEvent]:

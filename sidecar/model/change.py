@@ -20,7 +20,7 @@ class ChangeKind(enum.IntEnum):
     ROOM_SNAPSHOT = 11
     """The room's bookings were written or confirmed as a whole: read them all. `cause` is a SnapshotReason."""
     ROOM_UNMAPPED = 12
-    """The room is gone; entries before this one took each of its bookings away."""
+    """The room is gone; entries before this one took each of its bookings away. `body` is its name."""
     TENANT_DELETED = 13
     """Nothing follows."""
 
@@ -48,7 +48,7 @@ class SnapshotReason(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the log. `body` is the encoded booking with this revision, empty for entries about a room."""
+    """One entry of the log. `body` is the encoded booking with this revision."""
 
     revision: int
     room_uid: RoomUid

@@ -24,7 +24,8 @@ class Cursor:
 
     While a stream works through first snapshots, `done` is the uid of the last room it has sent, in the order of uids,
     empty before the first; None means that all rooms are done. `key` is set by the paging reader only: it has delivered
-    bookings up to this key, of `room` if that is set, else of the room whose entry follows `revision`. `scope` ties the position to what is watched; it grants nothing.
+    bookings up to this key, of `room` if that is set, else of the room whose entry follows `revision`. `scope` ties the
+    position to what is watched; it grants nothing.
     """
 
     store_id: str

@@ -158,7 +158,7 @@ class Rooms:
             )
             for revision, (key, body) in enumerate(taken, after_revision + 1)
         ]
-        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_UNMAPPED))
+        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_UNMAPPED, body=room.name.encode()))
         await journal.append(c, room.tenant_uid, entries, after_revision=after_revision)
 
     async def set_mailbox(self, uid: RoomUid, *, object_id: str | None, time_zone: str | None) -> None:

@@ -117,8 +117,8 @@ class RoomMirror:
     def forget(self, room: str) -> list[MirrorChange]:
         """Drop a room that `list_rooms` no longer names.
 
-        A watch of many rooms cannot tell that a room was unmapped while nobody watched, once the changes of that time are
-        no longer kept: the room merely gets no snapshot. Compare `rooms` with `list_rooms` after such a gap.
+        A watch tells when a room is unmapped. It cannot tell of one that was unmapped while nobody watched, once the changes
+        of that time are no longer kept: the room merely gets no snapshot. Compare `rooms` with `list_rooms` after such a gap.
         """
         return list(self._rooms[room].forget()) if room in self._rooms else []
 
@@ -157,6 +157,8 @@ class RoomMirror:
                 yield from self._checkpoint(message.checkpoint)
             case "room_changed":
                 yield from self._room(message.room_changed.name).room_changed(message.room_changed)
+            case "room_unmapped":
+                yield from self.forget(message.room_unmapped.room)
             case "closing":
                 yield from self._closing(message.closing)
 

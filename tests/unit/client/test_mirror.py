@@ -12,12 +12,14 @@ from exchange_client.messages import (
     BookingChanges,
     Checkpoint,
     Room,
+    RoomUnmapped,
     SnapshotEnd,
     SnapshotStart,
     StreamClosing,
     SyncState,
     SyncStatus,
     WatchRoomResponse,
+    WatchRoomsResponse,
 )
 from exchange_client.mirror_room import TOMBSTONES_MAX
 from exchange_client.times import to_timestamp, window
@@ -241,3 +243,16 @@ def test_memory_of_removed_bookings_is_bounded() -> None:
         mirror.apply(removal(booking(f"b{number}", number + 1)))
     assert mirror.apply(upserts(booking(f"b{TOMBSTONES_MAX}", 5))) == []
     assert kinds(mirror.apply(upserts(booking("b0", 1)))) == [ChangeKind.ADDED]
+
+
+def test_unmapped_room_is_forgotten() -> None:
+    """A room that the watch says is unmapped is unknown from then on, not free."""
+    mirror = RoomMirror()
+    mirror.apply(start())
+    mirror.apply(end())
+    assert mirror.is_complete(ROOM)
+    gone = WatchRoomsResponse(room_unmapped=RoomUnmapped(room=ROOM), resume_token="t2")
+    assert [change.kind for change in mirror.apply(gone)] == [ChangeKind.ROOM_GONE]
+    assert not mirror.is_complete(ROOM)
+    assert mirror.rooms == {}
+    assert mirror.resume_token == "t2"

@@ -339,6 +339,28 @@ class Checkpoint(_message.Message):
 Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
 
 @_typing.final
+class RoomUnmapped(_message.Message):
+    """A room of the watch was unmapped: forget it. Its bookings were told as LEFT_SCOPE before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_FIELD_NUMBER: _builtins.int
+    room: _builtins.str
+    """The room: tenants/{tenant}/rooms/{room}."""
+    def __init__(
+        self,
+        *,
+        room: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoomUnmapped: _TypeAlias = RoomUnmapped  # noqa: Y015
+
+@_typing.final
 class StreamClosing(_message.Message):
     """The server is about to end the stream."""
 
@@ -434,6 +456,7 @@ class WatchRoomResponse(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     ROOM_CHANGED_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
+    ROOM_UNMAPPED_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Set exactly when resuming after this message is safe: keep it in the same transaction as the effects of all messages
     so far. Never set between SnapshotStart and SnapshotEnd.
@@ -462,6 +485,10 @@ class WatchRoomResponse(_message.Message):
     def closing(self) -> Global___StreamClosing:
         """Last message."""
 
+    @_builtins.property
+    def room_unmapped(self) -> Global___RoomUnmapped:
+        """The room was unmapped; closing follows."""
+
     def __init__(
         self,
         *,
@@ -472,12 +499,13 @@ class WatchRoomResponse(_message.Message):
         checkpoint: Global___Checkpoint | None = ...,
         room_changed: _room_service_pb2.Room | None = ...,
         closing: Global___StreamClosing | None = ...,
+        room_unmapped: Global___RoomUnmapped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "room_changed", b"room_changed", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "room_changed", b"room_changed", "room_unmapped", b"room_unmapped", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "resume_token", b"resume_token", "room_changed", b"room_changed", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "resume_token", b"resume_token", "room_changed", b"room_changed", "room_unmapped", b"room_unmapped", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot_start", "changes", "snapshot_end", "checkpoint", "room_changed", "closing"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot_start", "changes", "snapshot_end", "checkpoint", "room_changed", "closing", "room_unmapped"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -530,6 +558,7 @@ class WatchRoomsResponse(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     ROOM_CHANGED_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
+    ROOM_UNMAPPED_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """As in WatchRoomResponse."""
     @_builtins.property
@@ -556,6 +585,10 @@ class WatchRoomsResponse(_message.Message):
     def closing(self) -> Global___StreamClosing:
         """Last message."""
 
+    @_builtins.property
+    def room_unmapped(self) -> Global___RoomUnmapped:
+        """A room was unmapped."""
+
     def __init__(
         self,
         *,
@@ -566,12 +599,13 @@ class WatchRoomsResponse(_message.Message):
         checkpoint: Global___Checkpoint | None = ...,
         room_changed: _room_service_pb2.Room | None = ...,
         closing: Global___StreamClosing | None = ...,
+        room_unmapped: Global___RoomUnmapped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "room_changed", b"room_changed", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "room_changed", b"room_changed", "room_unmapped", b"room_unmapped", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "resume_token", b"resume_token", "room_changed", b"room_changed", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "closing", b"closing", "event", b"event", "resume_token", b"resume_token", "room_changed", b"room_changed", "room_unmapped", b"room_unmapped", "snapshot_end", b"snapshot_end", "snapshot_start", b"snapshot_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot_start", "changes", "snapshot_end", "checkpoint", "room_changed", "closing"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot_start", "changes", "snapshot_end", "checkpoint", "room_changed", "closing", "room_unmapped"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

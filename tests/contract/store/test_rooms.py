@@ -1,0 +1,193 @@
+"""Mapped rooms."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.errors import EtagMismatch, RoomExists, RoomNotFound, TenantNotFound
+from sidecar.model.booking import BookingState
+from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.ids import Mailbox, RoomId, TenantId
+from sidecar.model.intent import IntentKind, Priority
+from sidecar.model.room import Room, RoomState
+from tests.support.builders import CANARY, TENANT, after, make_booking, make_mapping, make_problem, secret_hash
+from tests.support.stores import ManualClock, OpenStore, decoded
+
+
+async def test_room_mapped_twice_is_one_room(opened: OpenStore) -> None:
+    """Mapping the same again changes nothing and tells nobody."""
+    tenant = await opened.add_tenant()
+    first = await opened.add_room()
+    head = await opened.head()
+    assert await opened.add_room() == first
+    assert await opened.head() == head
+    assert first.state is RoomState.IMPORTING
+    due = await opened.store.intents.due(tenant.uid, count_max=10)
+    of_room = {intent.kind: intent.priority for intent in due if intent.key == first.uid}
+    assert of_room == {IntentKind.ROOM_SUBSCRIBE: Priority.REPAIR, IntentKind.ROOM_COMPARE: Priority.IMPORT}
+
+
+async def test_room_mapped_with_other_values_is_changed_and_told(opened: OpenStore) -> None:
+    """The caller's values can be corrected by mapping again; watchers hear of it."""
+    tenant = await opened.add_tenant()
+    first = await opened.add_room()
+    head = await opened.head()
+    changed = await opened.map_room(make_mapping(display_name="Aquarium", mailbox=Mailbox("R1@Contoso.example")))
+    assert (changed.uid, changed.display_name, changed.mailbox) == (first.uid, "Aquarium", "R1@Contoso.example")
+    assert changed.version > first.version
+    entries, _ = await opened.store.changes.read(tenant.uid, after_revision=head, count_max=10)
+    assert [(entry.kind, entry.room_uid) for entry in entries] == [(ChangeKind.ROOM_CHANGED, first.uid)]
+
+
+async def test_batch_gives_each_room_its_own_outcome(opened: OpenStore) -> None:
+    """A conflict refuses one room of a batch; the others are mapped."""
+    await opened.add_tenant()
+    await opened.add_room("r1")
+    outcomes = await opened.store.rooms.map_all(
+        TENANT,
+        [
+            make_mapping("r1", mailbox=Mailbox("elsewhere@contoso.example")),
+            make_mapping("r2"),
+            make_mapping("r3", mailbox=Mailbox("R1@contoso.EXAMPLE")),
+            make_mapping("r4"),
+        ],
+    )
+    assert [isinstance(outcome, RoomExists) for outcome in outcomes] == [True, False, True, False]
+    mapped = await opened.store.rooms.page(TENANT, after=RoomId(""), count_max=10)
+    assert [room.room_id for room in mapped] == ["r1", "r2", "r4"]
+
+
+async def test_room_twice_in_a_batch_is_one_room(opened: OpenStore) -> None:
+    """A batch that repeats itself is no conflict."""
+    await opened.add_tenant()
+    first, second = await opened.store.rooms.map_all(TENANT, [make_mapping("r1"), make_mapping("r1")])
+    assert first == second
+
+
+async def test_mapping_for_an_unknown_tenant_is_refused(opened: OpenStore) -> None:
+    """Rooms belong to a tenant that exists."""
+    with pytest.raises(TenantNotFound):
+        await opened.store.rooms.map_all(TenantId("nobody"), [make_mapping()])
+
+
+async def test_rooms_of_two_tenants_do_not_meet(opened: OpenStore) -> None:
+    """Room ids and mailboxes are unique within a tenant only."""
+    for tenant_id in ("acme", "other"):
+        await opened.add_tenant(tenant_id)
+    here = await opened.add_room("r1")
+    there = await opened.add_room("r1", tenant_id=TenantId("other"))
+    assert here.uid != there.uid
+    assert [room.uid for room in await opened.store.rooms.page(TENANT, after=RoomId(""), count_max=9)] == [here.uid]
+
+
+async def test_unmapped_room_leaves_scope_booking_by_booking(opened: OpenStore) -> None:
+    """Watchers are told of each booking that took the room, then of the room."""
+    tenant = await opened.add_tenant()
+    room = await opened.add_filled_room(
+        "r1", make_booking("b1"), make_booking("b2", state=BookingState.CANCELLED), make_booking("b3")
+    )
+    head = await opened.head()
+    await opened.store.rooms.unmap(TENANT, room.room_id, etag=str(room.version))
+    entries, _ = await opened.store.changes.read(tenant.uid, after_revision=head, count_max=10)
+    assert [(entry.kind, entry.booking_key, entry.cause) for entry in entries] == [
+        (ChangeKind.LEFT_SCOPE, "b1", Cause.ROOM_UNMAPPED),
+        (ChangeKind.LEFT_SCOPE, "b3", Cause.ROOM_UNMAPPED),
+        (ChangeKind.ROOM_UNMAPPED, None, Cause.NONE),
+    ]
+    assert [entry.revision for entry in entries] == [head + 1, head + 2, head + 3]
+    assert [decoded(entry.body)["revision"] for entry in entries[:2]] == [head + 1, head + 2]
+    with pytest.raises(RoomNotFound):
+        await opened.store.rooms.load(TENANT, room.room_id)
+    assert await opened.store.calendars.load_stored(room.uid) == {}
+    assert not [i for i in await opened.store.intents.due(tenant.uid, count_max=10) if i.key == room.uid]
+
+
+async def test_unmapping_abandons_the_subscription(opened: OpenStore) -> None:
+    """Graph's promise to call us about an unmapped room is to be removed there, and its calls leave no mark."""
+    tenant = await opened.add_tenant()
+    room = await opened.add_room()
+    await opened.store.subscriptions.prepare(
+        room.uid, tenant.uid, key="s1", secret_hash=secret_hash(CANARY), directory_id="d", url="https://x"
+    )
+    await opened.store.rooms.unmap(TENANT, room.room_id, etag="")
+    abandoned = await opened.store.subscriptions.load("s1")
+    assert abandoned is not None
+    assert abandoned.room_uid is None
+    due = await opened.store.intents.due(tenant.uid, count_max=10)
+    assert (IntentKind.SUBSCRIPTION_REMOVE, "s1") in [(intent.kind, intent.key) for intent in due]
+
+
+async def test_unmapping_with_an_old_etag_is_refused(opened: OpenStore) -> None:
+    """A caller that has not seen the room's last change does not unmap it."""
+    await opened.add_tenant()
+    room = await opened.add_room()
+    await opened.map_room(make_mapping(capacity=99))
+    with pytest.raises(EtagMismatch):
+        await opened.store.rooms.unmap(TENANT, room.room_id, etag=str(room.version))
+    with pytest.raises(RoomNotFound):
+        await opened.store.rooms.unmap(TENANT, RoomId("nowhere"), etag="")
+
+
+async def test_room_mapped_again_is_another_room(opened: OpenStore, clock: ManualClock) -> None:
+    """Nothing of an unmapped room comes back with its id."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room("r1", make_booking())
+    await opened.store.rooms.unmap(TENANT, room.room_id, etag="")
+    clock.advance(1)
+    again = await opened.add_room("r1")
+    assert again.uid > room.uid
+    assert again.state is RoomState.IMPORTING
+    assert await opened.store.calendars.load_stored(again.uid) == {}
+
+
+async def test_problem_is_told_when_its_cause_changes(opened: OpenStore, clock: ManualClock) -> None:
+    """A cause that comes, goes or is replaced is an entry of the log; the same one seen again is not."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room()
+    head = await opened.head()
+
+    async def problem_is(reason: str | None) -> tuple[RoomState, int]:
+        clock.advance(1)
+        problem = None if reason is None else make_problem(reason, seen_at=clock.now())
+        await opened.store.rooms.set_problem(room.uid, problem, lease=None)
+        return (await opened.reload(room)).state, await opened.head() - head
+
+    assert await problem_is(None) == (RoomState.UP, 0)
+    assert await problem_is("MAILBOX_ACCESS_DENIED") == (RoomState.DENIED, 1)
+    assert await problem_is("MAILBOX_ACCESS_DENIED") == (RoomState.DENIED, 1)
+    assert await problem_is("MAILBOX_NOT_FOUND") == (RoomState.NOT_FOUND, 2)
+    assert await problem_is(None) == (RoomState.UP, 3)
+
+
+async def test_what_exchange_tells_of_a_mailbox_never_replaces_what_the_caller_gave(opened: OpenStore) -> None:
+    """A zone given at mapping is kept; one left open is filled in."""
+    await opened.add_tenant()
+    given = await opened.map_room(make_mapping("r1", time_zone="Europe/Paris"))
+    left_open = await opened.add_room("r2")
+    for room in (given, left_open):
+        await opened.store.rooms.set_mailbox(room.uid, object_id="o1", time_zone="Europe/Berlin")
+    assert [(await opened.reload(room)).time_zone for room in (given, left_open)] == ["Europe/Paris", "Europe/Berlin"]
+    assert (await opened.reload(given)).object_id == "o1"
+
+
+async def test_rooms_are_loaded_with_the_head_of_the_log(opened: OpenStore) -> None:
+    """The number says up to where the rooms' states are told; both are of one moment."""
+    tenant = await opened.add_tenant()
+    rooms = [await opened.add_room("r1"), await opened.add_filled_room("r2")]
+    revision, found = await opened.store.rooms.load_all(tenant.uid)
+    assert revision == await opened.head()
+    assert [room.uid for room in found] == sorted(room.uid for room in rooms)
+    assert set(await opened.store.rooms.load_many([room.uid for room in rooms])) == {room.uid for room in rooms}
+
+
+async def test_resync_makes_a_full_read_due_even_if_put_off(opened: OpenStore) -> None:
+    """Somebody who asks for a resync has reason to believe that it helps."""
+    tenant = await opened.add_tenant()
+    room = await opened.add_filled_room()
+    for intent in await opened.store.intents.due(tenant.uid, count_max=10):
+        await opened.store.intents.put_off(intent, until=after(hours=1), reason="X")
+    answered: Room = await opened.store.rooms.resync(TENANT, room.room_id)
+    assert answered.uid == room.uid
+    assert (await opened.reload(room)).resyncs == 1
+    due = await opened.store.intents.due(tenant.uid, count_max=10)
+    assert {intent.kind for intent in due} == {IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE}

@@ -1,0 +1,7 @@
+"""Fixtures for the unit tests of the async tools."""
+
+from __future__ import annotations
+
+from tests.support.stores import no_stray_loop
+
+__all__ = ["no_stray_loop"]

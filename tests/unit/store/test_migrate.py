@@ -1,0 +1,114 @@
+"""Bringing a schema up to date, and refusing one that is newer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from sidecar.errors import StoreUnavailable
+from sidecar.store import migrate
+from sidecar.store.migrate import SCHEMA_VERSION, migrate_sqlite, schema_version
+
+
+@contextmanager
+def raw(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def dump(path: Path) -> list[str]:
+    with raw(path) as connection:
+        return list(connection.iterdump())
+
+
+def test_schema_version_is_the_newest_script() -> None:
+    """The constant that spares us Alembic at start says what Alembic would say."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [SCHEMA_VERSION]
+
+
+def test_missing_file_is_made_with_an_identity_of_its_own(tmp_path: Path) -> None:
+    """Two stores never have the same identity."""
+    identities: set[tuple[str, ...]] = set()
+    for name in ("a.sqlite3", "b.sqlite3"):
+        assert schema_version(tmp_path / name) is None
+        assert migrate_sqlite(tmp_path / name)
+        assert schema_version(tmp_path / name) == SCHEMA_VERSION
+        with raw(tmp_path / name) as connection:
+            identities.update(connection.execute("SELECT value FROM meta WHERE key IN ('store_id', 'epoch')"))
+    assert len(identities) == 4
+
+
+def test_migrating_twice_does_nothing(tmp_path: Path) -> None:
+    """A start with an up-to-date file leaves it alone."""
+    path = tmp_path / "exchange.sqlite3"
+    migrate_sqlite(path)
+    before = dump(path)
+    assert not migrate_sqlite(path)
+    assert dump(path) == before
+
+
+def test_newer_schema_is_refused(tmp_path: Path) -> None:
+    """An old version never works on what it does not understand."""
+    path = tmp_path / "exchange.sqlite3"
+    migrate_sqlite(path)
+    with raw(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = dump(path)
+    with pytest.raises(StoreUnavailable, match="newer"):
+        migrate_sqlite(path)
+    assert dump(path) == before
+
+
+def test_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """Half a schema would keep every later start from finishing it."""
+    path = tmp_path / "exchange.sqlite3"
+    with raw(path) as connection:
+        connection.execute("CREATE TABLE lanes (somebody_elses TEXT)")
+    before = dump(path)
+    with pytest.raises(StoreUnavailable):
+        migrate_sqlite(path)
+    assert dump(path) == before
+    with raw(path) as connection:
+        connection.execute("DROP TABLE lanes")
+    assert migrate_sqlite(path)
+
+
+@pytest.mark.parametrize("name", ["with space", "a#b", "a?mode=memory", "50%25", "umlaut-ä"])
+def test_path_is_taken_literally(tmp_path: Path, name: str) -> None:
+    """Characters that mean something in a URL mean nothing in a file's name."""
+    directory = tmp_path / name
+    directory.mkdir()
+    path = directory / "exchange.sqlite3"
+    assert migrate_sqlite(path)
+    assert path.is_file()
+    assert schema_version(path) == SCHEMA_VERSION
+    assert not migrate_sqlite(path)
+
+
+def test_missing_directory_is_told(tmp_path: Path) -> None:
+    """A mount that is not there is not made up for by an empty directory."""
+    with pytest.raises(StoreUnavailable, match="directory"):
+        migrate_sqlite(tmp_path / "missing" / "exchange.sqlite3")
+    assert not (tmp_path / "missing").exists()
+
+
+def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """It may be somebody's letter."""
+    path = tmp_path / "exchange.sqlite3"
+    path.write_bytes(b"not a database at all, but long enough to have a header" * 10)
+    before = path.read_bytes()
+    with pytest.raises(StoreUnavailable):
+        migrate_sqlite(path)
+    assert path.read_bytes() == before
