@@ -15,7 +15,7 @@ from sidecar.errors import BookingNotFound, FieldViolation, InvalidArgument
 from sidecar.feed.feed import Feed, WatchScope
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.model.cursor import encode_cursor
-from sidecar.model.ids import BookingKey, RoomId, RoomUid, TenantId
+from sidecar.model.ids import BookingKey, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store.calendars import BookingPage, PagePlace
 from sidecar.store.store import Store
@@ -99,7 +99,7 @@ class BookingServicer:
         )
         return RoomAnswer(
             room=listing.room,
-            page=self._page(request, query, listing.page, listing.revision),
+            page=self._page(request, query, listing.page, listing.room.tenant_uid, listing.revision),
             state=self._converter.sync_state(listing.room),
             sync=self._converter.sync_to_proto(listing.room).SerializeToString(),
         )
@@ -122,14 +122,16 @@ class BookingServicer:
             show_all=request.show_cancelled,
         )
         sync = self._converter.rooms_sync_to_proto(view.rooms).SerializeToString()
-        return frames.list_bookings_response(self._page(request, query, page, head.revision), sync=sync)
+        return frames.list_bookings_response(self._page(request, query, page, tenant_uid, head.revision), sync=sync)
 
-    def _page(self, request: pb.ListBookingsRequest, query: _Query, page: BookingPage, revision: int) -> bytes:
+    def _page(
+        self, request: pb.ListBookingsRequest, query: _Query, page: BookingPage, tenant_uid: TenantUid, revision: int
+    ) -> bytes:
         """Put a page together; each repeats the resume token of the first, which was taken before all of them."""
         if query.place is None:
             room_ids = None if query.room_id is None else (query.room_id,)
             scope = WatchScope(tenant_id=query.tenant_id, room_ids=room_ids)
-            resume_token = encode_cursor(self._feed.cursor(scope, revision))
+            resume_token = encode_cursor(self._feed.cursor(scope, tenant_uid, revision))
         else:
             resume_token = query.place.resume_token
         next_page_token = ""

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from random import Random
-
-from cachetools import TTLCache
 
 from sidecar.aio.clock import Clock
 from sidecar.errors import ResumeTokenForeign, ServerDraining, WatcherLimit
 from sidecar.feed.events import WatchEvent
 from sidecar.feed.gaps import expired
-from sidecar.feed.tail import Tails
+from sidecar.feed.source import LogSource
 from sidecar.feed.watch import Start, Watch
 from sidecar.model.change import SnapshotReason
 from sidecar.model.cursor import Cursor, decode_cursor, scope_hash
 from sidecar.model.ids import RoomId, RoomUid, TenantId, TenantUid
-from sidecar.model.room import Room
 from sidecar.settings import WatchSettings
 from sidecar.store.changes import LogHead
 from sidecar.store.store import Store, StoreIdentity
-
-_STATUS_TTL_S = 1.0
-_TENANTS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +33,7 @@ class WatchScope:
         return scope_hash(self.tenant_id, self.room_ids)
 
 
-@dataclass(frozen=True, slots=True)
-class TenantView:
-    """A tenant's rooms, and where its log stood when they were read."""
-
-    revision: int
-    rooms: Sequence[Room]
-
-
-class Feed:
+class Feed(LogSource):
     """The tenants' logs, for readers."""
 
     def __init__(
@@ -60,28 +46,18 @@ class Feed:
         clock: Clock,
         rng: Random,
     ) -> None:
-        self._store = store
+        super().__init__(store=store, settings=settings, clock=clock, rng=rng)
         self._identity = identity
-        self.settings = settings
         self._watches_max = watches_max
-        self.clock = clock
-        self.rng = rng
-        self.tails = Tails(store.changes, count_max=settings.tail_count)
-        self._views: TTLCache[TenantUid, TenantView] = TTLCache(_TENANTS_MAX, _STATUS_TTL_S, timer=clock.monotonic)
-        self.is_draining = False
         self._watches_count = 0
 
     async def run(self) -> None:
         """Follow the logs of watched tenants for ever."""
-        stop = self._store.on_changes(self._note)
+        stop = self.store.on_changes(self.note)
         try:
             await self.tails.run(poll_s=1.0)
         finally:
             stop()
-
-    def _note(self, tenant_uid: TenantUid) -> None:
-        self._views.pop(tenant_uid, None)
-        self.tails.note(tenant_uid)
 
     def drain(self) -> None:
         """End all watches with a closing message, and refuse new ones."""
@@ -108,9 +84,9 @@ class Feed:
             raise WatcherLimit("too many watches are open", details={"watches_max": str(self._watches_max)})
         self._watches_count += 1
         try:
-            tenant_uid, head = await self._store.changes.tenant_head(scope.tenant_id)
+            tenant_uid, head = await self.store.changes.tenant_head(scope.tenant_id)
             room_uids = await self._resolve(scope)
-            start = self._start(scope, resume_token, head, fail_on_gap=fail_on_gap)
+            start = self._start(scope, tenant_uid, resume_token, head, fail_on_gap=fail_on_gap)
             with self.tails.watching(tenant_uid, head):
                 watch = Watch(self, tenant_uid, room_uids, start, fail_on_gap=fail_on_gap, heartbeat_s=heartbeat_s)
                 async for event in watch.events():
@@ -121,15 +97,17 @@ class Feed:
     async def _resolve(self, scope: WatchScope) -> tuple[RoomUid, ...] | None:
         if scope.room_ids is None:
             return None
-        return tuple([(await self._store.rooms.load(scope.tenant_id, room_id)).uid for room_id in scope.room_ids])
+        return tuple([(await self.store.rooms.load(scope.tenant_id, room_id)).uid for room_id in scope.room_ids])
 
-    def _start(self, scope: WatchScope, resume_token: str, head: LogHead, *, fail_on_gap: bool) -> Start:
+    def _start(
+        self, scope: WatchScope, tenant_uid: TenantUid, resume_token: str, head: LogHead, *, fail_on_gap: bool
+    ) -> Start:
         """Decide where a watch begins: at its token, or with snapshots and why."""
-        fresh = self.cursor(scope, head.revision, done=RoomUid(""))
+        fresh = self.cursor(scope, tenant_uid, head.revision, done=RoomUid(""))
         if not resume_token:
             return Start(fresh, SnapshotReason.REQUESTED)
         cursor = self.decode(scope, resume_token)
-        gap = self.gap(cursor, head)
+        gap = self.gap(cursor, tenant_uid, head)
         if gap is None:
             return Start(cursor, SnapshotReason.REQUESTED)
         if fail_on_gap:
@@ -147,36 +125,28 @@ class Feed:
             raise ResumeTokenForeign("the resume token was given out for another tenant or other rooms")
         return cursor
 
-    def gap(self, cursor: Cursor, head: LogHead) -> SnapshotReason | None:
+    def gap(self, cursor: Cursor, tenant_uid: TenantUid, head: LogHead) -> SnapshotReason | None:
         """Tell why a cursor cannot be honoured; None when it can."""
-        if (cursor.store_id, cursor.epoch) != (self._identity.store_id, self._identity.epoch):
+        if (cursor.store_id, cursor.epoch) != (self._identity.store_id, self._log_of(tenant_uid)):
             return SnapshotReason.EPOCH_CHANGED
         if cursor.revision > head.revision:
             return SnapshotReason.EPOCH_CHANGED  # a future that this store has not seen: it is a restored one
         return SnapshotReason.TOKEN_EXPIRED if cursor.revision < head.floor else None
 
-    def cursor(self, scope: WatchScope, revision: int, *, done: RoomUid | None = None) -> Cursor:
-        """Return a position in this store."""
+    def cursor(self, scope: WatchScope, tenant_uid: TenantUid, revision: int, *, done: RoomUid | None = None) -> Cursor:
+        """Return a position in a tenant's log."""
         return Cursor(
-            store_id=self._identity.store_id, epoch=self._identity.epoch, scope=scope.hash, revision=revision, done=done
+            store_id=self._identity.store_id,
+            epoch=self._log_of(tenant_uid),
+            scope=scope.hash,
+            revision=revision,
+            done=done,
         )
 
-    @property
-    def epoch(self) -> str:
-        """The epoch as callers see it: revisions are comparable within it only."""
-        return f"{self._identity.store_id}{self._identity.epoch}"
+    def _log_of(self, tenant_uid: TenantUid) -> str:
+        """Return what tells one log from another within a store: a tenant registered anew begins at revision 1 again."""
+        return f"{self._identity.epoch}.{tenant_uid}"
 
-    @property
-    def store(self) -> Store:
-        """The store that the feed reads."""
-        return self._store
-
-    async def view(self, tenant_uid: TenantUid, *, at_least: int) -> TenantView:
-        """Return a tenant's rooms, read when its log had come to `at_least`.
-
-        Up to a second old otherwise, so that the heartbeats of many watches share one read.
-        """
-        view = self._views.get(tenant_uid)
-        if view is None or view.revision < at_least:
-            view = self._views[tenant_uid] = TenantView(*await self._store.rooms.load_all(tenant_uid))
-        return view
+    def epoch_of(self, tenant_uid: TenantUid) -> str:
+        """Return a tenant's epoch as callers see it: revisions are comparable within it only."""
+        return f"{self._identity.store_id}.{self._log_of(tenant_uid)}"

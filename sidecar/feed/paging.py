@@ -118,7 +118,7 @@ async def read_changes(
     if scope.room_ids is not None:
         room_uid = (await feed.store.rooms.load(scope.tenant_id, scope.room_ids[0])).uid
     cursor = feed.decode(scope, resume_token)
-    gap = feed.gap(cursor, head)
+    gap = feed.gap(cursor, tenant_uid, head)
     if gap is not None:
         raise expired(gap)
     deadline_s = feed.clock.monotonic() + max_wait_s

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from sidecar.aio.clock import INSTANT_S
 from sidecar.feed.events import (
@@ -25,15 +24,13 @@ from sidecar.feed.events import (
     WatchEvent,
 )
 from sidecar.feed.gaps import expired
+from sidecar.feed.source import LogSource
 from sidecar.feed.tail import Entries
 from sidecar.model.change import Change, ChangeKind, SnapshotReason
 from sidecar.model.cursor import Cursor
 from sidecar.model.ids import BookingKey, RoomUid, TenantUid
 from sidecar.model.room import Room
 from sidecar.store.changes import LogHead
-
-if TYPE_CHECKING:
-    from sidecar.feed.feed import Feed
 
 _DRAIN_RETRY_S = 1.0
 _MAX_AGE_RETRY_S = 0.0
@@ -52,7 +49,7 @@ class Watch:
 
     def __init__(
         self,
-        feed: Feed,
+        source: LogSource,
         tenant_uid: TenantUid,
         room_uids: tuple[RoomUid, ...] | None,
         start: Start,
@@ -60,7 +57,7 @@ class Watch:
         fail_on_gap: bool,
         heartbeat_s: float,
     ) -> None:
-        self._feed = feed
+        self._source = source
         self._tenant_uid = tenant_uid
         self._room_uids = None if room_uids is None else frozenset(room_uids)
         self._only_room = room_uids[0] if room_uids is not None and len(room_uids) == 1 else None
@@ -74,15 +71,15 @@ class Watch:
 
     async def events(self) -> AsyncIterator[WatchEvent]:
         """Yield what happens, for ever or until a `Closing`."""
-        clock = self._feed.clock
+        clock = self._source.clock
         began_s = clock.monotonic()
         checkpoint_at_s = began_s  # the first one is due as soon as the watcher is up to date
-        bell = self._feed.tails.tail(self._tenant_uid).bell(self._only_room)
+        bell = self._source.tails.tail(self._tenant_uid).bell(self._only_room)
         while not self._is_over:
-            if self._feed.is_draining:
-                yield Closing(ClosingReason.DRAINING, _DRAIN_RETRY_S * (1 + self._feed.rng.random()), self._cursor)
+            if self._source.is_draining:
+                yield Closing(ClosingReason.DRAINING, _DRAIN_RETRY_S * (1 + self._source.rng.random()), self._cursor)
                 return
-            if clock.monotonic() - began_s > self._feed.settings.max_age_s:
+            if clock.monotonic() - began_s > self._source.settings.max_age_s:
                 yield Closing(ClosingReason.MAX_AGE, _MAX_AGE_RETRY_S, self._cursor)
                 return
             if self._cursor.done is not None:
@@ -108,7 +105,7 @@ class Watch:
         comes with the entry that the end of that read writes.
         """
         done = self._cursor.done or ""
-        view = await self._feed.view(self._tenant_uid, at_least=self._cursor.revision)
+        view = await self._source.view(self._tenant_uid, at_least=self._cursor.revision)
         waiting = (room for room in view.rooms if room.uid > done and self._covers(room.uid))
         room = next((room for room in waiting if room.fresh_as_of_at is not None), None)
         if room is None:
@@ -123,17 +120,17 @@ class Watch:
 
     async def _snapshot(self, room: Room, reason: SnapshotReason, after: Cursor) -> AsyncIterator[WatchEvent]:
         assert room.horizon is not None, "only rooms with a complete copy have snapshots"
-        calendars = self._feed.store.calendars
+        calendars = self._source.store.calendars
         self._snapshots_count += 1
         snapshot_id = f"{after.revision}.{self._snapshots_count}"
         count = await calendars.count(room.uid)
         yield SnapshotBegins(room, snapshot_id, reason, room.horizon, count)
         key = BookingKey("")
         while True:
-            page = await calendars.snapshot_page(room.uid, after=key, count_max=self._feed.settings.batch_count_max)
+            page = await calendars.snapshot_page(room.uid, after=key, count_max=self._source.settings.batch_count_max)
             for bodies in self._split([body for _, body in page]):
                 yield SnapshotRows(bodies)
-            if len(page) < self._feed.settings.batch_count_max:
+            if len(page) < self._source.settings.batch_count_max:
                 break
             key = page[-1][0]
         yield SnapshotEnds(room, snapshot_id, after)
@@ -141,9 +138,9 @@ class Watch:
     def _split(self, bodies: Sequence[bytes]) -> list[list[bytes]]:
         """Cut into messages of bounded size."""
         messages: list[list[bytes]] = []
-        bytes_count = self._feed.settings.batch_bytes_max
+        bytes_count = self._source.settings.batch_bytes_max
         for body in bodies:
-            if bytes_count + len(body) > self._feed.settings.batch_bytes_max:
+            if bytes_count + len(body) > self._source.settings.batch_bytes_max:
                 messages.append([])
                 bytes_count = 0
             messages[-1].append(body)
@@ -160,14 +157,14 @@ class Watch:
     async def _catch_up(self, *, until_revision: int | None = None) -> AsyncIterator[WatchEvent]:
         """Yield what the log has after the cursor, one batch; with `until_revision` all up to there."""
         while not self._is_over:
-            entries, through, head = await self._feed.tails.read(
+            entries, through, head = await self._source.tails.read(
                 self._tenant_uid,
                 after_revision=self._cursor.revision,
-                count_max=self._feed.settings.batch_count_max,
+                count_max=self._source.settings.batch_count_max,
                 room_uid=self._only_room,
                 at_least=until_revision or 0,
             )
-            self._is_behind = len(entries) == self._feed.settings.batch_count_max
+            self._is_behind = len(entries) == self._source.settings.batch_count_max
             if head is None:
                 yield self._gone()
                 return
@@ -215,7 +212,7 @@ class Watch:
                 async for event in self._tell_about_room(entry):
                     yield event
                 continue
-            if run and run_bytes + len(entry.body) > self._feed.settings.batch_bytes_max:
+            if run and run_bytes + len(entry.body) > self._source.settings.batch_bytes_max:
                 for event in self._flush(run):
                     yield event
                 run, run_bytes = [], 0
@@ -230,7 +227,7 @@ class Watch:
         if not covers_all or self._cursor.done is not None:
             return False
         bytes_count = entries.bookings_bytes
-        return bytes_count is not None and bytes_count <= self._feed.settings.batch_bytes_max
+        return bytes_count is not None and bytes_count <= self._source.settings.batch_bytes_max
 
     def _flush(self, run: Sequence[Change]) -> list[WatchEvent]:
         if not run:
@@ -239,7 +236,7 @@ class Watch:
         return [Changed(run, self._cursor)]
 
     async def _tell_about_room(self, entry: Change) -> AsyncIterator[WatchEvent]:
-        rooms = await self._feed.store.rooms.load_many([entry.room_uid])
+        rooms = await self._source.store.rooms.load_many([entry.room_uid])
         room = rooms.get(entry.room_uid)
         after = replace(self._cursor, revision=entry.revision)
         if room is not None and entry.kind is ChangeKind.ROOM_SNAPSHOT and room.horizon is not None:
@@ -253,7 +250,7 @@ class Watch:
 
     async def _checkpoint(self) -> AsyncIterator[WatchEvent]:
         """Read the rooms' states, deliver everything they rest on, then tell them."""
-        view = await self._feed.view(self._tenant_uid, at_least=self._cursor.revision)
+        view = await self._source.view(self._tenant_uid, at_least=self._cursor.revision)
         async for event in self._catch_up(until_revision=view.revision):
             yield event
         if not self._is_over and self._cursor.done is None:

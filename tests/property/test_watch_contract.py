@@ -51,6 +51,7 @@ class Reader:
 
     mirror_type: type[Mirror] = Mirror
     saves_token_early = False
+    late_rate = 0.05
 
     def __init__(self, world: World, scope: WatchScope, rng: Random) -> None:
         self.world, self.scope, self.rng = world, scope, rng
@@ -100,13 +101,13 @@ class Reader:
         if not self.mirror.token:
             return None
         cursor = decode_cursor(self.mirror.token)
-        return None if f"{cursor.store_id}{cursor.epoch}" != feed.epoch else cursor
+        return None if f"{cursor.store_id}.{cursor.epoch}" != feed.epoch_of(self.world.tenant_uid) else cursor
 
     def _take(self, event: WatchEvent, connection: Connection, feed: Feed) -> None:
         head, floor = self.world.head_now()
         connection.events.append(Seen(event, head, floor))
         before = self.mirror.state()
-        self.mirror.apply(event, epoch=feed.epoch)
+        self.mirror.apply(event, epoch=feed.epoch_of(self.world.tenant_uid))
         assert self.mirror.went_back == 0, "an older version was shown after a newer one"
         if isinstance(event, Checkpoint):
             self.shown.append(Shown(event, dict(self.mirror.rows), head))
@@ -120,7 +121,7 @@ class Reader:
         if self.rng.random() < 0.04:
             self.mirror = self.saved.state()
             return True
-        if self.rng.random() < 0.05:
+        if self.rng.random() < self.late_rate:
             self.mirror.token = self.saved.token  # older than the rows: what comes again is known, and does no harm
             return True
         return self.rng.random() < 0.06
@@ -181,7 +182,7 @@ class PagingReader(Reader):
             if place is None:
                 break
             await asyncio.sleep(self.rng.choice((0, 0.01, 1)))
-        self.mirror.replace(bodies, encode_cursor(feed.cursor(self.scope, head.revision)))
+        self.mirror.replace(bodies, encode_cursor(feed.cursor(self.scope, self.world.tenant_uid, head.revision)))
 
 
 @dataclass
@@ -325,7 +326,7 @@ class TokenBeforeRows(Reader):
 
 def with_mirror(mirror: type[Mirror]) -> type[Reader]:
     """Return a reader that lacks a rule."""
-    return type(f"ReaderWith{mirror.__name__}", (Reader,), {"mirror_type": mirror})
+    return type(f"ReaderWith{mirror.__name__}", (Reader,), {"mirror_type": mirror, "late_rate": 0.2})
 
 
 BROKEN = [*map(with_mirror, (NoRevisionGuard, NoTombstones, NoSweep, NoEpochs, NoForgetting)), TokenBeforeRows]

@@ -17,6 +17,7 @@ from sidecar.feed.events import (
     Closing,
     ClosingReason,
     RoomChanged,
+    RoomUnmapped,
     SnapshotBegins,
     SnapshotEnds,
     SnapshotRows,
@@ -72,6 +73,8 @@ class Mirror:
                 self.forget({room.name for room in event.rooms})
             case Closing(reason=ClosingReason.SCOPE_GONE):
                 self.forget(set())
+            case RoomUnmapped():
+                self.rows = {name: body for name, body in self.rows.items() if _room(name) != event.room_name}
             case Closing() | RoomChanged():
                 pass
         cursor = cursor_of(event)

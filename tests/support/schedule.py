@@ -12,7 +12,7 @@ from random import Random
 from sidecar.feed.feed import WatchScope
 from sidecar.model.booking import Booking, BookingState
 from sidecar.model.change import Change, ChangeKind, SnapshotReason
-from sidecar.model.ids import BookingKey, RoomId, RoomUid
+from sidecar.model.ids import BookingKey, RoomId, RoomUid, TenantUid
 from sidecar.model.room import Room
 from sidecar.model.window import Window
 from tests.support.builders import NOW, TENANT, complete_read, make_booking, make_problem, towards
@@ -28,6 +28,7 @@ class World:
     """What Exchange holds, what was done about it, and everything that the log ever said."""
 
     opened: OpenStore
+    tenant_uid: TenantUid
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -51,6 +52,7 @@ class World:
                 await self._map()
             for room_id in list(self.wanted)[: self.rng.randint(0, 3)]:
                 await self._complete(room_id)
+        self.tenant_uid = await opened.tenant_uid()
 
     def back_up(self) -> None:
         """Remember what belongs to a backup that is made now."""

@@ -29,7 +29,7 @@ import pytest
 from sidecar.aio.clock import Clock, LoopClock
 from sidecar.feed.feed import Feed
 from sidecar.model.booking import Booking
-from sidecar.model.ids import RoomId, TenantId
+from sidecar.model.ids import RoomId, TenantId, TenantUid
 from sidecar.model.plan import Applied
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
@@ -220,6 +220,10 @@ class OpenStore:
     async def reload(self, room: Room) -> Room:
         """Load a room as it is now."""
         return await self.store.rooms.load(room.tenant_id, RoomId(room.room_id))
+
+    async def tenant_uid(self, tenant_id: TenantId = TENANT) -> TenantUid:
+        """Return our id of a tenant."""
+        return (await self.store.tenants.load(tenant_id)).uid
 
     async def head(self, tenant_id: TenantId = TENANT) -> int:
         """Return the revision of a tenant's newest entry."""

@@ -60,7 +60,8 @@ async def test_watch_begins_with_a_snapshot_whose_inside_has_no_token(rig: Rig) 
     assert kinds == ["snapshot_start", "changes", "snapshot_end", "checkpoint"]
     start, rows, end, checkpoint = messages
     assert [bool(message.resume_token) for message in messages] == [False, False, True, True]
-    assert (start.snapshot_start.room, start.snapshot_start.epoch) == (ROOM, rig.feed.epoch)
+    epoch = rig.feed.epoch_of(await rig.db.tenant_uid())
+    assert (start.snapshot_start.room, start.snapshot_start.epoch) == (ROOM, epoch)
     assert start.snapshot_start.reason == pb.SNAPSHOT_REASON_REQUESTED
     assert start.snapshot_start.estimated_count == 2
     assert start.snapshot_start.coverage == window_of()

@@ -13,7 +13,7 @@ from sidecar.model.booking import Booking
 from sidecar.model.cursor import Cursor, encode_cursor
 from sidecar.model.ids import RoomId
 from sidecar.model.room import Room
-from tests.support.builders import TENANT, always, upsert
+from tests.support.builders import TENANT, always, make_booking, upsert
 from tests.support.stores import OpenStore, decoded
 
 E = TypeVar("E")
@@ -94,6 +94,11 @@ async def write(opened: OpenStore, room: Room, *bookings: Booking) -> None:
     """Write bookings of a room as one change each."""
     applied = await opened.store.calendars.apply(room, always(*map(upsert, bookings)), lease=None)
     assert applied is not None
+
+
+def numbered(count: int, prefix: str = "b") -> list[Booking]:
+    """Return bookings with keys that sort by their numbers."""
+    return [make_booking(f"{prefix}{number:04}") for number in range(count)]
 
 
 def kinds(events: list[WatchEvent]) -> list[str]:

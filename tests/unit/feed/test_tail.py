@@ -235,4 +235,4 @@ async def test_room_unmapped_in_a_gap_ends_its_watch(opened: OpenStore) -> None:
         feed.tails.note(room.tenant_uid)
         events = await stream.rest()
         assert closing_of(events).reason is ClosingReason.SCOPE_GONE
-        assert len(events) == 1
+        assert len(events) == 1, "nothing follows the closing"

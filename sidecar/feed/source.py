@@ -1,0 +1,55 @@
+"""What every reader of the logs shares: the store, the tails, the rooms' states, and the word that it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from cachetools import TTLCache
+
+from sidecar.aio.clock import Clock
+from sidecar.feed.tail import Tails
+from sidecar.model.ids import TenantUid
+from sidecar.model.room import Room
+from sidecar.settings import WatchSettings
+from sidecar.store.store import Store
+
+_VIEW_S = 1.0
+_TENANTS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """A tenant's rooms, and where its log stood when they were read."""
+
+    revision: int
+    rooms: Sequence[Room]
+
+
+class LogSource:
+    """The logs and the copies that belong to them."""
+
+    def __init__(self, *, store: Store, settings: WatchSettings, clock: Clock, rng: Random) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.rng = rng
+        self.tails = Tails(store.changes, count_max=settings.tail_count)
+        self.is_draining = False
+        self._views: TTLCache[TenantUid, TenantView] = TTLCache(_TENANTS_MAX, _VIEW_S, timer=clock.monotonic)
+
+    def note(self, tenant_uid: TenantUid) -> None:
+        """Take note that a log has grown; call it after the commit."""
+        self._views.pop(tenant_uid, None)
+        self.tails.note(tenant_uid)
+
+    async def view(self, tenant_uid: TenantUid, *, at_least: int) -> TenantView:
+        """Return a tenant's rooms, read when its log had come to `at_least`.
+
+        Up to a second old otherwise, so that the heartbeats of many watches share one read.
+        """
+        view = self._views.get(tenant_uid)
+        if view is None or view.revision < at_least:
+            view = self._views[tenant_uid] = TenantView(*await self.store.rooms.load_all(tenant_uid))
+        return view
