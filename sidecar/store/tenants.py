@@ -65,18 +65,15 @@ class Tenants:
         return await self._engine.write(run)
 
     async def _insert(self, c: Connection, uid: TenantUid, registration: Registration) -> None:
-        now = to_micros(c.now)
-        # The log begins at the time, not at 0: a token of a former tenant with this id then lies below the floor, and
-        # cannot be taken for a place in this log.
         await c.execute(
             "INSERT INTO tenants (uid, tenant_id, display_name, directory_id, cloud, version, revision, created_at,"
-            " updated_at, floor) VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $6, $6)",
+            " updated_at) VALUES ($1, $2, $3, $4, $5, 1, 0, $6, $6)",
             uid,
             registration.tenant_id,
             registration.display_name,
             registration.directory_id,
             registration.cloud.value,
-            now,
+            to_micros(c.now),
         )
         await self._save_credential(c, uid, registration)
 

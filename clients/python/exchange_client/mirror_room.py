@@ -170,11 +170,14 @@ class MirroredRoom:
             self.marks.add(booking.name)
 
     def unnamed(self) -> list[Booking]:
-        """Rule: at the end of a snapshot, and only there, rows go that touch its coverage and were not named."""
+        """Rule: at the end of a snapshot, and only there, rows go that were not named and touch its coverage, or are of an
+        older epoch."""
         named, coverage = self.marks or set(), self._snapshot.coverage
         if not self._snapshot.HasField("coverage"):
             return []  # complete for nothing it names: to show a room as taken by mistake is better than as free
-        return [row for row in self.rows.values() if row.name not in named and self.is_covered(row, coverage)]
+        unnamed = [row for row in self.rows.values() if row.name not in named]
+        # A row of a lost epoch that the new one does not name is nobody's, wherever it lies: a restored copy may cover less.
+        return [row for row in unnamed if row.name in self.foreign or self.is_covered(row, coverage)]
 
     def is_covered(self, row: Booking, coverage: TimeWindow) -> bool:
         """Rule: a row wholly outside the coverage is none of the snapshot's business."""

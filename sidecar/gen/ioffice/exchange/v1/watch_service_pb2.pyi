@@ -166,7 +166,9 @@ Global___SnapshotStart: _TypeAlias = SnapshotStart  # noqa: Y015
 
 @_typing.final
 class SnapshotEnd(_message.Message):
-    """End of one room's snapshot: a booking that touches the coverage and was not sent since the start is gone."""
+    """End of one room's snapshot: a booking that was not sent since the start is gone if it touches the coverage, or if it was
+    last told in another epoch.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

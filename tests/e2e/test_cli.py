@@ -1,0 +1,188 @@
+"""The commands against a running service: what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sidecar.cli.processes import Started
+from tests.support.processes import ROOT, Service, run_cli
+from tests.support.scene import tomorrow, wall
+
+pytestmark = pytest.mark.e2e
+
+BUF = Path(sys.executable).with_name("buf")
+CANARY = "CANARY-cli-secret"
+GUID = "00000000-0000-4000-8000-000000000000"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Desk:
+    """An emulated directory with a registered tenant, worked at with commands alone."""
+
+    def __init__(self, service: Service, http: httpx.Client) -> None:
+        self._http = http
+        self.target = service.target
+        self.made = self.post("/control/tenants", {"client_secret": CANARY})
+        self.directory = self.made["tenant_id"]
+        self.rooms = self.post(f"/control/tenants/{self.directory}/rooms", {"count": 2})["rooms"]
+        self.people = self.post(f"/control/tenants/{self.directory}/users", {"count": 1})["users"]
+        self.tenant = f"t-{self.directory[:8]}"
+
+    def post(self, path: str, body: dict[str, object]) -> Any:  # Any: JSON
+        """Call the emulator's control API."""
+        answer = self._http.post(path, json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command against the service; no output may ever hold the secret."""
+        result = run_cli(*arguments, stdin=stdin, env={"EXCHANGE_TARGET": self.target})
+        assert CANARY not in result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        return result
+
+    def register(self) -> subprocess.CompletedProcess[str]:
+        """Register the tenant, the secret on standard input."""
+        ids = ["--directory-id", self.directory, "--application-id", self.made["client_id"]]
+        return self.run("tenant", "register", self.tenant, *ids, "--secret-file", "-", stdin=f"{CANARY}\n")
+
+    def until(self, wanted: str, *arguments: str) -> Any:  # Any: JSON
+        """Repeat a command with -o json until its output holds a text; return the output."""
+        ends_s = time.monotonic() + 20.0
+        while True:
+            result = self.run(*arguments, "-o", "json")
+            if wanted in result.stdout:
+                return json.loads(result.stdout)
+            assert time.monotonic() < ends_s, f"{wanted} did not come: {result.stdout} {result.stderr}"
+
+
+@pytest.fixture
+def desk(service: Service, emulator: Started) -> Iterator[Desk]:
+    """Give a directory and a registered tenant."""
+    with httpx.Client(base_url=emulator.text("control_url"), trust_env=False, timeout=30.0) as http:
+        ready = Desk(service, http)
+        registered = ready.register()
+        assert registered.returncode == 0, registered.stderr
+        assert "verifying" in registered.stdout.lower()
+        yield ready
+
+
+def test_tenant_room_and_bookings_are_shown_as_tables_and_as_json(desk: Desk) -> None:
+    active = desk.until("STATE_ACTIVE", "tenant", "get", desk.tenant)
+    assert active["directory_id"] == desk.directory
+    assert len(active["credentials"][0]["fingerprint"]) == 12
+    mapped = desk.run("room", "map", f"{desk.tenant}/r1", desk.rooms[0]["address"], "--time-zone", "Europe/Berlin")
+    assert mapped.returncode == 0, mapped.stderr
+    booking = {"organizer": desk.people[0]["address"], "rooms": [desk.rooms[0]["address"]], "subject": "Plans"}
+    times = {"start": wall(tomorrow()), "end": wall(tomorrow(10))}
+    desk.post(f"/control/tenants/{desk.directory}/outlook/book", {**booking, **times})
+    found = desk.until("STATE_CONFIRMED", "booking", "list", f"{desk.tenant}/r1")
+    assert found[0]["time"]["start_time"] == f"{wall(tomorrow())}Z"
+    desk.until("SYNC_STATE_LIVE", "room", "list", desk.tenant)
+    table = desk.run("room", "list", desk.tenant).stdout.splitlines()
+    assert table[0].split() == ["room", "mailbox", "state", "copy", "fresh", "as", "of", "problem"]
+    assert table[1].split()[:4] == ["r1", desk.rooms[0]["address"], "up", "live"]
+    row = desk.run("booking", "list", f"{desk.tenant}/-").stdout.splitlines()[1]
+    assert row.split()[:3] == ["r1", *tomorrow().strftime("%Y-%m-%d %H:%MZ").split()]
+    assert desk.tenant in desk.run("tenant", "list").stdout
+    assert desk.run("room", "resync", f"{desk.tenant}/r1", "-o", "json").returncode == 0
+    assert desk.run("room", "unmap", f"{desk.tenant}/r1").returncode == 0
+    assert desk.run("room", "list", desk.tenant).stdout == "nothing found\n"
+    assert desk.run("tenant", "delete", desk.tenant, "--yes").returncode == 0
+
+
+def test_exit_code_tells_refused_from_misused_from_unavailable(desk: Desk) -> None:
+    refused = desk.run("tenant", "get", "nobody")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("exchange-sidecar: TENANT_NOT_FOUND: ")
+    taken = desk.run("room", "map", f"{desk.tenant}/r1", "no address")
+    assert taken.returncode == 1
+    assert "room.mailbox: must be an address" in taken.stderr
+    misused = desk.run("room", "get", "no-slash")
+    assert misused.returncode == 2
+    assert "TENANT/ROOM" in misused.stderr
+    ids = ["--directory-id", GUID, "--application-id", GUID]
+    for wrong in (["--secret-file", "/no/such/file"], [], ["--cloud", "moon", "--secret-file", "-"]):
+        assert desk.run("tenant", "register", "x", *ids, *wrong, stdin=CANARY).returncode == 2
+    assert desk.run("no-such-command").returncode == 2
+    nobody = desk.run("tenant", "delete", "x", "--yes", "--target", "127.0.0.1:9")
+    assert nobody.returncode == 3
+    assert nobody.stderr.count("\n") == 1
+
+
+def test_secret_id_in_place_of_the_secret_is_recognised(desk: Desk) -> None:
+    ids = ["--directory-id", desk.directory, "--application-id", desk.made["client_id"]]
+    refused = desk.run("tenant", "register", desk.tenant, *ids, "--secret-file", "-", stdin=GUID)
+    assert refused.returncode == 1
+    assert "not its Secret ID" in refused.stderr
+    assert GUID not in refused.stderr
+
+
+def test_watch_prints_a_line_for_each_message_until_interrupted(desk: Desk) -> None:
+    desk.run("room", "map", f"{desk.tenant}/r1", desk.rooms[0]["address"])
+    command = [sys.executable, "-m", "sidecar", "watch", desk.tenant, "-o", "json", "--target", desk.target]
+    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert watch.stdout is not None
+        seen: list[dict[str, Any]] = []  # Any: JSON
+        while not any("checkpoint" in message for message in seen):
+            seen.append(json.loads(watch.stdout.readline()))
+        assert any("resume_token" in message for message in seen)
+        watch.send_signal(signal.SIGINT)
+        _, errors = watch.communicate(timeout=20)
+        assert watch.returncode == 0, errors
+        assert errors == ""
+    finally:
+        watch.kill()
+        watch.wait()
+
+
+def test_config_check_lists_every_mistake_at_once(service: Service, tmp_path: Path) -> None:
+    env = service.env
+    assert run_cli("config", "check", env=env).stdout == "the configuration is in order\n"
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "webhook: {public_url: 'ftp://x'}\nsync: {future_days: 0, colour: red}\nwatch: {heartbeat_s: 1}\n"
+    )
+    wrong = {name: value for name, value in env.items() if name != "EXCHANGE_WEBHOOK__PUBLIC_URL"}
+    wrong["EXCHANGE_GRPC__WATCHES_MAX"] = "many"
+    checked = run_cli("config", "check", "--config", str(config), env=wrong)
+    assert checked.returncode == 2
+    for name in ("webhook.public_url", "sync.future_days", "sync.colour", "watch.heartbeat_s", "grpc.watches_max"):
+        assert f"\n  {name}: " in checked.stderr
+    assert "Traceback" not in checked.stderr
+    shown = run_cli("config", "show", env=env)
+    assert json.loads(shown.stdout)["store"]["path"] == str(service.database)
+    assert (service.folder / "keyring.json").read_text() not in shown.stdout
+
+
+def test_reflection_lets_buf_call_the_service(desk: Desk) -> None:
+    url = f"http://{desk.target}/ioffice.exchange.v1.TenantService/GetTenant"
+    body = json.dumps({"name": f"tenants/{desk.tenant}"})
+    command = [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", body, url]
+    called = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+    assert called.returncode == 0, called.stderr
+    assert json.loads(called.stdout)["tenant"]["directoryId"] == desk.directory
+    assert CANARY not in called.stdout
+
+
+def test_new_key_ring_is_private_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    made = run_cli("vault", "init", str(path))
+    assert made.returncode == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    before = path.read_bytes()
+    again = run_cli("vault", "init", str(path))
+    assert again.returncode != 0
+    assert "Traceback" not in again.stderr
+    assert path.read_bytes() == before
