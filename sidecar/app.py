@@ -139,6 +139,7 @@ class Service:
                 )
                 webhooks = address_of(intake_socket)
             grpc = await self._api.start()
+            group.create_task(self._api.wait_ended(), name="api")
             stack.push_async_callback(self._drain)
             self._is_serving = True
             yield Listening(grpc=grpc, webhooks=webhooks, probes=address_of(probes_socket))

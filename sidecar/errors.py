@@ -265,6 +265,12 @@ class CallLimit(LimitReached):
     reason = "CALL_LIMIT"
 
 
+class ApiEnded(SidecarError):
+    """Inner: the gRPC server is gone though nobody stopped it; only a new process helps."""
+
+    reason = "INTERNAL"
+
+
 class SettingsInvalid(SidecarError):
     """The configuration breaks rules; `details` holds one sentence for each setting."""
 

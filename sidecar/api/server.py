@@ -19,7 +19,7 @@ from sidecar.aio.clock import Clock
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import build_servicers
-from sidecar.errors import SettingsInvalid
+from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
     booking_service_pb2,
@@ -81,6 +81,7 @@ class ApiServer:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._lock: SocketLock | None = None
+        self._is_stopping = False
 
     async def start(self) -> list[str]:
         """Listen and serve.
@@ -128,6 +129,18 @@ class ApiServer:
         for name in ("", *(service.full_name for service, _ in self._servicers)):
             await self._health.set(name, status)
 
+    async def wait_ended(self) -> None:
+        """Return when the server ends because of `stop`.
+
+        Raises:
+            ApiEnded: it ended by itself. The process must not live on as if nothing had happened.
+        """
+        server = self._server
+        assert server is not None, "start() comes first"
+        await server.wait_for_termination()
+        if not self._is_stopping:
+            raise ApiEnded("the gRPC server ended by itself")
+
     async def drain(self) -> None:
         """Tell health checks that this server goes; calls are still served. The feed ends the watches."""
         await self._health.enter_graceful_shutdown()
@@ -137,6 +150,7 @@ class ApiServer:
 
         Watches are the feed's to end: drain it first.
         """
+        self._is_stopping = True
         await self.drain()
         self._boundary.refuse_calls()
         if self._server is not None:

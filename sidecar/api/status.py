@@ -73,6 +73,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.WatcherLimit: (_CODE.RESOURCE_EXHAUSTED, "WATCHER_LIMIT", None),
     errors.CallLimit: (_CODE.RESOURCE_EXHAUSTED, "CALL_LIMIT", None),
     errors.SettingsInvalid: _INTERNAL,
+    errors.ApiEnded: _INTERNAL,
 }
 
 

@@ -67,5 +67,8 @@ class Engine(Protocol):
     def listen(self, channel: str, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call `listener` with the payload of each announcement on a channel; the result ends it."""
 
+    async def scrub(self) -> None:
+        """Make sure that what was deleted is gone from the files, too."""
+
     async def close(self) -> None:
         """Finish what is under way and close."""

@@ -131,6 +131,7 @@ class SqliteEngine:
             raw.execute("PRAGMA journal_mode=WAL")
             raw.execute(f"PRAGMA synchronous={self._synchronous}")
             raw.execute("PRAGMA foreign_keys=ON")
+            raw.execute("PRAGMA secure_delete=ON")  # what was deleted is overwritten, not left in free pages
             raw.execute("PRAGMA cache_size=-32000")
             raw.execute("PRAGMA mmap_size=268435456")
             if is_reader:
@@ -234,6 +235,19 @@ class SqliteEngine:
         """See `Engine.listen`."""
         self._listeners.setdefault(channel, []).append(listener)
         return lambda: self._listeners[channel].remove(listener)
+
+    async def scrub(self) -> None:
+        """See `Engine.scrub`. Deleted pages live on in the write-ahead log until it is written back and cut."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, self._run_scrub)
+
+    def _run_scrub(self) -> None:
+        assert self._write_raw is not None, "open() comes first"
+        try:
+            self._write_raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the database did not scrub: {error}") from error
 
     async def close(self) -> None:
         """See `Engine.close`. Closing again does nothing."""

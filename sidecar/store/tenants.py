@@ -249,7 +249,7 @@ class Tenants:
         return await self._engine.write(run)
 
     async def erase(self, uid: TenantUid) -> None:
-        """Remove every row of a tenant."""
+        """Remove every row of a tenant, from the files, too."""
 
         async def run(c: Connection) -> None:
             await c.execute("DELETE FROM tenants WHERE uid = $1", uid)
@@ -257,6 +257,7 @@ class Tenants:
             await c.execute("DELETE FROM lanes WHERE lane = $1", uid)
 
         await self._engine.write(run)
+        await self._engine.scrub()
 
 
 async def _load(c: Connection, condition: str, value: str) -> Tenant | None:

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from sidecar.api.boundary import Boundary
 from sidecar.api.listen import SocketLock
 from sidecar.api.server import _TENANT, ApiServer, _build_handlers
-from sidecar.errors import SettingsInvalid
+from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
 from tests.support.stores import ManualClock
@@ -231,3 +231,18 @@ async def test_stopped_server_can_be_followed_by_another_on_the_same_socket(rig:
     server = second(rig, rig.socket)
     assert await server.start() == [f"unix:{rig.socket}"]
     await server.stop(1.0)
+
+
+async def test_server_that_ends_by_itself_is_an_error(rig: Rig) -> None:
+    server = rig.server._server
+    assert server is not None
+    async with asyncio.timeout(5):
+        await server.stop(None)
+        with pytest.raises(ApiEnded):
+            await rig.server.wait_ended()
+
+
+async def test_server_that_was_stopped_is_none(rig: Rig) -> None:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(rig.server.wait_ended())
+        await rig.server.stop(0.1)
