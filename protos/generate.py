@@ -29,14 +29,18 @@ def generate(package: str, into: Path) -> None:
     """Write the modules of all proto files below `into`, importable as `package.ioffice.exchange.v1`."""
     files = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     include = str(Path(protoc.__file__).parent / "_proto")
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where protoc finds its plugins
+    os.environ["PATH"] = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where protoc finds its plugins
+    )
     outputs = [f"--{kind}_out={into}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{PROTOS}", f"-I{include}", *outputs, *files]) != 0:
         sys.exit("protoc failed")
     for path in [*into.rglob("*.py"), *into.rglob("*.pyi")]:
         # protoc writes imports from the root of the include path; the packages live one level deeper.
         text = re.sub(r"^from ioffice\.", f"from {package}.ioffice.", path.read_text(), flags=re.MULTILINE)
-        path.write_text(re.sub(r"^import ioffice\.([\w.]+) as", rf"import {package}.ioffice.\1 as", text, flags=re.MULTILINE))
+        path.write_text(
+            re.sub(r"^import ioffice\.([\w.]+) as", rf"import {package}.ioffice.\1 as", text, flags=re.MULTILINE)
+        )
         if re.search(r"^import ioffice", path.read_text(), flags=re.MULTILINE):
             sys.exit(f"{path.name} has an import this script does not know how to move")
     for directory in [into, *(path for path in into.rglob("*") if path.is_dir())]:
