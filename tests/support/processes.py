@@ -6,18 +6,19 @@ Nothing here knows what a calendar is; that is `scene.py`. Only processes starte
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import inspect
-import itertools
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from random import Random
+from random import SystemRandom
 from typing import TypeVar, overload
 
 import httpx
@@ -35,20 +36,29 @@ _POLL_S, _POLL_GROWTH, _POLL_MAX_S = 0.02, 1.15, 0.3
 _TAIL_LINES = 25
 _PORTS = range(20_000, 32_000)
 """Below what the system gives to outgoing connections: a port must still be free when its service comes back."""
-_numbers = itertools.count(os.getpid())
+_RESERVED_PORTS: list[int] = []
+"""Descriptors of the lock files of this process's ports; the locks end with the process."""
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody has, and that no outgoing connection is given."""
-    rng = Random(next(_numbers))
-    while True:
-        port = rng.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
+    """Return a port of loopback that nobody has, that no outgoing connection is given, and no other test run takes.
+
+    Looking is not enough: a service that is down for a moment leaves its port free for the next one who looks.
+    """
+    folder = Path(tempfile.gettempdir(), f"exchange-sidecar-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    for port in SystemRandom().sample(_PORTS, len(_PORTS)):
+        lock = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            os.close(lock)
+            continue
+        _RESERVED_PORTS.append(lock)
+        return port
+    raise AssertionError("every port is taken")
 
 
 class Service:
