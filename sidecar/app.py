@@ -189,6 +189,7 @@ async def running(
         store = Store(engine, vault=vault, codec=ProtoBookingCodec())
         stack.push_async_callback(store.close)
         await store.intents.break_leases()
+        await store.subscriptions.adopt_url(settings.webhook.public_url)
         yield await _build(settings, store, telemetry, stack, clock=clock, rng=rng)
 
 

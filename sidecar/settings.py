@@ -89,7 +89,7 @@ class WebhookSettings(_Group):
     items_max: Annotated[int, Field(ge=1)] = 1_000
     """Most notifications taken from one body; the rest is refused with the whole body."""
     requests_max: Annotated[int, Field(ge=1)] = 64
-    """Requests served at once; more wait in the kernel. Keeps a flood of notifications from starving the gRPC side."""
+    """Bodies worked on at once; more wait their turn, and with four times as many connections new ones get 503."""
 
     @field_validator("public_url")
     @classmethod

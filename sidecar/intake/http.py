@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 NOTIFICATIONS_PATH = "/graph/notifications"
 LIFECYCLE_PATH = "/graph/lifecycle"
+_BUFFERED_BYTES_MAX = 32 * 1024 * 1024
+"""Bodies of all requests under way together."""
 _TOKEN_CHARS_MAX = 2_048
 """Longest validation token that is echoed; Graph's have some hundred characters."""
 _BODY_S = 8.0
@@ -79,12 +81,17 @@ class _TooLarge(Exception):
     pass
 
 
+class _TooMuch(Exception):
+    pass
+
+
 class _Intake:
     def __init__(self, *, sink: NotificationSink, counters: Counters, settings: WebhookSettings) -> None:
         self._sink = sink
         self._counters = counters
         self._settings = settings
         self._places = asyncio.Semaphore(settings.requests_max)
+        self._buffered_bytes = 0
 
     async def receive(self, request: Request) -> Response:
         """Answer a handshake at once, and a batch when it is durable."""
@@ -92,18 +99,23 @@ class _Intake:
             return self._echo(request.query_params["validationToken"])
         if _told_bytes(request) > self._settings.body_bytes_max:
             return self._refuse(413, "too_large")
-        # Handshakes do not stand in this line, or a flood of bodies would keep new subscriptions from being made.
-        async with self._places:
-            try:
-                async with asyncio.timeout(_BODY_S):
-                    body = await self._read(request)
-            except _TooLarge:
-                return self._refuse(413, "too_large")
-            except TimeoutError:
-                return self._refuse(408, "too_slow")
-            except ClientDisconnect:
-                return self._refuse(400, "broken_off")
-            return await self._mark(body)
+        # The body is read before a place is taken, or a few slow senders would hold them all.
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(_BODY_S):
+                await self._read(request, chunks)
+            async with self._places:
+                return await self._mark(b"".join(chunks))
+        except _TooLarge:
+            return self._refuse(413, "too_large")
+        except _TooMuch:
+            return Response(status_code=503)  # Graph sends it again
+        except TimeoutError:
+            return self._refuse(408, "too_slow")
+        except ClientDisconnect:
+            return self._refuse(400, "broken_off")
+        finally:
+            self._buffered_bytes -= sum(map(len, chunks))
 
     async def _mark(self, body: bytes) -> Response:
         try:
@@ -127,15 +139,17 @@ class _Intake:
         self._counters.count("notifications.dropped", parsed.dropped_count)
         return Response(status_code=202)
 
-    async def _read(self, request: Request) -> bytes:
-        chunks: list[bytes] = []
+    async def _read(self, request: Request, chunks: list[bytes]) -> None:
+        """Collect a body within its own limit and that of all bodies together."""
         size_bytes = 0
         async for chunk in request.stream():
             size_bytes += len(chunk)
+            chunks.append(chunk)
+            self._buffered_bytes += len(chunk)
             if size_bytes > self._settings.body_bytes_max:
                 raise _TooLarge
-            chunks.append(chunk)
-        return b"".join(chunks)
+            if self._buffered_bytes > _BUFFERED_BYTES_MAX:
+                raise _TooMuch
 
     def _echo(self, token: str) -> Response:
         if not token or len(token) > _TOKEN_CHARS_MAX:

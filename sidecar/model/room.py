@@ -112,4 +112,5 @@ def sync_state(room: Room, *, now: datetime, stale_after_s: float) -> SyncState:
         return SyncState.INITIALIZING
     if (now - room.fresh_as_of_at).total_seconds() > stale_after_s:
         return SyncState.STALE
-    return SyncState.LIVE if room.is_subscribed else SyncState.POLLING
+    is_announced = room.is_subscribed and room.subscription_problem is None
+    return SyncState.LIVE if is_announced else SyncState.POLLING

@@ -100,5 +100,6 @@ BLOCKING_REASONS = {
     "CREDENTIAL_REJECTED": TenantState.CREDENTIAL_REJECTED,
     "DIRECTORY_NOT_FOUND": TenantState.CREDENTIAL_REJECTED,
     "CONSENT_MISSING": TenantState.CONSENT_MISSING,
+    "SECRET_UNREADABLE": TenantState.DEGRADED,
 }
 """Problems of a tenant that stop all reading of its rooms."""

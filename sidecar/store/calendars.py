@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sidecar.errors import RoomNotFound
 from sidecar.model.booking import Booking, StoredBooking
 from sidecar.model.change import ChangeKind, SnapshotReason
 from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
-from sidecar.model.intent import Lease
+from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.plan import Applied, CompleteRead, Removal, RoomPlan, Scope, Touch, Upsert
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
@@ -23,6 +23,10 @@ Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 """A pure function of the stored bookings in question; runs inside the transaction."""
 
 _LISTED_ROOM = f"{rows.ROOM} WHERE t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL"
+_PASSING = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
+_ANNOUNCED_WITHIN = timedelta(minutes=5)
+"""Microsoft states three minutes at most between a change and its notification. What is younger may still be announced."""
+
 _STORED = "SELECT key, event_id, master_id, change_key, start_at, end_at, takes_room, digest FROM bookings"
 
 
@@ -108,12 +112,14 @@ class Calendars:
             plan = planner(await _load_stored(c, room.uid, scope))
             drift_count = 0
             if complete is not None and not is_first and not await _has_hints(c, room.uid):
-                drift_count = plan.news_count
+                drift_count = _count_drift(plan, room, complete)
             await self._write(c, room, plan, is_first=is_first)
             await _forget_hints(c, room.uid, hints_through)
             if complete is not None:
                 await _save_complete(c, room, complete, drift_count=drift_count, is_first=is_first)
-            elif room.problem is not None:
+                await journal.hurry(c, IntentKind.ROOM_SYNC, room.uid, room.tenant_uid)
+            elif scope is not None and scope.event_ids and room.problem is not None and room.problem.reason in _PASSING:
+                # Exchange answers again. What refuses the room as a whole is only disproved by a read of the whole.
                 await save_problem(c, room.uid, "problem", None, lease=None)
             return Applied(changes_count=plan.news_count, drift_count=drift_count, is_first=is_first)
 
@@ -378,6 +384,23 @@ async def _touch_bookings(c: Connection, room_uid: RoomUid, touches: Sequence[To
         "UPDATE bookings SET event_id = $3, master_id = $4, change_key = $5 WHERE room_uid = $1 AND key = $2",
         [(room_uid, touch.key, touch.event_id, touch.master_id, touch.change_key) for touch in touches],
     )
+
+
+def _count_drift(plan: RoomPlan, room: Room, complete: CompleteRead) -> int:
+    """Count what a full read found that should have been announced and was not.
+
+    That is not: what a room without a subscription is never told, what came into or left the horizon as it moved, and
+    what is so young that its notification may still be on the way.
+    """
+    if not room.is_subscribed or room.horizon is None:
+        return 0
+    count = sum(removal.kind is ChangeKind.REMOVED for removal in plan.removals)
+    for upsert in plan.upserts:
+        booking = upsert.booking
+        is_old = booking.updated_at is not None and booking.updated_at < complete.began_at - _ANNOUNCED_WITHIN
+        if upsert.kind is not None and is_old and room.horizon.overlaps(booking.start_at, booking.end_at):
+            count += 1
+    return count
 
 
 async def _has_hints(c: Connection, room_uid: RoomUid) -> bool:

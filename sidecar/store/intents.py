@@ -51,8 +51,13 @@ class Intents:
 
         return await self._engine.read(run)
 
-    async def next_ready_at(self, lane: TenantUid | None = None) -> datetime | None:
-        """Return when the next work is due in a lane; without one, in any lane that nobody holds."""
+    async def next_ready_at(self, lane: TenantUid | None = None, *, after: datetime | None = None) -> datetime | None:
+        """Return when the next work is due in a lane; without one, in any lane that nobody holds.
+
+        Args:
+            after: in a lane, only what becomes due later than this.
+        """
+        later_than = -1 if after is None else to_micros(after)
 
         async def run(c: Connection) -> datetime | None:
             if lane is None:
@@ -63,7 +68,12 @@ class Intents:
                 )
                 return None if row is None else from_micros(row[0])
             found = [
-                await c.fetch_one("SELECT MIN(ready_at) FROM intents WHERE lane = $1 AND priority = $2", lane, priority)
+                await c.fetch_one(
+                    "SELECT MIN(ready_at) FROM intents WHERE lane = $1 AND priority = $2 AND ready_at > $3",
+                    lane,
+                    priority,
+                    later_than,
+                )
                 for priority in PRIORITY_ORDER
             ]
             return min((from_micros(row[0]) for row in found if row is not None and row[0] is not None), default=None)

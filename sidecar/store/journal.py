@@ -142,3 +142,16 @@ async def check_lease(c: Connection, lease: Lease | None) -> None:
     row = await c.fetch_one("SELECT fence FROM lanes WHERE lane = $1", lease.lane)
     if row is None or row[0] != lease.fence:
         raise StoreConflict("the lease on the lane is lost")
+
+
+async def hurry(c: Connection, kind: IntentKind, key: str, lane: TenantUid) -> None:
+    """Free work that was put off, if there is any: what stood in its way is gone."""
+    touched = await c.execute(
+        "UPDATE intents SET held_until = 0, attempts = 0, ready_at = $3"
+        " WHERE kind = $1 AND key = $2 AND held_until > $3",
+        kind,
+        key,
+        to_micros(c.now),
+    )
+    if touched:
+        c.announce(WORK, lane)

@@ -62,6 +62,37 @@ class Subscriptions:
 
         return await self._engine.write(run)
 
+    async def adopt_url(self, url: str | None) -> int:
+        """Make every subscription fit the webhook address (None: there is none); return how many do not.
+
+        Those made for another address call nobody: they are to be removed at Exchange, and rooms without one are to get
+        one. Called once, at the start, because that is when the address can change.
+        """
+
+        async def run(c: Connection) -> int:
+            others = await c.fetch(
+                "SELECT s.key, s.room_uid, s.tenant_uid FROM subscriptions s JOIN tenants t ON t.uid = s.tenant_uid"
+                " WHERE s.room_uid IS NOT NULL AND t.deleted_at IS NULL AND s.url <> $1",
+                url or "",
+            )
+            for key, room_uid, tenant_uid in others:
+                lane = TenantUid(tenant_uid)
+                await c.execute("UPDATE subscriptions SET room_uid = NULL WHERE key = $1", key)
+                kind = IntentKind.SUBSCRIPTION_REMOVE
+                await journal.mark(c, kind, str(key), lane, priority=Priority.REPAIR)
+                await journal.append_about_room(c, lane, RoomUid(room_uid), ChangeKind.ROOM_CHANGED)
+            if url is not None:
+                bare = await c.fetch(
+                    "SELECT r.uid, r.tenant_uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
+                    " LEFT JOIN subscriptions s ON s.room_uid = r.uid WHERE s.key IS NULL AND t.deleted_at IS NULL"
+                )
+                for room_uid, tenant_uid in bare:
+                    kind = IntentKind.ROOM_SUBSCRIBE
+                    await journal.mark(c, kind, str(room_uid), TenantUid(tenant_uid), priority=Priority.REPAIR)
+            return len(others)
+
+        return await self._engine.write(run)
+
     async def load_for_room(self, room_uid: RoomUid) -> Subscription | None:
         """Return the room's subscription, alive or not."""
         return await self._engine.read(lambda c: _load(c, "room_uid = $1", room_uid))

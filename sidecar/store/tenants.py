@@ -171,15 +171,16 @@ class Tenants:
 
         return await self._engine.read(run)
 
-    async def set_proven(self, uid: TenantUid) -> None:
+    async def set_proven(self, uid: TenantUid, *, fingerprint: str) -> None:
         """Note that Microsoft accepted the credential; a problem that stood in the way is gone, and all rooms are read.
 
-        Between the refusal and now changes went by unheard, so each room is compared in full.
+        Between the refusal and now changes went by unheard, so each room is compared in full. Nothing is noted when the
+        credential is another one by now: that one has not been tried.
         """
 
         async def run(c: Connection) -> None:
             before = await _load(c, "t.uid = $1", uid)
-            if before is None:
+            if before is None or before.credential.fingerprint != fingerprint:
                 return
             now = to_micros(c.now)
             await c.execute(

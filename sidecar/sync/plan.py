@@ -43,6 +43,7 @@ def plan_hinted(
     *,
     gone_events: frozenset[EventId],
     read_series: frozenset[EventId],
+    broken_events: frozenset[EventId] = frozenset(),
 ) -> RoomPlan:
     """Decide what reading single events and series changes.
 
@@ -51,23 +52,48 @@ def plan_hinted(
         fetched: the events that exist, and all occurrences of `read_series` inside the horizon.
         gone_events: events, masters or occurrences that a direct read did not find.
         read_series: masters whose occurrences were read as a set: those not in it are gone.
+        broken_events: events that exist but cannot be understood; whatever they are, they are not gone.
     """
+    bookings = [booking for booking in fetched if not _is_dead_twin(booking, stored, gone_events)]
+    singles = frozenset(booking.event_id for booking in bookings if booking.master_id is None)
 
     def is_gone(booking: StoredBooking) -> bool:
-        # An event that became a series keeps its id as the master's: the single booking it was is gone, too.
+        if booking.event_id in broken_events:
+            return False
+        # An event that became a series keeps its id as the master's, and the other way round: what it was is gone.
         owners = {booking.event_id, booking.master_id}
-        return bool(owners & gone_events) or bool(owners & read_series)
+        return bool(owners & (gone_events | read_series)) or booking.master_id in singles
 
-    return _plan(stored, fetched, horizon, is_gone=is_gone)
+    return _plan(stored, bookings, horizon, is_gone=is_gone)
 
 
-def find_missing(stored: Stored, fetched: Iterable[Booking], horizon: Window) -> list[StoredBooking]:
-    """Return stored bookings inside the horizon that a read of it did not show, soonest first."""
+def _is_dead_twin(booking: Booking, stored: Stored, gone_events: frozenset[EventId]) -> bool:
+    """Tell whether an entry is a cancelled copy of a meeting whose live copy is another event: it frees nothing."""
+    before = stored.get(booking.key)
+    if before is None or booking.state.takes_room or not before.takes_room:
+        return False
+    return before.event_id != booking.event_id and before.event_id not in gone_events
+
+
+def find_missing(
+    stored: Stored,
+    fetched: Iterable[Booking],
+    horizon: Window,
+    *,
+    broken_events: frozenset[EventId] = frozenset(),
+) -> list[StoredBooking]:
+    """Return stored bookings inside the horizon that a read of it did not show, soonest first.
+
+    Args:
+        broken_events: events that were shown but cannot be understood; their bookings are not missing.
+    """
     shown = {booking.key for booking in fetched}
     missing = [
         booking
         for booking in stored.values()
-        if booking.key not in shown and horizon.overlaps(booking.start_at, booking.end_at)
+        if booking.key not in shown
+        and booking.event_id not in broken_events
+        and horizon.overlaps(booking.start_at, booking.end_at)
     ]
     return sorted(missing, key=lambda booking: (booking.start_at, booking.key))
 

@@ -30,7 +30,7 @@ _TEXTS: dict[str, tuple[str, str, Actor]] = {
     ),
     "MAILBOX_NOT_FOUND": (
         "Exchange knows no mailbox with this address.",
-        "Correct the address of the room, or unmap it.",
+        "Unmap the room, and map it with the right address.",
         Actor.CUSTOMER,
     ),
     "MAILBOX_NOT_IN_CLOUD": (

@@ -81,12 +81,14 @@ class RoomSync:
             return False
         began_s = self._clock.monotonic()
         events, gone, series = await self._fetch_hinted(room, tenant, hints, room.horizon)
-        bookings = self._bookings(events, room)
+        bookings, broken = self._bookings(events, room)
         horizon = room.horizon
         scope = Scope(event_ids=tuple({*hints, *gone, *series}), keys=tuple(booking.key for booking in bookings))
         applied = await self._store.calendars.apply(
             room,
-            lambda stored: plan_hinted(stored, bookings, horizon, gone_events=gone, read_series=series),
+            lambda stored: plan_hinted(
+                stored, bookings, horizon, gone_events=gone, read_series=series, broken_events=broken
+            ),
             lease=lease,
             scope=scope,
             hints_through=generation,
@@ -143,13 +145,12 @@ class RoomSync:
         began_at, began_s = self._clock.now(), self._clock.monotonic()
         _, generation = await self._store.calendars.load_hints(room.uid)
         horizon = self._horizon()
-        bookings = self._bookings(await self._reader.fetch_view(ref_of(tenant), address_of(room), horizon), room)
+        bookings, broken = await self._view(room, tenant, horizon)
         gone: frozenset[BookingKey] = frozenset()
         if room.fresh_as_of_at is not None:
             stored = await self._store.calendars.load_stored(room.uid)
-            bookings, gone = await self._confirm(
-                room, tenant, bookings, find_missing(stored, bookings, horizon), horizon
-            )
+            missing = find_missing(stored, bookings, horizon, broken_events=broken)
+            bookings, gone = await self._confirm(room, tenant, bookings, missing, horizon)
         applied = await self._store.calendars.apply(
             room,
             lambda stored: plan_compare(stored, bookings, horizon, confirmed_gone=gone),
@@ -184,10 +185,11 @@ class RoomSync:
             return bookings, frozenset()
         if len(missing) > self._settings.confirm_max:
             log.warning("room_compare.many_missing", room_uid=room.uid, missing_count=len(missing))
-            again = self._bookings(await self._reader.fetch_view(ref_of(tenant), address_of(room), horizon), room)
+            again, broken = await self._view(room, tenant, horizon)
             shown = {booking.key for booking in again}
             first = [booking for booking in bookings if booking.key not in shown]
-            return first + again, frozenset(booking.key for booking in missing if booking.key not in shown)
+            absent = [item for item in missing if item.key not in shown and item.event_id not in broken]
+            return first + again, frozenset(booking.key for booking in absent)
         gone: set[BookingKey] = set()
         found: list[GraphEvent] = []
         for booking in missing:
@@ -196,15 +198,26 @@ class RoomSync:
                 gone.add(booking.key)
             else:
                 found.append(event)
-        return bookings + self._bookings(found, room), frozenset(gone)
+        return bookings + self._bookings(found, room)[0], frozenset(gone)
 
-    def _bookings(self, events: Sequence[GraphEvent], room: Room) -> list[Booking]:
-        bookings = [booking for event in events if (booking := to_booking(event, room=room)) is not None]
-        masters_count = sum(event.type == "seriesMaster" for event in events)
-        broken_count = len(events) - len(bookings) - masters_count
-        if broken_count:
-            self._telemetry.count("events_broken", broken_count)
-        return bookings
+    async def _view(self, room: Room, tenant: Tenant, horizon: Window) -> tuple[list[Booking], frozenset[EventId]]:
+        """Read everything; see `_bookings`."""
+        return self._bookings(await self._reader.fetch_view(ref_of(tenant), address_of(room), horizon), room)
+
+    def _bookings(self, events: Sequence[GraphEvent], room: Room) -> tuple[list[Booking], frozenset[EventId]]:
+        """Return the bookings that events mean, and the ids of events that cannot be understood: those are not gone."""
+        bookings: list[Booking] = []
+        broken: set[EventId] = set()
+        for event in events:
+            booking = to_booking(event, room=room)
+            if booking is not None:
+                bookings.append(booking)
+            elif event.type != "seriesMaster":
+                broken.add(event.id)
+        if broken:
+            self._telemetry.count("events_broken", len(broken))
+            log.warning("room.events_broken", room_uid=room.uid, events_count=len(broken))
+        return bookings, frozenset(broken)
 
     def _horizon(self) -> Window:
         settings = self._settings

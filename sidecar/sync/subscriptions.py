@@ -85,7 +85,8 @@ class SubscriptionKeeper:
         existing = await self._store.subscriptions.load_for_room(room.uid)
         if existing is not None and existing.graph_id is not None:
             if existing.url == self._public_url:
-                next_at = await self._keep(existing, existing.graph_id, tenant)
+                is_in_doubt = room.subscription_problem is not None or room.resyncs > 0
+                next_at = await self._keep(existing, existing.graph_id, tenant, is_in_doubt=is_in_doubt)
                 if next_at is not None:
                     return next_at
             else:
@@ -93,10 +94,13 @@ class SubscriptionKeeper:
             await self._store.subscriptions.lose(existing.key)
         return await self._create(room, tenant, self._public_url)
 
-    async def _keep(self, existing: Subscription, graph_id: str, tenant: Tenant) -> datetime | None:
-        """Renew a subscription if it is time; None when Exchange no longer has it."""
+    async def _keep(
+        self, existing: Subscription, graph_id: str, tenant: Tenant, *, is_in_doubt: bool
+    ) -> datetime | None:
+        """Renew a subscription if it is time, or if it is in doubt; None when Exchange no longer has it."""
         now = self._clock.now()
-        if existing.renew_at is not None and existing.renew_at > now:
+        is_in_order = existing.renew_at is not None and existing.renew_at > now
+        if is_in_order and not is_in_doubt:
             return existing.renew_at
         try:
             renewed = await self._subscriber.renew_subscription(ref_of(tenant), graph_id, expires_at=now + self._life)

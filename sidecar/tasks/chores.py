@@ -14,12 +14,15 @@ from random import Random
 from sidecar.aio.clock import Clock
 from sidecar.errors import (
     GraphRefused,
+    GraphUnavailable,
     RoomBlocked,
     SecretUnreadable,
     SidecarError,
+    StoreUnavailable,
     SubscriptionProblem,
     TenantBlocked,
     TenantNotFound,
+    Throttled,
     Unavailable,
 )
 from sidecar.model.ids import RoomUid
@@ -125,6 +128,11 @@ class Chores:
                 problem = problem_of(error, now=self._clock.now(), next_check_at=until)
                 await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
                 return PutOff(until, error.reason)
+            except (Throttled, GraphUnavailable) as error:
+                if intent.attempts >= _TELL_AFTER_ATTEMPTS:
+                    problem = problem_of(error, now=self._clock.now(), next_check_at=None)
+                    await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
+                raise
             return Done(next_at, Priority.REPAIR)
 
         return await self._on_room(intent, lease, body)
@@ -142,27 +150,24 @@ class Chores:
         try:
             return await body(room, tenant, lease)
         except (TenantBlocked, SecretUnreadable) as error:
-            await self._block_tenant(tenant, error, intent)
+            # One mailbox's answer does not condemn the tenant: its verification, which is due at once now, decides.
+            await self._tell_room(room, error, until, lease)
+            await self._store.intents.mark(
+                IntentKind.TENANT_VERIFY, tenant.uid, tenant.uid, priority=Priority.HINT, force=True
+            )
             return PutOff(until, error.reason)
         except (RoomBlocked, GraphRefused) as error:
             await self._tell_room(room, error, until, lease)
             return PutOff(until, error.reason)
         except Unavailable as error:
-            if intent.attempts >= _TELL_AFTER_ATTEMPTS:
+            is_told = intent.kind is not IntentKind.ROOM_SUBSCRIBE and not isinstance(error, StoreUnavailable)
+            if is_told and intent.attempts >= _TELL_AFTER_ATTEMPTS:
                 await self._tell_room(room, error, None, lease)
             raise
 
     async def _tell_room(self, room: Room, error: SidecarError, until: datetime | None, lease: Lease) -> None:
         problem = problem_of(error, now=self._clock.now(), next_check_at=until)
         await self._store.rooms.set_problem(room.uid, problem, lease=lease)
-
-    async def _block_tenant(self, tenant: Tenant, error: SidecarError, intent: Intent) -> datetime:
-        until = self._next_probe_at(intent)
-        await self._store.tenants.set_problem(tenant.uid, problem_of(error, now=self._clock.now(), next_check_at=until))
-        await self._store.intents.mark(
-            IntentKind.TENANT_VERIFY, tenant.uid, tenant.uid, priority=Priority.REPAIR, ready_at=until
-        )
-        return until
 
     def _next_probe_at(self, intent: Intent) -> datetime:
         """Return when to try again where Microsoft refused: slower and slower, for people mend things out of band."""
@@ -180,16 +185,18 @@ class Chores:
     async def _verify_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:
             tenant = await self._store.tenants.load_by_uid(lease.lane)
-            await self._verifier.verify(tenant)
         except TenantNotFound:
             return Done()
+        try:
+            await self._verifier.verify(tenant)
         except (TenantBlocked, SecretUnreadable) as error:
             until = self._next_probe_at(intent)
             problem = problem_of(error, now=self._clock.now(), next_check_at=until)
             await self._store.tenants.set_problem(tenant.uid, problem)
             return PutOff(until, error.reason)
         except Unavailable as error:
-            if tenant.problem is None and intent.attempts >= _TELL_AFTER_ATTEMPTS:
+            is_told = tenant.problem is None and not isinstance(error, StoreUnavailable)
+            if is_told and intent.attempts >= _TELL_AFTER_ATTEMPTS:
                 await self._store.tenants.set_problem(
                     tenant.uid, problem_of(error, now=self._clock.now(), next_check_at=None)
                 )

@@ -161,12 +161,18 @@ class _Drain:
             if not is_ending:
                 await self._start_due(group)
             if self._running:
-                await self.wakeup.wait(None)
+                # A slow room must not keep the others: what becomes due while it runs is started at its time.
+                await self.wakeup.wait(await self._until_next_s())
             elif is_ending:
                 await self._intents.release_lane(self._lease, if_idle=False)
                 return
             elif not await self._linger() and await self._intents.release_lane(self._lease, if_idle=True):
                 return
+
+    async def _until_next_s(self) -> float | None:
+        now = self._clock.now()
+        next_at = await self._intents.next_ready_at(self._lease.lane, after=now)
+        return None if next_at is None else (next_at - now).total_seconds()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         """Start due work, one at a time for each key, up to the limit."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from sidecar.errors import ConsentMissing, MailboxDenied, RoomBlocked, SidecarError
+from sidecar.errors import ConsentMissing, GraphRefused, MailboxDenied, RoomBlocked, SidecarError, Unavailable
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.logins import token_roles
 from sidecar.model.ids import TenantUid
@@ -64,17 +64,26 @@ class TenantVerifier:
         roles = token_roles(token)
         if isinstance(refusal, MailboxDenied) and roles is not None and not _CALENDAR_ROLES & set(roles):
             raise ConsentMissing("the application has no calendar permission, and no room can be read")
-        await self._store.tenants.set_proven(tenant.uid)
+        await self._store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
         log.info("tenant.verified", tenant_uid=tenant.uid, rooms_count=len(rooms))
 
     async def _probe_rooms(self, ref: TenantRef, rooms: Sequence[Room]) -> SidecarError | None:
-        """Return None as soon as one room can be read, else the last refusal."""
+        """Return None as soon as one room can be read, else the last refusal; one mailbox in trouble proves nothing.
+
+        Raises:
+            Unavailable: no room could be asked.
+        """
         refusal: SidecarError | None = None
+        absence: Unavailable | None = None
         for room in rooms[:_PROBED_ROOMS_MAX]:
             try:
                 await self._prober.probe(ref, room.object_id or room.mailbox)
-            except RoomBlocked as error:
+            except (RoomBlocked, GraphRefused) as error:
                 refusal = error
+            except Unavailable as error:
+                absence = error
             else:
                 return None
+        if refusal is None and absence is not None:
+            raise absence
         return refusal

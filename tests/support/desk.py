@@ -70,6 +70,11 @@ class Desk:
         assert applied is not None
         return applied
 
+    async def subscribe(self) -> None:
+        """Have Exchange promise to announce the room's changes."""
+        await self.keeper().ensure(await self.opened.reload(self.room), self.tenant)
+        self.room = await self.opened.reload(self.room)
+
     async def hint(self, *event_ids: str) -> None:
         """Have notifications name events."""
         store = self.opened.store.subscriptions

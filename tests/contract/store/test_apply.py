@@ -240,6 +240,8 @@ async def test_scope_chooses_what_the_planner_sees(opened: OpenStore) -> None:
 async def test_difference_that_nobody_announced_is_drift(opened: OpenStore) -> None:
     """What a full compare repairs is counted, unless a hint about the room waits: then it was announced."""
     room = await subscribed_room(opened)
+    await opened.store.subscriptions.confirm("s1", graph_id="g1", expires_at=after(days=6), renew_at=after(days=3))
+    room = await opened.reload(room)
     applied = await opened.fill(room, make_booking("b1"))
     assert (applied.changes_count, applied.drift_count) == (1, 1)
     await hint(opened, "e1")
@@ -265,17 +267,31 @@ async def test_resync_gives_one_more_snapshot(opened: OpenStore) -> None:
     assert (await opened.reload(room)).resyncs == 1
 
 
-@pytest.mark.parametrize("is_complete", [True, False])
-async def test_successful_read_ends_the_rooms_problem(opened: OpenStore, is_complete: bool) -> None:
-    """A mailbox that can be read has no problem any more, and watchers hear of that."""
+@pytest.mark.parametrize(
+    ("reason", "is_complete", "is_over"),
+    [
+        ("MAILBOX_ACCESS_DENIED", True, True),
+        ("MAILBOX_ACCESS_DENIED", False, False),
+        ("EXCHANGE_UNAVAILABLE", True, True),
+        ("EXCHANGE_UNAVAILABLE", False, True),
+    ],
+)
+async def test_successful_read_ends_what_it_disproves(
+    opened: OpenStore, reason: str, is_complete: bool, is_over: bool
+) -> None:
+    """A read of the whole room ends any problem; a hinted one only proves that Exchange answers again."""
     await opened.add_tenant()
     room = await opened.add_filled_room()
-    await opened.store.rooms.set_problem(room.uid, make_problem(), lease=None)
+    await opened.store.rooms.set_problem(room.uid, make_problem(reason), lease=None)
     room = await opened.reload(room)
-    assert room.state is RoomState.DENIED
+    assert room.state is not RoomState.UP
     head = await opened.head()
     complete = complete_read() if is_complete else None
-    await opened.store.calendars.apply(room, always(), lease=None, complete=complete)
+    scope = None if is_complete else Scope(event_ids=(EventId("e1"),), keys=())
+    await opened.store.calendars.apply(room, always(), lease=None, complete=complete, scope=scope)
+    if not is_over:
+        assert (await opened.reload(room)).problem == room.problem
+        return
     assert (await opened.reload(room)).state is RoomState.UP
     assert [entry.kind for entry in await entries_after(opened, room, head)] == [ChangeKind.ROOM_CHANGED]
 

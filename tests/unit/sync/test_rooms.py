@@ -10,10 +10,10 @@ import pytest
 from sidecar.errors import GraphUnavailable, StoreConflict
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.change import Cause, ChangeKind
-from sidecar.model.intent import Lease
+from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.room import RoomState, SyncState, sync_state
 from sidecar.settings import SyncSettings
-from tests.support.builders import NOW, after
+from tests.support.builders import NOW, after, make_problem
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event, master, occurrence
 
@@ -31,11 +31,35 @@ async def test_first_read_fills_the_copy_without_an_entry_for_each_booking(desk:
 
 async def test_compare_finds_what_nobody_announced_and_counts_it_as_drift(desk: Desk) -> None:
     """Drift is the number of differences that a full read found without a hint."""
+    await desk.subscribe()
     await desk.compare()
-    desk.calendar.put(event("e1", after(hours=1)))
+    desk.calendar.put(event("e1", after(hours=1), lastModifiedDateTime="2026-01-01T00:00:00Z"))
     applied = await desk.compare()
     assert (applied.changes_count, applied.drift_count) == (1, 1)
     assert desk.room.drift_count == 1
+
+
+async def test_what_is_too_young_or_was_never_to_be_announced_is_no_drift(desk: Desk) -> None:
+    """Drift is proof, so it must not cry wolf: without a subscription, or minutes after the change, nothing was lost."""
+    await desk.compare()
+    desk.calendar.put(event("e1", after(hours=1), lastModifiedDateTime="2026-01-01T00:00:00Z"))
+    assert (await desk.compare()).drift_count == 0
+    await desk.subscribe()
+    desk.calendar.put(event("e2", after(hours=2), lastModifiedDateTime=f"{after(minutes=-1):%Y-%m-%dT%H:%M:%S}Z"))
+    applied = await desk.compare()
+    assert (applied.changes_count, applied.drift_count) == (1, 0)
+
+
+async def test_horizon_that_moves_on_is_no_drift(desk: Desk) -> None:
+    """At midnight each room loses a day and gains one."""
+    await desk.subscribe()
+    old = "2026-01-01T00:00:00Z"
+    desk.calendar.put(event("e1", NOW, lastModifiedDateTime=old))
+    await desk.compare()
+    desk.calendar.put(event("e2", after(days=370), lastModifiedDateTime=old))
+    desk.clock.advance(timedelta(days=9).total_seconds())
+    applied = await desk.compare()
+    assert (applied.changes_count, applied.drift_count) == (2, 0)
 
 
 async def test_compare_while_a_hint_waits_is_no_drift(desk: Desk) -> None:
@@ -192,6 +216,71 @@ async def test_broken_event_is_counted_and_does_not_take_its_booking_away(desk: 
     await desk.compare()
     assert len(await desk.opened.store.calendars.load_stored(desk.room.uid)) == 1
     assert b"exchange_events_broken_total" in desk.telemetry.render()
+
+
+async def test_many_broken_events_take_nothing_away(desk: Desk) -> None:
+    """However many items cannot be understood, and however often they are read: they exist."""
+    desk.settings = SyncSettings(confirm_max=2)
+    good = [event(f"e{n}", after(hours=n)) for n in range(1, 7)]
+    desk.calendar.put(*good)
+    await desk.compare()
+    desk.calendar.put(*map(replace_times, good))
+    await desk.compare()
+    assert await desk.told() == []
+    assert len(await desk.opened.store.calendars.load_stored(desk.room.uid)) == 6
+
+
+async def test_broken_occurrence_is_not_deleted(desk: Desk) -> None:
+    """An occurrence that is there but cannot be understood keeps its booking."""
+    desk.calendar.put(master("m", after(days=1)), *(occurrence("m", n, after(days=n)) for n in (1, 2)))
+    await desk.compare()
+    desk.calendar.put(occurrence("m", 2, after(days=2), start={"dateTime": "soon", "timeZone": "UTC"}))
+    await desk.hint("m")
+    await desk.read_hinted()
+    assert await desk.told() == []
+
+
+async def test_late_hint_about_a_cancelled_copy_does_not_free_the_room(desk: Desk) -> None:
+    """A meeting cancelled and sent again has two entries; the dead one says nothing about the live one."""
+    dead = event("a", after(hours=1), iCalUId="uid", isCancelled=True)
+    desk.calendar.put(dead, event("b", after(hours=1), iCalUId="uid"))
+    await desk.compare()
+    await desk.hint("a")
+    await desk.read_hinted()
+    assert await desk.told() == []
+
+
+async def test_series_that_became_a_single_meeting_leaves_one_booking(desk: Desk) -> None:
+    """The event keeps the master's id; the occurrences are gone."""
+    desk.calendar.put(master("m", after(days=1)), *(occurrence("m", n, after(days=n)) for n in (1, 2, 3)))
+    await desk.compare()
+    desk.calendar.drop("m-1", "m-2", "m-3")
+    desk.calendar.put(event("m", after(days=1)))
+    await desk.hint("m")
+    await desk.read_hinted()
+    stored = await desk.opened.store.calendars.load_stored(desk.room.uid)
+    assert [row.event_id for row in stored.values()] == ["m"]
+
+
+async def test_room_that_recovers_reads_its_hints_at_once(desk: Desk) -> None:
+    """What was put off while the room was refused does not wait out its time once a full read went well."""
+    await desk.compare()
+    await desk.hint("e1")
+    for due in await desk.opened.store.intents.due(desk.tenant.uid, count_max=9):
+        await desk.opened.store.intents.put_off(due, until=after(hours=1), reason="MAILBOX_ACCESS_DENIED")
+    await desk.compare()
+    due_kinds = {due.kind for due in await desk.opened.store.intents.due(desk.tenant.uid, count_max=9)}
+    assert IntentKind.ROOM_SYNC in due_kinds
+
+
+async def test_hinted_read_does_not_clear_what_refuses_the_room(desk: Desk) -> None:
+    """One event that can be read does not prove that the calendar can."""
+    await desk.compare()
+    denied = make_problem("MAILBOX_ACCESS_DENIED")
+    await desk.opened.store.rooms.set_problem(desk.room.uid, denied, lease=None)
+    await desk.hint("e1")
+    await desk.read_hinted()
+    assert (await desk.opened.reload(desk.room)).state is RoomState.DENIED
 
 
 def replace_times(item: GraphEvent) -> GraphEvent:

@@ -175,3 +175,38 @@ async def test_reauthorization_notice_renews_before_the_time(desk: Desk) -> None
     await ensured(desk)
     assert desk.subscriptions.live["s1"].expires_at > before
     assert len(desk.subscriptions.states) == 1
+
+
+async def test_changed_webhook_address_reaches_every_room_at_the_start(desk: Desk) -> None:
+    """Exchange would go on calling the old address for days, and the room would call itself LIVE."""
+    await ensured(desk)
+    await desk.opened.execute("DELETE FROM intents")
+    store = desk.opened.store.subscriptions
+    assert await store.adopt_url("https://hooks.example.com") == 0
+    assert await desk.due() == {}
+    assert await store.adopt_url("https://other.example.com") == 1
+    assert not (await desk.opened.reload(desk.room)).is_subscribed
+    assert IntentKind.ROOM_SUBSCRIBE in await desk.due()
+    await ensured(desk, "https://other.example.com")
+    await desk.keeper().remove(desk.subscriptions.states[0].partition(".")[0], desk.tenant)
+    assert [made.notification_url for made in desk.subscriptions.live.values()] == [
+        "https://other.example.com/graph/notifications"
+    ]
+
+
+async def test_removed_webhook_address_ends_the_subscriptions(desk: Desk) -> None:
+    """Nobody listens any more; the rooms are polled and say so."""
+    await ensured(desk)
+    assert await desk.opened.store.subscriptions.adopt_url(None) == 1
+    assert not (await desk.opened.reload(desk.room)).is_subscribed
+    kinds = [row[0] for row in await desk.opened.fetch("SELECT kind FROM intents")]
+    assert "subscription.remove" in kinds
+
+
+async def test_subscription_in_doubt_is_asked_about_before_its_time(desk: Desk) -> None:
+    """A resync also proves that Exchange still has the subscription."""
+    await ensured(desk)
+    await desk.opened.store.rooms.resync(TenantId(desk.room.tenant_id), RoomId(desk.room.room_id))
+    desk.subscriptions.errors = [SubscriptionGone("gone")]
+    await ensured(desk)
+    assert len(desk.subscriptions.states) == 2

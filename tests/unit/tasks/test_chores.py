@@ -212,11 +212,14 @@ async def test_refused_tenant_says_so_and_heals(shift: Shift, error: SidecarErro
 
 
 async def test_room_that_meets_a_refused_tenant_blocks_the_whole_tenant(shift: Shift) -> None:
-    """One room's read is enough to know; every room then says CREDENTIAL_EXPIRED and none asks Microsoft again."""
+    """One room's read has the tenant verified at once; if it is refused, every room says so and none asks again."""
     await shift.run(IntentKind.TENANT_VERIFY)
     await shift.run(IntentKind.ROOM_COMPARE)
-    shift.desk.calendar.error = CredentialRejected("x")
+    shift.desk.calendar.error = shift.login.error = CredentialRejected("x")
     await shift.run(IntentKind.ROOM_COMPARE)
+    due = await shift.desk.opened.store.intents.due(shift.desk.tenant.uid, count_max=9)
+    assert due[0].kind is IntentKind.TENANT_VERIFY
+    await shift.run(IntentKind.TENANT_VERIFY)
     assert (await shift.tenant()).state is TenantState.CREDENTIAL_REJECTED
     assert (await shift.room()).state is RoomState.CREDENTIAL_EXPIRED
     shift.desk.calendar.calls.clear()
@@ -234,6 +237,37 @@ async def test_tenant_that_is_accepted_again_has_every_room_read(shift: Shift) -
     await shift.run(IntentKind.TENANT_VERIFY)
     assert set(await shift.desk.due()) == {IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE}
     assert shift.login.forgotten
+
+
+async def test_one_mailbox_that_answers_401_does_not_block_the_tenant(shift: Shift) -> None:
+    """The tenant's verification decides; the other rooms go on."""
+    await shift.run(IntentKind.TENANT_VERIFY)
+    shift.desk.calendar.error = ConsentMissing("x")
+    await shift.run(IntentKind.ROOM_COMPARE)
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.ACTIVE
+    assert [problem.reason for problem in (await shift.room()).problems] == ["CONSENT_MISSING"]
+
+
+async def test_credential_that_was_replaced_meanwhile_is_not_proven(shift: Shift) -> None:
+    """What was tried is the old one."""
+    await shift.desk.opened.store.tenants.set_proven(shift.desk.tenant.uid, fingerprint="another")
+    assert (await shift.tenant()).state is TenantState.VERIFYING
+
+
+async def test_mailbox_in_trouble_does_not_keep_the_tenant_from_being_verified(shift: Shift) -> None:
+    """One room that cannot be asked says nothing about the tenant, if another one answers."""
+    await shift.desk.opened.add_room("r2")
+    answers: list[SidecarError | None] = [GraphUnavailable("x"), None]
+
+    async def probe(tenant: TenantRef, mailbox: str) -> None:
+        error = answers.pop(0)
+        if error is not None:
+            raise error
+
+    shift.login.probe = probe  # type: ignore[method-assign]  # a hook of this test
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.ACTIVE
 
 
 async def test_token_without_permissions_and_no_readable_room_means_consent_is_missing(shift: Shift) -> None:

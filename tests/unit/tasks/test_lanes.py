@@ -288,6 +288,25 @@ def test_future_work_starts_when_it_is_due(tmp_path: Path) -> None:
     on_bench(tmp_path, nothing, play)
 
 
+def test_slow_room_does_not_keep_others_of_its_tenant_waiting(tmp_path: Path) -> None:
+    """What becomes due while something runs starts at its time."""
+    started: dict[str, float] = {}
+
+    async def play(bench: Bench) -> None:
+        async def work(intent: Intent) -> None:
+            started[intent.key] = bench.clock.monotonic()
+            await bench.clock.sleep(30.0 if intent.key == "slow" else 0.1)
+
+        bench._work = work
+        began_s = bench.clock.monotonic()
+        await bench.mark("slow")
+        await bench.mark("hinted", in_s=2.0)
+        await bench.lanes.drain(LANE)
+        assert 1.9 < started["hinted"] - began_s < 2.2
+
+    on_bench(tmp_path, nothing, play)
+
+
 def test_endless_tenant_makes_way_for_others(tmp_path: Path) -> None:
     """With every slot taken by tenants that never run dry, a third one still gets its turn."""
     is_over = [False]
