@@ -22,7 +22,7 @@ from sidecar.settings import LogSettings
 
 COUNTERS = {
     "changes": "Changes of bookings told to watchers.",
-    "room_drift": "Differences that a full read of a room found and nothing had announced. Stays 0 when nothing is lost.",
+    "room_drift": "Differences older than 5 minutes that a full read found and nothing had announced. 0 when nothing is lost.",
     "events_broken": "Events of Exchange without a usable start and end.",
     "subscriptions_lost": "Subscriptions that Exchange had dropped by itself.",
     "intents_failed": "Pieces of background work that failed and are tried again.",

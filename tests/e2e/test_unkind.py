@@ -111,7 +111,7 @@ async def test_lost_subscription_and_lost_notifications_are_made_good(
             assert len(watcher.mirror.bookings(scene.room(1))) == 1
             await scene.settled_rooms()
             assert await scene.directory.subscribed() == sorted(scene.rooms.values())
-            # What full reads had to find because nothing announced it is counted, and shown.
-            assert await service.metric("room_drift_total") == 2
+            # Exchange told of both gaps, and minutes after a change its notification may still come: nothing was lost unseen.
+            assert await service.metric("room_drift_total") == 0
             await scene.directory.book(scene.mailbox(0), tomorrow(12))
             await scene.converged(watcher)

@@ -283,7 +283,7 @@ def test_future_work_starts_when_it_is_due(tmp_path: Path) -> None:
             await bench.mark("r1", in_s=2.0)
             while await bench.count():
                 await bench.clock.sleep(0.1)
-            assert 2.0 <= started[0] - began_s < 2.2
+            assert 1.99 < started[0] - began_s < 2.2
 
     on_bench(tmp_path, nothing, play)
 
@@ -302,7 +302,7 @@ def test_slow_room_does_not_keep_others_of_its_tenant_waiting(tmp_path: Path) ->
         await bench.mark("slow")
         await bench.mark("hinted", in_s=2.0)
         await bench.lanes.drain(LANE)
-        assert 1.9 < started["hinted"] - began_s < 2.2
+        assert 1.99 < started["hinted"] - began_s < 2.2
 
     on_bench(tmp_path, nothing, play)
 
