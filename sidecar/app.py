@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -245,6 +246,15 @@ def _bind(address: str, setting: str) -> socket.socket:
         return bind(*split_address(address))
     except OSError as error:
         raise SettingsInvalid("cannot listen", details={setting: f"{address}: {error.strerror or error}"}) from error
+
+
+def tune_collector() -> None:
+    """Make Python look for cycles less often: serving makes few of them, and very many short-lived messages.
+
+    With a thousand watchers the collector takes a third of the time otherwise.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def run(settings: Settings, *, announce: Callable[[Listening], None]) -> None:

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import structlog
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Counter, Observation
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from prometheus_client import CollectorRegistry, generate_latest
@@ -65,20 +65,21 @@ class Telemetry:
         commits = View(instrument_name="hint_to_commit", aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))
         self._provider = MeterProvider(metric_readers=[reader], views=[buckets, commits], shutdown_on_exit=False)
         self._meter = self._provider.get_meter("exchange-sidecar")
-        self._counters: dict[str, Counter] = {
-            name: self._meter.create_counter(name, description=meaning) for name, meaning in COUNTERS.items()
-        }
+        # Counted in plain integers and read when asked: an SDK counter costs 6 us for each call of the API.
+        self._counts = dict.fromkeys(COUNTERS, 0)
+        for name, meaning in COUNTERS.items():
+            self._meter.create_observable_counter(name, callbacks=[self._read_count(name)], description=meaning)
         self._histograms = {
             name: self._meter.create_histogram(name, unit="s", description=meaning)
             for name, meaning in DURATIONS.items()
         }
-        for counter in self._counters.values():
-            counter.add(0)  # a counter that never moved is there all the same, so that an alert can watch it
 
     def count(self, name: str, amount: int) -> None:
-        """Add to a counter of COUNTERS."""
-        if amount:
-            self._counters[name].add(amount)
+        """Add to a counter of COUNTERS. From the event loop's thread only."""
+        self._counts[name] += amount
+
+    def _read_count(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        return lambda _: [Observation(self._counts[name])]
 
     def measure(self, name: str, duration_s: float) -> None:
         """Record a duration of DURATIONS."""

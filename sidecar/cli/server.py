@@ -27,11 +27,9 @@ def serve(config: ConfigOption = None) -> None:
     When everything listens it prints one JSON line with the addresses on standard output; the log is on standard error.
     """
     # Imported here: the other commands start in a fraction of the time without them.
-    import gc
-
     import uvloop
 
-    from sidecar.app import Listening, run
+    from sidecar.app import Listening, run, tune_collector
     from sidecar.telemetry import set_up_logging
 
     def announce(listening: Listening) -> None:
@@ -46,9 +44,7 @@ def serve(config: ConfigOption = None) -> None:
     with failing_clearly():
         settings = load_settings(config)
         set_up_logging(settings.log)
-        # Serving makes few cycles and many short-lived messages; the default looks for cycles every 700 of them.
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
+        tune_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, announce=announce))
 

@@ -16,6 +16,7 @@ from sidecar.aio.wakeup import Broadcast
 
 # The very options of the service, private as they are: a copy would drift.
 from sidecar.api.server import _options
+from sidecar.app import tune_collector
 from sidecar.settings import GrpcSettings
 from tests.bench.lines import Json, announce, answer_lines
 from tests.bench.programs import from_text
@@ -76,4 +77,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    tune_collector()  # as the service does
     uvloop.run(_main())

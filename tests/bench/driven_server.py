@@ -20,6 +20,7 @@ import uvloop
 from sidecar.aio.clock import SystemClock
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.server import ApiServer
+from sidecar.app import tune_collector
 from sidecar.feed.feed import Feed
 from sidecar.model.booking import Attendee, Booking, Person, Response
 from sidecar.model.room import Room
@@ -123,4 +124,5 @@ async def _main(folder: Path, rooms_count: int) -> None:
 
 
 if __name__ == "__main__":
+    tune_collector()  # as the service does
     uvloop.run(_main(Path(sys.argv[1]), int(sys.argv[2])))
