@@ -12,10 +12,10 @@ from sidecar.model.booking import Booking, StoredBooking
 from sidecar.model.change import ChangeKind, SnapshotReason
 from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Lease
-from sidecar.model.plan import Applied, CompleteRead, Removal, RoomPlan, Scope, Touch, Upsert
+from sidecar.model.plan import Applied, CompleteRead, Removal, RoomPlan, Scope, Upsert
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
-from sidecar.store import journal, rows
+from sidecar.store import booking_rows, journal, rows
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid, save_problem
 
@@ -26,8 +26,6 @@ _LISTED_ROOM = f"{rows.ROOM} WHERE t.tenant_id = $1 AND r.room_id = $2 AND t.del
 _PASSING = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
 _ANNOUNCED_WITHIN = timedelta(minutes=5)
 """Microsoft states three minutes at most between a change and its notification. What is younger may still be announced."""
-
-_STORED = "SELECT key, event_id, master_id, change_key, start_at, end_at, takes_room, digest FROM bookings"
 
 
 class BookingCodec(Protocol):
@@ -109,7 +107,7 @@ class Calendars:
                 # Not read as a whole yet: what a hint says will be part of the first complete read.
                 await _forget_hints(c, room.uid, hints_through)
                 return Applied(changes_count=0, drift_count=0, is_first=False)
-            plan = planner(await _load_stored(c, room.uid, scope))
+            plan = planner(await booking_rows.load_stored(c, room.uid, scope))
             drift_count = 0
             if complete is not None and not is_first and not await _has_hints(c, room.uid):
                 drift_count = _count_drift(plan, room, complete)
@@ -152,9 +150,9 @@ class Calendars:
                 for item in news
             ]
             await journal.append(c, room.tenant_uid, entries, after_revision=last)
-        await _save_bookings(c, room, written)
-        await _drop_bookings(c, room.uid, plan.removals)
-        await _touch_bookings(c, room.uid, plan.touches)
+        await booking_rows.save_bookings(c, room, written)
+        await booking_rows.drop_bookings(c, room.uid, plan.removals)
+        await booking_rows.touch_bookings(c, room.uid, plan.touches)
 
     async def _departing_bodies(
         self, c: Connection, room_uid: RoomUid, removals: Sequence[Removal], revisions: Mapping[int, int]
@@ -181,7 +179,7 @@ class Calendars:
 
     async def load_stored(self, room_uid: RoomUid) -> dict[BookingKey, StoredBooking]:
         """Return what is stored of a room's bookings."""
-        return await self._engine.read(lambda c: _load_stored(c, room_uid, None))
+        return await self._engine.read(lambda c: booking_rows.load_stored(c, room_uid, None))
 
     async def page(
         self,
@@ -319,70 +317,6 @@ async def _page(
         *place,
         0 if show_all else 1,
         limit,
-    )
-
-
-async def _load_stored(c: Connection, room_uid: RoomUid, scope: Scope | None) -> dict[BookingKey, StoredBooking]:
-    if scope is None:
-        found = list(await c.fetch(f"{_STORED} WHERE room_uid = $1", room_uid))
-    else:
-        found = []
-        for event_id in scope.event_ids:
-            found += await c.fetch(f"{_STORED} WHERE room_uid = $1 AND event_id = $2", room_uid, event_id)
-            found += await c.fetch(f"{_STORED} WHERE room_uid = $1 AND master_id = $2", room_uid, event_id)
-        for key in scope.keys:
-            found += await c.fetch(f"{_STORED} WHERE room_uid = $1 AND key = $2", room_uid, key)
-    return {
-        BookingKey(row[0]): StoredBooking(
-            key=BookingKey(row[0]),
-            event_id=EventId(row[1]),
-            master_id=None if row[2] is None else EventId(row[2]),
-            change_key=row[3],
-            start_at=from_micros(row[4]),
-            end_at=from_micros(row[5]),
-            takes_room=bool(row[6]),
-            digest=bytes(row[7]),
-        )
-        for row in found
-    }
-
-
-async def _save_bookings(c: Connection, room: Room, written: Sequence[tuple[Upsert, int, bytes]]) -> None:
-    await c.execute_many(
-        "INSERT INTO bookings (room_uid, key, tenant_uid, start_at, end_at, takes_room, event_id, master_id, change_key,"
-        " digest, body, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-        " ON CONFLICT (room_uid, key) DO UPDATE SET start_at = $4, end_at = $5, takes_room = $6, event_id = $7,"
-        " master_id = $8, change_key = $9, digest = $10, body = $11, revision = $12",
-        [
-            (
-                room.uid,
-                upsert.booking.key,
-                room.tenant_uid,
-                to_micros(upsert.booking.start_at),
-                to_micros(upsert.booking.end_at),
-                int(upsert.booking.state.takes_room),
-                upsert.booking.event_id,
-                upsert.booking.master_id,
-                upsert.booking.change_key,
-                upsert.digest,
-                body,
-                revision,
-            )
-            for upsert, revision, body in written
-        ],
-    )
-
-
-async def _drop_bookings(c: Connection, room_uid: RoomUid, removals: Sequence[Removal]) -> None:
-    await c.execute_many(
-        "DELETE FROM bookings WHERE room_uid = $1 AND key = $2", [(room_uid, removal.key) for removal in removals]
-    )
-
-
-async def _touch_bookings(c: Connection, room_uid: RoomUid, touches: Sequence[Touch]) -> None:
-    await c.execute_many(
-        "UPDATE bookings SET event_id = $3, master_id = $4, change_key = $5 WHERE room_uid = $1 AND key = $2",
-        [(room_uid, touch.key, touch.event_id, touch.master_id, touch.change_key) for touch in touches],
     )
 
 
