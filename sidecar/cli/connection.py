@@ -21,12 +21,13 @@ TargetOption = Annotated[
     ),
 ]
 DEFAULT_TARGET = "127.0.0.1:50551"
+_PATIENCE_S = 5.0
 
 
 @contextmanager
 def connected(target: str) -> Iterator[SyncExchangeClient]:
     """Connect for the time of a command; failures end it with a sentence and an exit code."""
-    with failing_clearly(), SyncExchangeClient.connect(target) as client:
+    with failing_clearly(), SyncExchangeClient.connect(target, timeout_s=_PATIENCE_S) as client:
         yield client
 
 

@@ -91,7 +91,8 @@ def failing_clearly() -> Iterator[None]:
     except SidecarError as error:
         _fail(error.message, EXIT_UNAVAILABLE if error.retryable else EXIT_REFUSED)
     except Unavailable as error:
-        _fail(f"{error.reason}: {error.message}", EXIT_UNAVAILABLE)
+        # Without a reason it is not the service that answers, but the lack of one.
+        _fail(f"{error.reason or 'no answer from the service'}: {error.message}", EXIT_UNAVAILABLE)
     except ExchangeError as error:
         fields = "".join(f"\n  {violation.field}: {violation.description}" for violation in error.violations)
         message = error.message if not fields else "the request breaks rules"
