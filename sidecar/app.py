@@ -151,7 +151,6 @@ class Service:
         self._is_serving = False
         self._feed.drain()
         self._runner.stop()
-        await self._api.drain()
         await self._api.stop(self._settings.grpc.drain_s)
 
     async def _end_tasks(self, working: asyncio.Task[None], following: asyncio.Task[None]) -> None:

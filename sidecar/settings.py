@@ -18,6 +18,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sidecar.errors import SettingsInvalid
 
+NOTIFICATIONS_PATH = "/graph/notifications"
+LIFECYCLE_PATH = "/graph/lifecycle"
+"""What follows `webhook.public_url`: told to Graph by one part of the service, and listened to by another."""
+
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
 
 

@@ -49,7 +49,6 @@ DURATIONS = {
 
 GAUGES = {
     "watches_open": "Watches open now.",
-    "intents_known": "Pieces of background work known, due or not.",
 }
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -19,12 +19,10 @@ from starlette.routing import Route
 from sidecar.errors import NotificationBodyInvalid, StoreUnavailable
 from sidecar.graph.notifications import parse_notifications
 from sidecar.model.subscription import Notification
-from sidecar.settings import WebhookSettings
+from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
 
 log = structlog.get_logger(__name__)
 
-NOTIFICATIONS_PATH = "/graph/notifications"
-LIFECYCLE_PATH = "/graph/lifecycle"
 _BUFFERED_BYTES_MAX = 32 * 1024 * 1024
 """Bodies of all requests under way together."""
 _TOKEN_CHARS_MAX = 2_048

@@ -35,13 +35,3 @@ def booking_key(room_uid: RoomUid, calendar_uid: str, original_start_at: datetim
     start = "" if original_start_at is None else str(int(original_start_at.timestamp()))
     text = f"{room_uid}\n{calendar_uid}\n{start}".encode("utf-8", "surrogatepass")
     return BookingKey(hashlib.blake2b(text, digest_size=12).hexdigest())
-
-
-def tenant_name(tenant_id: TenantId) -> str:
-    """Return the name callers use."""
-    return f"tenants/{tenant_id}"
-
-
-def room_name(tenant_id: TenantId, room_id: RoomId) -> str:
-    """Return the name callers use."""
-    return f"tenants/{tenant_id}/rooms/{room_id}"

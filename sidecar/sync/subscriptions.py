@@ -17,15 +17,12 @@ from sidecar.graph.wire import GraphSubscription
 from sidecar.model.room import Room
 from sidecar.model.subscription import Subscription
 from sidecar.model.tenant import Tenant
-from sidecar.settings import SyncSettings
+from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.rooms import address_of, ref_of
 from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
-
-NOTIFICATIONS_PATH = "/graph/notifications"
-LIFECYCLE_PATH = "/graph/lifecycle"
 
 
 class Subscriber(Protocol):

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from sidecar.errors import StoreUnavailable
 from sidecar.intake import http
-from sidecar.intake.http import LIFECYCLE_PATH, NOTIFICATIONS_PATH, build_intake
+from sidecar.intake.http import build_intake
 from sidecar.model.subscription import Lifecycle, Notification
-from sidecar.settings import WebhookSettings
+from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
 
 CANARY = "CANARY-5f2b9e"
 
