@@ -151,6 +151,7 @@ class _Drain:
         self._settings = settings
         self._should_yield = should_yield
         self._running: set[str] = set()
+        self._ended: set[str] = set()
         self.wakeup = Wakeup()
 
     async def run(self, group: asyncio.TaskGroup) -> None:
@@ -180,8 +181,11 @@ class _Drain:
         free = rooms_max - len(self._running)
         if free <= 0:
             return
+        self._ended.clear()
         due = await self._intents.due(self._lease.lane, count_max=rooms_max + free)
         for intent in due:
+            if intent.key in self._ended:
+                continue  # it ended while we read: the row may be older than that, and its end has rung for another look
             if len(self._running) >= rooms_max:
                 return
             if intent.kind is IntentKind.TENANT_REMOVE and self._running:
@@ -195,6 +199,7 @@ class _Drain:
             await self._lanes.run_intent(intent, self._lease)
         finally:
             self._running.discard(intent.key)
+            self._ended.add(intent.key)
             self.wakeup.ring()
 
     async def _linger(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -198,6 +198,39 @@ def test_bug_in_a_chore_does_not_stop_the_others(tmp_path: Path) -> None:
         assert b"exchange_intents_failed_total" in bench.telemetry.render()
 
     assert on_bench(tmp_path, work, play).ran == ["good", "bad"]
+
+
+def test_work_that_ends_while_the_list_is_read_does_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of due work may be older than the end of what it names."""
+    may_end = asyncio.Event()
+
+    async def work(intent: Intent) -> None:
+        if intent.key == "r1":
+            await may_end.wait()
+
+    async def play(bench: Bench) -> None:
+        intents = bench.opened.store.intents
+        read = intents.due
+
+        async def read_and_dawdle(lane: TenantUid, *, count_max: int) -> Sequence[Intent]:
+            due = await read(lane, count_max=count_max)
+            if {intent.key for intent in due} == {"r1", "r2"}:
+                may_end.set()
+                await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name().endswith(" r1")])
+            return due
+
+        monkeypatch.setattr(intents, "due", read_and_dawdle)
+        await bench.mark("r1")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bench.lanes.drain(LANE))
+            while "r1" not in bench.running:
+                await bench.clock.sleep(0.01)
+            await bench.mark("r2")
+            bench.lanes.nudge(LANE)
+
+    assert sorted(on_bench(tmp_path, work, play).ran) == ["r1", "r2"]
 
 
 def test_blocked_work_waits_and_a_forced_mark_frees_it(tmp_path: Path) -> None:
