@@ -8,25 +8,26 @@ from contextlib import asynccontextmanager
 import httpx
 
 from sidecar.emulator.clock import Clock, LoopClock
-from sidecar.emulator.control_app import ControlApp
-from sidecar.emulator.control_routes import control_routes
-from sidecar.emulator.deliveries import Deliveries
-from sidecar.emulator.delta import DeltaRoutes
+from sidecar.emulator.control.app import ControlApp
+from sidecar.emulator.control.routes import control_routes
+from sidecar.emulator.entra.login import Login
+from sidecar.emulator.entra.tokens import Tokens
+from sidecar.emulator.exchange.mailroom import Mailroom
+from sidecar.emulator.exchange.meetings import Meetings
+from sidecar.emulator.exchange.world import World
 from sidecar.emulator.faults import FaultScript
-from sidecar.emulator.graph_app import GraphApp, Routes
+from sidecar.emulator.graph.app import GraphApp, Routes
+from sidecar.emulator.graph.delta import DeltaRoutes
+from sidecar.emulator.graph.events import EventRoutes
+from sidecar.emulator.graph.paging import Pager
+from sidecar.emulator.graph.subscriptions import SubscriptionRoutes
+from sidecar.emulator.graph.users import get_calendar, get_mailbox_settings, get_user, list_rooms
 from sidecar.emulator.ids import IdMaker
-from sidecar.emulator.login import Login
-from sidecar.emulator.mailroom import Mailroom
-from sidecar.emulator.meetings import Meetings
 from sidecar.emulator.moods import Moods, calm_moods
-from sidecar.emulator.paging import Pager
-from sidecar.emulator.routes_directory import get_calendar, get_mailbox_settings, get_user, list_rooms
-from sidecar.emulator.routes_events import EventRoutes
-from sidecar.emulator.routes_subscriptions import SubscriptionRoutes
-from sidecar.emulator.sender import HttpxSender, Sender
-from sidecar.emulator.subscribing import Subscribing
-from sidecar.emulator.tokens import Tokens
-from sidecar.emulator.world import World
+from sidecar.emulator.notify.deliveries import Deliveries
+from sidecar.emulator.notify.sender import HttpxSender, Sender
+from sidecar.emulator.notify.subscribing import Subscribing
+from sidecar.emulator.parts import Parts
 
 _SEND_TIMEOUT_S = 30.0  # never reached: whoever sends sets a shorter one
 
@@ -62,8 +63,6 @@ class Emulator:
             assert self._own_client is not None
             sender = HttpxSender(self._own_client)
         rng = random.Random(seed)
-        self.seed = seed
-        self.graph_url = graph_url
         self.world = World(
             clock=clock or LoopClock(),
             rng=rng,
@@ -83,7 +82,21 @@ class Emulator:
             script=self.script,
             routes=self._graph_routes(),
         )
-        self.control_app = ControlApp(control_routes(self))
+        self.control_app = ControlApp(
+            control_routes(
+                Parts(
+                    seed=seed,
+                    graph_url=graph_url,
+                    world=self.world,
+                    script=self.script,
+                    tokens=self.tokens,
+                    deliveries=self.deliveries,
+                    mailroom=self.mailroom,
+                    meetings=self.meetings,
+                    subscribing=self.subscribing,
+                )
+            )
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Let rooms and notifications act until `stop` is set."""

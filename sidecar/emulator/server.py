@@ -26,7 +26,7 @@ from sidecar.emulator.asgi import ABORT_KEY
 from sidecar.emulator.clock import LoopClock
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import Moods
-from sidecar.emulator.sender import HttpxSender
+from sidecar.emulator.notify.sender import HttpxSender
 
 _SEND_TIMEOUT_S = 30.0  # never reached: whoever sends sets a shorter one
 _GRACE_S = 2

@@ -12,7 +12,7 @@ import httpx
 from sidecar.emulator.clock import LoopClock, sleep
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import Moods, calm_moods
-from sidecar.emulator.sender import SendFailed, WebhookAnswer
+from sidecar.emulator.notify.sender import SendFailed, WebhookAnswer
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)  # a Monday
 JOIN = "https://hooks.example.org/graph"

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.emulator.clock import sleep
 from sidecar.emulator.moods import Moods
-from sidecar.emulator.sender import WebhookAnswer
+from sidecar.emulator.notify.sender import WebhookAnswer
 from tests.unit.emulator.rig import Rig, rig, weekly, wire_event
 
 pytestmark = pytest.mark.looptime

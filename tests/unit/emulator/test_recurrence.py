@@ -7,8 +7,8 @@ from dateutil import rrule
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.emulator.recurrence import PatternKind, RangeKind, Recurrence
-from sidecar.emulator.recurrence_wire import InvalidRecurrence, parse_recurrence, render_recurrence
+from sidecar.emulator.exchange.recurrence import PatternKind, RangeKind, Recurrence
+from sidecar.emulator.wire.recurrence_wire import InvalidRecurrence, parse_recurrence, render_recurrence
 
 _FREQUENCIES = {
     PatternKind.DAILY: rrule.DAILY,

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sidecar.emulator.clock import sleep
-from sidecar.emulator.sender import WebhookAnswer
+from sidecar.emulator.notify.sender import WebhookAnswer
 from tests.unit.emulator.rig import JOIN, Rig, rig
 
 pytestmark = pytest.mark.looptime

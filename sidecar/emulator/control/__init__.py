@@ -1,0 +1,1 @@
+"""The hand that moves what the emulator plays, on a port of its own."""

@@ -1,0 +1,240 @@
+"""The control API's route table, and the handlers that touch moods, time, faults and what is on its way."""
+
+from typing import Any
+
+import msgspec
+
+from sidecar.emulator.control.app import ControlCall, ControlError, ControlRoute
+from sidecar.emulator.control.outlook import Outlook
+from sidecar.emulator.control.tenants import TenantControl
+from sidecar.emulator.control.types import (
+    AppBody,
+    BookBody,
+    CancelBody,
+    ClockBody,
+    DeleteFromRoomBody,
+    EditBody,
+    FaultBody,
+    ItemAnswer,
+    LifecycleBody,
+    MailboxAnswer,
+    MailboxChange,
+    MeetingAnswer,
+    MoveBody,
+    RoomsBody,
+    SeedBody,
+    TenantAnswer,
+    TenantBody,
+    UsersBody,
+)
+from sidecar.emulator.exchange.directory import DeliveryMode
+from sidecar.emulator.exchange.event import JsonObject
+from sidecar.emulator.exchange.subscription import render_subscription
+from sidecar.emulator.faults import Fault
+from sidecar.emulator.moods import Moods
+from sidecar.emulator.parts import Parts
+from sidecar.emulator.zones import format_instant
+
+_LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
+_TENANT = "/control/tenants/{tenant}"
+Routes = list[ControlRoute[Any]]  # Any: each route has its own body type
+
+
+class _Workings:
+    """Handlers for the emulator's workings."""
+
+    def __init__(self, parts: Parts, tenants: TenantControl) -> None:
+        self._parts = parts
+        self._world = parts.world
+        self._tenants = tenants
+
+    def health(self, _: ControlCall[None]) -> JsonObject:
+        return {"status": "ok", "now": format_instant(self._world.now()), "seed": self._parts.seed}
+
+    def moods(self, _: ControlCall[None]) -> Moods:
+        return self._world.moods
+
+    def change_moods(self, call: ControlCall[JsonObject]) -> Moods:
+        try:
+            moods = msgspec.convert({**msgspec.to_builtins(self._world.moods), **call.body}, Moods)
+        except msgspec.ValidationError as error:
+            raise ControlError(f"These are not moods: {error}.") from None
+        self._world.moods = moods
+        return moods
+
+    def advance(self, call: ControlCall[ClockBody]) -> JsonObject:
+        self._world.clock.advance(call.body.advance_s)
+        return {"now": format_instant(self._world.now())}
+
+    def add_fault(self, call: ControlCall[FaultBody]) -> Fault:
+        fault = Fault(id=self._world.ids.guid(), match=call.body.match, effect=call.body.effect)
+        self._parts.script.faults.append(fault)
+        return fault
+
+    def faults(self, _: ControlCall[None]) -> JsonObject:
+        faults = self._parts.script.faults
+        return {
+            "faults": faults,
+            "unconsumed_count": sum(fault.consumed < max(1, fault.match.count) for fault in faults),
+        }
+
+    def clear_faults(self, _: ControlCall[None]) -> JsonObject:
+        count = len(self._parts.script.faults)
+        self._parts.script.faults.clear()
+        return {"cleared_count": count}
+
+    def set_delivery(self, call: ControlCall[None]) -> JsonObject:
+        tenant = self._tenants.find(call)
+        try:
+            tenant.delivery_mode = DeliveryMode(call.values["mode"])
+        except ValueError:
+            raise ControlError("Deliveries can be told to pause, resume or drop.", status=404) from None
+        if tenant.delivery_mode is DeliveryMode.SEND:
+            self._parts.deliveries.release(tenant)
+        return {"mode": tenant.delivery_mode.value}
+
+    def deliveries(self, call: ControlCall[None]) -> JsonObject:
+        tenant, after = self._tenants.find(call), _after(call)
+        return {"deliveries": [one for one in tenant.deliveries if one["number"] > after]}
+
+    def requests(self, call: ControlCall[None]) -> JsonObject:
+        tenant, after = self._tenants.find(call), _after(call)
+        return {"requests": [one for one in tenant.requests if one["number"] > after]}
+
+    def subscriptions(self, call: ControlCall[None]) -> JsonObject:
+        tenant = self._tenants.find(call)
+        self._parts.subscribing.purge(tenant)
+        found = [
+            {
+                **render_subscription(one, with_state=True),
+                "mailbox": one.mailbox.address,
+                "immutable_ids": one.immutable,
+            }
+            for one in tenant.subscriptions.values()
+        ]
+        return {"subscriptions": found}
+
+    def pending(self, call: ControlCall[None]) -> JsonObject:
+        tenant = self._tenants.find(call)
+        return {
+            "room_processing": tenant.room_processing_count,
+            "deliveries": tenant.deliveries_pending_count,
+            "held": self._parts.deliveries.held_count(tenant),
+        }
+
+    def lifecycle(self, call: ControlCall[LifecycleBody]) -> JsonObject:
+        tenant, body = self._tenants.find(call), call.body
+        subscription = tenant.subscriptions.get(body.subscription_id.lower())
+        if subscription is None:
+            raise ControlError(f"There is no subscription {body.subscription_id} in this tenant.", status=404)
+        if body.event not in _LIFECYCLE_EVENTS:
+            raise ControlError(f"A lifecycle event is one of {', '.join(_LIFECYCLE_EVENTS)}, not {body.event}.")
+        if body.event == "subscriptionRemoved":
+            tenant.remove_subscription(subscription)
+        self._parts.deliveries.note_lifecycle(tenant, subscription, body.event)
+        return {"sent": subscription.lifecycle_url is not None}
+
+
+def control_routes(parts: Parts) -> Routes:
+    """Build the whole route table of the control API."""
+    tenants = TenantControl(parts)
+    workings = _Workings(parts, tenants)
+    outlook = Outlook(mailroom=parts.mailroom, meetings=parts.meetings)
+    return [*_working_routes(workings), *_tenant_routes(tenants), *_outlook_routes(tenants, outlook)]
+
+
+def _working_routes(on: _Workings) -> Routes:
+    none: Any = type(None)  # Any: one name for routes of several types
+    return [
+        _route("GET", "/control/health", "Tell that the emulator is up.", on.health, none),
+        _route("GET", "/control/moods", "Tell how unkind the emulator is.", on.moods, none, Moods),
+        _route("PUT", "/control/moods", "Change moods; what is left out stays.", on.change_moods, JsonObject, Moods),
+        _route("POST", "/control/clock", "Move the present forward.", on.advance, ClockBody),
+        _route("POST", "/control/faults", "Script a fault.", on.add_fault, FaultBody, Fault, status=201),
+        _route("GET", "/control/faults", "Tell which faults have been consumed.", on.faults, none),
+        _route("DELETE", "/control/faults", "Forget every fault.", on.clear_faults, none),
+        _route(
+            "POST", f"{_TENANT}/deliveries/{{mode}}", "Notifications: pause, resume or drop.", on.set_delivery, none
+        ),
+        _route(
+            "GET", f"{_TENANT}/deliveries", "Tell what was sent to webhooks.", on.deliveries, none, query=("after",)
+        ),
+        _route("GET", f"{_TENANT}/requests", "Tell what was asked of Graph.", on.requests, none, query=("after",)),
+        _route("GET", f"{_TENANT}/subscriptions", "Tell the live subscriptions.", on.subscriptions, none),
+        _route("GET", f"{_TENANT}/pending", "Count what has still to happen; zeros mean at rest.", on.pending, none),
+        _route("POST", f"{_TENANT}/lifecycle", "Send a lifecycle notification.", on.lifecycle, LifecycleBody),
+    ]
+
+
+def _tenant_routes(on: TenantControl) -> Routes:
+    none: Any = type(None)  # Any: one name for routes of several types
+    rooms, users, items = dict[str, list[MailboxAnswer]], dict[str, list[MailboxAnswer]], dict[str, list[ItemAnswer]]
+    return [
+        _route("POST", "/control/tenants", "Make a tenant.", on.create, TenantBody, TenantAnswer, status=201),
+        _route(
+            "PATCH", f"{_TENANT}/app", "Change the tenant's app registration.", on.change_app, AppBody, TenantAnswer
+        ),
+        _route("POST", f"{_TENANT}/rooms", "Make rooms.", on.create_rooms, RoomsBody, rooms, status=201),
+        _route("POST", f"{_TENANT}/users", "Make users.", on.create_users, UsersBody, users, status=201),
+        _route(
+            "PATCH",
+            f"{_TENANT}/mailboxes/{{address}}",
+            "Change a mailbox.",
+            on.change_mailbox,
+            MailboxChange,
+            MailboxAnswer,
+        ),
+        _route("POST", f"{_TENANT}/seed", "Make rooms full of bookings.", on.seed, SeedBody, rooms, status=201),
+        _route(
+            "GET", f"{_TENANT}/calendars/{{address}}", "Tell the truth.", on.truth, none, items, query=("start", "end")
+        ),
+    ]
+
+
+def _outlook_routes(tenants: TenantControl, outlook: Outlook) -> Routes:
+    def book(call: ControlCall[BookBody]) -> MeetingAnswer:
+        return outlook.book(tenants.find(call), call.body)
+
+    def move(call: ControlCall[MoveBody]) -> MeetingAnswer:
+        return outlook.move(tenants.find(call), call.body)
+
+    def edit(call: ControlCall[EditBody]) -> MeetingAnswer:
+        return outlook.edit(tenants.find(call), call.body)
+
+    def cancel(call: ControlCall[CancelBody]) -> MeetingAnswer:
+        return outlook.cancel(tenants.find(call), call.body)
+
+    def delete(call: ControlCall[DeleteFromRoomBody]) -> dict[str, bool]:
+        return outlook.delete_from_room(tenants.find(call), call.body)
+
+    base = f"{_TENANT}/outlook"
+    return [
+        _route("POST", f"{base}/book", "A person books rooms.", book, BookBody, MeetingAnswer, status=201),
+        _route("POST", f"{base}/move", "The organizer moves a meeting.", move, MoveBody, MeetingAnswer),
+        _route("POST", f"{base}/edit", "The organizer edits a meeting.", edit, EditBody, MeetingAnswer),
+        _route("POST", f"{base}/cancel", "The organizer cancels a meeting.", cancel, CancelBody, MeetingAnswer),
+        _route("POST", f"{base}/delete_from_room", "An item vanishes from a room.", delete, DeleteFromRoomBody),
+    ]
+
+
+def _route(
+    method: str,
+    path: str,
+    summary: str,
+    handler: Any,  # Any: handlers take their own body type, which the table checks by `body`
+    body: Any,  # Any: a type
+    answer: Any = JsonObject,  # Any: a type
+    *,
+    query: tuple[str, ...] = (),
+    status: int = 200,
+) -> ControlRoute[Any]:  # Any: as above
+    return ControlRoute(
+        method=method, path=path, summary=summary, handler=handler, body=body, answer=answer, query=query, status=status
+    )
+
+
+def _after(call: ControlCall[None]) -> int:
+    text = call.query.get("after", "0")
+    if not text.isdigit():
+        raise ControlError("`after` must be a number.")
+    return int(text)

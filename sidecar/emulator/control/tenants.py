@@ -1,0 +1,268 @@
+"""Control calls that make and change tenants, apps and mailboxes, and read the truth about calendars."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
+
+from sidecar.emulator.control.app import ControlCall, ControlError
+from sidecar.emulator.control.seeding import PEOPLE, settled_bookings
+from sidecar.emulator.control.types import (
+    AppBody,
+    ItemAnswer,
+    MailboxAnswer,
+    MailboxBody,
+    MailboxChange,
+    RoomsBody,
+    SeedBody,
+    TenantAnswer,
+    TenantBody,
+    UsersBody,
+)
+from sidecar.emulator.exchange.directory import ROLES, App, Tenant
+from sidecar.emulator.exchange.event import Event, event_id, times_on
+from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState, RoomSettings
+from sidecar.emulator.parts import Parts
+from sidecar.emulator.zones import UnknownZone, format_seconds, parse_instant, resolve_zone
+
+_TRUTH_DAYS = 730  # either side of now, when a reader of the truth names no window
+
+
+class TenantControl:
+    """Handlers that need nothing but the directory."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._world = parts.world
+
+    def find(self, call: ControlCall[Any]) -> Tenant:  # Any: whatever the call's body is
+        """Find the tenant a path names, by id or domain."""
+        tenant = self._world.directory.find(call.values["tenant"])
+        if tenant is None:
+            raise ControlError(f"There is no tenant {call.values['tenant']}.", status=404)
+        return tenant
+
+    def create(self, call: ControlCall[TenantBody]) -> TenantAnswer:
+        """Make a tenant with one app registration."""
+        body, ids = call.body, self._world.ids
+        tenant_id = (body.tenant_id or ids.guid()).lower()
+        domain = body.domain or f"contoso-{tenant_id[:8]}.example"
+        for key in (tenant_id, domain):
+            if self._world.directory.find(key) is not None:
+                raise ControlError(f"There already is a tenant {key}.", status=409)
+        secret = body.client_secret or ids.secret()
+        app = App(
+            client_id=(body.client_id or ids.guid()).lower(),
+            principal_id=ids.guid(),
+            display_name="Rooms connector",
+            roles=_roles(["Calendars.ReadWrite"] if body.roles is None else body.roles),
+            secrets={secret: None},
+            secret_id=ids.guid(),
+        )
+        tenant = Tenant(tenant_id=tenant_id, domain=domain, display_name=body.display_name, apps={app.client_id: app})
+        self._world.directory.add(tenant)
+        return self._answer(tenant, app, secret)
+
+    def change_app(self, call: ControlCall[AppBody]) -> TenantAnswer:
+        """Change a tenant's app registration."""
+        tenant, body = self.find(call), call.body
+        app = next(iter(tenant.apps.values()))
+        added = body.client_secret or (self._world.ids.secret() if body.generate_secret else None)
+        if added is not None:
+            app.secrets[added] = None
+        if body.secret_expires_at is not None:
+            expires_at = body.secret_expires_at
+            expires_at = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
+            for secret in [added] if added is not None else list(app.secrets):
+                app.secrets[secret] = expires_at
+        if body.remove_client_secret is not None and app.secrets.pop(body.remove_client_secret, app) is app:
+            raise ControlError("The app has no such secret to remove.", status=404)
+        if body.roles is not None:
+            app.roles = _roles(body.roles)
+        if body.disabled is not None:
+            app.disabled = body.disabled
+        if body.certificate_pem is not None:
+            app.certificates.update(_thumbprints(body.certificate_pem))
+        if body.access_policy is not msgspec.UNSET:
+            app.access_policy = _addresses(body.access_policy)
+        if body.rbac_scope is not msgspec.UNSET:
+            app.rbac_scope = _addresses(body.rbac_scope)
+        return self._answer(tenant, app, added or next(iter(app.secrets), ""))
+
+    def create_rooms(self, call: ControlCall[RoomsBody]) -> dict[str, list[MailboxAnswer]]:
+        """Make rooms."""
+        tenant, body = self.find(call), call.body
+        wanted = [MailboxBody()] * body.count if body.rooms is None else body.rooms
+        return {"rooms": [_mailbox_answer(self._create(tenant, one, is_room=True)) for one in wanted]}
+
+    def create_users(self, call: ControlCall[UsersBody]) -> dict[str, list[MailboxAnswer]]:
+        """Make users."""
+        tenant, body = self.find(call), call.body
+        wanted = [MailboxBody()] * body.count if body.users is None else body.users
+        return {"users": [_mailbox_answer(self._create(tenant, one, is_room=False)) for one in wanted]}
+
+    def change_mailbox(self, call: ControlCall[MailboxChange]) -> MailboxAnswer:
+        """Change a mailbox: where it is, what it is called, how its room answers."""
+        tenant, body = self.find(call), call.body
+        mailbox = self._mailbox(tenant, call.values["address"])
+        if body.kind is not None:
+            try:
+                mailbox.state = MailboxState(body.kind)
+            except ValueError:
+                names = ", ".join(state.value for state in MailboxState)
+                raise ControlError(f"A mailbox's kind is one of {names}, not {body.kind}.") from None
+        if body.settings is not None:
+            mailbox.settings = _settings(body.settings, mailbox.settings)
+        if body.time_zone is not None:
+            mailbox.time_zone = _zone(body.time_zone)
+        mailbox.display_name = body.display_name or mailbox.display_name
+        if body.address is not None and body.address.lower() != mailbox.address.lower():
+            self._check_free(tenant, body.address)
+            del tenant.addresses[mailbox.address.lower()]
+            mailbox.address = body.address
+            tenant.addresses[body.address.lower()] = mailbox
+        return _mailbox_answer(mailbox)
+
+    def seed(self, call: ControlCall[SeedBody]) -> dict[str, list[MailboxAnswer]]:
+        """Make rooms full of settled bookings; nobody is notified."""
+        tenant, body = self.find(call), call.body
+        rooms = [self._create(tenant, MailboxBody(), is_room=True) for _ in range(body.rooms)]
+        now = self._world.now()
+        for room in rooms:
+            order = self._parts.mailroom.reserve_order(body.bookings_per_room)
+            room.calendar.add_many(settled_bookings(room, tenant.domain, body, self._world.ids, now, order))
+        return {"rooms": [_mailbox_answer(room) for room in rooms]}
+
+    def truth(self, call: ControlCall[None]) -> dict[str, list[ItemAnswer]]:
+        """Tell what is on a mailbox's calendar, series expanded, whatever any reader was told."""
+        mailbox = self._mailbox(self.find(call), call.values["address"])
+        now = self._world.now()
+        try:
+            start_at = _moment(call.query.get("start"), now - timedelta(days=_TRUTH_DAYS))
+            end_at = _moment(call.query.get("end"), now + timedelta(days=_TRUTH_DAYS))
+        except ValueError:
+            raise ControlError("`start` and `end` must be dates and times.") from None
+        return {"items": [_item_answer(event) for event in mailbox.calendar.view(start_at, end_at)]}
+
+    def _create(self, tenant: Tenant, body: MailboxBody, *, is_room: bool) -> Mailbox:
+        number = 1 + sum(one.is_room == is_room for one in tenant.mailboxes.values())
+        while is_room and body.address is None and f"room{number}@{tenant.domain}" in tenant.addresses:
+            number += 1
+        name = f"Room {number}" if is_room else PEOPLE[(number - 1) % len(PEOPLE)]
+        address = body.address or (f"room{number}@{tenant.domain}" if is_room else _free_address(tenant, name))
+        self._check_free(tenant, address)
+        mailbox = Mailbox(
+            object_id=self._world.ids.guid(),
+            address=address,
+            display_name=body.display_name or name,
+            time_zone=_zone(body.time_zone),
+            is_room=is_room,
+            settings=_settings(body.settings, RoomSettings()),
+            place_id=self._world.ids.guid(),
+        )
+        tenant.add_mailbox(mailbox)
+        return mailbox
+
+    def _check_free(self, tenant: Tenant, address: str) -> None:
+        if "@" not in address:
+            raise ControlError(f"{address!r} is not a mailbox address.")
+        if tenant.mailbox(address) is not None:
+            raise ControlError(f"There already is a mailbox {address} in this tenant.", status=409)
+
+    def _mailbox(self, tenant: Tenant, address: str) -> Mailbox:
+        mailbox = tenant.mailbox(address)
+        if mailbox is None:
+            raise ControlError(f"There is no mailbox {address} in this tenant.", status=404)
+        return mailbox
+
+    def _answer(self, tenant: Tenant, app: App, secret: str) -> TenantAnswer:
+        return TenantAnswer(
+            tenant_id=tenant.tenant_id,
+            domain=tenant.domain,
+            client_id=app.client_id,
+            client_secret=secret,
+            client_secret_id=app.secret_id,
+            authority=f"{self._parts.graph_url}/{tenant.tenant_id}",
+            graph_url=self._parts.graph_url,
+        )
+
+
+def _roles(names: list[str]) -> frozenset[str]:
+    unknown = set(names) - ROLES
+    if unknown:
+        known = ", ".join(sorted(ROLES))
+        raise ControlError(f"The emulator does not play {', '.join(sorted(unknown))}; it knows {known}.")
+    return frozenset(names)
+
+
+def _addresses(listed: list[str] | msgspec.UnsetType | None) -> frozenset[str] | None:
+    return frozenset(one.lower() for one in listed) if isinstance(listed, list) else None
+
+
+def _thumbprints(pem: str) -> dict[str, bytes]:
+    try:
+        der = load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+    except ValueError:
+        raise ControlError("`certificate_pem` is not a certificate in PEM form.") from None
+    digests = (hashlib.sha1(der).digest(), hashlib.sha256(der).digest())  # noqa: S324  (Entra's own x5t is SHA-1)
+    return {base64.urlsafe_b64encode(digest).decode().rstrip("="): der for digest in digests}
+
+
+def _settings(changes: dict[str, Any], base: RoomSettings) -> RoomSettings:  # Any: JSON, checked here
+    try:
+        return msgspec.convert({**msgspec.to_builtins(base), **changes}, RoomSettings)
+    except msgspec.ValidationError as error:
+        raise ControlError(f"These are not room settings: {error}.") from None
+
+
+def _zone(name: str) -> str:
+    try:
+        resolve_zone(name)
+    except UnknownZone:
+        raise ControlError(f"There is no time zone {name}.") from None
+    return name
+
+
+def _free_address(tenant: Tenant, name: str) -> str:
+    base, number = name.lower().replace(" ", "."), 1
+    while f"{base}{'' if number == 1 else number}@{tenant.domain}" in tenant.addresses:
+        number += 1
+    return f"{base}{'' if number == 1 else number}@{tenant.domain}"
+
+
+def _moment(text: str | None, default: datetime) -> datetime:
+    return default if text is None else parse_instant(text.replace(" ", "+"))
+
+
+def _mailbox_answer(mailbox: Mailbox) -> MailboxAnswer:
+    return MailboxAnswer(
+        id=mailbox.object_id, address=mailbox.address, display_name=mailbox.display_name, time_zone=mailbox.time_zone
+    )
+
+
+def _item_answer(event: Event) -> ItemAnswer:
+    original = None
+    if event.master is not None and event.day is not None:
+        original = format_seconds(times_on(event.master, event.day).start_at)
+    return ItemAnswer(
+        id=event_id(event, immutable=True),
+        mutable_id=event_id(event, immutable=False),
+        ical_uid=event.ical_uid,
+        start=format_seconds(event.times.start_at),
+        end=format_seconds(event.times.end_at),
+        subject=event.content.subject,
+        is_cancelled=event.is_cancelled,
+        is_all_day=event.times.is_all_day,
+        show_as=event.content.show_as,
+        sensitivity=event.content.sensitivity,
+        response=event.response,
+        type=event.kind.value,
+        organizer=event.organizer.address,
+        change_key=event.change_key,
+        series_master_id=event_id(event.master, immutable=True) if event.master else None,
+        original_start=original,
+    )

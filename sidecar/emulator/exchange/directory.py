@@ -1,0 +1,141 @@
+"""Tenants, their app registrations, mailboxes and meetings: the emulator's state, apart from what is on its way."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from sidecar.emulator.exchange.event import Event, JsonObject
+from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.subscription import Subscription
+
+_RECORDS_KEPT_MAX = 20_000  # requests and deliveries remembered per tenant
+ROLES = frozenset(
+    {
+        "Calendars.Read",
+        "Calendars.ReadWrite",
+        "Place.Read.All",
+        "User.Read.All",
+        "MailboxSettings.Read",
+        "MailboxSettings.ReadWrite",
+    }
+)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class App:
+    """One app registration and its service principal."""
+
+    client_id: str
+    principal_id: str
+    display_name: str
+    roles: frozenset[str]
+    secrets: dict[str, datetime | None]
+    """Secret values and when each expires."""
+    secret_id: str
+    certificates: dict[str, bytes] = field(default_factory=dict)
+    """Registered certificates, DER, by both thumbprints in base64url (x5t and x5t#S256)."""
+    disabled: bool = False
+    access_policy: frozenset[str] | None = None
+    """Addresses an application access policy restricts the app to; None is no policy."""
+    rbac_scope: frozenset[str] | None = None
+    """Addresses granted through Exchange's RBAC for applications, which no token shows."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Meeting:
+    """An organizer's item and its copies in the attendees' mailboxes, by lower-case address."""
+
+    meeting_id: str
+    organizer: Mailbox
+    event: Event
+    copies: dict[str, tuple[Mailbox, Event]] = field(default_factory=dict)
+    cancel_kept: bool | None = None
+    """Whether rooms keep the meeting when it is cancelled; None leaves it to each room's settings."""
+
+
+class DeliveryMode(Enum):
+    """What happens to a tenant's notifications, by its control name."""
+
+    SEND = "resume"
+    HOLD = "pause"
+    LOSE = "drop"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Tenant:
+    """One customer's directory."""
+
+    tenant_id: str
+    domain: str
+    display_name: str
+    apps: dict[str, App] = field(default_factory=dict)
+    mailboxes: dict[str, Mailbox] = field(default_factory=dict)
+    """By object id."""
+    addresses: dict[str, Mailbox] = field(default_factory=dict)
+    """By lower-case address."""
+    meetings: dict[str, Meeting] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    watchers: dict[str, dict[str, Subscription]] = field(default_factory=dict)
+    """Subscriptions by mailbox object id, then by their own."""
+    delivery_mode: DeliveryMode = DeliveryMode.SEND
+    room_processing_count: int = 0
+    deliveries_pending_count: int = 0
+    requests: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=_RECORDS_KEPT_MAX))
+    requests_count: int = 0
+    deliveries: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=_RECORDS_KEPT_MAX))
+    deliveries_count: int = 0
+
+    def mailbox(self, key: str) -> Mailbox | None:
+        """Find a mailbox by object id or address, in any case."""
+        lower = key.lower()
+        return self.mailboxes.get(lower) or self.addresses.get(lower)
+
+    def add_mailbox(self, mailbox: Mailbox) -> None:
+        """Make a mailbox known by its id and its address."""
+        self.mailboxes[mailbox.object_id] = mailbox
+        self.addresses[mailbox.address.lower()] = mailbox
+
+    def watching(self, mailbox: Mailbox, now: datetime) -> list[Subscription]:
+        """Give the live subscriptions on a mailbox."""
+        mine = self.watchers.get(mailbox.object_id, {}).values()
+        return [subscription for subscription in mine if subscription.expires_at > now]
+
+    def add_subscription(self, subscription: Subscription) -> None:
+        """Make a subscription known."""
+        self.subscriptions[subscription.subscription_id] = subscription
+        mine = self.watchers.setdefault(subscription.mailbox.object_id, {})
+        mine[subscription.subscription_id] = subscription
+
+    def remove_subscription(self, subscription: Subscription) -> None:
+        """Forget a subscription."""
+        self.subscriptions.pop(subscription.subscription_id, None)
+        self.watchers.get(subscription.mailbox.object_id, {}).pop(subscription.subscription_id, None)
+
+    def note_request(self, record: JsonObject) -> None:
+        """Append to the bounded record of requests."""
+        self.requests_count += 1
+        self.requests.append({"number": self.requests_count, **record})
+
+    def note_delivery(self, record: JsonObject) -> None:
+        """Append to the bounded record of deliveries."""
+        self.deliveries_count += 1
+        self.deliveries.append({"number": self.deliveries_count, **record})
+
+
+class Directory:
+    """Every tenant, by id or domain."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, Tenant] = {}
+        self._domains: dict[str, Tenant] = {}
+
+    def add(self, tenant: Tenant) -> None:
+        """Make a tenant known."""
+        self.tenants[tenant.tenant_id] = tenant
+        self._domains[tenant.domain.lower()] = tenant
+
+    def find(self, key: str) -> Tenant | None:
+        """Find a tenant by id or verified domain, in any case."""
+        lower = key.lower()
+        return self.tenants.get(lower) or self._domains.get(lower)

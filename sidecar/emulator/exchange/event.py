@@ -1,0 +1,236 @@
+"""What one item on a calendar is. Values only: no clock, no wire format, no rules of who may change it."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
+from typing import Any
+
+from sidecar.emulator.exchange.recurrence import Recurrence
+from sidecar.emulator.ids import format_item_id, occurrence_ical_uid
+from sidecar.emulator.zones import resolve_zone
+
+JsonObject = dict[str, Any]  # Any: JSON that is only passed through
+
+
+class EventKind(Enum):
+    """What an item is, by its wire name."""
+
+    SINGLE = "singleInstance"
+    MASTER = "seriesMaster"
+    OCCURRENCE = "occurrence"
+    EXCEPTION = "exception"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody with an address: an organizer, an attendee."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attendee:
+    """Somebody invited, and what they answered."""
+
+    person: Person
+    kind: str = "required"
+    response: str = "none"
+    responded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """When an item is; an all-day one is stored at UTC midnights and floats when it is shown."""
+
+    start_at: datetime
+    end_at: datetime
+    start_zone: str = "UTC"
+    end_zone: str = "UTC"
+    is_all_day: bool = False
+
+    def overlaps(self, start_at: datetime, end_at: datetime) -> bool:
+        """Tell whether the item touches the half-open window; one of no length counts at its start."""
+        if self.start_at == self.end_at:
+            return start_at <= self.start_at < end_at
+        return self.start_at < end_at and self.end_at > start_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a person writes into an item."""
+
+    subject: str = ""
+    body: str = ""
+    body_type: str = "html"
+    show_as: str = "busy"
+    sensitivity: str = "normal"
+    importance: str = "normal"
+    locations: tuple[JsonObject, ...] = ()
+    attendees: tuple[Attendee, ...] = ()
+    categories: tuple[str, ...] = ()
+    reminder_minutes: int = 15
+    is_reminder_on: bool = True
+    response_requested: bool = True
+    allow_new_time_proposals: bool = True
+    hide_attendees: bool = False
+
+    def with_response(self, address: str, response: str, at: datetime) -> "Content":
+        """Note what one attendee answered."""
+        lower = address.lower()
+        return replace(
+            self,
+            attendees=tuple(
+                replace(one, response=response, responded_at=at) if one.person.address.lower() == lower else one
+                for one in self.attendees
+            ),
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Event:
+    """One item of one mailbox; copies of a meeting in other mailboxes are other items."""
+
+    core: str
+    """The part of its id that both formats share."""
+    ical_uid: str
+    kind: EventKind
+    times: Times
+    content: Content
+    organizer: Person
+    created_at: datetime
+    modified_at: datetime
+    change_key: str
+    order: int
+    """Breaks ties between items with one start."""
+    is_organizer: bool = True
+    is_cancelled: bool = False
+    response: str = "organizer"
+    responded_at: datetime | None = None
+    transaction_id: str | None = None
+    transaction_hash: bytes = b""
+    meeting_id: str | None = None
+    series: "Series | None" = None
+    """Set on a series master only."""
+    master: "Event | None" = None
+    day: date | None = None
+    """Which occurrence of the master this is."""
+    ticket: int = 0
+    """Which answer of the room is awaited; an older one is void."""
+    rendered_for: object = None
+    rendered: bytes = b""
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether the item keeps its time from others: settled, not cancelled, not free."""
+        return not self.is_cancelled and self.content.show_as != "free" and self.response != "notResponded"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Series:
+    """A master's recurrence, and what became of single occurrences."""
+
+    recurrence: Recurrence
+    exceptions: dict[date, Event] = field(default_factory=dict)
+    removed: set[date] = field(default_factory=set)
+    shown: dict[date, Event] = field(default_factory=dict)
+    """Occurrences as they were last shown; forgotten when the master changes."""
+
+
+def times_on(master: Event, day: date) -> Times:
+    """Work out when a series' regular occurrence on `day` is.
+
+    The clock times of the master, read in the zone of the recurrence, are kept: a meeting at nine stays at nine when the
+    clocks change. The end is a clock time too, as Exchange stores it, unless the change of clocks would swallow the meeting.
+    """
+    if master.series is None:
+        raise ValueError("only a series has occurrences")
+    times = master.times
+    zone = UTC if times.is_all_day else resolve_zone(master.series.recurrence.zone)
+    start_local, end_local = times.start_at.astimezone(zone), times.end_at.astimezone(zone)
+    shift = day - start_local.date()
+    start_at = _at(start_local.date() + shift, start_local.time(), zone)
+    end_at = _at(end_local.date() + shift, end_local.time(), zone)
+    if end_at <= start_at and times.end_at > times.start_at:
+        end_at = start_at + (times.end_at - times.start_at)
+    return replace(times, start_at=start_at, end_at=end_at)
+
+
+def _at(day: date, clock_time: time, zone: Any) -> datetime:  # Any: tzinfo, whose stub is too narrow for ZoneInfo
+    return datetime.combine(day, clock_time, tzinfo=zone).astimezone(UTC)
+
+
+def occurrence_on(master: Event, day: date) -> Event | None:
+    """Give a series' item for `day`: the exception, the regular occurrence, or None if there is none (any more)."""
+    series = master.series
+    if series is None or day in series.removed:
+        return None
+    found = series.exceptions.get(day) or series.shown.get(day)
+    if found is None and series.recurrence.has(day):
+        found = series.shown[day] = _build_occurrence(master, day)
+    return found
+
+
+def _build_occurrence(master: Event, day: date) -> Event:
+    return Event(
+        core=master.core,
+        ical_uid=occurrence_ical_uid(master.ical_uid, day),
+        kind=EventKind.OCCURRENCE,
+        times=times_on(master, day),
+        content=master.content,
+        organizer=master.organizer,
+        created_at=master.created_at,
+        modified_at=master.modified_at,
+        change_key=master.change_key,
+        order=master.order,
+        is_organizer=master.is_organizer,
+        is_cancelled=master.is_cancelled,
+        response=master.response,
+        responded_at=master.responded_at,
+        meeting_id=master.meeting_id,
+        master=master,
+        day=day,
+    )
+
+
+def expand(master: Event, start_at: datetime, end_at: datetime) -> list[Event]:
+    """Give a series' occurrences and exceptions that overlap the half-open window, in no particular order."""
+    series = master.series
+    if series is None:
+        return []
+    duration = master.times.end_at - master.times.start_at
+    first = (start_at - duration).date() - timedelta(days=1)  # a day each way: dates are the recurrence zone's
+    found = [one for one in series.exceptions.values() if one.times.overlaps(start_at, end_at)]
+    for day in series.recurrence.dates(max(first, series.recurrence.start), end_at.date() + timedelta(days=1)):
+        if day not in series.removed and day not in series.exceptions:
+            one = occurrence_on(master, day)
+            if one is not None and one.times.overlaps(start_at, end_at):
+                found.append(one)
+    return found
+
+
+def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrence]:
+    """Let a series begin on the day its times name, and its times be those of its first occurrence."""
+    zone = UTC if times.is_all_day else resolve_zone(recurrence.zone)
+    day = times.start_at.astimezone(zone).date()
+    recurrence = replace(recurrence, start=day, end=recurrence.end and max(recurrence.end, day))
+    first = recurrence.first_date() or day
+    if first != day:
+        start_at, end_at = times.start_at.astimezone(zone), times.end_at.astimezone(zone)
+        shift = first - day
+        times = replace(
+            times,
+            start_at=_at(start_at.date() + shift, start_at.time(), zone),
+            end_at=_at(end_at.date() + shift, end_at.time(), zone),
+        )
+    return times, recurrence
+
+
+def event_id(event: Event, *, immutable: bool) -> str:
+    """Give an event's id in one of the two formats."""
+    return format_item_id(event.core, immutable=immutable, day=event.day)
+
+
+def etag(event: Event) -> str:
+    """Give an event's weak etag."""
+    return f'W/"{event.change_key}"'

@@ -1,0 +1,1 @@
+"""Graph's paths: what happens to a request, and the handlers."""

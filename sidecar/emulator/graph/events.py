@@ -1,0 +1,209 @@
+"""Graph's event paths: reading, writing and answering the items of a mailbox's default calendar.
+
+Source: Graph "user: list events", "Create event", "Get event", "Update event", "Delete event", "event: cancel", "accept",
+"tentativelyAccept", "decline" and "List instances" pages; error texts are what users have reported.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+
+import msgspec
+
+from sidecar.emulator.asgi import Reply
+from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, item_not_found
+from sidecar.emulator.exchange.access import READ_ROLES, WRITE_ROLES, open_mailbox
+from sidecar.emulator.exchange.event import Content, Event, EventKind, Person, Times, etag, event_id, expand
+from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.mailroom import Mailroom
+from sidecar.emulator.exchange.meetings import Meetings
+from sidecar.emulator.graph.call import Call, raw_reply
+from sidecar.emulator.graph.paging import Pager, parse_window
+from sidecar.emulator.ids import parse_item_id
+from sidecar.emulator.wire.event_input import parse_event, parse_json
+from sidecar.emulator.wire.options import check_options, parse_descending, parse_select, shape_of
+from sidecar.emulator.wire.rendering import EVENT_PROPERTIES, render_event
+
+_ANSWERS = {"accept": "accepted", "tentativelyaccept": "tentativelyAccepted", "decline": "declined"}
+
+
+class EventRoutes:
+    """Handlers of everything below `/users/{id}` that reads or writes events."""
+
+    def __init__(self, *, mailroom: Mailroom, meetings: Meetings, pager: Pager) -> None:
+        self._mailroom = mailroom
+        self._meetings = meetings
+        self._pager = pager
+
+    def list_events(self, call: Call) -> Reply:
+        """Answer GET /users/{id}/events: single items and series masters, never occurrences."""
+        check_options(call.query, ("$select", "$top", "$skip", "$orderby"))
+        mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
+        return self._pager.page(
+            call, mailbox, mailbox.calendar.roots(), "events", descending=parse_descending(call.query)
+        )
+
+    def view(self, call: Call) -> Reply:
+        """Answer GET /users/{id}/calendarView: what overlaps the window, series expanded."""
+        check_options(call.query, ("startDateTime", "endDateTime", "$select", "$top", "$skip", "$orderby"))
+        mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
+        start_at, end_at = parse_window(call.query)
+        found = mailbox.calendar.view(start_at, end_at)
+        return self._pager.page(call, mailbox, found, "calendarView", descending=parse_descending(call.query))
+
+    def instances(self, call: Call) -> Reply:
+        """Answer GET /users/{id}/events/{master}/instances."""
+        check_options(call.query, ("startDateTime", "endDateTime", "$select", "$top", "$skip", "$orderby"))
+        mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
+        master = self._find(mailbox, call.values[1])
+        if master.kind is not EventKind.MASTER:
+            raise invalid_request("Only a recurring master has instances.")
+        start_at, end_at = parse_window(call.query)
+        found = [one for one in mailbox.calendar.view(start_at, end_at) if one.master is master]
+        path = f"events('{event_id(master, immutable=call.preferences.immutable)}')/instances"
+        return self._pager.page(call, mailbox, found, path, descending=parse_descending(call.query))
+
+    def get(self, call: Call) -> Reply:
+        """Answer GET /users/{id}/events/{id}, for occurrences too."""
+        check_options(call.query, ("$select",))
+        mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
+        return self._event_reply(call, mailbox, self._find(mailbox, call.values[1]), 200)
+
+    def create(self, call: Call) -> Reply:
+        """Answer POST /users/{id}/events; attendees are invited at once, a room's own calendar asks nobody."""
+        check_options(call.query, ("$select",))
+        mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
+        wire = parse_json(call.request.body)
+        asked = parse_event(wire, base=Content(), base_times=None, lookup=_lookup(call))
+        digest = hashlib.sha256(msgspec.json.encode(wire, order="deterministic")).digest()
+        if asked.transaction_id is not None:
+            earlier = mailbox.calendar.find_transaction(asked.transaction_id)
+            if earlier is not None:
+                if earlier.transaction_hash != digest:
+                    raise _duplicate_transaction(earlier, immutable=call.preferences.immutable)
+                return self._event_reply(call, mailbox, earlier, 201)
+        assert asked.times is not None
+        event = self._mailroom.build(
+            times=asked.times, content=asked.content, organizer=mailbox.person, recurrence=asked.recurrence
+        )
+        event.transaction_id, event.transaction_hash = asked.transaction_id, digest
+        self._meetings.create(call.caller.tenant, mailbox, event)
+        return self._event_reply(call, mailbox, event, 201)
+
+    def update(self, call: Call) -> Reply:
+        """Answer PATCH /users/{id}/events/{id}."""
+        check_options(call.query, ("$select",))
+        mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
+        event = self._find(mailbox, call.values[1])
+        self._check_match(call, event)
+        asked = parse_event(
+            parse_json(call.request.body), base=event.content, base_times=event.times, lookup=_lookup(call)
+        )
+        if asked.transaction_id is not None and asked.transaction_id != event.transaction_id:
+            raise GraphError(400, "ErrorInvalidPropertySet", "transactionId can only be set when an event is created.")
+        recurrence = event.series.recurrence if event.series else None
+        if "recurrence" in asked.given:
+            if event.master is not None:
+                raise invalid_request("A single occurrence cannot have a recurrence.")
+            recurrence = asked.recurrence
+        assert asked.times is not None
+        if event.master is not None:
+            _check_between_neighbours(event, asked.times)
+        event = self._meetings.change(call.caller.tenant, mailbox, event, asked.content, asked.times, recurrence)
+        return self._event_reply(call, mailbox, event, 200)
+
+    def delete(self, call: Call) -> Reply:
+        """Answer DELETE /users/{id}/events/{id}: the organizer cancels, an attendee only loses their copy."""
+        check_options(call.query, ())
+        mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
+        event = self._find(mailbox, call.values[1])
+        self._check_match(call, event)
+        if event.is_organizer:
+            self._meetings.cancel(call.caller.tenant, mailbox, event)
+        else:
+            self._meetings.withdraw(call.caller.tenant, mailbox, event)
+        return Reply(status=204)
+
+    def act(self, call: Call) -> Reply:
+        """Answer POST /users/{id}/events/{id}/cancel, /accept, /tentativelyAccept and /decline."""
+        check_options(call.query, ())
+        mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
+        event = self._find(mailbox, call.values[1])
+        action, wire = call.values[2].lower(), {k.lower(): v for k, v in parse_json(call.request.body).items()}
+        if action == "cancel":
+            if not event.is_organizer:
+                raise invalid_request(
+                    "Your request can't be completed. You need to be an organizer to cancel a meeting."
+                )
+            self._meetings.cancel(call.caller.tenant, mailbox, event)
+            return Reply(status=202)
+        if action not in _ANSWERS:
+            raise NotEmulated(f"the event action {call.values[2]!r}")
+        if event.is_organizer:
+            raise invalid_request(
+                "Your request can't be completed. You can't respond to this meeting because you're the organizer."
+            )
+        tell = wire.get("sendresponse") is not False
+        if wire.get("proposednewtime") is not None:
+            if not tell or not event.content.allow_new_time_proposals:
+                raise GraphError(400, "ErrorInvalidParameter", "A new time cannot be proposed here.")
+            raise NotEmulated("proposing a new time")
+        self._meetings.respond(call.caller.tenant, mailbox, event, _ANSWERS[action], tell=tell)
+        return Reply(status=202)
+
+    def _find(self, mailbox: Mailbox, item_id: str) -> Event:
+        found = mailbox.calendar.find(item_id)
+        if found is None:
+            if parse_item_id(item_id) is None:
+                raise GraphError(400, "ErrorInvalidIdMalformed", "Id is malformed.")
+            raise item_not_found()
+        return found
+
+    def _check_match(self, call: Call, event: Event) -> None:
+        asked = call.request.header("if-match")
+        if asked and asked != "*" and asked != etag(event):
+            raise GraphError(
+                412,
+                "ErrorIrresolvableConflict",
+                "The send or update operation could not be performed because the change key passed in the request does "
+                "not match the current change key for the item.",
+            )
+
+    def _event_reply(self, call: Call, mailbox: Mailbox, event: Event, status: int) -> Reply:
+        shape = shape_of(call.preferences, parse_select(call.query.get("$select"), EVENT_PROPERTIES))
+        context = f"{call.metadata_url}#users('{mailbox.object_id}')/events/$entity"
+        body = b'{"@odata.context":' + msgspec.json.encode(context) + b"," + render_event(event, shape)[1:]
+        headers = {"etag": etag(event)}
+        if status == 201:
+            item_id = event_id(event, immutable=shape.immutable)
+            headers["location"] = f"{call.request.base_url}/v1.0/users/{mailbox.object_id}/events/{item_id}"
+        return raw_reply(status, body, headers=headers)
+
+
+def _lookup(call: Call) -> Callable[[str], Person | None]:
+    def lookup(address: str) -> Person | None:
+        mailbox = call.caller.tenant.mailbox(address)
+        return mailbox.person if mailbox else None
+
+    return lookup
+
+
+def _check_between_neighbours(event: Event, times: Times) -> None:
+    """Refuse to move an occurrence to or over the one before or after it, as Exchange does."""
+    if event.master is None or times.start_at == event.times.start_at:
+        return
+    low, high = sorted((event.times.start_at, times.start_at))
+    neighbours = expand(event.master, low, high + timedelta(seconds=1))
+    if any(one.day != event.day and low <= one.times.start_at <= high for one in neighbours):
+        message = "Modified occurrence is crossing or overlapping adjacent occurrence."
+        raise GraphError(400, "ErrorOccurrenceCrossingBoundary", message)
+
+
+def _duplicate_transaction(earlier: Event, *, immutable: bool) -> GraphError:
+    return GraphError(
+        400,
+        "ErrorDuplicateTransactionId",
+        "Your request can't be completed. The TransactionId specified in the request has already been used to create a "
+        "different event.",
+        extra={"@event.existingEventId": event_id(earlier, immutable=immutable)},
+    )

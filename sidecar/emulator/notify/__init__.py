@@ -1,0 +1,1 @@
+"""Subscriptions and the notifications on their way."""

@@ -1,0 +1,1 @@
+"""Graph's JSON: reading it strictly, writing it exactly."""

@@ -1,0 +1,243 @@
+"""What a caller writes into an event: reading the bodies of POST and PATCH.
+
+A PATCH merges at the top level and replaces complex values whole, as Graph does. Properties Graph has and the emulator does
+not play are refused with 501; properties Graph does not have, with 400.
+
+Source: Graph "Create event" and "Update event" pages.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, zone_not_supported
+from sidecar.emulator.exchange.event import Attendee, Content, JsonObject, Person, Times
+from sidecar.emulator.exchange.recurrence import Recurrence
+from sidecar.emulator.wire.recurrence_wire import InvalidRecurrence, parse_recurrence
+from sidecar.emulator.zones import UnknownZone, parse_local, resolve_zone
+
+_ATTENDEES_MAX = 500
+_CHOICES = {
+    "showAs": ("free", "tentative", "busy", "oof", "workingElsewhere", "unknown"),
+    "sensitivity": ("normal", "personal", "private", "confidential"),
+    "importance": ("low", "normal", "high"),
+}
+_NOT_PLAYED = frozenset(
+    {"singleValueExtendedProperties", "multiValueExtendedProperties", "extensions", "attachments", "onlineMeeting"}
+)
+_READ_ONLY = frozenset(
+    """id changeKey createdDateTime lastModifiedDateTime iCalUId bodyPreview hasAttachments isCancelled isOrganizer isDraft
+    organizer originalStart responseStatus seriesMasterId type webLink onlineMeetingUrl cancelledOccurrences
+    originalStartTimeZone originalEndTimeZone""".split()  # noqa: SIM905  (a list of names is easier to read)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventInput:
+    """What one body asks for, over what was there before."""
+
+    content: Content
+    times: Times | None
+    recurrence: Recurrence | None
+    transaction_id: str | None
+    given: frozenset[str]
+    """The properties the body named."""
+
+
+def parse_json(body: bytes) -> JsonObject:
+    """Read a JSON object.
+
+    Raises:
+        GraphError: 400 for anything else.
+    """
+    try:
+        found = msgspec.json.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise GraphError(
+            400, "BadRequest", "Unable to read JSON request payload. Please ensure Content-Type header is set."
+        )
+    return found
+
+
+def parse_event(
+    wire: JsonObject, *, base: Content, base_times: Times | None, lookup: Callable[[str], Person | None]
+) -> EventInput:
+    """Read the body of a POST (no `base_times`) or a PATCH.
+
+    Args:
+        wire: the JSON object.
+        base: what the event holds now; new ones start from an empty one.
+        base_times: when the event is now; None demands start and end in the body.
+        lookup: finds who an address belongs to, for attendees given without a name.
+    Raises:
+        GraphError: 400 for what Graph refuses, 501 for what the emulator does not play.
+    """
+    given = {name for name in wire if not name.startswith("@")}
+    times = _parse_times(wire, base_times)
+    recurrence = None
+    if wire.get("recurrence") is not None:
+        recurrence = _parse_recurrence(wire["recurrence"], times)
+    try:
+        content = _parse_content(wire, given - _READ_ONLY, base, lookup)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise GraphError(400, "ErrorPropertyValidationFailure", f"A property is not valid: {error}.") from None
+    return EventInput(
+        content=content,
+        times=times,
+        recurrence=recurrence,
+        transaction_id=wire.get("transactionId"),
+        given=frozenset(given),
+    )
+
+
+def _parse_content(wire: JsonObject, names: set[str], base: Content, lookup: Callable[[str], Person | None]) -> Content:
+    changes: dict[str, Any] = {}  # Any: field values of several types
+    for name in sorted(names):
+        value = wire[name]
+        if name in ("start", "end", "isAllDay", "recurrence", "transactionId"):
+            continue  # read by their own functions
+        if name in _SIMPLE:
+            changes[_SIMPLE[name]] = _checked(name, value)
+        elif name == "body":
+            changes["body"] = str(value.get("content") or "")
+            changes["body_type"] = str(value.get("contentType") or "text").lower()
+        elif name == "location" and "locations" not in names:
+            changes["locations"] = (_location(value),) if value else ()
+        elif name == "locations":
+            changes["locations"] = tuple(_location(one) for one in value or ())
+        elif name == "attendees":
+            changes["attendees"] = _attendees(value or (), base, lookup)
+        elif name == "isOnlineMeeting" and value:
+            raise NotEmulated("online meetings")
+        elif name in _NOT_PLAYED and value:
+            raise NotEmulated(f"the event property {name!r}")
+        elif name not in ("isOnlineMeeting", "onlineMeetingProvider", "location", *_NOT_PLAYED):
+            message = f"The property '{name}' does not exist on type 'microsoft.graph.event'."
+            raise GraphError(400, "RequestBodyRead", message)
+    return replace(base, **changes)
+
+
+_SIMPLE = {
+    "subject": "subject",
+    "showAs": "show_as",
+    "sensitivity": "sensitivity",
+    "importance": "importance",
+    "categories": "categories",
+    "reminderMinutesBeforeStart": "reminder_minutes",
+    "isReminderOn": "is_reminder_on",
+    "responseRequested": "response_requested",
+    "allowNewTimeProposals": "allow_new_time_proposals",
+    "hideAttendees": "hide_attendees",
+}
+
+
+def _checked(name: str, value: Any) -> Any:  # Any: a JSON value, checked here
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise GraphError(400, "ErrorInvalidPropertyValue", f"The value '{value}' is not valid for {name}.")
+    if name == "subject":
+        return value or ""
+    return tuple(value or ()) if name == "categories" else value
+
+
+def _location(wire: JsonObject) -> JsonObject:
+    found = {
+        name: value for name, value in wire.items() if name not in ("address", "coordinates") and value is not None
+    }
+    return {"displayName": "", "locationType": "default", "uniqueIdType": "private", **found}
+
+
+def _attendees(
+    wire: Any,
+    base: Content,
+    lookup: Callable[[str], Person | None],  # Any: JSON from the wire
+) -> tuple[Attendee, ...]:
+    if len(wire) > _ATTENDEES_MAX:
+        raise GraphError(400, "ErrorInvalidAttendees", f"An event can have at most {_ATTENDEES_MAX} attendees.")
+    before = {one.person.address.lower(): one for one in base.attendees}
+    found = []
+    for one in wire:
+        email = one.get("emailAddress") or {}
+        address = str(email.get("address") or "")
+        if "@" not in address:
+            raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient is not valid.")
+        known = lookup(address)
+        name = email.get("name") or (known.name if known else address)
+        old = before.get(address.lower())
+        found.append(
+            Attendee(
+                person=Person(name=name, address=known.address if known else address),
+                kind=one.get("type") or "required",
+                response=old.response if old else "none",
+                responded_at=old.responded_at if old else None,
+            )
+        )
+    return tuple(found)
+
+
+def _parse_times(wire: JsonObject, base: Times | None) -> Times | None:
+    if base is None and not (wire.get("start") and wire.get("end")):
+        raise GraphError(400, "ErrorPropertyValidationFailure", "The event needs a start and an end.")
+    is_all_day = bool(wire.get("isAllDay", base.is_all_day if base else False))
+    if not ({"start", "end", "isAllDay"} & set(wire)):
+        return base
+    start_at, start_zone = (base.start_at, base.start_zone) if base else (None, "UTC")
+    end_at, end_zone = (base.end_at, base.end_zone) if base else (None, "UTC")
+    if wire.get("start"):
+        start_at, start_zone = parse_moment(wire["start"], is_all_day=is_all_day)
+    if wire.get("end"):
+        end_at, end_zone = parse_moment(wire["end"], is_all_day=is_all_day)
+    if start_at is None or end_at is None:
+        raise invalid_request("The event needs a start and an end.")
+    if end_at < start_at:
+        raise GraphError(
+            400, "ErrorCalendarEndDateIsEarlierThanStartDate", "End Date should be later than or equal to Start Date."
+        )
+    if is_all_day and (start_at == end_at or any(_clock_time(at) for at in (start_at, end_at))):
+        raise invalid_request(
+            "The Event.Start property for an all-day event needs to be set to midnight; its duration must be full days."
+        )
+    return Times(start_at=start_at, end_at=end_at, start_zone=start_zone, end_zone=end_zone, is_all_day=is_all_day)
+
+
+def parse_moment(wire: Any, *, is_all_day: bool) -> tuple[datetime, str]:  # Any: JSON from the wire
+    """Read a dateTimeTimeZone: the instant in UTC and the zone's name. An all-day moment keeps its date, in UTC.
+
+    Raises:
+        GraphError: 400 for a text that is no time or a zone nobody knows.
+    """
+    try:
+        zone_name = str(wire.get("timeZone") or "UTC")
+        local = parse_local(str(wire["dateTime"]))
+        zone = resolve_zone(zone_name)
+    except UnknownZone:
+        raise zone_not_supported(zone_name) from None
+    except (ValueError, KeyError, AttributeError):
+        raise GraphError(400, "ErrorPropertyValidationFailure", "A date or time is not valid.") from None
+    if is_all_day:
+        return local.replace(tzinfo=UTC), zone_name
+    if local.tzinfo is None:
+        local = local.replace(tzinfo=zone)
+    return local.astimezone(UTC), zone_name
+
+
+def _parse_recurrence(wire: Any, times: Times | None) -> Recurrence:  # Any: JSON from the wire
+    assert times is not None
+    try:
+        recurrence = parse_recurrence(wire, default_zone=times.start_zone)
+    except InvalidRecurrence as error:
+        raise GraphError(400, "ErrorPropertyValidationFailure", str(error)) from None
+    zone = UTC if times.is_all_day else resolve_zone(recurrence.zone)
+    if times.start_at.astimezone(zone).date() != recurrence.start:
+        raise GraphError(
+            400, "ErrorPropertyValidationFailure", "The recurrence's startDate must be the date of the event's start."
+        )
+    return recurrence
+
+
+def _clock_time(at: datetime) -> bool:
+    return bool(at.hour or at.minute or at.second or at.microsecond)
