@@ -17,7 +17,9 @@ app.command()(server.serve)
 app.command()(server.migrate)
 app.add_typer(server.config_app, name="config")
 app.add_typer(server.vault_app, name="vault")
-app.command()(emulator.emulator)
+app.command(  # the emulator reads its own options, which are the same as those of `python -m sidecar.emulator`
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(emulator.emulator)
 app.command()(demo.demo)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(rooms.app, name="room")

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from sidecar.errors import SidecarError
 
@@ -22,6 +23,13 @@ _STOP_S = 20.0
 
 class ProcessFailed(SidecarError):
     """A process ended before it was ready; the message holds the end of its log."""
+
+
+class Ready(Protocol):
+    """Something that said where it listens when it was ready."""
+
+    def text(self, key: str) -> str:
+        """Return a value of the ready line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
     return process.wait()
 
 
-def service_env(folder: Path, emulator: Started, *, webhook_port: int) -> dict[str, str]:
+def service_env(folder: Path, emulator: Ready, *, webhook_port: int) -> dict[str, str]:
     """Return the environment of a service that lives in `folder` and takes an emulator for Microsoft.
 
     Args:

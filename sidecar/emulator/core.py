@@ -10,6 +10,7 @@ import httpx
 from sidecar.emulator.clock import Clock, LoopClock
 from sidecar.emulator.control.app import ControlApp
 from sidecar.emulator.control.routes import control_routes
+from sidecar.emulator.control.tenants import TenantControl
 from sidecar.emulator.entra.login import Login
 from sidecar.emulator.entra.tokens import Tokens
 from sidecar.emulator.exchange.mailroom import Mailroom
@@ -82,21 +83,19 @@ class Emulator:
             script=self.script,
             routes=self._graph_routes(),
         )
-        self.control_app = ControlApp(
-            control_routes(
-                Parts(
-                    seed=seed,
-                    graph_url=graph_url,
-                    world=self.world,
-                    script=self.script,
-                    tokens=self.tokens,
-                    deliveries=self.deliveries,
-                    mailroom=self.mailroom,
-                    meetings=self.meetings,
-                    subscribing=self.subscribing,
-                )
-            )
+        parts = Parts(
+            seed=seed,
+            graph_url=graph_url,
+            world=self.world,
+            script=self.script,
+            tokens=self.tokens,
+            deliveries=self.deliveries,
+            mailroom=self.mailroom,
+            meetings=self.meetings,
+            subscribing=self.subscribing,
         )
+        self.tenants = TenantControl(parts)
+        self.control_app = ControlApp(control_routes(parts, self.tenants))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Let rooms and notifications act until `stop` is set."""

@@ -24,72 +24,70 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sidecar.emulator.asgi import ABORT_KEY
 from sidecar.emulator.clock import LoopClock
+from sidecar.emulator.control.first_tenant import ROOMS_COUNT, make_first_tenant
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import Moods
 from sidecar.emulator.notify.sender import HttpxSender
 
 _SEND_TIMEOUT_S = 30.0  # never reached: whoever sends sets a shorter one
 _GRACE_S = 2
-_CONTROL_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorConfig:
-    """What else a start can say; the defaults suit a developer's machine."""
+    """How to start; the defaults suit a developer's machine."""
 
-    moods: Moods | None = None
-    """Overrules calm and unkind."""
-    start_at: datetime | None = None
-    """The first present; None is the machine's."""
-    names: tuple[str, ...] = ()
-    """More host names for the certificate, a container's service name for instance."""
+    ca_dir: Path
+    """Where `ca.pem` is written; made if missing."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Of Graph and login, TLS; 0 takes any free one."""
+    control_host: str = "127.0.0.1"
+    """The control API trusts everybody who reaches it: leave it on loopback unless a container network is the limit."""
+    control_port: int = 0
+    """Of the control API, plain HTTP; 0 takes any free one."""
     public_host: str | None = None
     """The host in the addresses told to callers; None is the listening one."""
-    control_host: str = _CONTROL_HOST
-    """The control API trusts everybody who reaches it: leave it on loopback unless a container network is the limit."""
+    names: tuple[str, ...] = ()
+    """More host names for the certificate, a container's service name for instance."""
     webhook_ca_file: Path | None = None
     """Authority that webhooks' certificates are checked against; None is the usual public ones."""
+    calm: bool = False
+    """Start in the calm moods."""
+    moods: Moods | None = None
+    """Overrules calm and unkind."""
+    seed: int = 1
+    """Of everything random."""
+    start_at: datetime | None = None
+    """The first present; None is the machine's."""
+    rooms_count: int = ROOMS_COUNT
+    """Rooms of the tenant that is there from the start; 0 makes no tenant."""
 
 
-def main(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    control_port: int = 0,
-    ca_dir: Path,
-    calm: bool = False,
-    seed: int = 1,
-    config: EmulatorConfig | None = None,
-) -> int:
+def main(config: EmulatorConfig) -> int:
     """Serve until SIGTERM or SIGINT.
 
-    When both ports listen, prints one line of JSON on standard output, the event `emulator.ready`.
+    When both ports listen, prints one line of JSON on standard output, the event `emulator.ready`, with every address and
+    the credentials of a tenant to begin with.
 
-    Args:
-        port: of Graph and login, TLS; 0 takes any free one.
-        control_port: of the control API, plain HTTP; 0 takes any free one.
-        ca_dir: where `ca.pem` is written; made if missing.
-        calm: start in the calm moods.
     Returns:
         0, the exit code of a clean stop.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(host, port, control_port, ca_dir, calm=calm, seed=seed, config=config or EmulatorConfig()))
+        runner.run(_serve(config))
     return 0
 
 
-async def _serve(
-    host: str, port: int, control_port: int, ca_dir: Path, *, calm: bool, seed: int, config: EmulatorConfig
-) -> None:
-    graph_socket, control_socket = _listen(host, port), _listen(config.control_host, control_port)
-    tls, ca_file = _make_tls(host, ca_dir, config.names)
-    shown = config.public_host or ("127.0.0.1" if host in ("0.0.0.0", "::") else host)
+async def _serve(config: EmulatorConfig) -> None:
+    graph_socket, control_socket = _listen(config.host, config.port), _listen(config.control_host, config.control_port)
+    tls, ca_file = _make_tls(config.host, config.ca_dir, config.names)
+    shown = config.public_host or ("127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host)
     graph_url = f"https://{shown}:{graph_socket.getsockname()[1]}"
     verify = ssl.create_default_context(cafile=config.webhook_ca_file) if config.webhook_ca_file else True
     async with httpx.AsyncClient(timeout=_SEND_TIMEOUT_S, trust_env=False, verify=verify) as client:
         emulator = Emulator(
-            seed=seed,
-            calm=calm,
+            seed=config.seed,
+            calm=config.calm,
             moods=config.moods,
             clock=LoopClock(start_at=config.start_at),
             sender=HttpxSender(client),
@@ -108,8 +106,9 @@ async def _serve(
                 "login_url": graph_url,
                 "control_url": f"http://{config.control_host}:{control_socket.getsockname()[1]}",
                 "ca_file": str(ca_file),
-                "seed": seed,
-                "calm": calm,
+                "seed": config.seed,
+                "calm": config.calm,
+                "tenant": make_first_tenant(emulator.tenants, rooms_count=config.rooms_count),
             }
             sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
             sys.stdout.flush()

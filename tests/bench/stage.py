@@ -100,7 +100,9 @@ class Service:
 @contextmanager
 def microsoft(folder: Path, *, rooms_count: int, bookings_count: int) -> Iterator[Microsoft]:
     """Start the emulator, calm, with rooms full of bookings from today on."""
-    with started(["emulator", "--ca-dir", str(folder), "--calm"], log_file=folder / "emulator.log") as emulator:
+    with started(
+        ["emulator", "--ca-dir", str(folder), "--calm", "--rooms", "0"], log_file=folder / "emulator.log"
+    ) as emulator:
         url = emulator.text("control_url")
         with httpx.Client(base_url=url, trust_env=False, timeout=_READY_S) as control:
             tenant = control.post("/control/tenants", json={"domain": "contoso.example"}).raise_for_status().json()

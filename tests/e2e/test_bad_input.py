@@ -15,7 +15,7 @@ from exchange_client import ExchangeClient, InvalidRequest, LimitReached, NotFou
 from exchange_client.errors import ExchangeError, from_rpc
 from exchange_client.messages import MapRoomRequest
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator
 from tests.support.processes import Service, eventually
 from tests.support.scene import Scene, prove_copy, scene_set, tomorrow
 from tests.support.truth import Json
@@ -28,7 +28,7 @@ CANARY = "CANARY-3c9a"
 
 
 @pytest.fixture
-async def scene(service: Service, emulator: Started) -> AsyncIterator[Scene]:
+async def scene(service: Service, emulator: RunningEmulator) -> AsyncIterator[Scene]:
     """Give a tenant with one room; afterwards it still gets its bookings, and nothing went wrong inside."""
     async with scene_set(service, emulator) as ready, ready.watching() as watcher:
         yield ready

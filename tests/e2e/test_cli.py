@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator
 from tests.support.processes import ROOT, Service, run_cli
 from tests.support.scene import tomorrow, wall
 
@@ -67,7 +67,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(service: Service, emulator: Started) -> Iterator[Desk]:
+def desk(service: Service, emulator: RunningEmulator) -> Iterator[Desk]:
     """Give a directory and a registered tenant."""
     with httpx.Client(base_url=emulator.text("control_url"), trust_env=False, timeout=30.0) as http:
         ready = Desk(service, http)

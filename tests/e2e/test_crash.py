@@ -15,10 +15,11 @@ import pytest
 from exchange_client import FileTokenStore, Reconnected, RoomMirror, Unavailable
 from exchange_client.messages import BookingChange
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK
 from tests.support.processes import ROOT, Service, eventually, service_started
 from tests.support.scene import Scene, Watcher, WatchMessage, prove_copy, scene_set, tomorrow
+from tests.support.truth import ZONE
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +30,7 @@ NO_COMPARE = {"SYNC__COMPARE_INTERVAL_S": "80000", "SYNC__STALE_AFTER_S": "90000
 
 
 async def test_kills_at_random_moments_lose_no_change_and_repeat_none_wrongly(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Started
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
 ) -> None:
     seed = SystemRandom().randrange(1_000_000)
     print(f"seed {seed}")
@@ -84,7 +85,7 @@ async def hears_more(watcher: Watcher, service: Service) -> None:
 
 async def map_one_more(scene: Scene) -> None:
     """Map another room with a booking in it; the service has just been started and may not be connected yet."""
-    (mailbox,) = await scene.directory.add_rooms(1)
+    (mailbox,) = await scene.directory.add_rooms(1, time_zone=ZONE)
     await scene.directory.book(mailbox, tomorrow())
 
     async def mapped() -> bool:
@@ -163,7 +164,7 @@ def check_history(messages: Sequence[WatchMessage]) -> None:
 
 
 async def test_notification_taken_right_before_the_kill_is_not_lost(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Started
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
 ) -> None:
     settings = QUICK | NO_COMPARE | {"SYNC__SETTLE_S": "3"}  # taken, but not read yet
     with service_started(tmp_path_factory.mktemp("s"), emulator, **settings) as service:

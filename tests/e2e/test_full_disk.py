@@ -10,7 +10,7 @@ import pytest
 from exchange_client import Unavailable
 from exchange_client.messages import Room
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK
 from tests.support.processes import Service, eventually, service_started
 from tests.support.scene import prove_copy, scene_set, tomorrow
@@ -36,13 +36,15 @@ def no_room(service: Service) -> Iterator[None]:
 
 
 @pytest.fixture
-def own_service(tmp_path_factory: pytest.TempPathFactory, emulator: Started) -> Iterator[Service]:
+def own_service(tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator) -> Iterator[Service]:
     """Give a service whose tenants are worked for again soon after a failure: their lease has to run out first."""
     with service_started(tmp_path_factory.mktemp("s"), emulator, **QUICK, TASKS__LEASE_S="3") as running:
         yield running
 
 
-async def test_full_disk_refuses_what_it_cannot_keep_and_loses_nothing(own_service: Service, emulator: Started) -> None:
+async def test_full_disk_refuses_what_it_cannot_keep_and_loses_nothing(
+    own_service: Service, emulator: RunningEmulator
+) -> None:
     async with scene_set(own_service, emulator, rooms=30) as scene, scene.watching() as watcher:
         first = await scene.directory.book(scene.mailbox(), tomorrow())
         await scene.converged(watcher)

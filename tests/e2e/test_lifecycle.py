@@ -8,7 +8,7 @@ import pytest
 from exchange_client import AlreadyExists, ChangeKind, ExchangeClient, NotFound, ResumeTokenInvalid
 from exchange_client.messages import BookingChange, Problem, Room, StreamClosing, SyncState, Tenant
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator
 from tests.support.processes import Service, eventually
 from tests.support.scene import Scene, booking_changes, directory_made, prove_copy, scene_set, tomorrow
 
@@ -24,7 +24,7 @@ def traces(service: Service, *texts: str) -> list[str]:
 
 
 async def test_unmapped_room_leaves_the_scope_and_its_subscription_is_removed(
-    service: Service, emulator: Started
+    service: Service, emulator: RunningEmulator
 ) -> None:
     async with scene_set(service, emulator, rooms=2) as scene:
         for mailbox in scene.rooms.values():
@@ -58,7 +58,9 @@ async def test_unmapped_room_leaves_the_scope_and_its_subscription_is_removed(
         await prove_copy(scene)
 
 
-async def test_deleted_tenant_leaves_nothing_behind_and_may_come_back(own_service: Service, emulator: Started) -> None:
+async def test_deleted_tenant_leaves_nothing_behind_and_may_come_back(
+    own_service: Service, emulator: RunningEmulator
+) -> None:
     settings = {"DeleteSubject": False, "AddOrganizerToSubject": False}
     async with scene_set(own_service, emulator, rooms=3, **settings) as scene:
         async with scene.watching() as watcher, scene.watching(scene.room(0)) as one_room:
@@ -94,7 +96,7 @@ async def test_deleted_tenant_leaves_nothing_behind_and_may_come_back(own_servic
 
 
 async def test_tenant_deleted_while_its_rooms_are_being_mapped_leaves_no_subscription(
-    service: Service, emulator: Started
+    service: Service, emulator: RunningEmulator
 ) -> None:
     async with directory_made(emulator, rooms=40) as directory, ExchangeClient.connect(service.target) as client:
         scene = Scene(service, client, directory, tenant_id=f"t-{directory.id[:8]}")
@@ -114,7 +116,7 @@ async def test_tenant_deleted_while_its_rooms_are_being_mapped_leaves_no_subscri
 
 
 async def test_wrong_secret_is_told_with_what_to_do_and_the_right_one_heals_everything(
-    service: Service, emulator: Started
+    service: Service, emulator: RunningEmulator
 ) -> None:
     async with directory_made(emulator, rooms=2) as directory, ExchangeClient.connect(service.target) as client:
         scene = Scene(service, client, directory, tenant_id=f"t-{directory.id[:8]}")
@@ -153,7 +155,7 @@ async def test_wrong_secret_is_told_with_what_to_do_and_the_right_one_heals_ever
 
 
 async def test_room_outside_the_access_policy_is_denied_alone_and_heals_when_granted(
-    service: Service, emulator: Started
+    service: Service, emulator: RunningEmulator
 ) -> None:
     async with directory_made(emulator, rooms=3) as directory, ExchangeClient.connect(service.target) as client:
         scene = Scene(service, client, directory, tenant_id=f"t-{directory.id[:8]}")
@@ -184,7 +186,7 @@ async def test_room_outside_the_access_policy_is_denied_alone_and_heals_when_gra
             assert len(watcher.mirror.bookings(scene.room(2))) == 1
 
 
-async def test_token_of_another_tenant_is_refused(service: Service, emulator: Started) -> None:
+async def test_token_of_another_tenant_is_refused(service: Service, emulator: RunningEmulator) -> None:
     async with scene_set(service, emulator) as mine, scene_set(service, emulator) as other:
         listing = await other.client.list_bookings(other.room(), tomorrow(0), tomorrow(1))
         with pytest.raises(ResumeTokenInvalid) as refused:

@@ -10,7 +10,7 @@ import pytest
 from exchange_client import ChangeKind, ExchangeClient, names, times
 from exchange_client.messages import Booking, BookingChange, Tenant
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator
 from tests.support.processes import Service, eventually
 from tests.support.scene import (
     Scene,
@@ -29,7 +29,7 @@ DAILY = {"type": "daily", "interval": 1}
 
 
 @pytest.fixture
-async def scene(service: Service, emulator: Started) -> AsyncIterator[Scene]:
+async def scene(service: Service, emulator: RunningEmulator) -> AsyncIterator[Scene]:
     """Give a tenant with one room; when the test ends, a full read of it must find nothing that was not announced."""
     async with scene_set(service, emulator) as ready:
         yield ready
@@ -42,7 +42,9 @@ def series(first: datetime, count: int) -> dict[str, object]:
     return {"pattern": DAILY, "range": end}
 
 
-async def test_registered_tenant_becomes_active_and_its_rooms_come_up(service: Service, emulator: Started) -> None:
+async def test_registered_tenant_becomes_active_and_its_rooms_come_up(
+    service: Service, emulator: RunningEmulator
+) -> None:
     async with directory_made(emulator, rooms=27) as directory, ExchangeClient.connect(service.target) as client:
         scene = Scene(service, client, directory, tenant_id=f"t-{directory.id[:8]}")
         assert (await scene.register()).state == Tenant.STATE_VERIFYING
@@ -62,7 +64,9 @@ async def test_registered_tenant_becomes_active_and_its_rooms_come_up(service: S
         assert again[1].problem.reason == "ROOM_EXISTS"
 
 
-async def test_listing_then_watching_misses_nothing_while_people_work(service: Service, emulator: Started) -> None:
+async def test_listing_then_watching_misses_nothing_while_people_work(
+    service: Service, emulator: RunningEmulator
+) -> None:
     async with scene_set(service, emulator, rooms=4) as scene:
         office = scene.office(Random(11))
         await office.work(1.5, pause_s=0.1)
@@ -199,7 +203,7 @@ async def test_second_meeting_at_one_time_is_declined_and_leaves_the_first(scene
         assert booking.calendar_uid == first["ical_uid"]
 
 
-async def test_private_meeting_shows_time_and_organizer_only(service: Service, emulator: Started) -> None:
+async def test_private_meeting_shows_time_and_organizer_only(service: Service, emulator: RunningEmulator) -> None:
     settings = {"RemovePrivateProperty": False, "DeleteSubject": False, "AddOrganizerToSubject": False}
     async with scene_set(service, emulator, **settings) as scene, scene.watching() as watcher:
         people = scene.directory.people
@@ -257,7 +261,7 @@ async def test_item_deleted_in_the_room_disappears(scene: Scene) -> None:
         assert watcher.mirror.bookings(scene.room()) == []
 
 
-async def test_watch_of_one_room_hears_of_no_other(service: Service, emulator: Started) -> None:
+async def test_watch_of_one_room_hears_of_no_other(service: Service, emulator: RunningEmulator) -> None:
     async with scene_set(service, emulator, rooms=2) as scene, scene.watching(scene.room(0)) as watcher:
         for mailbox in scene.rooms.values():
             await scene.directory.book(mailbox, tomorrow())

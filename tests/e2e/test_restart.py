@@ -12,7 +12,7 @@ import pytest
 from exchange_client import ExchangeClient, SyncExchangeClient, names
 from exchange_client.messages import StreamClosing, Tenant
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK
 from tests.support.processes import Service, eventually, free_port, run_cli, service_started
 from tests.support.scene import Scene, directory_made, scene_set, tomorrow
@@ -24,7 +24,7 @@ BOOKINGS_PER_ROOM = 4
 
 
 async def test_restart_with_a_thousand_rooms_is_quick_and_reads_no_calendar_again(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Started
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
 ) -> None:
     loop = asyncio.get_running_loop()
     with service_started(tmp_path_factory.mktemp("s"), emulator, **QUICK) as service:
@@ -67,7 +67,7 @@ async def test_restart_with_a_thousand_rooms_is_quick_and_reads_no_calendar_agai
 
 
 async def test_stop_ends_each_watch_with_a_message_and_a_token_that_goes_on(
-    own_service: Service, emulator: Started
+    own_service: Service, emulator: RunningEmulator
 ) -> None:
     loop = asyncio.get_running_loop()
     async with scene_set(own_service, emulator, rooms=3) as scene, AsyncExitStack() as stack:
@@ -95,7 +95,7 @@ async def test_stop_ends_each_watch_with_a_message_and_a_token_that_goes_on(
         print(f"stopped with {len(watchers)} watches in {stopped_s:.1f} s")
 
 
-async def test_watch_that_never_ends_does_not_hold_up_the_stop(own_service: Service, emulator: Started) -> None:
+async def test_watch_that_never_ends_does_not_hold_up_the_stop(own_service: Service, emulator: RunningEmulator) -> None:
     async with scene_set(own_service, emulator) as scene, ExchangeClient.connect(own_service.target) as client:
         watch = client.watch_rooms(scene.tenant)
         await anext(watch)  # and takes nothing more

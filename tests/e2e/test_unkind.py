@@ -7,9 +7,9 @@ from random import Random, SystemRandom
 
 import pytest
 
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import RunningEmulator, run_emulator
 from tests.e2e.conftest import QUICK
-from tests.support.processes import emulator_started, eventually, service_started
+from tests.support.processes import eventually, service_started
 from tests.support.scene import prove_copy, scene_set, tomorrow
 
 pytestmark = pytest.mark.e2e
@@ -36,14 +36,14 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="module")
-def unkind(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Started]:
+def unkind(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[RunningEmulator]:
     """Give an unkind emulator."""
-    with emulator_started(tmp_path_factory.mktemp("e"), calm=False, seed=seed) as started:
+    with run_emulator(tmp_path_factory.mktemp("e"), calm=False, seed=seed) as started:
         yield started
 
 
 async def test_bad_day_at_exchange_ends_with_equal_calendars(
-    tmp_path_factory: pytest.TempPathFactory, unkind: Started, seed: int
+    tmp_path_factory: pytest.TempPathFactory, unkind: RunningEmulator, seed: int
 ) -> None:
     with service_started(tmp_path_factory.mktemp("s"), unkind, **QUICK, **NO_COMPARE) as service:
         async with scene_set(service, unkind, rooms=6) as scene, scene.watching() as watcher:
@@ -60,7 +60,7 @@ async def test_bad_day_at_exchange_ends_with_equal_calendars(
 
 
 async def test_notification_during_a_slow_read_has_the_room_read_once_more(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Started
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
 ) -> None:
     with service_started(tmp_path_factory.mktemp("s"), emulator, **QUICK, **NO_COMPARE) as service:
         async with scene_set(service, emulator, processing_delay_s=0) as scene, scene.watching() as watcher:
@@ -86,7 +86,7 @@ async def test_notification_during_a_slow_read_has_the_room_read_once_more(
 
 
 async def test_lost_subscription_and_lost_notifications_are_made_good(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Started
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
 ) -> None:
     with service_started(tmp_path_factory.mktemp("s"), emulator, **QUICK, **NO_COMPARE) as service:
         async with scene_set(service, emulator, rooms=2) as scene, scene.watching() as watcher:

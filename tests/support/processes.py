@@ -23,7 +23,8 @@ from typing import TypeVar, overload
 
 import httpx
 
-from sidecar.cli.processes import Started, service_env, started
+from sidecar.cli.processes import service_env, started
+from sidecar.emulator.fixture import RunningEmulator
 from sidecar.store.vault import create_key_ring
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ def free_port() -> int:
 class Service:
     """A service with a folder of its own; what it writes and where it listens stay when it is started again."""
 
-    def __init__(self, folder: Path, emulator: Started, **settings: str) -> None:
+    def __init__(self, folder: Path, emulator: RunningEmulator, **settings: str) -> None:
         """Prepare one; `settings` are by the rest of their name: `SYNC__SETTLE_S="0.2"`."""
         self.folder = folder
         self.log_file = folder / "service.log"
@@ -144,15 +145,7 @@ class Service:
 
 
 @contextmanager
-def emulator_started(folder: Path, *, calm: bool = True, seed: int = 1) -> Iterator[Started]:
-    """Run an emulator of its own."""
-    command = ["emulator", "--ca-dir", str(folder), "--seed", str(seed), *(["--calm"] if calm else [])]
-    with started(command, log_file=folder / "emulator.log") as emulator:
-        yield emulator
-
-
-@contextmanager
-def service_started(folder: Path, emulator: Started, **settings: str) -> Iterator[Service]:
+def service_started(folder: Path, emulator: RunningEmulator, **settings: str) -> Iterator[Service]:
     """Run a service of its own."""
     service = Service(folder, emulator, **settings)
     try:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-import httpx
 from exchange_client import ExchangeClient, MirrorChange, NotFound, Reconnected, RoomMirror, names, times
 from exchange_client.messages import (
     Room,
@@ -28,97 +27,23 @@ from exchange_client.tokens import TokenStore
 
 from sidecar.aio.clock import SystemClock
 from sidecar.cli.office import Office
-from sidecar.cli.processes import Started
+from sidecar.emulator.fixture import EmulatedTenant, RunningEmulator, tenant_made
 from tests.support.processes import DEADLINE_S, Service, eventually
-from tests.support.truth import ZONE, Json, Stay, expected, stay_of
+from tests.support.truth import ZONE, Stay, expected, stay_of
 
 WatchMessage = WatchRoomResponse | WatchRoomsResponse | Reconnected
 
 
-class Directory:
-    """One emulated directory: what its administrator and its people do, and what the emulator saw."""
-
-    def __init__(self, http: httpx.AsyncClient, made: Json) -> None:
-        self._http = http
-        self.id = str(made["tenant_id"])
-        self.application_id = str(made["client_id"])
-        self.secret = str(made["client_secret"])
-        self.rooms: list[str] = []
-        self.people: list[str] = []
-
-    async def call(self, method: str, path: str, body: Json | None = None, **query: str) -> Any:  # Any: JSON
-        """Call the emulator's control API, below this directory unless the path begins with a slash."""
-        url = path if path.startswith("/") else f"/control/tenants/{self.id}/{path}"
-        answer = await self._http.request(method, url, json=body, params=query)
-        assert answer.is_success, f"{method} {url}: {answer.status_code} {answer.text}"
-        return answer.json()
-
-    async def post(self, path: str, body: Json) -> Json:
-        """Call, with a whole path; what `Office` needs."""
-        return dict(await self.call("POST", path, body))
-
-    async def add_rooms(self, count: int, **settings: Any) -> list[str]:  # Any: room settings of many types
-        """Make room mailboxes; return their addresses."""
-        first = len(self.rooms) + 1
-        domain = f"{self.id[:8]}.example"
-        wanted = [
-            {"address": f"room{number}@{domain}", "time_zone": ZONE, "settings": settings}
-            for number in range(first, first + count)
-        ]
-        made = await self.call("POST", "rooms", {"rooms": wanted})
-        added = [str(room["address"]) for room in made["rooms"]]
-        self.rooms += added
-        return added
-
-    async def add_people(self, count: int) -> None:
-        """Make people."""
-        made = await self.call("POST", "users", {"count": count})
-        self.people += [str(user["address"]) for user in made["users"]]
-
-    async def act(self, what: str, **body: Any) -> Json:  # Any: JSON
-        """Do something in Outlook: book, move, edit, cancel, delete_from_room."""
-        return dict(await self.call("POST", f"outlook/{what}", body))
-
-    async def book(self, room: str, start_at: datetime, *, hours: float = 1.0, **more: Any) -> Json:  # Any: JSON
-        """Book a room; `more` is what `BookBody` of the emulator has besides."""
-        end_at = start_at + timedelta(hours=hours)
-        body = {"organizer": self.people[0], "rooms": [room], "subject": "Plans", "start": wall(start_at)}
-        return await self.act("book", **{**body, "end": wall(end_at), **more})
-
-    async def truth(self, room: str, start_at: datetime, end_at: datetime) -> list[Json]:
-        """Return the items of a calendar that touch a window, series expanded."""
-        window = {"start": start_at.isoformat(), "end": end_at.isoformat()}
-        return list((await self.call("GET", f"calendars/{room}", None, **window))["items"])
-
-    async def subscribed(self) -> list[str]:
-        """Return the mailboxes with live subscriptions, one entry for each subscription."""
-        found = (await self.call("GET", "subscriptions"))["subscriptions"]
-        return sorted(str(one["mailbox"]) for one in found)
-
-    async def requests(self, *, after: int = 0) -> list[Json]:
-        """Return what was asked of Graph and login."""
-        return list((await self.call("GET", "requests", after=str(after)))["requests"])
-
-    async def deliveries(self, *, after: int = 0) -> list[Json]:
-        """Return what was sent to webhooks."""
-        return list((await self.call("GET", "deliveries", after=str(after)))["deliveries"])
-
-    async def is_at_rest(self) -> bool:
-        """Tell whether rooms have answered and notifications were taken."""
-        return not any((await self.call("GET", "pending")).values())
-
-
 @asynccontextmanager
-async def directory_made(emulator: Started, *, rooms: int = 0, **settings: Any) -> AsyncIterator[Directory]:
+async def directory_made(
+    emulator: RunningEmulator, *, rooms: int = 0, **settings: Any
+) -> AsyncIterator[EmulatedTenant]:
     """Make a directory with two people and some rooms (Any: room settings)."""
-    base_url = emulator.text("control_url")
-    async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=60.0) as http:
-        answer = await http.post("/control/tenants", json={"roles": ["Calendars.ReadWrite", "MailboxSettings.Read"]})
-        assert answer.is_success, answer.text
-        directory = Directory(http, answer.json())
+    roles = ["Calendars.ReadWrite", "MailboxSettings.Read"]
+    async with tenant_made(emulator.text("control_url"), roles=roles) as directory:
         await directory.add_people(2)
         if rooms:
-            await directory.add_rooms(rooms, **settings)
+            await directory.add_rooms(rooms, time_zone=ZONE, **settings)
         yield directory
 
 
@@ -146,7 +71,7 @@ class Scene:
 
     service: Service
     client: ExchangeClient
-    directory: Directory
+    directory: EmulatedTenant
     tenant_id: str
     rooms: dict[str, str] = field(default_factory=dict)
     """Name of each mapped room -> its mailbox."""
@@ -313,7 +238,9 @@ def booking_changes(messages: Sequence[WatchMessage]) -> list[Any]:
 
 
 @asynccontextmanager
-async def scene_set(service: Service, emulator: Started, *, rooms: int = 1, **settings: Any) -> AsyncIterator[Scene]:
+async def scene_set(
+    service: Service, emulator: RunningEmulator, *, rooms: int = 1, **settings: Any
+) -> AsyncIterator[Scene]:
     """Register a tenant of its own and map its rooms, read and announced (Any: room settings)."""
     async with (
         directory_made(emulator, rooms=rooms, **settings) as directory,

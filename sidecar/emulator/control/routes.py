@@ -135,9 +135,8 @@ class _Workings:
         return {"sent": subscription.lifecycle_url is not None}
 
 
-def control_routes(parts: Parts) -> Routes:
+def control_routes(parts: Parts, tenants: TenantControl) -> Routes:
     """Build the whole route table of the control API."""
-    tenants = TenantControl(parts)
     workings = _Workings(parts, tenants)
     outlook = Outlook(mailroom=parts.mailroom, meetings=parts.meetings)
     return [*_working_routes(workings), *_tenant_routes(tenants), *_outlook_routes(tenants, outlook)]
