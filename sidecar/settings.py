@@ -162,7 +162,7 @@ class SyncSettings(_Group):
     settle_s: Annotated[float, Field(ge=0, le=10)] = 1.0
     """A notified room is read this long after the last notification, because one action brings several."""
     settle_max_s: Annotated[float, Field(ge=0, le=60)] = 10.0
-    """A notified room is read this long after the first notification at the latest."""
+    """A notified room is read this long after its first notification at the latest; each room by a share of its own."""
     hints_max: Annotated[int, Field(ge=1, le=100)] = 8
     """With more notified events than this the room's calendar is read as a whole instead of one by one."""
     compare_interval_s: Seconds = 900.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from sidecar.errors import StoreConflict
 from sidecar.model.change import ChangeKind
@@ -20,6 +21,7 @@ CHANGES = "changes"
 """Channel: a tenant's log has grown; the payload is the tenant's uid."""
 WORK = "work"
 """Channel: an intent was marked; the payload is its lane."""
+_PATIENCE_SHARE_MIN = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,13 @@ async def mark_settling(
 ) -> int:
     """Make a room's hinted read due once its notifications have settled; return the generation of this mark.
 
-    Each mark puts the read off a little, but never beyond `settle_max_s` after the first one.
+    Each mark puts the read off a little, but never beyond `settle_max_s` after the first one; each room has a limit of its
+    own, from 60 % of that on, so that rooms whose notifications began together are not read together.
     """
     now = to_micros(c.now)
     settled = to_micros(c.now + timedelta(seconds=settle_s))
-    patience = int(settle_max_s * 1_000_000)
+    share = _PATIENCE_SHARE_MIN + (1 - _PATIENCE_SHARE_MIN) * crc32(room_uid.encode()) / 2**32
+    patience = int(settle_max_s * share * 1_000_000)
     row = await c.fetch_one(
         "INSERT INTO intents (kind, key, lane, priority, ready_at, first_marked_at, held_until, generation, attempts)"
         " VALUES ($1, $2, $3, $4, $5, $6, 0, 1, 0)"

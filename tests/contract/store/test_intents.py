@@ -6,8 +6,10 @@ from datetime import datetime
 
 import pytest
 
-from sidecar.model.ids import EventId, TenantUid
+from sidecar.model.ids import EventId, RoomUid, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.store import journal
+from sidecar.store.engine import Connection
 from tests.support.builders import CANARY, DIRECTORY, NOW, after, make_notification, secret_hash
 from tests.support.stores import ManualClock, OpenStore
 
@@ -199,12 +201,30 @@ async def test_notifications_settle_before_the_room_is_read(room: Room, clock: M
 
 
 async def test_settling_never_takes_longer_than_its_cap(room: Room, clock: ManualClock) -> None:
-    """A room that changes all the time is read all the same."""
+    """A room that changes all the time is read all the same: each has its limit between 60 % of the cap and the cap."""
     for second in range(11):
-        assert not await room.syncs() or second >= 10
+        assert not await room.syncs() or second >= 6
         await room.notify()
         clock.advance(1)
     assert len(await room.syncs()) == 1
+
+
+async def test_rooms_that_change_together_are_not_read_together(opened: OpenStore, clock: ManualClock) -> None:
+    """Their caps differ, or every room of a busy morning would be read in the same second."""
+    lane, started_at = TenantUid("t1"), clock.at
+
+    async def mark_all(c: Connection) -> None:
+        for number in range(20):
+            await journal.mark_settling(c, RoomUid(f"r{number}"), lane, settle_s=1.5, settle_max_s=10.0)
+
+    due_after_s: dict[str, float] = {}
+    while len(due_after_s) < 20:
+        await opened.engine.write(mark_all)
+        clock.advance(0.5)
+        for intent in await opened.store.intents.due(lane, count_max=50):
+            due_after_s.setdefault(intent.key, (clock.at - started_at).total_seconds())
+    assert 6.0 <= min(due_after_s.values()) <= max(due_after_s.values()) <= 10.5
+    assert len(set(due_after_s.values())) > 4
 
 
 async def test_settling_is_capped_though_the_intent_was_there_before(room: Room, clock: ManualClock) -> None:
