@@ -35,53 +35,50 @@ def settled_bookings(
     """
     rng = random.Random(f"{body.seed}:{room.address}")
     day = (body.start or now).replace(hour=_FIRST_HOUR, minute=0, second=0, microsecond=0)
-    at, events = day, list[Event]()
+    at, events, made_at = day, list[Event](), now - timedelta(hours=1)
+    contents: dict[tuple[str, str], tuple[Person, Content]] = {}  # shared: a million bookings must fit into memory
     while len(events) < body.bookings_per_room:
         if at >= day + timedelta(hours=_HOURS_PER_DAY) or day.weekday() > 4:
             day += timedelta(days=1)
             at = day
             continue
         length = timedelta(minutes=rng.choice(_LENGTHS_MINUTES))
-        events.append(_booking(room, domain, rng, ids, now, order + len(events), at, at + length))
+        times = Times(start_at=at, end_at=at + length, start_zone=room.time_zone, end_zone=room.time_zone)
+        name, guest = rng.sample(PEOPLE, 2)
+        if (name, guest) not in contents:
+            contents[name, guest] = _content(room, domain, name, guest, made_at)
+        organizer, content = contents[name, guest]
+        events.append(_booking(ids, organizer, content, times, made_at, order + len(events)))
         at += length + timedelta(minutes=rng.choice(_GAPS_MINUTES))
     return events
 
 
-def _booking(
-    room: Mailbox,
-    domain: str,
-    rng: random.Random,
-    ids: IdMaker,
-    now: datetime,
-    order: int,
-    start_at: datetime,
-    end_at: datetime,
-) -> Event:
-    name, guest = rng.sample(PEOPLE, 2)
-    organizer, settings = Person(name=name, address=_address(name, domain)), room.settings
-    made_at = now - timedelta(hours=1)
+def _content(room: Mailbox, domain: str, name: str, guest: str, made_at: datetime) -> tuple[Person, Content]:
+    place = {
+        "displayName": room.display_name,
+        "locationUri": room.address,
+        "locationType": "conferenceRoom",
+        "uniqueId": room.address,
+        "uniqueIdType": "directory",
+    }
     content = Content(
-        subject=_subject(settings, name),
+        subject=_subject(room.settings, name),
         is_reminder_on=False,
-        locations=(
-            {
-                "displayName": room.display_name,
-                "locationUri": room.address,
-                "locationType": "conferenceRoom",
-                "uniqueId": room.address,
-                "uniqueIdType": "directory",
-            },
-        ),
+        locations=(place,),
         attendees=(
             Attendee(person=Person(name=guest, address=_address(guest, domain))),
             Attendee(person=room.person, kind="resource", response="accepted", responded_at=made_at),
         ),
     )
+    return Person(name=name, address=_address(name, domain)), content
+
+
+def _booking(ids: IdMaker, organizer: Person, content: Content, times: Times, made_at: datetime, order: int) -> Event:
     return Event(
         core=ids.item_core(),
         ical_uid=ids.ical_uid(),
         kind=EventKind.SINGLE,
-        times=Times(start_at=start_at, end_at=end_at, start_zone=room.time_zone, end_zone=room.time_zone),
+        times=times,
         content=content,
         organizer=organizer,
         created_at=made_at,
