@@ -17,12 +17,17 @@ from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.faults import FaultScript
-from sidecar.emulator.graph.app import GraphApp, Routes
+from sidecar.emulator.graph.app import GraphApp, Handler, Routes
+from sidecar.emulator.graph.calendars import by_calendar_id, get_calendar, list_calendars
 from sidecar.emulator.graph.delta import DeltaRoutes
 from sidecar.emulator.graph.events import EventRoutes
+from sidecar.emulator.graph.exchange_ids import translate_ids
+from sidecar.emulator.graph.extensions import ExtensionRoutes
 from sidecar.emulator.graph.paging import Pager
+from sidecar.emulator.graph.schedule import get_schedule
 from sidecar.emulator.graph.subscriptions import SubscriptionRoutes
-from sidecar.emulator.graph.users import get_calendar, get_mailbox_settings, get_user, list_rooms
+from sidecar.emulator.graph.time_zones import TimeZoneRoutes
+from sidecar.emulator.graph.users import get_mailbox_settings, get_user, list_rooms
 from sidecar.emulator.ids import IdMaker
 from sidecar.emulator.moods import Moods, calm_moods
 from sidecar.emulator.notify.deliveries import Deliveries
@@ -122,26 +127,43 @@ class Emulator:
 
     def _graph_routes(self) -> Routes:
         pager = Pager(world=self.world)
-        events = EventRoutes(mailroom=self.mailroom, meetings=self.meetings, pager=pager)
+        events = EventRoutes(world=self.world, mailroom=self.mailroom, meetings=self.meetings, pager=pager)
         delta = DeltaRoutes(world=self.world, pager=pager)
+        extensions = ExtensionRoutes(mailroom=self.mailroom)
+        time_zones = TimeZoneRoutes(world=self.world)
         subscriptions = SubscriptionRoutes(subscribing=self.subscribing)
+        calendar_routes: tuple[tuple[str, str, Handler], ...] = (
+            ("GET", "/events", events.list_events),
+            ("POST", "/events", events.create),
+            ("GET", "/events/{event}", events.get),
+            ("PATCH", "/events/{event}", events.update),
+            ("DELETE", "/events/{event}", events.delete),
+            ("GET", "/events/{event}/instances", events.instances),
+            ("GET", "/events/{event}/extensions", extensions.list),
+            ("POST", "/events/{event}/extensions", extensions.create),
+            ("GET", "/events/{event}/extensions/{extension}", extensions.get),
+            ("PATCH", "/events/{event}/extensions/{extension}", extensions.update),
+            ("DELETE", "/events/{event}/extensions/{extension}", extensions.delete),
+            ("POST", "/events/{event}/{action}", events.act),
+            ("GET", "/calendarView", events.view),
+            ("GET", "/calendarView/delta", delta.read),
+        )
         return Routes(
             [
                 *(
                     (method, f"/users/{{user}}{middle}{path}", handler)
                     for middle in ("", "/calendar")
-                    for method, path, handler in (
-                        ("GET", "/events", events.list_events),
-                        ("POST", "/events", events.create),
-                        ("GET", "/events/{event}", events.get),
-                        ("PATCH", "/events/{event}", events.update),
-                        ("DELETE", "/events/{event}", events.delete),
-                        ("GET", "/events/{event}/instances", events.instances),
-                        ("POST", "/events/{event}/{action}", events.act),
-                        ("GET", "/calendarView", events.view),
-                        ("GET", "/calendarView/delta", delta.read),
-                    )
+                    for method, path, handler in calendar_routes
                 ),
+                *(
+                    (method, f"/users/{{user}}/calendars/{{calendar}}{path}", by_calendar_id(handler))
+                    for method, path, handler in (*calendar_routes, ("POST", "/getSchedule", get_schedule))
+                ),
+                ("POST", "/users/{user}/calendar/getSchedule", get_schedule),
+                ("GET", "/users/{user}/calendars", list_calendars),
+                ("GET", "/users/{user}/calendars/{calendar}", by_calendar_id(get_calendar)),
+                ("POST", "/users/{user}/translateExchangeIds", translate_ids),
+                ("GET", "/users/{user}/outlook/{function}", time_zones.read),
                 ("GET", "/users/{user}", get_user),
                 ("GET", "/users/{user}/mailboxSettings", get_mailbox_settings),
                 ("GET", "/users/{user}/calendar", get_calendar),

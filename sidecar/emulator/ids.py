@@ -1,7 +1,7 @@
 """Identifiers in the shapes Microsoft uses, made from the emulator's seeded randomness.
 
-Two formats of one item id differ only in their prefix, because nothing here moves between folders. An occurrence's id is its
-master's with the day written into it: it survives a restart of any client, and needs no table.
+Two formats of one item id differ only in their prefix until the item moves between folders, which gives the mutable one another
+core. An occurrence's id is its master's with the day written into it: it survives a restart of any client, and needs no table.
 
 Source: Graph "Obtain immutable identifiers for Outlook resources" page; the shape of a calendar UID is MS-OXOCAL's
 PidLidGlobalObjectId, whose bytes 16-19 hold the day of an occurrence.
@@ -10,6 +10,7 @@ PidLidGlobalObjectId, whose bytes 16-19 hold the day of an occurrence.
 import base64
 import random
 from datetime import date
+from typing import NamedTuple
 
 _IMMUTABLE_PREFIX = "AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0A"
 _MUTABLE_PREFIX = "AAMkAGY1ZDk0NmM5LWI1YzctNGU2Yi05ZjIy"
@@ -19,6 +20,15 @@ _SUFFIX = "AA="
 _ID_CHARS = len(_IMMUTABLE_PREFIX) + _CORE_CHARS + _DAY_CHARS + len(_SUFFIX)
 _NO_DAY = "AAAAAAAA"
 _ICAL_CLASS = "040000008200E00074C5B7101A82E008"
+
+
+class ItemKey(NamedTuple):
+    """What an item id says."""
+
+    core: str
+    day: date | None
+    """Which occurrence of a series it names."""
+    immutable: bool
 
 
 class IdMaker:
@@ -57,8 +67,8 @@ def format_item_id(core: str, *, immutable: bool, day: date | None = None) -> st
     return f"{_IMMUTABLE_PREFIX if immutable else _MUTABLE_PREFIX}{core}{day_part}{_SUFFIX}"
 
 
-def parse_item_id(text: str) -> tuple[str, date | None] | None:
-    """Read an id of either format: its core, and the day if it names an occurrence; None if it is not an id of ours."""
+def parse_item_id(text: str) -> ItemKey | None:
+    """Read an id of either format; None if it is not an id of ours."""
     if (
         len(text) != _ID_CHARS
         or not text.startswith((_IMMUTABLE_PREFIX, _MUTABLE_PREFIX))
@@ -67,10 +77,12 @@ def parse_item_id(text: str) -> tuple[str, date | None] | None:
         return None
     start = len(_IMMUTABLE_PREFIX)
     core, day_part = text[start : start + _CORE_CHARS], text[start + _CORE_CHARS : -len(_SUFFIX)]
+    immutable = text.startswith(_IMMUTABLE_PREFIX)
     if day_part == _NO_DAY:
-        return core, None
+        return ItemKey(core, None, immutable)
     try:
-        return core, date.fromordinal(int.from_bytes(base64.urlsafe_b64decode(day_part), "big"))
+        day = date.fromordinal(int.from_bytes(base64.urlsafe_b64decode(day_part), "big"))
+        return ItemKey(core, day, immutable)
     except (ValueError, OverflowError):
         return None
 

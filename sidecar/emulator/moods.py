@@ -27,6 +27,18 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Share of reads refused with 503."""
     small_page_share: Share = 0.3
     """Share of pages that come back smaller than asked, with a next link."""
+    novelty_share: Share = 0.05
+    """Share of events written with a property no client knows yet."""
+    delta_empty_page_share: Share = 0.1
+    """Share of delta pages that come back empty, with a next link."""
+    delta_repeat_share: Share = 0.1
+    """Share of items told twice in one delta round."""
+    delta_whole_series_share: Share = 0.5
+    """Share of delta pages that go on to the end of the series they are in, whatever size was asked for."""
+    delta_odd_expiry_share: Share = 0.3
+    """Share of expired delta links refused in another way than 410 SyncStateNotFound."""
+    delta_token_lifetime_s: Seconds = 7 * 24 * 3600.0
+    """After which a delta link expires; 0 is never."""
     latency_min_s: Seconds = 0.0
     latency_max_s: Seconds = 0.02
     mailbox_concurrency_max: Annotated[int, msgspec.Meta(ge=0)] = 4
@@ -50,5 +62,11 @@ def calm_moods() -> Moods:
         throttle_share=0.0,
         unavailable_share=0.0,
         small_page_share=0.0,
+        novelty_share=0.0,
+        delta_empty_page_share=0.0,
+        delta_repeat_share=0.0,
+        delta_whole_series_share=0.0,
+        delta_odd_expiry_share=0.0,
+        delta_token_lifetime_s=0.0,
         latency_max_s=0.0,
     )

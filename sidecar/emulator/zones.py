@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 from sidecar.emulator.windows_zones import WINDOWS_TO_IANA
 
 UNSET_TIME = "0001-01-01T00:00:00Z"
-_UTC_NAMES = frozenset({"utc", "etc/utc", "tzone://microsoft/utc", "gmt"})
+_CUSTOM = "tzone://microsoft/custom"
+_UTC_NAMES = frozenset({"utc", "etc/utc", "tzone://microsoft/utc", _CUSTOM, "gmt"})
 _WINDOWS_LOWER = {name.lower(): iana for name, iana in WINDOWS_TO_IANA.items()}
 
 
@@ -22,8 +23,11 @@ class UnknownZone(ValueError):
 def resolve_zone(name: str) -> tzinfo:
     """Find the zone a Windows or IANA name stands for.
 
+    Exchange's own `tzone://Microsoft/Utc` and `tzone://Microsoft/Custom` count as UTC: the rules of a custom zone travel in no
+    name. Only items carry them; whoever reads cannot ask for them.
+
     Raises:
-        UnknownZone: no such zone, `tzone://Microsoft/Custom` included.
+        UnknownZone: no such zone.
     """
     if name.lower() in _UTC_NAMES:
         return UTC

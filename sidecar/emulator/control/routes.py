@@ -6,6 +6,7 @@ import msgspec
 
 from sidecar.emulator.control.app import ControlCall, ControlError, ControlRoute
 from sidecar.emulator.control.outlook import Outlook
+from sidecar.emulator.control.reading import Reading
 from sidecar.emulator.control.tenants import TenantControl
 from sidecar.emulator.control.types import (
     AppBody,
@@ -14,6 +15,8 @@ from sidecar.emulator.control.types import (
     ClockBody,
     DeleteFromRoomBody,
     EditBody,
+    EndlessDeltaBody,
+    ExpireDeltaBody,
     FaultBody,
     ItemAnswer,
     LifecycleBody,
@@ -21,6 +24,8 @@ from sidecar.emulator.control.types import (
     MailboxChange,
     MeetingAnswer,
     MoveBody,
+    RefileAnswer,
+    RefileBody,
     RoomsBody,
     SeedBody,
     TenantAnswer,
@@ -139,7 +144,13 @@ def control_routes(parts: Parts, tenants: TenantControl) -> Routes:
     """Build the whole route table of the control API."""
     workings = _Workings(parts, tenants)
     outlook = Outlook(mailroom=parts.mailroom, meetings=parts.meetings)
-    return [*_working_routes(workings), *_tenant_routes(tenants), *_outlook_routes(tenants, outlook)]
+    reading = Reading(tenants=tenants, mailroom=parts.mailroom)
+    return [
+        *_working_routes(workings),
+        *_tenant_routes(tenants),
+        *_outlook_routes(tenants, outlook),
+        *_reading_routes(reading),
+    ]
 
 
 def _working_routes(on: _Workings) -> Routes:
@@ -213,6 +224,15 @@ def _outlook_routes(tenants: TenantControl, outlook: Outlook) -> Routes:
         _route("POST", f"{base}/edit", "The organizer edits a meeting.", edit, EditBody, MeetingAnswer),
         _route("POST", f"{base}/cancel", "The organizer cancels a meeting.", cancel, CancelBody, MeetingAnswer),
         _route("POST", f"{base}/delete_from_room", "An item vanishes from a room.", delete, DeleteFromRoomBody),
+    ]
+
+
+def _reading_routes(on: Reading) -> Routes:
+    calendar = f"{_TENANT}/calendars/{{address}}"
+    return [
+        _route("POST", f"{calendar}/expire_delta", "Expire delta links.", on.expire_delta, ExpireDeltaBody),
+        _route("POST", f"{calendar}/endless_delta", "Let delta never end.", on.endless_delta, EndlessDeltaBody),
+        _route("POST", f"{_TENANT}/outlook/refile", "Change a mutable id.", on.refile, RefileBody, RefileAnswer),
     ]
 
 

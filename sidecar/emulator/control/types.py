@@ -1,7 +1,7 @@
 """The bodies and answers of the control API. Checks that need the emulator's state are in the handlers."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -131,6 +131,35 @@ class DeleteFromRoomBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     address: str
     event: str
+
+
+class RefileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An item, of which series as a whole, is filed to another folder and back."""
+
+    address: str
+    event: str
+
+
+class RefileAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids of an item before and after it was filed elsewhere; the immutable one is the same."""
+
+    old_mutable_id: str
+    mutable_id: str
+    id: str
+
+
+class ExpireDeltaBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the delta links of a mailbox are refused from now on."""
+
+    status: Literal[400, 404, 410] = 410
+    code: str = "SyncStateNotFound"
+    """Microsoft is known to use SyncStateNotFound, ResyncRequired and SyncStateInvalid, in either case."""
+
+
+class EndlessDeltaBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether delta rounds of a mailbox never end."""
+
+    on: bool = True
 
 
 class SeedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

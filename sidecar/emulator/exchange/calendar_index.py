@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sidecar.emulator.exchange.event import Event, EventKind, expand, occurrence_on
+from sidecar.emulator.exchange.event import Event, EventKind, expand, mutable_core, occurrence_on
 from sidecar.emulator.ids import parse_item_id
 
 _CHANGES_KEPT_MAX = 5000  # older delta links then answer 410, as Microsoft's do when its cache has moved on
@@ -23,6 +23,8 @@ class CalendarChange:
     version: int
     core: str
     days: tuple[date, ...] = ()
+    left: str = ""
+    """The core of the mutable id it had until it was filed elsewhere, or went after that."""
 
 
 class Calendar:
@@ -31,6 +33,8 @@ class Calendar:
     def __init__(self) -> None:
         self._roots: dict[str, Event] = {}
         self._masters: dict[str, Event] = {}
+        self._refiled: dict[str, str] = {}
+        """Cores by the cores of mutable ids, where the two differ."""
         self._by_start: list[tuple[datetime, int, Event]] = []
         self._longest = timedelta()
         self._transactions: dict[str, Event] = {}
@@ -55,7 +59,14 @@ class Calendar:
     def remove(self, event: Event) -> None:
         """Take a single item or a series master off the calendar."""
         del self._roots[event.core]
+        self._refiled.pop(event.mutable_core or "", None)
         self._unindex(event)
+
+    def refile(self, event: Event, mutable_core: str) -> None:
+        """Give a single item or a series another mutable id; the one it had finds nothing any more."""
+        self._refiled.pop(event.mutable_core or "", None)
+        self._refiled[mutable_core] = event.core
+        event.mutable_core = mutable_core
 
     def holds(self, event: Event) -> bool:
         """Tell whether this very item is still on the calendar; an exception also needs its series to know it."""
@@ -79,11 +90,13 @@ class Calendar:
 
     def find(self, item_id: str) -> Event | None:
         """Find an item by an id of either format: single, master, occurrence or exception."""
-        parsed = parse_item_id(item_id)
-        root = self._roots.get(parsed[0]) if parsed else None
-        if parsed is None or root is None or parsed[1] is None:
-            return root
-        return occurrence_on(root, parsed[1])
+        key = parse_item_id(item_id)
+        if key is None:
+            return None
+        root = self._roots.get(key.core if key.immutable else self._refiled.get(key.core, key.core))
+        if root is None or (not key.immutable and mutable_core(root) != key.core):
+            return None
+        return root if key.day is None else occurrence_on(root, key.day)
 
     def find_core(self, core: str) -> Event | None:
         """Find a single item or master by the core of its id."""
@@ -109,10 +122,10 @@ class Calendar:
         found.sort(key=_by_start)
         return found
 
-    def log(self, event: Event, *, days: tuple[date, ...] = ()) -> None:
+    def log(self, event: Event, *, days: tuple[date, ...] = (), left: str = "") -> None:
         """Remember that an item changed or went; `days` are the occurrences of a series that went."""
         self.version += 1
-        self.changes.append(CalendarChange(version=self.version, core=event.core, days=days))
+        self.changes.append(CalendarChange(version=self.version, core=event.core, days=days, left=left))
         if len(self.changes) > 2 * _CHANGES_KEPT_MAX:
             del self.changes[:-_CHANGES_KEPT_MAX]
 

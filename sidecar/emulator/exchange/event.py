@@ -10,6 +10,7 @@ from sidecar.emulator.ids import format_item_id, occurrence_ical_uid
 from sidecar.emulator.zones import resolve_zone
 
 JsonObject = dict[str, Any]  # Any: JSON that is only passed through
+NO_LOCATION: JsonObject = {"displayName": "", "locationType": "default", "uniqueIdType": "unknown"}
 
 
 class EventKind(Enum):
@@ -30,13 +31,24 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSlot:
+    """A start and an end, each with the zone it was named in."""
+
+    start_at: datetime
+    end_at: datetime
+    start_zone: str = "UTC"
+    end_zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attendee:
-    """Somebody invited, and what they answered."""
+    """Somebody invited, what they answered, and when they would rather meet."""
 
     person: Person
     kind: str = "required"
     response: str = "none"
     responded_at: datetime | None = None
+    proposed: TimeSlot | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +86,23 @@ class Content:
     response_requested: bool = True
     allow_new_time_proposals: bool = True
     hide_attendees: bool = False
+    join_url: str = ""
+    """Of the online meeting; empty if there is none."""
+
+    @property
+    def location(self) -> JsonObject:
+        """Give the location that is shown where there is room for one."""
+        return self.locations[0] if self.locations else NO_LOCATION
+
+    def with_proposal(self, address: str, slot: TimeSlot | None) -> "Content":
+        """Note what time one attendee proposes instead."""
+        lower = address.lower()
+        return replace(
+            self,
+            attendees=tuple(
+                replace(one, proposed=slot) if one.person.address.lower() == lower else one for one in self.attendees
+            ),
+        )
 
     def with_response(self, address: str, response: str, at: datetime) -> "Content":
         """Note what one attendee answered."""
@@ -87,12 +116,23 @@ class Content:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What applications keep beside an item, on this mailbox's copy only."""
+
+    single_values: tuple[tuple[str, str], ...] = ()
+    """Extended properties: id in its normal form, and value."""
+    multi_values: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    extensions: tuple[JsonObject, ...] = ()
+    """Open extensions: `extensionName` and their data."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Event:
     """One item of one mailbox; copies of a meeting in other mailboxes are other items."""
 
     core: str
-    """The part of its id that both formats share."""
+    """The part of its id that both formats share, until it is filed elsewhere."""
     ical_uid: str
     kind: EventKind
     times: Times
@@ -115,6 +155,11 @@ class Event:
     master: "Event | None" = None
     day: date | None = None
     """Which occurrence of the master this is."""
+    mutable_core: str | None = None
+    """What stands for `core` in its mutable id, since it was filed elsewhere; a series' items have their master's."""
+    owner: str = ""
+    """The address of the mailbox it was put into; a series' items have their master's."""
+    extras: Extras = Extras()
     ticket: int = 0
     """Which answer of the room is awaited; an older one is void."""
     rendered_for: object = None
@@ -188,6 +233,7 @@ def _build_occurrence(master: Event, day: date) -> Event:
         response=master.response,
         responded_at=master.responded_at,
         meeting_id=master.meeting_id,
+        extras=master.extras,
         master=master,
         day=day,
     )
@@ -228,7 +274,13 @@ def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrenc
 
 def event_id(event: Event, *, immutable: bool) -> str:
     """Give an event's id in one of the two formats."""
-    return format_item_id(event.core, immutable=immutable, day=event.day)
+    core = event.core if immutable else mutable_core(event)
+    return format_item_id(core, immutable=immutable, day=event.day)
+
+
+def mutable_core(event: Event) -> str:
+    """Give what stands for the core in an event's mutable id."""
+    return (event.master or event).mutable_core or event.core
 
 
 def etag(event: Event) -> str:

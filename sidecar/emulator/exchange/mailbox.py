@@ -13,6 +13,7 @@ import msgspec
 
 from sidecar.emulator.exchange.calendar_index import Calendar
 from sidecar.emulator.exchange.event import Person
+from sidecar.emulator.exchange.sync_state import SyncState
 
 
 class MailboxState(Enum):
@@ -60,6 +61,7 @@ class Mailbox:
     settings: RoomSettings = field(default_factory=RoomSettings)
     state: MailboxState = MailboxState.CLOUD
     calendar: Calendar = field(default_factory=Calendar)
+    sync: SyncState = field(default_factory=SyncState)
     place_id: str = ""
 
     @property

@@ -7,9 +7,9 @@ Source: Graph "Change notifications for Outlook resources" page; what single occ
 (deleting one names only the series master).
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from typing import Protocol
 
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import (
@@ -20,13 +20,20 @@ from sidecar.emulator.exchange.event import (
     Series,
     Times,
     align_series,
+    mutable_core,
     occurrence_on,
 )
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.recurrence import Recurrence
 from sidecar.emulator.exchange.world import World
 
-NoteChange = Callable[[Tenant, Mailbox, str, Event], None]
+
+class NoteChange(Protocol):
+    """Tells subscribers of created, updated or deleted; `immutable` picks those who get ids of one format."""
+
+    def __call__(
+        self, tenant: Tenant, mailbox: Mailbox, change: str, event: Event, *, immutable: bool | None = None
+    ) -> None: ...
 
 
 class Mailroom:
@@ -73,6 +80,7 @@ class Mailroom:
 
     def put(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:
         """Put a new single item or series on a calendar; subscribers hear `created`."""
+        event.owner = mailbox.address
         mailbox.calendar.add(event)
         mailbox.calendar.log(event)
         self._note(tenant, mailbox, "created", event)
@@ -111,8 +119,22 @@ class Mailroom:
             return
         mailbox.calendar.remove(event)
         days = tuple(event.series.shown) + tuple(event.series.exceptions) if event.series else ()
-        mailbox.calendar.log(event, days=days)
+        mailbox.calendar.log(event, days=days, left=event.mutable_core or "")
         self._note(tenant, mailbox, "deleted", event)
+
+    def refile(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:
+        """File an item, or the series it belongs to, to another folder and back: only its mutable id changes.
+
+        Who gets mutable ids hears that one item went and another came; who gets immutable ones, that one was updated.
+        """
+        root = event.master or event
+        self._note(tenant, mailbox, "deleted", root, immutable=False)
+        left = mutable_core(root)
+        mailbox.calendar.refile(root, self._world.ids.item_core())
+        self._refresh(root)
+        mailbox.calendar.log(root, left=left)
+        self._note(tenant, mailbox, "created", root, immutable=False)
+        self._note(tenant, mailbox, "updated", root, immutable=True)
 
     def detach(self, event: Event) -> Event:
         """Turn a regular occurrence into an exception that can be changed alone; anything else is given back."""

@@ -43,9 +43,18 @@ def raw_reply(status: int, body: bytes, *, headers: Mapping[str, str] | None = N
     return Reply(status=status, body=body, headers={"content-type": CONTENT_TYPE, **(headers or {})})
 
 
-def page_body(context: str, items: list[bytes], next_link: str | None, delta_link: str | None = None) -> bytes:
+def page_body(
+    context: str,
+    items: list[bytes],
+    next_link: str | None,
+    delta_link: str | None = None,
+    *,
+    count: int | None = None,
+) -> bytes:
     """Join written items into a page."""
     head = b'{"@odata.context":' + msgspec.json.encode(context)
+    if count is not None:
+        head += b',"@odata.count":%d' % count
     for name, link in (("@odata.nextLink", next_link), ("@odata.deltaLink", delta_link)):
         if link is not None:
             head += b',"' + name.encode() + b'":' + msgspec.json.encode(link)

@@ -6,54 +6,73 @@ Source: Graph "user: list events", "Create event", "Get event", "Update event", 
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
 
 from sidecar.emulator.asgi import Reply
-from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, item_not_found
+from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request
 from sidecar.emulator.exchange.access import READ_ROLES, WRITE_ROLES, open_mailbox
-from sidecar.emulator.exchange.event import Content, Event, EventKind, Person, Times, etag, event_id, expand
+from sidecar.emulator.exchange.event import (
+    Content,
+    Event,
+    EventKind,
+    JsonObject,
+    Person,
+    Times,
+    TimeSlot,
+    etag,
+    event_id,
+    expand,
+)
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
+from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, raw_reply
-from sidecar.emulator.graph.paging import Pager, parse_window
-from sidecar.emulator.ids import parse_item_id
-from sidecar.emulator.wire.event_input import parse_event, parse_json
-from sidecar.emulator.wire.options import check_options, parse_descending, parse_select, shape_of
-from sidecar.emulator.wire.rendering import EVENT_PROPERTIES, render_event
+from sidecar.emulator.graph.paging import LIST_OPTIONS, Pager, event_shape, find_event, parse_window
+from sidecar.emulator.graph.teams import with_online_meeting
+from sidecar.emulator.wire.event_input import EventInput, parse_event, parse_json, parse_slot
+from sidecar.emulator.wire.options import check_options
+from sidecar.emulator.wire.rendering import render_event
 
+_PARAMETERS = {
+    "cancel": frozenset({"comment"}),
+    "accept": frozenset({"comment", "sendresponse"}),
+    "tentativelyaccept": frozenset({"comment", "sendresponse", "proposednewtime"}),
+    "decline": frozenset({"comment", "sendresponse", "proposednewtime"}),
+    "permanentdelete": frozenset[str](),
+}
+_OTHER_ACTIONS = frozenset({"forward", "snoozereminder", "dismissreminder"})
 _ANSWERS = {"accept": "accepted", "tentativelyaccept": "tentativelyAccepted", "decline": "declined"}
 
 
 class EventRoutes:
     """Handlers of everything below `/users/{id}` that reads or writes events."""
 
-    def __init__(self, *, mailroom: Mailroom, meetings: Meetings, pager: Pager) -> None:
+    def __init__(self, *, world: World, mailroom: Mailroom, meetings: Meetings, pager: Pager) -> None:
+        self._world = world
         self._mailroom = mailroom
         self._meetings = meetings
         self._pager = pager
 
     def list_events(self, call: Call) -> Reply:
         """Answer GET /users/{id}/events: single items and series masters, never occurrences."""
-        check_options(call.query, ("$select", "$top", "$skip", "$orderby"))
+        check_options(call.query, LIST_OPTIONS)
         mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
-        return self._pager.page(
-            call, mailbox, mailbox.calendar.roots(), "events", descending=parse_descending(call.query)
-        )
+        return self._pager.page(call, mailbox, mailbox.calendar.roots(), "events")
 
     def view(self, call: Call) -> Reply:
         """Answer GET /users/{id}/calendarView: what overlaps the window, series expanded."""
-        check_options(call.query, ("startDateTime", "endDateTime", "$select", "$top", "$skip", "$orderby"))
+        check_options(call.query, ("startDateTime", "endDateTime", *LIST_OPTIONS))
         mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
         start_at, end_at = parse_window(call.query)
-        found = mailbox.calendar.view(start_at, end_at)
-        return self._pager.page(call, mailbox, found, "calendarView", descending=parse_descending(call.query))
+        return self._pager.page(call, mailbox, mailbox.calendar.view(start_at, end_at), "calendarView")
 
     def instances(self, call: Call) -> Reply:
         """Answer GET /users/{id}/events/{master}/instances."""
-        check_options(call.query, ("startDateTime", "endDateTime", "$select", "$top", "$skip", "$orderby"))
+        check_options(call.query, ("startDateTime", "endDateTime", *LIST_OPTIONS))
         mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
         master = self._find(mailbox, call.values[1])
         if master.kind is not EventKind.MASTER:
@@ -61,17 +80,17 @@ class EventRoutes:
         start_at, end_at = parse_window(call.query)
         found = [one for one in mailbox.calendar.view(start_at, end_at) if one.master is master]
         path = f"events('{event_id(master, immutable=call.preferences.immutable)}')/instances"
-        return self._pager.page(call, mailbox, found, path, descending=parse_descending(call.query))
+        return self._pager.page(call, mailbox, found, path)
 
     def get(self, call: Call) -> Reply:
         """Answer GET /users/{id}/events/{id}, for occurrences too."""
-        check_options(call.query, ("$select",))
+        check_options(call.query, ("$select", "$expand"))
         mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
         return self._event_reply(call, mailbox, self._find(mailbox, call.values[1]), 200)
 
     def create(self, call: Call) -> Reply:
         """Answer POST /users/{id}/events; attendees are invited at once, a room's own calendar asks nobody."""
-        check_options(call.query, ("$select",))
+        check_options(call.query, ("$select", "$expand"))
         mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
         wire = parse_json(call.request.body)
         asked = parse_event(wire, base=Content(), base_times=None, lookup=_lookup(call))
@@ -83,21 +102,26 @@ class EventRoutes:
                     raise _duplicate_transaction(earlier, immutable=call.preferences.immutable)
                 return self._event_reply(call, mailbox, earlier, 201)
         assert asked.times is not None
+        content = self._with_online_meeting(mailbox, asked) if asked.wants_online_meeting else asked.content
         event = self._mailroom.build(
-            times=asked.times, content=asked.content, organizer=mailbox.person, recurrence=asked.recurrence
+            times=asked.times, content=content, organizer=mailbox.person, recurrence=asked.recurrence
         )
-        event.transaction_id, event.transaction_hash = asked.transaction_id, digest
+        event.transaction_id, event.transaction_hash, event.extras = asked.transaction_id, digest, asked.extras
         self._meetings.create(call.caller.tenant, mailbox, event)
         return self._event_reply(call, mailbox, event, 201)
 
     def update(self, call: Call) -> Reply:
         """Answer PATCH /users/{id}/events/{id}."""
-        check_options(call.query, ("$select",))
+        check_options(call.query, ("$select", "$expand"))
         mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
         event = self._find(mailbox, call.values[1])
         self._check_match(call, event)
         asked = parse_event(
-            parse_json(call.request.body), base=event.content, base_times=event.times, lookup=_lookup(call)
+            parse_json(call.request.body),
+            base=event.content,
+            base_times=event.times,
+            lookup=_lookup(call),
+            base_extras=event.extras,
         )
         if asked.transaction_id is not None and asked.transaction_id != event.transaction_id:
             raise GraphError(400, "ErrorInvalidPropertySet", "transactionId can only be set when an event is created.")
@@ -109,7 +133,12 @@ class EventRoutes:
         assert asked.times is not None
         if event.master is not None:
             _check_between_neighbours(event, asked.times)
-        event = self._meetings.change(call.caller.tenant, mailbox, event, asked.content, asked.times, recurrence)
+        content = self._with_online_meeting(mailbox, asked) if asked.wants_online_meeting else asked.content
+        if asked.times != event.times:  # what somebody proposed instead of the old time has been answered
+            content = replace(content, attendees=tuple(replace(one, proposed=None) for one in content.attendees))
+        event = self._mailroom.detach(event)
+        event.extras = asked.extras
+        event = self._meetings.change(call.caller.tenant, mailbox, event, content, asked.times, recurrence)
         return self._event_reply(call, mailbox, event, 200)
 
     def delete(self, call: Call) -> Reply:
@@ -118,18 +147,21 @@ class EventRoutes:
         mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
         event = self._find(mailbox, call.values[1])
         self._check_match(call, event)
-        if event.is_organizer:
-            self._meetings.cancel(call.caller.tenant, mailbox, event)
-        else:
-            self._meetings.withdraw(call.caller.tenant, mailbox, event)
+        self._take_away(call, mailbox, event)
         return Reply(status=204)
 
     def act(self, call: Call) -> Reply:
-        """Answer POST /users/{id}/events/{id}/cancel, /accept, /tentativelyAccept and /decline."""
+        """Answer POST /users/{id}/events/{id}/cancel, /accept, /tentativelyAccept, /decline and /permanentDelete."""
         check_options(call.query, ())
         mailbox = open_mailbox(call.caller, call.values[0], WRITE_ROLES)
         event = self._find(mailbox, call.values[1])
-        action, wire = call.values[2].lower(), {k.lower(): v for k, v in parse_json(call.request.body).items()}
+        action = call.values[2].lower()
+        if action in _OTHER_ACTIONS:
+            raise NotEmulated(f"the event action {call.values[2]!r}")
+        wire = _parameters(call, action)
+        if action == "permanentdelete":
+            self._take_away(call, mailbox, event)
+            return Reply(status=204)
         if action == "cancel":
             if not event.is_organizer:
                 raise invalid_request(
@@ -137,27 +169,45 @@ class EventRoutes:
                 )
             self._meetings.cancel(call.caller.tenant, mailbox, event)
             return Reply(status=202)
-        if action not in _ANSWERS:
-            raise NotEmulated(f"the event action {call.values[2]!r}")
         if event.is_organizer:
             raise invalid_request(
                 "Your request can't be completed. You can't respond to this meeting because you're the organizer."
             )
-        tell = wire.get("sendresponse") is not False
+        tell, slot = wire.get("sendresponse") is not False, None
         if wire.get("proposednewtime") is not None:
             if not tell or not event.content.allow_new_time_proposals:
                 raise GraphError(400, "ErrorInvalidParameter", "A new time cannot be proposed here.")
-            raise NotEmulated("proposing a new time")
+            slot = parse_slot(wire["proposednewtime"])
+        if tell:
+            self._propose(call, mailbox, event, slot)
         self._meetings.respond(call.caller.tenant, mailbox, event, _ANSWERS[action], tell=tell)
         return Reply(status=202)
 
+    def _take_away(self, call: Call, mailbox: Mailbox, event: Event) -> None:
+        if event.is_organizer:
+            self._meetings.cancel(call.caller.tenant, mailbox, event)
+        else:
+            self._meetings.withdraw(call.caller.tenant, mailbox, event)
+
+    def _propose(self, call: Call, mailbox: Mailbox, event: Event, slot: TimeSlot | None) -> None:
+        """Note on the organizer's item what time an attendee proposes; the answer that follows tells them of it."""
+        meeting = call.caller.tenant.meetings.get((event.master or event).meeting_id or "")
+        if meeting is None or not meeting.organizer.calendar.holds(meeting.event):
+            return
+        original: Event | None = meeting.event
+        if event.day is not None:
+            original = self._mailroom.exception_on(meeting.event, event.day)
+        if original is not None:
+            original.content = original.content.with_proposal(mailbox.address, slot)
+
+    def _with_online_meeting(self, mailbox: Mailbox, asked: EventInput) -> Content:
+        """Open an online meeting, once, on a calendar that may have one; on a room's the wish is passed over in silence."""
+        if mailbox.is_room or asked.content.join_url:
+            return asked.content
+        return with_online_meeting(asked.content, self._world.ids.guid())
+
     def _find(self, mailbox: Mailbox, item_id: str) -> Event:
-        found = mailbox.calendar.find(item_id)
-        if found is None:
-            if parse_item_id(item_id) is None:
-                raise GraphError(400, "ErrorInvalidIdMalformed", "Id is malformed.")
-            raise item_not_found()
-        return found
+        return find_event(mailbox, item_id)
 
     def _check_match(self, call: Call, event: Event) -> None:
         asked = call.request.header("if-match")
@@ -170,9 +220,10 @@ class EventRoutes:
             )
 
     def _event_reply(self, call: Call, mailbox: Mailbox, event: Event, status: int) -> Reply:
-        shape = shape_of(call.preferences, parse_select(call.query.get("$select"), EVENT_PROPERTIES))
+        shape = event_shape(call, of_one_event=True)
         context = f"{call.metadata_url}#users('{mailbox.object_id}')/events/$entity"
-        body = b'{"@odata.context":' + msgspec.json.encode(context) + b"," + render_event(event, shape)[1:]
+        written = self._pager.dress(render_event(event, shape))
+        body = b'{"@odata.context":' + msgspec.json.encode(context) + b"," + written[1:]
         headers = {"etag": etag(event)}
         if status == 201:
             item_id = event_id(event, immutable=shape.immutable)
@@ -189,14 +240,45 @@ def _lookup(call: Call) -> Callable[[str], Person | None]:
 
 
 def _check_between_neighbours(event: Event, times: Times) -> None:
-    """Refuse to move an occurrence to or over the one before or after it, as Exchange does."""
-    if event.master is None or times.start_at == event.times.start_at:
+    """Refuse to move an occurrence over or into the one before or after it, as Exchange does."""
+    if event.master is None or times == event.times:
         return
     low, high = sorted((event.times.start_at, times.start_at))
-    neighbours = expand(event.master, low, high + timedelta(seconds=1))
-    if any(one.day != event.day and low <= one.times.start_at <= high for one in neighbours):
+    neighbours = expand(event.master, low, max(high, times.end_at) + timedelta(seconds=1))
+    if any(
+        one.day != event.day
+        and (
+            low <= one.times.start_at <= high
+            or (_touch(one.times, times) and not _touch(one.times, event.times))  # some series overlap themselves
+        )
+        for one in neighbours
+    ):
         message = "Modified occurrence is crossing or overlapping adjacent occurrence."
         raise GraphError(400, "ErrorOccurrenceCrossingBoundary", message)
+
+
+def _touch(one: Times, other: Times) -> bool:
+    return one.start_at < other.end_at and other.start_at < one.end_at
+
+
+def _parameters(call: Call, action: str) -> JsonObject:
+    """Read an action's parameters, names in lower case.
+
+    Raises:
+        GraphError: 400 for an action or a parameter that does not exist.
+    """
+    if action not in _PARAMETERS:
+        raise GraphError(400, "BadRequest", f"Resource not found for the segment '{call.values[2]}'.")
+    wire = parse_json(call.request.body)
+    for name in wire:
+        if name.lower() not in _PARAMETERS[action]:
+            raise GraphError(
+                400,
+                "BadRequest",
+                f"The parameter '{name}' in the request payload is not a valid parameter for the operation "
+                f"'{call.values[2]}'.",
+            )
+    return {name.lower(): value for name, value in wire.items()}
 
 
 def _duplicate_transaction(earlier: Event, *, immutable: bool) -> GraphError:

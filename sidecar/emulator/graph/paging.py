@@ -1,6 +1,6 @@
-"""Pages of events: the window, the page size, the next link.
+"""Pages of events: the window, the query options of lists, the page size, the next link.
 
-Source: Graph "List calendarView" and "Paging Microsoft Graph data in your app" pages.
+Source: Graph "List calendarView", "Use query parameters" and "Paging Microsoft Graph data in your app" pages.
 """
 
 from collections.abc import Mapping
@@ -8,16 +8,22 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from sidecar.emulator.asgi import Reply
-from sidecar.emulator.errors import GraphError, invalid_request
+from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, item_not_found
 from sidecar.emulator.exchange.event import Event
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, page_body, raw_reply
-from sidecar.emulator.wire.options import parse_select, parse_skip, parse_top, shape_of
-from sidecar.emulator.wire.rendering import EVENT_PROPERTIES, render_event
+from sidecar.emulator.ids import parse_item_id
+from sidecar.emulator.wire.event_fields import event_question, sort_events
+from sidecar.emulator.wire.expand import parse_expand
+from sidecar.emulator.wire.options import Shape, parse_count, parse_skip, parse_top, shape_of
+from sidecar.emulator.wire.properties import EVENT_PROPERTIES, parse_select
+from sidecar.emulator.wire.rendering import render_event
 from sidecar.emulator.zones import parse_instant
 
 _WINDOW_DAYS_MAX = 1825
+LIST_OPTIONS = ("$select", "$filter", "$orderby", "$top", "$skip", "$count", "$expand")
+_NOVELTY = b',"emulatorNovelty":{"since":"tomorrow","kind":"unknownFutureValue"}}'
 
 
 class Pager:
@@ -26,28 +32,64 @@ class Pager:
     def __init__(self, *, world: World) -> None:
         self._world = world
 
-    def page(self, call: Call, mailbox: Mailbox, found: list[Event], path: str, *, descending: bool) -> Reply:
-        """Answer with one page of events.
+    def page(self, call: Call, mailbox: Mailbox, found: list[Event], path: str) -> Reply:
+        """Answer with one page of events, picked, sorted and shaped by the call's options.
 
         Args:
             found: the whole list, by start.
             path: what follows the mailbox in `@odata.context`.
+        Raises:
+            GraphError: 400 for options Graph would refuse, 501 for those the emulator does not play.
         """
-        if descending:
-            found = found[::-1]
-        shape = shape_of(call.preferences, parse_select(call.query.get("$select"), EVENT_PROPERTIES))
-        top, skip = parse_top(call.query, call.preferences), parse_skip(call.query)
+        shape = event_shape(call, of_one_event=False)
+        top, skip, counts = parse_top(call.query, call.preferences), parse_skip(call.query), parse_count(call.query)
+        if call.query.get("$filter"):
+            question = event_question(call.query["$filter"])
+            found = [event for event in found if question(event)]
+        if call.query.get("$orderby"):
+            found = sort_events(found, call.query["$orderby"])
         size = self.page_size(top)
-        items = [render_event(event, shape) for event in found[skip : skip + size]]
-        more = skip + size < len(found)
+        items = [self.dress(render_event(event, shape)) for event in found[skip : skip + size]]
+        link = next_link(call, {"$skip": str(skip + size)}) if skip + size < len(found) else None
         context = f"{call.metadata_url}#users('{mailbox.object_id}')/{path}"
-        return raw_reply(200, page_body(context, items, next_link(call, {"$skip": str(skip + size)}) if more else None))
+        return raw_reply(200, page_body(context, items, link, count=len(found) if counts else None))
+
+    def dress(self, written: bytes) -> bytes:
+        """Give a written event, by chance with a property no client knows yet; it is in this answer only."""
+        if self._world.chance(self._world.moods.novelty_share):
+            return written[:-1] + _NOVELTY
+        return written
 
     def page_size(self, top: int) -> int:
         """Give how many items this page really holds."""
         if top > 1 and self._world.chance(self._world.moods.small_page_share):
             return self._world.rng.randint(1, top - 1)
         return top
+
+
+def find_event(mailbox: Mailbox, item_id: str) -> Event:
+    """Find an event by an id of either format.
+
+    Raises:
+        GraphError: 400 for what is no id, 404 for one that is not there, 501 for what else Graph has in an id's place.
+    """
+    if item_id.lower() in ("$count", "delta"):
+        raise NotEmulated(f"the path segment {item_id!r} of events")
+    found = mailbox.calendar.find(item_id)
+    if found is None:
+        if parse_item_id(item_id) is None:
+            raise GraphError(400, "ErrorInvalidIdMalformed", "Id is malformed.")
+        raise item_not_found()
+    return found
+
+
+def event_shape(call: Call, *, of_one_event: bool) -> Shape:
+    """Read how a call wants its events written."""
+    return shape_of(
+        call.preferences,
+        parse_select(call.query.get("$select"), EVENT_PROPERTIES),
+        parse_expand(call.query.get("$expand"), of_one_event=of_one_event),
+    )
 
 
 def next_link(call: Call, changes: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
-"""Graph's paths about mailboxes themselves: users, settings, calendars, rooms of the directory.
+"""Graph's paths about mailboxes themselves: users, settings, rooms of the directory.
 
-Source: Graph "Get a user", "Get user mailbox settings", "Get calendar" and "List places" pages.
+Source: Graph "Get a user", "Get user mailbox settings" and "List places" pages.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import msgspec
 
 from sidecar.emulator.asgi import Reply
 from sidecar.emulator.errors import GraphError
-from sidecar.emulator.exchange.access import READ_ROLES, SETTINGS_ROLES, check_directory_role, open_mailbox
+from sidecar.emulator.exchange.access import SETTINGS_ROLES, check_directory_role, open_mailbox
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState
 from sidecar.emulator.graph.call import Call, graph_reply, page_body, raw_reply
@@ -47,36 +47,13 @@ def get_mailbox_settings(call: Call) -> Reply:
     return _entity(call, f"{call.metadata_url}#users('{mailbox.object_id}')/mailboxSettings", settings)
 
 
-def get_calendar(call: Call) -> Reply:
-    """Answer GET /users/{id}/calendar."""
-    check_options(call.query, ("$select",))
-    mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
-    calendar = {
-        "id": f"AAMkAGCalendar{mailbox.object_id.replace('-', '')}AAA=",
-        "name": "Calendar",
-        "color": "auto",
-        "hexColor": "",
-        "isDefaultCalendar": True,
-        "changeKey": f"CK{mailbox.calendar.version:012d}",
-        "canShare": True,
-        "canViewPrivateItems": True,
-        "canEdit": True,
-        "allowedOnlineMeetingProviders": ["teamsForBusiness"],
-        "defaultOnlineMeetingProvider": "teamsForBusiness",
-        "isTallyingResponses": True,
-        "isRemovable": False,
-        "owner": {"name": mailbox.display_name, "address": mailbox.address},
-    }
-    return _entity(call, f"{call.metadata_url}#users('{mailbox.object_id}')/calendar/$entity", calendar)
-
-
 def list_rooms(call: Call) -> Reply:
     """Answer GET /places/microsoft.graph.room."""
     check_options(call.query, ("$top", "$skip", "$select"))
     check_directory_role(call.caller, _PLACE_ROLES)
     rooms = [one for one in call.caller.tenant.mailboxes.values() if one.is_room and one.state is not MailboxState.GONE]
     top, skip = parse_top(call.query, call.preferences, default=_PLACES_PAGE_SIZE), parse_skip(call.query)
-    items = [msgspec.json.encode(_selected(call, _place(one))) for one in rooms[skip : skip + top]]
+    items = [msgspec.json.encode(selected(call, _place(one))) for one in rooms[skip : skip + top]]
     more = next_link(call, {"$skip": str(skip + top)}) if skip + top < len(rooms) else None
     return raw_reply(200, page_body(f"{call.metadata_url}#places/microsoft.graph.room", items, more))
 
@@ -106,10 +83,11 @@ def _place(room: Mailbox) -> JsonObject:
 
 
 def _entity(call: Call, context: str, entity: JsonObject) -> Reply:
-    return graph_reply(200, {"@odata.context": context, **_selected(call, entity)})
+    return graph_reply(200, {"@odata.context": context, **selected(call, entity)})
 
 
-def _selected(call: Call, entity: Mapping[str, object]) -> JsonObject:
+def selected(call: Call, entity: Mapping[str, object]) -> JsonObject:
+    """Give the part of an entity that `$select` asks for; 501 for properties the emulator does not know."""
     text = call.query.get("$select")
     if not text:
         return dict(entity)

@@ -56,11 +56,17 @@ class Deliveries:
         self._held: list[_Notice] = []
         self._count = 0
 
-    def note_change(self, tenant: Tenant, mailbox: Mailbox, change: str, event: Event) -> None:
-        """Notify every live subscription on the mailbox; `change` is created, updated or deleted."""
+    def note_change(
+        self, tenant: Tenant, mailbox: Mailbox, change: str, event: Event, *, immutable: bool | None = None
+    ) -> None:
+        """Notify every live subscription on the mailbox, or those of one id format.
+
+        Args:
+            change: created, updated or deleted.
+        """
         now = self._world.now()
         for subscription in tenant.watching(mailbox, now):
-            if change in subscription.change_types:
+            if change in subscription.change_types and immutable in (None, subscription.immutable):
                 self._send_later(tenant, subscription, self._change_item(tenant, mailbox, subscription, change, event))
                 if self._world.chance(self._world.moods.notify_duplicate_share):
                     item = self._change_item(tenant, mailbox, subscription, change, event)

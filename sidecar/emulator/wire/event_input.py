@@ -14,24 +14,40 @@ from typing import Any
 import msgspec
 
 from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, zone_not_supported
-from sidecar.emulator.exchange.event import Attendee, Content, JsonObject, Person, Times
+from sidecar.emulator.exchange.event import Attendee, Content, Extras, JsonObject, Person, Times, TimeSlot
 from sidecar.emulator.exchange.recurrence import Recurrence
+from sidecar.emulator.wire.extended import merge_extras
+from sidecar.emulator.wire.location_input import parse_location
+from sidecar.emulator.wire.members import (
+    read_choice,
+    read_flag,
+    read_list,
+    read_members,
+    read_text,
+    read_whole_number,
+    wrong_type,
+)
 from sidecar.emulator.wire.recurrence_wire import InvalidRecurrence, parse_recurrence
 from sidecar.emulator.zones import UnknownZone, parse_local, resolve_zone
 
 _ATTENDEES_MAX = 500
-_CHOICES = {
+CHOICES = {
     "showAs": ("free", "tentative", "busy", "oof", "workingElsewhere", "unknown"),
     "sensitivity": ("normal", "personal", "private", "confidential"),
     "importance": ("low", "normal", "high"),
+    "onlineMeetingProvider": ("unknown", "skypeForBusiness", "skypeForConsumer", "teamsForBusiness"),
 }
-_NOT_PLAYED = frozenset(
-    {"singleValueExtendedProperties", "multiValueExtendedProperties", "extensions", "attachments", "onlineMeeting"}
-)
+_ATTENDEE_KINDS = ("required", "optional", "resource")
+_BODY_TYPES = ("text", "html")
+_NOT_PLAYED = frozenset({"attachments", "calendar", "exceptionOccurrences", "instances"})
+_EXTRAS = frozenset({"singleValueExtendedProperties", "multiValueExtendedProperties", "extensions"})
 _READ_ONLY = frozenset(
     """id changeKey createdDateTime lastModifiedDateTime iCalUId bodyPreview hasAttachments isCancelled isOrganizer isDraft
-    organizer originalStart responseStatus seriesMasterId type webLink onlineMeetingUrl cancelledOccurrences
+    organizer originalStart responseStatus seriesMasterId type webLink onlineMeetingUrl onlineMeeting cancelledOccurrences
     originalStartTimeZone originalEndTimeZone""".split()  # noqa: SIM905  (a list of names is easier to read)
+)
+_ELSEWHERE = frozenset(  # read by functions of their own
+    {"start", "end", "isAllDay", "recurrence", "transactionId", "isOnlineMeeting", "onlineMeetingProvider"}
 )
 
 
@@ -43,6 +59,8 @@ class EventInput:
     times: Times | None
     recurrence: Recurrence | None
     transaction_id: str | None
+    extras: Extras
+    wants_online_meeting: bool
     given: frozenset[str]
     """The properties the body named."""
 
@@ -65,7 +83,12 @@ def parse_json(body: bytes) -> JsonObject:
 
 
 def parse_event(
-    wire: JsonObject, *, base: Content, base_times: Times | None, lookup: Callable[[str], Person | None]
+    wire: JsonObject,
+    *,
+    base: Content,
+    base_times: Times | None,
+    lookup: Callable[[str], Person | None],
+    base_extras: Extras | None = None,
 ) -> EventInput:
     """Read the body of a POST (no `base_times`) or a PATCH.
 
@@ -74,6 +97,7 @@ def parse_event(
         base: what the event holds now; new ones start from an empty one.
         base_times: when the event is now; None demands start and end in the body.
         lookup: finds who an address belongs to, for attendees given without a name.
+        base_extras: what is kept beside the event now; None for a new one.
     Raises:
         GraphError: 400 for what Graph refuses, 501 for what the emulator does not play.
     """
@@ -82,41 +106,42 @@ def parse_event(
     recurrence = None
     if wire.get("recurrence") is not None:
         recurrence = _parse_recurrence(wire["recurrence"], times)
-    try:
-        content = _parse_content(wire, given - _READ_ONLY, base, lookup)
-    except (TypeError, AttributeError, KeyError) as error:
-        raise GraphError(400, "ErrorPropertyValidationFailure", f"A property is not valid: {error}.") from None
+    if base_extras is not None and wire.get("extensions") is not None:
+        raise NotEmulated("extensions in the body of a change; they have paths of their own")
+    content = _parse_content(wire, given - _READ_ONLY, base, lookup)
+    read_flag(wire, "isAllDay")
+    read_choice(wire, "onlineMeetingProvider", CHOICES["onlineMeetingProvider"])
     return EventInput(
         content=content,
         times=times,
         recurrence=recurrence,
-        transaction_id=wire.get("transactionId"),
+        transaction_id=read_text(wire, "transactionId"),
+        extras=merge_extras(wire, base_extras or Extras()),
+        wants_online_meeting=read_flag(wire, "isOnlineMeeting")
+        and wire.get("onlineMeetingProvider") in (None, "unknown", "teamsForBusiness"),
         given=frozenset(given),
     )
 
 
 def _parse_content(wire: JsonObject, names: set[str], base: Content, lookup: Callable[[str], Person | None]) -> Content:
     changes: dict[str, Any] = {}  # Any: field values of several types
-    for name in sorted(names):
+    for name in sorted(names - _ELSEWHERE - _EXTRAS):
         value = wire[name]
-        if name in ("start", "end", "isAllDay", "recurrence", "transactionId"):
-            continue  # read by their own functions
         if name in _SIMPLE:
-            changes[_SIMPLE[name]] = _checked(name, value)
+            changes[_SIMPLE[name]] = _checked(wire, name)
         elif name == "body":
-            changes["body"] = str(value.get("content") or "")
-            changes["body_type"] = str(value.get("contentType") or "text").lower()
+            body = read_members(value or {}, "itemBody", ("content", "contentType"))
+            changes["body"] = read_text(body, "content") or ""
+            changes["body_type"] = read_choice(body, "contentType", _BODY_TYPES) or "text"
         elif name == "location" and "locations" not in names:
-            changes["locations"] = (_location(value),) if value else ()
+            changes["locations"] = (parse_location(value),) if value else ()
         elif name == "locations":
-            changes["locations"] = tuple(_location(one) for one in value or ())
+            changes["locations"] = tuple(parse_location(one) for one in read_list(wire, name))
         elif name == "attendees":
-            changes["attendees"] = _attendees(value or (), base, lookup)
-        elif name == "isOnlineMeeting" and value:
-            raise NotEmulated("online meetings")
+            changes["attendees"] = _attendees(read_list(wire, name), base, lookup)
         elif name in _NOT_PLAYED and value:
             raise NotEmulated(f"the event property {name!r}")
-        elif name not in ("isOnlineMeeting", "onlineMeetingProvider", "location", *_NOT_PLAYED):
+        elif name not in ("location", *_NOT_PLAYED):
             message = f"The property '{name}' does not exist on type 'microsoft.graph.event'."
             raise GraphError(400, "RequestBodyRead", message)
     return replace(base, **changes)
@@ -136,53 +161,53 @@ _SIMPLE = {
 }
 
 
-def _checked(name: str, value: Any) -> Any:  # Any: a JSON value, checked here
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise GraphError(400, "ErrorInvalidPropertyValue", f"The value '{value}' is not valid for {name}.")
-    if name == "subject":
-        return value or ""
-    return tuple(value or ()) if name == "categories" else value
-
-
-def _location(wire: JsonObject) -> JsonObject:
-    found = {
-        name: value for name, value in wire.items() if name not in ("address", "coordinates") and value is not None
-    }
-    return {"displayName": "", "locationType": "default", "uniqueIdType": "private", **found}
+def _checked(wire: JsonObject, name: str) -> object:
+    default = getattr(Content(), _SIMPLE[name])
+    if name in CHOICES:
+        return read_choice(wire, name, CHOICES[name]) or default
+    if isinstance(default, bool):
+        return default if wire[name] is None else read_flag(wire, name)
+    if name == "categories":
+        found = read_list(wire, name)
+        if not all(isinstance(one, str) for one in found):
+            raise wrong_type(name)
+        return tuple(dict.fromkeys(found))
+    if name == "reminderMinutesBeforeStart":
+        return default if wire[name] is None else read_whole_number(wire, name)
+    return read_text(wire, name) or ""
 
 
 def _attendees(
-    wire: Any,
+    wire: list[Any],  # Any: JSON from the wire
     base: Content,
-    lookup: Callable[[str], Person | None],  # Any: JSON from the wire
+    lookup: Callable[[str], Person | None],
 ) -> tuple[Attendee, ...]:
     if len(wire) > _ATTENDEES_MAX:
         raise GraphError(400, "ErrorInvalidAttendees", f"An event can have at most {_ATTENDEES_MAX} attendees.")
     before = {one.person.address.lower(): one for one in base.attendees}
     found = []
     for one in wire:
-        email = one.get("emailAddress") or {}
-        address = str(email.get("address") or "")
+        members = read_members(one, "attendee", ("emailAddress", "type", "status", "proposedNewTime"))
+        email = read_members(members.get("emailAddress") or {}, "emailAddress", ("address", "name"))
+        address = read_text(email, "address") or ""
         if "@" not in address:
             raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient is not valid.")
-        known = lookup(address)
-        name = email.get("name") or (known.name if known else address)
-        old = before.get(address.lower())
-        found.append(
-            Attendee(
-                person=Person(name=name, address=known.address if known else address),
-                kind=one.get("type") or "required",
-                response=old.response if old else "none",
-                responded_at=old.responded_at if old else None,
-            )
+        known, old = lookup(address), before.get(address.lower())
+        person = Person(
+            name=read_text(email, "name") or (known.name if known else address),
+            address=known.address if known else address,
         )
+        kind = read_choice(members, "type", _ATTENDEE_KINDS) or "required"
+        found.append(replace(old, person=person, kind=kind) if old else Attendee(person=person, kind=kind))
     return tuple(found)
 
 
 def _parse_times(wire: JsonObject, base: Times | None) -> Times | None:
     if base is None and not (wire.get("start") and wire.get("end")):
         raise GraphError(400, "ErrorPropertyValidationFailure", "The event needs a start and an end.")
-    is_all_day = bool(wire.get("isAllDay", base.is_all_day if base else False))
+    is_all_day = (
+        read_flag(wire, "isAllDay") if wire.get("isAllDay") is not None else base is not None and base.is_all_day
+    )
     if not ({"start", "end", "isAllDay"} & set(wire)):
         return base
     start_at, start_zone = (base.start_at, base.start_zone) if base else (None, "UTC")
@@ -223,6 +248,20 @@ def parse_moment(wire: Any, *, is_all_day: bool) -> tuple[datetime, str]:  # Any
     if local.tzinfo is None:
         local = local.replace(tzinfo=zone)
     return local.astimezone(UTC), zone_name
+
+
+def parse_slot(wire: Any) -> TimeSlot:  # Any: JSON from the wire
+    """Read a timeSlot.
+
+    Raises:
+        GraphError: 400 for a missing or odd part, or an end before the start.
+    """
+    slot = read_members(wire, "timeSlot", ("start", "end"))
+    start_at, start_zone = parse_moment(slot.get("start"), is_all_day=False)
+    end_at, end_zone = parse_moment(slot.get("end"), is_all_day=False)
+    if end_at < start_at:
+        raise GraphError(400, "ErrorInvalidParameter", "The proposed end is before the proposed start.")
+    return TimeSlot(start_at=start_at, end_at=end_at, start_zone=start_zone, end_zone=end_zone)
 
 
 def _parse_recurrence(wire: Any, times: Times | None) -> Recurrence:  # Any: JSON from the wire

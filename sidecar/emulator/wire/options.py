@@ -12,6 +12,7 @@ from datetime import tzinfo
 from functools import lru_cache
 
 from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, zone_not_supported
+from sidecar.emulator.wire.expand import Expansion
 from sidecar.emulator.zones import UnknownZone, resolve_zone
 
 PAGE_SIZE_DEFAULT = 10
@@ -33,12 +34,13 @@ class Preferences:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How events are to be written: zone, id format, body format, and the properties asked for (None is all)."""
+    """How events are to be written: zone, id format, body format, the properties asked for (None is all), and more."""
 
     zone: str = "UTC"
     immutable: bool = False
     text_body: bool = False
     select: frozenset[str] | None = None
+    expand: tuple[Expansion, ...] = ()
 
     @property
     def tz(self) -> tzinfo:
@@ -74,6 +76,8 @@ def parse_prefer(header: str) -> Preferences:
 
 
 def _known_zone(name: str) -> str:
+    if name.lower().startswith("tzone:"):
+        raise zone_not_supported(name)
     try:
         resolve_zone(name)
     except UnknownZone:
@@ -82,25 +86,15 @@ def _known_zone(name: str) -> str:
 
 
 @lru_cache(maxsize=512)
-def parse_select(text: str | None, known: frozenset[str]) -> frozenset[str] | None:
-    """Read $select; None is everything.
-
-    Raises:
-        GraphError: 400 for a property the type does not have.
-    """
-    if text is None or not text.strip():
-        return None
-    names = frozenset(name.strip() for name in text.split(",") if name.strip())
-    for name in sorted(names - known):
-        message = f"Could not find a property named '{name}' on type 'microsoft.graph.event'."
-        raise GraphError(400, "RequestBroker--ParseUri", message)
-    return names
-
-
-@lru_cache(maxsize=512)
-def shape_of(preferences: Preferences, select: frozenset[str] | None) -> Shape:
-    """Join preferences and $select; equal questions give the same object, which the rendering cache compares."""
-    return Shape(zone=preferences.zone, immutable=preferences.immutable, text_body=preferences.text_body, select=select)
+def shape_of(preferences: Preferences, select: frozenset[str] | None, expand: tuple[Expansion, ...] = ()) -> Shape:
+    """Join preferences, $select and $expand; equal questions give the same object, which the rendering cache compares."""
+    return Shape(
+        zone=preferences.zone,
+        immutable=preferences.immutable,
+        text_body=preferences.text_body,
+        select=select,
+        expand=expand,
+    )
 
 
 def check_options(query: Mapping[str, str], known: Collection[str]) -> None:
@@ -136,9 +130,13 @@ def parse_skip(query: Mapping[str, str]) -> int:
     return int(text)
 
 
-def parse_descending(query: Mapping[str, str]) -> bool:
-    """Read $orderby, of which only the start is played."""
-    order = query.get("$orderby", "start/dateTime").lower().split()
-    if not order or order[0] != "start/datetime" or order[1:] not in ([], ["asc"], ["desc"]):
-        raise NotEmulated(f"$orderby={query['$orderby']}")
-    return order[1:] == ["desc"]
+def parse_count(query: Mapping[str, str]) -> bool:
+    """Read whether `@odata.count` is asked for.
+
+    Raises:
+        GraphError: 400 for anything but true and false.
+    """
+    text = query.get("$count", "false").lower()
+    if text not in ("true", "false"):
+        raise GraphError(400, "BadRequest", f"Invalid value '{query['$count']}' for $count query option found.")
+    return text == "true"

@@ -8,25 +8,31 @@ Source: Graph "event resource type" page and the v1.0 metadata for names; order 
 
 import html
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from sidecar.emulator.exchange.event import Attendee, Event, EventKind, JsonObject, Person, etag, event_id, times_on
+from sidecar.emulator.exchange.event import (
+    Attendee,
+    Content,
+    Event,
+    EventKind,
+    JsonObject,
+    Person,
+    etag,
+    event_id,
+    times_on,
+)
+from sidecar.emulator.wire.expand import Expansion
+from sidecar.emulator.wire.extended import extension_key, render_extension
 from sidecar.emulator.wire.options import Shape
 from sidecar.emulator.wire.recurrence_wire import render_recurrence
 from sidecar.emulator.zones import UNSET_TIME, format_instant, format_local, format_seconds
 
 _PREVIEW_CHARS = 255
 _TAG = re.compile(r"<[^>]+>")
-EVENT_PROPERTIES = frozenset(
-    """id createdDateTime lastModifiedDateTime changeKey categories transactionId originalStartTimeZone
-    originalEndTimeZone iCalUId reminderMinutesBeforeStart isReminderOn hasAttachments subject bodyPreview importance
-    sensitivity isAllDay isCancelled isOrganizer responseRequested seriesMasterId showAs type webLink onlineMeetingUrl
-    isOnlineMeeting onlineMeetingProvider allowNewTimeProposals isDraft hideAttendees onlineMeeting recurrence
-    responseStatus body start end location locations attendees organizer originalStart cancelledOccurrences""".split()  # noqa: SIM905  (a list of names is easier to read)
-)
 _REDUCED = frozenset({"id", "type", "seriesMasterId", "start", "end"})
 
 
@@ -43,15 +49,41 @@ def event_json(event: Event, shape: Shape) -> JsonObject:
     full: JsonObject = {"@odata.etag": etag(event), "id": event_id(event, immutable=shape.immutable)}
     full.update(_head(event, shape))
     full.update(_body(event, shape))
-    full.update(_places_and_people(event))
+    full.update(_places_and_people(event, shape))
     full["start"] = _moment(event, event.times.start_at, shape)
     full["end"] = _moment(event, event.times.end_at, shape)
-    select = shape.select
-    if select is None:
-        return full
+    if shape.select is not None:
+        full = _selected(event, shape, full, shape.select)
+    for expansion in shape.expand:
+        full.update(_expanded(event, shape, expansion))
+    return full
+
+
+def _selected(event: Event, shape: Shape, full: JsonObject, select: frozenset[str]) -> JsonObject:
     if "cancelledOccurrences" in select:
         full["cancelledOccurrences"] = _cancelled_occurrences(event, shape)
+    if "isOnlineMeeting" not in select:  # users have seen the one come only with the other
+        select -= {"onlineMeeting"}
     return {name: value for name, value in full.items() if name in select or name == "id" or name[0] == "@"}
+
+
+def _expanded(event: Event, shape: Shape, expansion: Expansion) -> JsonObject:
+    """Give an expanded property; extended properties that match nothing leave no trace."""
+    extras, wants = event.extras, expansion.wants or (lambda _: True)
+    found: list[Any]  # Any: JSON
+    match expansion.name:
+        case "singleValueExtendedProperties":
+            found = [{"id": key, "value": value} for key, value in extras.single_values if wants(key)]
+        case "multiValueExtendedProperties":
+            found = [{"id": key, "value": list(values)} for key, values in extras.multi_values if wants(key)]
+        case "extensions":
+            found = [render_extension(one) for one in extras.extensions if wants(extension_key(one["extensionName"]))]
+            return {expansion.name: found}
+        case _:
+            exceptions = [] if event.series is None else [one for _, one in sorted(event.series.exceptions.items())]
+            inner = replace(shape, select=expansion.select, expand=())
+            return {expansion.name: [event_json(one, inner) for one in exceptions]}
+    return {expansion.name: found} if found else {}
 
 
 def reduced_json(event: Event, shape: Shape) -> JsonObject:
@@ -90,23 +122,23 @@ def _head(event: Event, shape: Shape) -> JsonObject:
         "webLink": f"https://outlook.office365.com/owa/?itemid={event_id(event, immutable=shape.immutable)}"
         "&exvsurl=1&path=/calendar/item",
         "onlineMeetingUrl": None,
-        "isOnlineMeeting": False,
-        "onlineMeetingProvider": "unknown",
+        "isOnlineMeeting": bool(content.join_url),
+        "onlineMeetingProvider": "teamsForBusiness" if content.join_url else "unknown",
         "allowNewTimeProposals": content.allow_new_time_proposals,
         "isDraft": False,
         "hideAttendees": content.hide_attendees,
-        "onlineMeeting": None,
+        "onlineMeeting": {"joinUrl": content.join_url} if content.join_url else None,
         "recurrence": None if event.series is None else render_recurrence(event.series.recurrence),
         "responseStatus": _status(event.response, event.responded_at),
     }
-    if event.master is not None and event.day is not None:
-        head["originalStart"] = _original_start(event)
+    original_at = original_start_at(event)
+    if original_at is not None:
+        head["originalStart"] = format_seconds(original_at)
     return head
 
 
 def _body(event: Event, shape: Shape) -> JsonObject:
-    content = event.content
-    plain = content.body if content.body_type == "text" else html.unescape(_TAG.sub("", content.body)).strip()
+    content, plain = event.content, plain_body(event.content)
     shown = plain
     if not shape.text_body:
         shown = content.body if content.body_type == "html" else html.escape(plain, quote=False)
@@ -116,13 +148,16 @@ def _body(event: Event, shape: Shape) -> JsonObject:
     }
 
 
-def _places_and_people(event: Event) -> JsonObject:
-    locations = event.content.locations
-    blank = {"displayName": "", "locationType": "default", "uniqueIdType": "unknown"}
+def plain_body(content: Content) -> str:
+    """Give an item's body as plain text."""
+    return content.body if content.body_type == "text" else html.unescape(_TAG.sub("", content.body)).strip()
+
+
+def _places_and_people(event: Event, shape: Shape) -> JsonObject:
     return {
-        "location": {**(locations[0] if locations else blank), "address": {}, "coordinates": {}},
-        "locations": locations,
-        "attendees": [_attendee(one) for one in event.content.attendees],
+        "location": {"address": {}, "coordinates": {}, **event.content.location},
+        "locations": event.content.locations,
+        "attendees": [_attendee(one, shape) for one in _shown_attendees(event)],
         "organizer": _person(event.organizer),
     }
 
@@ -132,10 +167,19 @@ def _moment(event: Event, at: datetime, shape: Shape) -> dict[str, str]:
     return {"dateTime": format_local(at, zone), "timeZone": shape.zone}
 
 
-def _original_start(event: Event) -> str:
-    assert event.master is not None
-    assert event.day is not None
-    return format_seconds(times_on(event.master, event.day).start_at)
+def original_start_at(event: Event) -> datetime | None:
+    """Give when an occurrence was before anybody moved it; None for single items and masters."""
+    if event.master is None or event.day is None:
+        return None
+    return times_on(event.master, event.day).start_at
+
+
+def _shown_attendees(event: Event) -> tuple[Attendee, ...]:
+    """Give the attendees whom the owner of this copy may see."""
+    attendees, owner = event.content.attendees, (event.master or event).owner.lower()
+    if event.is_organizer or not event.content.hide_attendees or not owner:
+        return attendees
+    return tuple(one for one in attendees if one.person.address.lower() == owner)
 
 
 def _cancelled_occurrences(event: Event, shape: Shape) -> list[str]:
@@ -145,9 +189,15 @@ def _cancelled_occurrences(event: Event, shape: Shape) -> list[str]:
     return [f"OID.{master_id}.{day.isoformat()}" for day in sorted(event.series.removed)]
 
 
-def _attendee(attendee: Attendee) -> JsonObject:
+def _attendee(attendee: Attendee, shape: Shape) -> JsonObject:
     status = _status(attendee.response, attendee.responded_at)
-    return {"type": attendee.kind, "status": status, **_person(attendee.person)}
+    written: JsonObject = {"type": attendee.kind, "status": status, **_person(attendee.person)}
+    if attendee.proposed is not None:
+        sides = (("start", attendee.proposed.start_at), ("end", attendee.proposed.end_at))
+        written["proposedNewTime"] = {
+            name: {"dateTime": format_local(at, shape.tz), "timeZone": shape.zone} for name, at in sides
+        }
+    return written
 
 
 def _person(person: Person) -> dict[str, Any]:  # Any: nested JSON

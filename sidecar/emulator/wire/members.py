@@ -1,0 +1,71 @@
+"""Reading members of JSON objects that callers wrote, by the types the metadata gives them.
+
+Everything here raises a GraphError with status 400 for a value of another type.
+
+Source: Graph v1.0 metadata; refusals are worded as those of Microsoft's OData library.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from sidecar.emulator.errors import GraphError
+from sidecar.emulator.exchange.event import JsonObject
+
+
+def read_members(wire: Any, type_name: str, known: Collection[str]) -> JsonObject:  # Any: JSON from the wire
+    """Read a complex value, refusing members its type does not have."""
+    if not isinstance(wire, dict):
+        raise GraphError(400, "RequestBodyRead", f"A value of type 'microsoft.graph.{type_name}' must be an object.")
+    for name in wire:
+        if name not in known and not name.startswith("@"):
+            message = f"The property '{name}' does not exist on type 'microsoft.graph.{type_name}'."
+            raise GraphError(400, "RequestBodyRead", message)
+    return wire
+
+
+def read_list(wire: JsonObject, name: str) -> list[Any]:  # Any: JSON from the wire
+    """Read a list; null is an empty one."""
+    found = wire[name]
+    if found is not None and not isinstance(found, list):
+        raise wrong_type(name)
+    return found or []
+
+
+def read_text(wire: JsonObject, name: str) -> str | None:
+    """Read a text, or null."""
+    found = wire.get(name)
+    if found is not None and not isinstance(found, str):
+        raise wrong_type(name)
+    return found
+
+
+def read_flag(wire: JsonObject, name: str) -> bool:
+    """Read a boolean; what is missing or null is false."""
+    found = wire.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise wrong_type(name)
+    return bool(found)
+
+
+def read_whole_number(wire: JsonObject, name: str) -> int:
+    """Read a number without a fraction."""
+    found = wire[name]
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise wrong_type(name)
+    return found
+
+
+def read_choice(wire: JsonObject, name: str, members: Collection[str]) -> str | None:
+    """Read an enumeration's member, in any case; gives it as the metadata spells it."""
+    found = wire.get(name)
+    if found is None:
+        return None
+    for member in members:
+        if str(found).lower() == member.lower():
+            return member
+    raise GraphError(400, "ErrorInvalidPropertyValue", f"The value '{found}' is not valid for {name}.")
+
+
+def wrong_type(name: str) -> GraphError:
+    """Build the refusal for a value of another type than the property's."""
+    return GraphError(400, "RequestBodyRead", f"Cannot convert the value of '{name}' to the type of the property.")
