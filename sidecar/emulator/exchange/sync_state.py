@@ -7,7 +7,8 @@ when it is first asked for and kept, so that a link asked for twice tells the sa
 from dataclasses import dataclass, field
 from datetime import datetime
 
-_ENTRIES_KEPT_MAX = 20_000  # per mailbox, items to tell and pages together; the oldest rounds are forgotten first
+_ENTRIES_KEPT_MAX = 20_000  # per mailbox; the oldest rounds are forgotten first
+_ROUNDS_KEPT_MAX = 2_000  # per mailbox; readers who poll a quiet calendar make rounds that tell nothing
 PAGES_MAX = 10_000  # of one round; only pages that never end get there
 
 
@@ -26,7 +27,6 @@ class DeltaEntry:
 class DeltaRound:
     """One round: its window, what it tells, where its pages were cut, and whether its links still work."""
 
-    number: int
     start_at: datetime
     end_at: datetime
     until: int
@@ -47,23 +47,23 @@ class SyncState:
     """The rounds of one mailbox, by the token that names them."""
 
     rounds: dict[str, DeltaRound] = field(default_factory=dict)
-    made_count: int = 0
+    entries_count: int = 0
+    """What all rounds together have to tell."""
     endless: bool = False
     """Whether rounds never come to an end, as some mailboxes' do."""
 
     def keep(self, token: str, made: DeltaRound) -> None:
         """Remember a round, and forget the oldest ones if there are too many."""
         self.rounds[token] = made
-        size_count = sum(1 + len(one.pending) + len(one.pages) for one in self.rounds.values())
-        for oldest in list(self.rounds):
-            if size_count <= _ENTRIES_KEPT_MAX or oldest == token:
-                return
-            gone = self.rounds.pop(oldest)
-            size_count -= 1 + len(gone.pending) + len(gone.pages)
+        self.entries_count += len(made.pending)
+        while len(self.rounds) > 1 and (len(self.rounds) > _ROUNDS_KEPT_MAX or self.entries_count > _ENTRIES_KEPT_MAX):
+            oldest = next(iter(self.rounds))
+            self.entries_count -= len(self.rounds.pop(oldest).pending)
 
     def expire(self, status: int, code: str) -> int:
         """Let every link given out so far be refused; gives how many rounds that were."""
         for one in self.rounds.values():
             one.refused_status, one.refused_code = status, code
             one.pending, one.pages = [], []
+        self.entries_count = 0
         return len(self.rounds)

@@ -122,21 +122,19 @@ class DeltaRoutes:
         return last.following
 
     def _keep(self, mailbox: Mailbox, start_at: datetime, end_at: datetime, entries: list[DeltaEntry]) -> str:
-        world, sync = self._world, mailbox.sync
+        world = self._world
         repeats = [one for one in entries if world.chance(world.moods.delta_repeat_share)]
         for one in repeats:
             entries.insert(world.rng.randint(entries.index(one), len(entries)), one)
         token = world.ids.item_core()
-        sync.made_count += 1
         made = DeltaRound(
-            number=sync.made_count,
             start_at=start_at,
             end_at=end_at,
             until=mailbox.calendar.version,
             made_at=world.now(),
             pending=entries,
         )
-        sync.keep(token, made)
+        mailbox.sync.keep(token, made)
         return token
 
     def _page(self, call: Call, mailbox: Mailbox, token: str, found: DeltaRound, number: int) -> Reply:

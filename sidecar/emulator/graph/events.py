@@ -133,7 +133,9 @@ class EventRoutes:
         assert asked.times is not None
         if event.master is not None:
             _check_between_neighbours(event, asked.times)
-        content = self._with_online_meeting(mailbox, asked) if asked.wants_online_meeting else asked.content
+        content = asked.content
+        if asked.wants_online_meeting and event.is_organizer:
+            content = self._with_online_meeting(mailbox, asked)
         if asked.times != event.times:  # what somebody proposed instead of the old time has been answered
             content = replace(content, attendees=tuple(replace(one, proposed=None) for one in content.attendees))
         event = self._mailroom.detach(event)

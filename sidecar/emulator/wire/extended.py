@@ -35,7 +35,7 @@ def property_id(text: str) -> str:
     """
     match = _PROPERTY_ID.fullmatch(text.strip())
     if match is None or match["type"].lower() not in _TYPES:
-        raise GraphError(400, "ErrorInvalidPropertyId", f"The extended property id '{text}' is not valid.")
+        raise GraphError(400, "ErrorInvalidExtendedProperty", f"The extended property id '{text}' is not valid.")
     kind = _TYPES[match["type"].lower()]
     if match["tag"] is not None:
         return f"{kind} {int(match['tag'], 16):#x}"

@@ -62,17 +62,30 @@ _OTHER_FUNCTIONS = frozenset(
 
 
 class FieldKind(Enum):
-    """What a property can be compared with, by its OData type."""
+    """What a property can be compared with."""
 
-    TEXT = "Edm.String"
-    KEY = "Edm.String "
+    TEXT = "text"
+    KEY = "key"
     """A text with a normal form of its own, given by the field's `convert`; equal or not, nothing else."""
-    ENUM = "Edm.Enum"
-    FLAG = "Edm.Boolean"
-    NUMBER = "Edm.Int32"
-    INSTANT = "Edm.DateTimeOffset"
-    WALL_TIME = "Edm.String  "
+    ENUM = "enum"
+    FLAG = "flag"
+    NUMBER = "number"
+    INSTANT = "instant"
+    WALL_TIME = "wall time"
     """`dateTime` of a dateTimeTimeZone: a text by its type, compared as the moment it names."""
+
+    @property
+    def type_name(self) -> str:
+        """Give the OData type, as refusals name it."""
+        return _TYPE_NAMES.get(self, "Edm.String")
+
+
+_TYPE_NAMES = {
+    FieldKind.ENUM: "Edm.Enum",
+    FieldKind.FLAG: "Edm.Boolean",
+    FieldKind.NUMBER: "Edm.Int32",
+    FieldKind.INSTANT: "Edm.DateTimeOffset",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +298,7 @@ def _wanted(subject: Field, sign: str, literal: Literal) -> Any:  # Any: by kind
         case _:
             raise refuse_filter(
                 "A binary operator with incompatible types was detected. Found operand types "
-                f"'{kind.value.strip()}' and '{literal.kind.value}' for operator kind '{_OPERATOR_NAMES[sign]}'."
+                f"'{kind.type_name}' and '{literal.kind.value}' for operator kind '{_OPERATOR_NAMES[sign]}'."
             )
 
 

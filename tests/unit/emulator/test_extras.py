@@ -76,7 +76,7 @@ async def test_patch_changes_the_named_property_and_null_takes_one_away() -> Non
         ("extensions", [REFERRAL, REFERRAL]),
     ],
 )
-async def test_malformed_extra_is_refused_and_leaves_nothing(name: str, value: object) -> None:
+async def test_malformed_extra_is_refused_and_leaves_nothing(name: str, value: Any) -> None:
     async with rig() as r:
         answer = await r.graph.post(f"/users/{r.room}/events", json=wire_event(**{name: value}))
         assert answer.status_code == 400
@@ -86,7 +86,8 @@ async def test_malformed_extra_is_refused_and_leaves_nothing(name: str, value: o
 async def test_extras_stay_on_the_organizers_copy() -> None:
     async with rig() as r:
         guests = [{"type": "resource", "emailAddress": {"address": r.room}}]
-        body = wire_event(attendees=guests, extensions=[REFERRAL], **{SINGLE: [{"id": ID, "value": "8812"}]})
+        extras: dict[str, Any] = {"extensions": [REFERRAL], SINGLE: [{"id": ID, "value": "8812"}]}
+        body = wire_event(attendees=guests, **extras)
         made = (await r.graph.post(f"/users/{r.ada}/events", json=body)).json()
         await r.rest()
         await r.graph.patch(r.event_url(made["id"], r.ada), json={"subject": "Other"})

@@ -126,7 +126,7 @@ async def test_filter_picks_what_it_says(rule: str, text: str, expected: list[st
         ("subject", "BadRequest", "must evaluate to a single boolean"),
         ("shout(subject) eq 'x'", "BadRequest", "unknown function with name 'shout'"),
         ("contains(subject)", "BadRequest", "No function signature"),
-        ("singleValueExtendedProperties/any(e: e/id eq 'bookingId')", "ErrorInvalidPropertyId", "'bookingId'"),
+        ("singleValueExtendedProperties/any(e: e/id eq 'bookingId')", "ErrorInvalidExtendedProperty", "'bookingId'"),
     ],
 )
 async def test_bad_filter_is_refused_in_graphs_words_even_over_nothing(text: str, code: str, part: str) -> None:
