@@ -275,4 +275,4 @@ def _as_cancelled(content: Content) -> Content:
 
 
 def _unanswered(attendees: tuple[Attendee, ...]) -> tuple[Attendee, ...]:
-    return tuple(replace(one, response="none", responded_at=None) for one in attendees)
+    return tuple(replace(one, response="none", responded_at=None, proposed=None) for one in attendees)

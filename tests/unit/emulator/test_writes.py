@@ -18,6 +18,7 @@ ATTIC = {
     "coordinates": {"latitude": 52.5, "longitude": 13.4},
 }
 BLOCK = "Join the meeting now"
+DAY = ("2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z")
 
 
 async def post(r: Rig, mailbox: str | None = None, **event: Any) -> dict[str, Any]:
@@ -107,6 +108,16 @@ async def test_bad_change_is_refused_and_changes_nothing(changes: dict[str, Any]
         made = await post(r)
         assert (await r.graph.patch(r.event_url(made["id"]), json=changes)).status_code == 400
         assert (await r.graph.get(r.event_url(made["id"]))).json()["changeKey"] == made["changeKey"]
+
+
+@pytest.mark.parametrize("option", [{"$select": "colour"}, {"$expand": "colour"}, {"$expand": "attachments"}])
+async def test_odd_option_on_a_write_keeps_it_from_being_written(option: dict[str, str]) -> None:
+    async with rig() as r:
+        assert (await r.graph.post(f"/users/{r.room}/events", json=wire_event(), params=option)).status_code >= 400
+        assert await r.truth() == []
+        made = await post(r)
+        assert (await r.graph.patch(r.event_url(made["id"]), json={"subject": "B"}, params=option)).status_code >= 400
+        assert (await r.truth())[0]["change_key"] == made["changeKey"]
 
 
 async def test_location_keeps_every_part_the_metadata_knows() -> None:
@@ -199,6 +210,12 @@ async def test_proposed_time_shows_on_the_organizers_item_until_it_moves(action:
         (attendee,) = shown["attendees"]
         assert attendee["status"]["response"] == response
         assert attendee["proposedNewTime"]["start"] == {"dateTime": "2026-11-24T10:00:00.0000000", "timeZone": "UTC"}
+        renamed = await patch(r, made["id"], r.ada, subject="Other")
+        assert "proposedNewTime" in renamed["attendees"][0]
+        await r.rest()
+        assert all(
+            "proposedNewTime" not in one for item in await r.view(*DAY, mailbox=other) for one in item["attendees"]
+        )
         moved = await patch(r, made["id"], r.ada, start=SLOT["start"], end=SLOT["end"])
         assert "proposedNewTime" not in moved["attendees"][0]
 
