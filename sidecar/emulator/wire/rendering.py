@@ -1,13 +1,14 @@
 """Events as Graph writes them.
 
 An event is written once for a shape (zone, id format, body format, properties) and the bytes are kept on it until it
-changes; benchmarks read the same calendars over and over.
+changes or newer ones need the room; benchmarks read the same calendars over and over.
 
 Source: Graph "event resource type" page and the v1.0 metadata for names; order and texts as clients have recorded them.
 """
 
 import html
 import re
+from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +33,7 @@ from sidecar.emulator.wire.recurrence_wire import render_recurrence
 from sidecar.emulator.zones import UNSET_TIME, format_instant, format_local, format_seconds
 
 _PREVIEW_CHARS = 255
+_KEPT_BYTES_MAX = 128 * 1024 * 1024  # some 60,000 events
 _TAG = re.compile(r"<[^>]+>")
 _REDUCED = frozenset({"id", "type", "seriesMasterId", "start", "end"})
 
@@ -39,9 +41,28 @@ _REDUCED = frozenset({"id", "type", "seriesMasterId", "start", "end"})
 def render_event(event: Event, shape: Shape) -> bytes:
     """Write an event as JSON, from the cache if its last reader asked the same way."""
     if event.rendered_for is not shape and event.rendered_for != shape:
-        event.rendered = msgspec.json.encode(event_json(event, shape))
-        event.rendered_for = shape
+        _KEPT.keep(event, msgspec.json.encode(event_json(event, shape)), shape)
     return event.rendered
+
+
+class _Kept:
+    """Which events keep their bytes; the oldest give theirs up when all of them together take too much."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._bytes_count = 0
+
+    def keep(self, event: Event, rendered: bytes, shape: Shape) -> None:
+        self._bytes_count += len(rendered) - len(event.rendered)
+        event.rendered, event.rendered_for = rendered, shape
+        self._events.append(event)
+        while self._bytes_count > _KEPT_BYTES_MAX:
+            oldest = self._events.popleft()
+            self._bytes_count -= len(oldest.rendered)
+            oldest.rendered, oldest.rendered_for = b"", None
+
+
+_KEPT = _Kept()  # one for the process: what it bounds is the process's memory
 
 
 def event_json(event: Event, shape: Shape) -> JsonObject:

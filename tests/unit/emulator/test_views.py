@@ -2,6 +2,7 @@
 
 import pytest
 
+from sidecar.emulator.wire import rendering
 from tests.unit.emulator.rig import rig, wire_event
 
 pytestmark = pytest.mark.looptime
@@ -90,3 +91,18 @@ async def test_cancelled_but_kept_meeting_is_shown() -> None:
         await r.rest()
         (item,) = await r.view(*DAY)
         assert (item["isCancelled"], item["showAs"], item["subject"]) == (True, "free", "Canceled: Ada Lovelace ")
+
+
+async def test_bytes_kept_for_reading_again_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been read stays written down only up to a limit, and reads the same when it is written anew."""
+    monkeypatch.setattr(rendering, "_KEPT_BYTES_MAX", 20_000)
+    async with rig() as r:
+        await r.told("POST", r.path("/seed"), {"rooms": 1, "bookings_per_room": 100})
+        mailbox = "room3@" + r.room.split("@")[1]
+        first = await r.view("2026-11-01T00:00:00Z", "2027-11-01T00:00:00Z", mailbox=mailbox, top=100)
+        again = await r.view("2026-11-01T00:00:00Z", "2027-11-01T00:00:00Z", mailbox=mailbox, top=100)
+        assert len(first) == 100
+        assert again == first
+        tenant = next(iter(r.emulator.world.directory.tenants.values()))
+        kept = [len(event.rendered) for event in tenant.addresses[mailbox].calendar.roots()]
+        assert 0 < sum(kept) <= 20_000
