@@ -5,14 +5,13 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
-
 from sidecar.emulator.clock import Clock, LoopClock
 from sidecar.emulator.control.app import ControlApp
 from sidecar.emulator.control.routes import control_routes
 from sidecar.emulator.control.tenants import TenantControl
 from sidecar.emulator.entra.login import Login
 from sidecar.emulator.entra.tokens import Tokens
+from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
 from sidecar.emulator.exchange.world import World
@@ -31,11 +30,10 @@ from sidecar.emulator.graph.users import get_mailbox_settings, get_user, list_ro
 from sidecar.emulator.ids import IdMaker
 from sidecar.emulator.moods import Moods, calm_moods
 from sidecar.emulator.notify.deliveries import Deliveries
-from sidecar.emulator.notify.sender import HttpxSender, Sender
+from sidecar.emulator.notify.rich import change_tracking_app
+from sidecar.emulator.notify.sender import HttpxSender, Sender, webhook_client
 from sidecar.emulator.notify.subscribing import Subscribing
 from sidecar.emulator.parts import Parts
-
-_SEND_TIMEOUT_S = 30.0  # never reached: whoever sends sets a shorter one
 
 
 class Emulator:
@@ -64,7 +62,7 @@ class Emulator:
             sender: how webhooks are reached; by default by httpx, without certificates of its own.
             graph_url: what the control API tells callers to use for Graph and login.
         """
-        self._own_client = httpx.AsyncClient(timeout=_SEND_TIMEOUT_S, trust_env=False) if sender is None else None
+        self._own_client = webhook_client() if sender is None else None
         if sender is None:
             assert self._own_client is not None
             sender = HttpxSender(self._own_client)
@@ -77,10 +75,10 @@ class Emulator:
         )
         self.script = FaultScript()
         self.tokens = Tokens(world=self.world)
-        self.deliveries = Deliveries(world=self.world, sender=sender)
+        self.deliveries = Deliveries(world=self.world, sender=sender, mint_validation=self._mint_validation)
         self.mailroom = Mailroom(world=self.world, note_change=self.deliveries.note_change)
         self.meetings = Meetings(world=self.world, mailroom=self.mailroom)
-        self.subscribing = Subscribing(world=self.world, sender=sender)
+        self.subscribing = Subscribing(world=self.world, sender=sender, deliveries=self.deliveries)
         self.graph_app = GraphApp(
             world=self.world,
             login=Login(world=self.world, tokens=self.tokens),
@@ -125,13 +123,17 @@ class Emulator:
             if self._own_client is not None:
                 await self._own_client.aclose()
 
+    def _mint_validation(self, tenant: Tenant, client_id: str) -> str:
+        """Sign a token that shows an app that notifications with resource data come from Microsoft."""
+        return self.tokens.mint(tenant, change_tracking_app(), by_certificate=True, audience=client_id)[0]
+
     def _graph_routes(self) -> Routes:
         pager = Pager(world=self.world)
         events = EventRoutes(world=self.world, mailroom=self.mailroom, meetings=self.meetings, pager=pager)
         delta = DeltaRoutes(world=self.world, pager=pager)
         extensions = ExtensionRoutes(mailroom=self.mailroom)
         time_zones = TimeZoneRoutes(world=self.world)
-        subscriptions = SubscriptionRoutes(subscribing=self.subscribing)
+        subscriptions = SubscriptionRoutes(world=self.world, subscribing=self.subscribing)
         calendar_routes: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/events", events.list_events),
             ("POST", "/events", events.create),

@@ -17,6 +17,12 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Share of notifications that are sent twice."""
     notify_shuffle_share: Share = 0.2
     """Share of batches whose items are out of order; unequal delays reorder batches besides."""
+    notify_late_share: Share = 0.02
+    """Share of notifications that are late besides."""
+    notify_late_max_s: Seconds = 20.0
+    """How late those are at most; Microsoft speaks of three minutes."""
+    notify_spelling_share: Share = 0.3
+    """Share, for each in itself, of items with an `id`, with the short form of the expiry, and with a lower-case resource."""
     notify_echo_share: Share = 0.2
     """Share of room answers that cause one more `updated` with nothing changed."""
     room_delay_min_s: Seconds = 1.0
@@ -47,6 +53,24 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retry_max_s: Seconds = 1800.0
     retry_for_s: Seconds = 4 * 3600.0
     """For how long a notification that nobody took is sent again."""
+    endpoint_responses_min: Annotated[int, msgspec.Meta(ge=1)] = 100
+    """How many answers within ten minutes let an endpoint be called slow."""
+    drop_missed_share: Share = 0.5
+    """Share of subscriptions that are told `missed` when their endpoint's notifications were dropped."""
+    reauthorize_share: Share = 1.0
+    """Share of the due `reauthorizationRequired` that are sent; 0 turns them off, apart from those sent by control."""
+    authorization_grace_s: Seconds = 1800.0
+    """For how long notifications still flow once the token behind a subscription has expired."""
+    pause_loss_share: Share = 0.5
+    """Share of changes lost while a subscription's authorization has run out; the others are held."""
+    access_check_s: Annotated[float, msgspec.Meta(ge=1)] = 900.0
+    """How often it is checked that an app may still read what it subscribed to."""
+    access_removal_s: Seconds = 3600.0
+    """How long after the first such check that failed a subscription is removed."""
+    inconsistent_loss_share: Share = 0.5
+    """Share of notifications lost for a subscription that was changed and reauthorized within ten minutes."""
+    renewal_handshake_share: Share = 0.0
+    """Share of renewals without a new URL that shake hands all the same."""
 
 
 def calm_moods() -> Moods:
@@ -56,6 +80,8 @@ def calm_moods() -> Moods:
         notify_delay_max_s=0.05,
         notify_duplicate_share=0.0,
         notify_shuffle_share=0.0,
+        notify_late_share=0.0,
+        notify_spelling_share=0.0,
         notify_echo_share=0.0,
         room_delay_min_s=0.3,
         room_delay_max_s=0.3,
@@ -69,4 +95,8 @@ def calm_moods() -> Moods:
         delta_odd_expiry_share=0.0,
         delta_token_lifetime_s=0.0,
         latency_max_s=0.0,
+        drop_missed_share=1.0,
+        authorization_grace_s=7 * 86400.0,  # longer than any subscription lives
+        pause_loss_share=0.0,
+        inconsistent_loss_share=0.0,
     )

@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import trustme
 import uvicorn
@@ -27,9 +26,8 @@ from sidecar.emulator.clock import LoopClock
 from sidecar.emulator.control.first_tenant import ROOMS_COUNT, make_first_tenant
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import Moods
-from sidecar.emulator.notify.sender import HttpxSender
+from sidecar.emulator.notify.sender import HttpxSender, webhook_client
 
-_SEND_TIMEOUT_S = 30.0  # never reached: whoever sends sets a shorter one
 _GRACE_S = 2
 
 
@@ -83,8 +81,7 @@ async def _serve(config: EmulatorConfig) -> None:
     tls, ca_file = _make_tls(config.host, config.ca_dir, config.names)
     shown = config.public_host or ("127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host)
     graph_url = f"https://{shown}:{graph_socket.getsockname()[1]}"
-    verify = ssl.create_default_context(cafile=config.webhook_ca_file) if config.webhook_ca_file else True
-    async with httpx.AsyncClient(timeout=_SEND_TIMEOUT_S, trust_env=False, verify=verify) as client:
+    async with webhook_client(config.webhook_ca_file) as client:
         emulator = Emulator(
             seed=config.seed,
             calm=config.calm,

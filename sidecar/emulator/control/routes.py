@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from sidecar.emulator.control.app import ControlCall, ControlError, ControlRoute
+from sidecar.emulator.control.notify import NotifyControl, notify_routes, read_after
 from sidecar.emulator.control.outlook import Outlook
 from sidecar.emulator.control.reading import Reading
 from sidecar.emulator.control.tenants import TenantControl
@@ -19,7 +20,6 @@ from sidecar.emulator.control.types import (
     ExpireDeltaBody,
     FaultBody,
     ItemAnswer,
-    LifecycleBody,
     MailboxAnswer,
     MailboxChange,
     MeetingAnswer,
@@ -32,15 +32,12 @@ from sidecar.emulator.control.types import (
     TenantBody,
     UsersBody,
 )
-from sidecar.emulator.exchange.directory import DeliveryMode
 from sidecar.emulator.exchange.event import JsonObject
-from sidecar.emulator.exchange.subscription import render_subscription
 from sidecar.emulator.faults import Fault
 from sidecar.emulator.moods import Moods
 from sidecar.emulator.parts import Parts
 from sidecar.emulator.zones import format_instant
 
-_LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
 _TENANT = "/control/tenants/{tenant}"
 Routes = list[ControlRoute[Any]]  # Any: each route has its own body type
 
@@ -88,36 +85,9 @@ class _Workings:
         self._parts.script.faults.clear()
         return {"cleared_count": count}
 
-    def set_delivery(self, call: ControlCall[None]) -> JsonObject:
-        tenant = self._tenants.find(call)
-        try:
-            tenant.delivery_mode = DeliveryMode(call.values["mode"])
-        except ValueError:
-            raise ControlError("Deliveries can be told to pause, resume or drop.", status=404) from None
-        if tenant.delivery_mode is DeliveryMode.SEND:
-            self._parts.deliveries.release(tenant)
-        return {"mode": tenant.delivery_mode.value}
-
-    def deliveries(self, call: ControlCall[None]) -> JsonObject:
-        tenant, after = self._tenants.find(call), _after(call)
-        return {"deliveries": [one for one in tenant.deliveries if one["number"] > after]}
-
     def requests(self, call: ControlCall[None]) -> JsonObject:
-        tenant, after = self._tenants.find(call), _after(call)
+        tenant, after = self._tenants.find(call), read_after(call)
         return {"requests": [one for one in tenant.requests if one["number"] > after]}
-
-    def subscriptions(self, call: ControlCall[None]) -> JsonObject:
-        tenant = self._tenants.find(call)
-        self._parts.subscribing.purge(tenant)
-        found = [
-            {
-                **render_subscription(one, with_state=True),
-                "mailbox": one.mailbox.address,
-                "immutable_ids": one.immutable,
-            }
-            for one in tenant.subscriptions.values()
-        ]
-        return {"subscriptions": found}
 
     def pending(self, call: ControlCall[None]) -> JsonObject:
         tenant = self._tenants.find(call)
@@ -126,18 +96,6 @@ class _Workings:
             "deliveries": tenant.deliveries_pending_count,
             "held": self._parts.deliveries.held_count(tenant),
         }
-
-    def lifecycle(self, call: ControlCall[LifecycleBody]) -> JsonObject:
-        tenant, body = self._tenants.find(call), call.body
-        subscription = tenant.subscriptions.get(body.subscription_id.lower())
-        if subscription is None:
-            raise ControlError(f"There is no subscription {body.subscription_id} in this tenant.", status=404)
-        if body.event not in _LIFECYCLE_EVENTS:
-            raise ControlError(f"A lifecycle event is one of {', '.join(_LIFECYCLE_EVENTS)}, not {body.event}.")
-        if body.event == "subscriptionRemoved":
-            tenant.remove_subscription(subscription)
-        self._parts.deliveries.note_lifecycle(tenant, subscription, body.event)
-        return {"sent": subscription.lifecycle_url is not None}
 
 
 def control_routes(parts: Parts, tenants: TenantControl) -> Routes:
@@ -149,6 +107,7 @@ def control_routes(parts: Parts, tenants: TenantControl) -> Routes:
         *_working_routes(workings),
         *_tenant_routes(tenants),
         *_outlook_routes(tenants, outlook),
+        *notify_routes(NotifyControl(parts, tenants)),
         *_reading_routes(reading),
     ]
 
@@ -163,16 +122,8 @@ def _working_routes(on: _Workings) -> Routes:
         _route("POST", "/control/faults", "Script a fault.", on.add_fault, FaultBody, Fault, status=201),
         _route("GET", "/control/faults", "Tell which faults have been consumed.", on.faults, none),
         _route("DELETE", "/control/faults", "Forget every fault.", on.clear_faults, none),
-        _route(
-            "POST", f"{_TENANT}/deliveries/{{mode}}", "Notifications: pause, resume or drop.", on.set_delivery, none
-        ),
-        _route(
-            "GET", f"{_TENANT}/deliveries", "Tell what was sent to webhooks.", on.deliveries, none, query=("after",)
-        ),
         _route("GET", f"{_TENANT}/requests", "Tell what was asked of Graph.", on.requests, none, query=("after",)),
-        _route("GET", f"{_TENANT}/subscriptions", "Tell the live subscriptions.", on.subscriptions, none),
         _route("GET", f"{_TENANT}/pending", "Count what has still to happen; zeros mean at rest.", on.pending, none),
-        _route("POST", f"{_TENANT}/lifecycle", "Send a lifecycle notification.", on.lifecycle, LifecycleBody),
     ]
 
 
@@ -250,10 +201,3 @@ def _route(
     return ControlRoute(
         method=method, path=path, summary=summary, handler=handler, body=body, answer=answer, query=query, status=status
     )
-
-
-def _after(call: ControlCall[None]) -> int:
-    text = call.query.get("after", "0")
-    if not text.isdigit():
-        raise ControlError("`after` must be a number.")
-    return int(text)

@@ -10,6 +10,8 @@ from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.subscription import Subscription
 
 _RECORDS_KEPT_MAX = 20_000  # requests and deliveries remembered per tenant
+_BODIES_KEPT_MAX = 200  # of deliveries; they are a thousand times longer than their records
+_BODY_CHARS_MAX = 65_536
 ROLES = frozenset(
     {
         "Calendars.Read",
@@ -85,6 +87,8 @@ class Tenant:
     requests_count: int = 0
     deliveries: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=_RECORDS_KEPT_MAX))
     deliveries_count: int = 0
+    delivery_bodies: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_BODIES_KEPT_MAX))
+    """What the last deliveries sent, by their numbers; of a long body only the beginning."""
 
     def mailbox(self, key: str) -> Mailbox | None:
         """Find a mailbox by object id or address, in any case."""
@@ -117,9 +121,11 @@ class Tenant:
         self.requests_count += 1
         self.requests.append({"number": self.requests_count, **record})
 
-    def note_delivery(self, record: JsonObject) -> None:
-        """Append to the bounded record of deliveries."""
+    def note_delivery(self, record: JsonObject, body: bytes | None = None) -> None:
+        """Append to the bounded record of deliveries, and keep what was sent for a while."""
         self.deliveries_count += 1
+        if body is not None:
+            self.delivery_bodies.append((self.deliveries_count, body[:_BODY_CHARS_MAX].decode(errors="replace")))
         self.deliveries.append({"number": self.deliveries_count, **record})
 
 

@@ -65,6 +65,11 @@ class Mailbox:
     place_id: str = ""
 
     @property
+    def calendar_id(self) -> str:
+        """Give the id of the default calendar."""
+        return f"AAMkAGCalendar{self.object_id.replace('-', '')}AAA="
+
+    @property
     def person(self) -> Person:
         """Give the mailbox as an organizer or attendee."""
         return Person(name=self.display_name, address=self.address)

@@ -42,7 +42,7 @@ def by_calendar_id(handler: Handler) -> Handler:
     def answer(call: Call) -> Reply | Awaitable[Reply]:
         user, calendar, *rest = call.values
         mailbox = call.caller.tenant.mailbox(user)
-        if mailbox is not None and calendar != calendar_id(mailbox):
+        if mailbox is not None and calendar != mailbox.calendar_id:
             open_mailbox(call.caller, user, READ_ROLES)  # who may not look is not told what is there
             raise item_not_found()
         return handler(replace(call, values=(user, *rest)))
@@ -50,15 +50,10 @@ def by_calendar_id(handler: Handler) -> Handler:
     return answer
 
 
-def calendar_id(mailbox: Mailbox) -> str:
-    """Give the id of a mailbox's default calendar."""
-    return f"AAMkAGCalendar{mailbox.object_id.replace('-', '')}AAA="
-
-
 def _calendar(mailbox: Mailbox) -> JsonObject:
     provider = "unknown" if mailbox.is_room else "teamsForBusiness"
     return {
-        "id": calendar_id(mailbox),
+        "id": mailbox.calendar_id,
         "name": "Calendar",
         "color": "auto",
         "hexColor": "",

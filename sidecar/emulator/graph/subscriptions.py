@@ -1,17 +1,26 @@
-"""Graph's subscription paths. What they mean is in `subscribing.py`."""
+"""Graph's subscription paths. What they mean is in `subscribing.py`.
+
+Source: Graph "List subscriptions" page: no query options, pages with next links, client states left out.
+"""
 
 from sidecar.emulator.asgi import Reply
+from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.subscription import Subscription, render_subscription
+from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, graph_reply
 from sidecar.emulator.notify.subscribing import Subscribing
 from sidecar.emulator.wire.event_input import parse_json
 from sidecar.emulator.wire.options import check_options
 
+_PAGE_SIZE = 100  # Microsoft's is not documented
+_SKIP = "$skiptoken"
+
 
 class SubscriptionRoutes:
     """Handlers of everything below `/subscriptions`."""
 
-    def __init__(self, *, subscribing: Subscribing) -> None:
+    def __init__(self, *, world: World, subscribing: Subscribing) -> None:
+        self._world = world
         self._subscribing = subscribing
 
     async def create(self, call: Call) -> Reply:
@@ -22,10 +31,16 @@ class SubscriptionRoutes:
         return self._reply(call, subscription, 201)
 
     def list(self, call: Call) -> Reply:
-        """Answer GET /subscriptions; client states are left out."""
-        check_options(call.query, ())
-        found = [render_subscription(one, with_state=False) for one in self._subscribing.list(call.caller)]
-        return graph_reply(200, {"@odata.context": f"{call.metadata_url}#subscriptions", "value": found})
+        """Answer GET /subscriptions with a page; client states are left out."""
+        check_options(call.query, (_SKIP,))
+        found = self._subscribing.list(call.caller)
+        start = _parse_skip(call.query.get(_SKIP, "0"))
+        end = start + self._page_size(len(found) - start)
+        body = {"@odata.context": f"{call.metadata_url}#subscriptions"}
+        if end < len(found):
+            body["@odata.nextLink"] = f"{call.request.base_url}{call.request.path}?{_SKIP}={end}"
+        value = [render_subscription(one, with_state=False) for one in found[start:end]]
+        return graph_reply(200, {**body, "value": value})
 
     def get(self, call: Call) -> Reply:
         """Answer GET /subscriptions/{id}."""
@@ -50,6 +65,17 @@ class SubscriptionRoutes:
         call.caller.tenant.remove_subscription(self._subscribing.find(call.caller, call.values[0]))
         return Reply(status=204)
 
+    def _page_size(self, left_count: int) -> int:
+        if left_count > 1 and self._world.chance(self._world.moods.small_page_share):
+            return self._world.rng.randint(1, min(left_count, _PAGE_SIZE) - 1)
+        return _PAGE_SIZE
+
     def _reply(self, call: Call, subscription: Subscription, status: int) -> Reply:
         context = f"{call.metadata_url}#subscriptions/$entity"
         return graph_reply(status, {"@odata.context": context, **render_subscription(subscription, with_state=True)})
+
+
+def _parse_skip(text: str) -> int:
+    if not text.isdecimal() or not text.isascii():
+        raise GraphError(400, "InvalidRequest", f"The value of {_SKIP} is not one of a next link.")
+    return int(text)

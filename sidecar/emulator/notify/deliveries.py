@@ -1,60 +1,69 @@
-"""Notifications on their way: batching, delay, duplicates, retries, and the record of all that.
+"""What becomes of a change between a mailbox and its subscribers: who is told, how late, how often, and whether at all.
 
-Source: Graph "Receive change notifications through webhooks" page (3 s answer rule, retries with exponential backoff for up
-to 4 hours, 10 s for each) and "Lifecycle notifications" page.
+The queues themselves are in `lanes.py`, the life of a subscription in `lifecycle.py`. All that waits is in `state`.
+
+Source: Graph "Receive change notifications through webhooks" page (notifications of a subscription whose authorization has
+expired are held for up to 4 hours) and "Reduce missing subscriptions and change notifications" page (changes during a pause
+are lost; `missed` tells that notifications could not be delivered).
 """
 
-import asyncio
-import heapq
-from dataclasses import dataclass, field
-from datetime import datetime
-
-import msgspec
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from sidecar.emulator.exchange.directory import DeliveryMode, Tenant
-from sidecar.emulator.exchange.event import Event, JsonObject, etag, event_id
+from sidecar.emulator.exchange.event import Event, JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.subscription import Subscription
 from sidecar.emulator.exchange.world import World
-from sidecar.emulator.notify.sender import Sender, SendFailed
-from sidecar.emulator.zones import format_instant
-
-_BATCH_MAX = 100  # notifications in one POST
-_FIRST_TIMEOUT_S = 3.0
-_RETRY_TIMEOUT_S = 10.0
-_HEADERS = {"content-type": "application/json; charset=utf-8"}
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Notice:
-    """One notification for one subscription."""
-
-    tenant: Tenant
-    subscription: Subscription
-    url: str
-    kind: str
-    item: JsonObject
-    noted_at: datetime
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Lane:
-    """What waits for one URL, by the moment it is due."""
-
-    url: str
-    waiting: list[tuple[datetime, int, _Notice]] = field(default_factory=list)
-    sending: bool = False
+from sidecar.emulator.notify.agenda import Agenda, Errand
+from sidecar.emulator.notify.authorization import is_paused, note_renewal
+from sidecar.emulator.notify.items import change_item, lifecycle_item
+from sidecar.emulator.notify.lanes import Lanes
+from sidecar.emulator.notify.lifecycle import Lifecycle
+from sidecar.emulator.notify.posting import Attempt, MintValidation, note_attempt
+from sidecar.emulator.notify.sender import Sender
+from sidecar.emulator.notify.state import (
+    LIFECYCLE,
+    NOTIFICATION,
+    DeliveryState,
+    Disturbance,
+    DisturbanceKind,
+    Notice,
+)
 
 
 class Deliveries:
     """Tells subscribers what changed, the way Graph does: late, perhaps twice, perhaps out of order."""
 
-    def __init__(self, *, world: World, sender: Sender) -> None:
+    def __init__(self, *, world: World, sender: Sender, mint_validation: MintValidation) -> None:
+        self.state = DeliveryState()
         self._world = world
-        self._sender = sender
-        self._lanes: dict[str, _Lane] = {}
-        self._held: list[_Notice] = []
-        self._count = 0
+        self._agenda = Agenda(world=world, act=self._act)
+        self._lanes = Lanes(
+            world=world,
+            state=self.state,
+            agenda=self._agenda,
+            sender=sender,
+            mint_validation=mint_validation,
+            sift=self._sift,
+            end=self._end,
+            tell_missed=self._tell_missed,
+        )
+        self._lifecycle = Lifecycle(
+            world=world, agenda=self._agenda, note=self._note_lifecycle, healed=self._release_unauthorized
+        )
+
+    def resume(self, state: DeliveryState) -> None:
+        """Take up a state that has been restored, after the directory it speaks of: every timer is set again."""
+        self.state = state
+        self._agenda.clear()
+        self._lanes.resume(state)
+        for tenant in self._world.directory.tenants.values():
+            for subscription in tenant.subscriptions.values():
+                subscription.authorization.look_at = None
+                self._lifecycle.watch(tenant, subscription)
+        for subscription_id, notices in self.state.unauthorized.items():
+            self._agenda.add(_first_give_up(notices), Errand.UNAUTHORIZED, subscription_id)
 
     def note_change(
         self, tenant: Tenant, mailbox: Mailbox, change: str, event: Event, *, immutable: bool | None = None
@@ -67,192 +76,205 @@ class Deliveries:
         now = self._world.now()
         for subscription in tenant.watching(mailbox, now):
             if change in subscription.change_types and immutable in (None, subscription.immutable):
-                self._send_later(tenant, subscription, self._change_item(tenant, mailbox, subscription, change, event))
-                if self._world.chance(self._world.moods.notify_duplicate_share):
-                    item = self._change_item(tenant, mailbox, subscription, change, event)
-                    self._send_later(tenant, subscription, item)
+                self._note_change(tenant, mailbox, subscription, change, event)
 
     def note_lifecycle(self, tenant: Tenant, subscription: Subscription, lifecycle_event: str) -> None:
-        """Send a lifecycle notification; without a lifecycle URL nobody hears of it."""
-        if subscription.lifecycle_url is None:
-            return
-        item = {
-            "subscriptionId": subscription.subscription_id,
-            "subscriptionExpirationDateTime": format_instant(subscription.expires_at),
-            "tenantId": tenant.tenant_id,
-            "clientState": subscription.client_state,
-            "lifecycleEvent": lifecycle_event,
-        }
-        self._queue(self._notice(tenant, subscription, subscription.lifecycle_url, "lifecycle", item))
+        """Send a lifecycle notification whatever becomes of the subscription; without a lifecycle URL nobody hears of it."""
+        self._queue_lifecycle(tenant, subscription, lifecycle_event, is_by_hand=True)
+
+    def watch(self, tenant: Tenant, subscription: Subscription) -> None:
+        """Begin to look after a new subscription."""
+        self._lifecycle.watch(tenant, subscription)
+
+    def renew(self, tenant: Tenant, subscription: Subscription, *, until: datetime, by_patch: bool) -> None:
+        """Let a subscription be authorized until a token's expiry; what was held for want of that is sent."""
+        note_renewal(subscription, self._world.now(), until=until, by_patch=by_patch)
+        self._lifecycle.watch(tenant, subscription)
+        if not self._is_paused(subscription):
+            self._release_unauthorized(subscription)
 
     def release(self, tenant: Tenant) -> None:
         """Send what was held while the tenant's deliveries were paused."""
-        mine = [notice for notice in self._held if notice.tenant is tenant]
-        self._held = [notice for notice in self._held if notice.tenant is not tenant]
+        mine = [notice for notice in self.state.held if notice.tenant_id == tenant.tenant_id]
+        self.state.held = [notice for notice in self.state.held if notice.tenant_id != tenant.tenant_id]
         for notice in mine:
-            self._queue(notice)
+            self._queue(tenant, notice)
 
     def held_count(self, tenant: Tenant) -> int:
-        """Count what is held for a tenant."""
-        return sum(notice.tenant is tenant for notice in self._held)
+        """Count what is held for a tenant, by control or for want of authorization."""
+        waiting = (*self.state.unauthorized.values(), self.state.held)
+        return sum(notice.tenant_id == tenant.tenant_id for notices in waiting for notice in notices)
 
-    def _change_item(
+    def _act(self, errand: Errand, key: str) -> None:
+        match errand:
+            case Errand.LANE:
+                self._lanes.look(key)
+            case Errand.ENDPOINT:
+                self._lanes.end_penalty(key)
+            case Errand.SUBSCRIPTION:
+                self._lifecycle.look(key)
+            case Errand.UNAUTHORIZED:
+                self._give_up_unauthorized(key)
+
+    def _note_change(
         self, tenant: Tenant, mailbox: Mailbox, subscription: Subscription, change: str, event: Event
-    ) -> JsonObject:
-        item_id = event_id(event, immutable=subscription.immutable)
-        resource = f"Users/{mailbox.object_id}/Events/{item_id}"
-        return {
-            "subscriptionId": subscription.subscription_id,
-            "subscriptionExpirationDateTime": format_instant(subscription.expires_at).replace("Z", "+00:00"),
-            "changeType": change,
-            "resource": resource,
-            "resourceData": {
-                "@odata.type": "#Microsoft.Graph.Event",
-                "@odata.id": resource,
-                "@odata.etag": etag(event),
-                "id": item_id,
-            },
-            "clientState": subscription.client_state,
-            "tenantId": tenant.tenant_id,
-        }
+    ) -> None:
+        moods, chance = self._world.moods, self._world.chance
+        disturbance = self._disturbance(tenant, subscription)
+        kind = disturbance.kind if disturbance else None
+        copies_count = 2 if kind is DisturbanceKind.DUPLICATE or chance(moods.notify_duplicate_share) else 1
+        for _ in range(copies_count):
+            item = change_item(self._world, tenant, mailbox, subscription, change, event)
+            notice = self._notice(tenant, subscription, NOTIFICATION, subscription.notification_url, item)
+            if kind is DisturbanceKind.LOSE:
+                self._record([notice], "lost by control")
+            elif subscription.authorization.is_inconsistent and chance(moods.inconsistent_loss_share):
+                self._record([notice], "lost: inconsistent")
+            elif self._is_paused(subscription) and chance(moods.pause_loss_share):
+                self._record([notice], "lost: not authorized")
+            else:
+                self._queue(tenant, notice, more_s=disturbance.delay_s if disturbance else 0.0)
 
-    def _send_later(self, tenant: Tenant, subscription: Subscription, item: JsonObject) -> None:
-        self._queue(self._notice(tenant, subscription, subscription.notification_url, "notification", item))
+    def _disturbance(self, tenant: Tenant, subscription: Subscription) -> Disturbance | None:
+        """Give and consume what control has scripted for a subscription's next notification."""
+        for one in self.state.disturbances:
+            mine = (one.tenant_id, one.subscription_id) == (tenant.tenant_id, subscription.subscription_id)
+            if mine and not one.is_spent:
+                one.consumed += 1
+                return one
+        return None
 
-    def _notice(self, tenant: Tenant, subscription: Subscription, url: str, kind: str, item: JsonObject) -> _Notice:
-        return _Notice(
-            tenant=tenant, subscription=subscription, url=url, kind=kind, item=item, noted_at=self._world.now()
+    def _notice(self, tenant: Tenant, subscription: Subscription, kind: str, url: str, item: JsonObject) -> Notice:
+        return Notice(
+            tenant_id=tenant.tenant_id,
+            subscription_id=subscription.subscription_id,
+            client_id=subscription.client_id,
+            kind=kind,
+            url=url,
+            item=item,
+            noted_at=self._world.now(),
+            is_rich=kind == NOTIFICATION and bool(subscription.include_resource_data),
         )
 
-    def _queue(self, notice: _Notice) -> None:
-        if notice.tenant.delivery_mode is DeliveryMode.LOSE:
-            self._record([notice], "lost by control", None, 0)
-            return
-        if notice.tenant.delivery_mode is DeliveryMode.HOLD:
-            self._held.append(notice)
+    def _queue(self, tenant: Tenant, notice: Notice, *, more_s: float = 0.0) -> None:
+        if not self._sift(notice):
             return
         moods = self._world.moods
-        due_at = self._world.after(self._world.between(moods.notify_delay_min_s, moods.notify_delay_max_s))
-        lane = self._lanes.setdefault(notice.url, _Lane(url=notice.url))
-        self._count += 1
-        heapq.heappush(lane.waiting, (due_at, self._count, notice))
-        notice.tenant.deliveries_pending_count += 1
+        delay_s = self._world.between(moods.notify_delay_min_s, moods.notify_delay_max_s) + more_s
+        if notice.kind == NOTIFICATION and self._world.chance(moods.notify_late_share):
+            delay_s += self._world.between(0.0, moods.notify_late_max_s)
+        self._lanes.put(notice, delay_s=delay_s)
 
-        async def flush() -> None:
-            await self._flush(lane, due_at)
+    def _sift(self, notice: Notice) -> bool:
+        """Tell whether a notification is to be sent now; put aside what is held, and record what is not wanted any more."""
+        tenant = self._world.directory.find(notice.tenant_id)
+        if tenant is None:
+            return False
+        if tenant.delivery_mode is DeliveryMode.HOLD:
+            self.state.held.append(notice)
+            return False
+        if tenant.delivery_mode is DeliveryMode.LOSE:
+            self._record([notice], "lost by control")
+            if notice.kind == LIFECYCLE:
+                self._end(notice, is_taken=False)
+            return False
+        subscription = tenant.subscriptions.get(notice.subscription_id)
+        now = self._world.now()
+        if notice.kind == LIFECYCLE:
+            if notice.is_by_hand or not _is_pointless(notice, subscription, now):
+                return True
+            self._record([notice], "no longer needed")
+        elif subscription is None or subscription.expires_at <= now:
+            self._record([notice], "subscription ended")
+        elif self._is_paused(subscription):
+            self._hold_unauthorized(notice)
+        else:
+            return True
+        return False
 
-        self._world.background.spawn(f"deliver {self._count}", flush)
+    def _is_paused(self, subscription: Subscription) -> bool:
+        return is_paused(subscription, self._world.now(), grace_s=self._world.moods.authorization_grace_s)
 
-    async def _flush(self, lane: _Lane, due_at: datetime) -> None:
-        await self._world.clock.sleep_until(due_at)
-        orderly = self._world.moods.notify_shuffle_share == 0
-        if orderly and lane.sending:
-            return  # whoever is sending takes these too, in order
-        lane.sending = True
-        try:
-            while batch := self._take_due(lane):
-                await self._send_first(lane.url, batch)
-        finally:
-            lane.sending = False
+    def _hold_unauthorized(self, notice: Notice) -> None:
+        notice.give_up_at = notice.noted_at + timedelta(seconds=self._world.moods.retry_for_s)
+        notices = self.state.unauthorized.setdefault(notice.subscription_id, [])
+        if not notices or notice.give_up_at < _first_give_up(notices):
+            self._agenda.add(notice.give_up_at, Errand.UNAUTHORIZED, notice.subscription_id)
+        notices.append(notice)
 
-    def _take_due(self, lane: _Lane) -> list[_Notice]:
-        now, batch = self._world.now(), list[_Notice]()
-        while lane.waiting and lane.waiting[0][0] <= now and len(batch) < _BATCH_MAX:
-            batch.append(heapq.heappop(lane.waiting)[2])
-        if self._world.chance(self._world.moods.notify_shuffle_share):
-            self._world.rng.shuffle(batch)
-        return batch
+    def _give_up_unauthorized(self, subscription_id: str) -> None:
+        now = self._world.now()
+        notices = self.state.unauthorized.pop(subscription_id, [])
+        left = [notice for notice in notices if notice.give_up_at is not None and notice.give_up_at > now]
+        lost = [notice for notice in notices if notice.give_up_at is None or notice.give_up_at <= now]
+        if left:
+            self.state.unauthorized[subscription_id] = left
+        if left and lost:
+            self._agenda.add(_first_give_up(left), Errand.UNAUTHORIZED, subscription_id)
+        if lost:
+            self._record(lost, "given up")
+        for notice in lost:
+            self._end(notice, is_taken=False)
 
-    async def _send_first(self, url: str, batch: list[_Notice]) -> None:
-        batch = self._still_wanted(batch)
-        if batch and not await self._attempt(url, batch, 1, _FIRST_TIMEOUT_S):
+    def _release_unauthorized(self, subscription: Subscription) -> None:
+        for notice in self.state.unauthorized.pop(subscription.subscription_id, []):
+            tenant = self._world.directory.find(notice.tenant_id)
+            if tenant is not None:
+                self._queue(tenant, notice)
 
-            async def retry() -> None:
-                await self._send_again(url, batch)
+    def _end(self, notice: Notice, *, is_taken: bool) -> None:
+        """Take note that a notification has left for good; of a change that nobody took, the subscriber hears `missed`."""
+        if notice.kind == NOTIFICATION and not is_taken:
+            self._tell_missed(notice.tenant_id, notice.subscription_id)
+        elif notice.kind == LIFECYCLE:
+            subscription = self._subscription(notice.tenant_id, notice.subscription_id)
+            if subscription is not None and notice.item["lifecycleEvent"] == "missed":
+                subscription.missed = False
 
-            self._world.background.spawn(f"retry {url}", retry)
+    def _tell_missed(self, tenant_id: str, subscription_id: str) -> None:
+        tenant = self._world.directory.find(tenant_id)
+        subscription = self._subscription(tenant_id, subscription_id)
+        if tenant is not None and subscription is not None and not subscription.missed:
+            subscription.missed = subscription.lifecycle_url is not None
+            self._queue_lifecycle(tenant, subscription, "missed")
 
-    async def _send_again(self, url: str, batch: list[_Notice]) -> None:
-        moods = self._world.moods
-        wait_s, attempt = moods.retry_first_s, 2
-        give_up_at = self._world.after(moods.retry_for_s)
-        while batch:
-            next_at = self._world.after(wait_s)
-            if next_at > give_up_at:
-                self._give_up(batch)
-                return
-            await self._world.clock.sleep_until(next_at)
-            batch = self._still_wanted(batch)
-            if not batch or await self._attempt(url, batch, attempt, _RETRY_TIMEOUT_S):
-                return
-            wait_s, attempt = min(wait_s * 2, moods.retry_max_s), attempt + 1
+    def _subscription(self, tenant_id: str, subscription_id: str) -> Subscription | None:
+        tenant = self._world.directory.find(tenant_id)
+        return tenant.subscriptions.get(subscription_id) if tenant else None
 
-    async def _attempt(self, url: str, batch: list[_Notice], attempt: int, timeout_s: float) -> bool:
-        status: int | None = None
-        try:
-            async with asyncio.timeout(timeout_s):
-                body = msgspec.json.encode({"value": [notice.item for notice in batch]})
-                status = (await self._sender.post(url, headers=_HEADERS, body=body)).status
-            outcome = "accepted" if 200 <= status < 300 else "refused"
-        except TimeoutError:
-            outcome = "timeout"
-        except SendFailed as error:
-            outcome = f"failed: {error}"
-        self._record(batch, outcome, status, attempt)
-        if outcome == "accepted":
-            self._settle(batch)
-        return outcome == "accepted"
+    def _note_lifecycle(
+        self, tenant: Tenant, subscription: Subscription, lifecycle_event: str, void_at: datetime | None
+    ) -> None:
+        self._queue_lifecycle(tenant, subscription, lifecycle_event, void_at=void_at)
 
-    def _still_wanted(self, batch: list[_Notice]) -> list[_Notice]:
-        """Put aside what the tenant's mode or the subscription's end took from the batch."""
-        now, wanted = self._world.now(), list[_Notice]()
-        for notice in batch:
-            alive = notice.tenant.subscriptions.get(notice.subscription.subscription_id) is notice.subscription
-            if notice.tenant.delivery_mode is DeliveryMode.HOLD:
-                self._held.append(notice)
-                self._settle([notice])
-            elif notice.tenant.delivery_mode is DeliveryMode.LOSE:
-                self._record([notice], "lost by control", None, 0)
-                self._settle([notice])
-            elif notice.kind == "notification" and not (alive and notice.subscription.expires_at > now):
-                self._record([notice], "subscription ended", None, 0)
-                self._settle([notice])
-            else:
-                wanted.append(notice)
-        return wanted
+    def _queue_lifecycle(
+        self,
+        tenant: Tenant,
+        subscription: Subscription,
+        lifecycle_event: str,
+        *,
+        void_at: datetime | None = None,
+        is_by_hand: bool = False,
+    ) -> None:
+        if subscription.lifecycle_url is None:
+            return
+        item = lifecycle_item(tenant, subscription, lifecycle_event)
+        notice = self._notice(tenant, subscription, LIFECYCLE, subscription.lifecycle_url, item)
+        notice.void_at, notice.is_by_hand = void_at, is_by_hand
+        self._queue(tenant, notice)
 
-    def _give_up(self, batch: list[_Notice]) -> None:
-        self._record(batch, "given up", None, 0)
-        self._settle(batch)
-        for notice in batch:
-            if notice.kind == "notification" and not notice.subscription.missed:
-                notice.subscription.missed = True
-                self.note_lifecycle(notice.tenant, notice.subscription, "missed")
-
-    def _settle(self, batch: list[_Notice]) -> None:
-        for notice in batch:
-            notice.tenant.deliveries_pending_count -= 1
-            if notice.kind == "lifecycle":
-                notice.subscription.missed = False
-
-    def _record(self, batch: list[_Notice], outcome: str, status: int | None, attempt: int) -> None:
-        tenants = {id(notice.tenant): notice.tenant for notice in batch}
-        for tenant in tenants.values():
-            mine = [notice for notice in batch if notice.tenant is tenant]
-            tenant.note_delivery(
-                {
-                    "at": format_instant(self._world.now()),
-                    "kind": mine[0].kind,
-                    "url": mine[0].url,
-                    "attempt": attempt,
-                    "outcome": outcome,
-                    "status": status,
-                    "items": [_summary(notice) for notice in mine],
-                }
-            )
+    def _record(self, notices: list[Notice], outcome: str) -> None:
+        note_attempt(self._world.directory, notices, Attempt(outcome=outcome), self._world.now())
 
 
-def _summary(notice: _Notice) -> JsonObject:
-    names = ("subscriptionId", "changeType", "resource", "lifecycleEvent")
-    found = {name: notice.item[name] for name in names if name in notice.item}
-    return {**found, "noted_at": format_instant(notice.noted_at)}
+def _first_give_up(notices: Iterable[Notice]) -> datetime:
+    return min(notice.give_up_at for notice in notices if notice.give_up_at is not None)
+
+
+def _is_pointless(notice: Notice, subscription: Subscription | None, now: datetime) -> bool:
+    """Tell whether a question for a new authorization has been answered, or comes too late for an answer."""
+    if notice.item["lifecycleEvent"] != "reauthorizationRequired":
+        return False
+    if subscription is None or subscription.authorization.renewed_at > notice.noted_at:
+        return True
+    return notice.void_at is not None and now >= notice.void_at

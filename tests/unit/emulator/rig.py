@@ -27,13 +27,16 @@ class Webhook:
         self.posts: list[tuple[float, str, list[dict[str, Any]]]] = []
         self.answer: Callable[[str], WebhookAnswer | None] = lambda url: None
         self.delay_s = 0.0
+        self.delays: dict[str, float] = {}
+        """Seconds by host, for tests with more hosts than one."""
         self.down = False
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
         if self.down:
             raise SendFailed("down")
-        if self.delay_s:
-            await sleep(self._clock, self.delay_s)
+        delay_s = self.delays.get(urlsplit(url).netloc, self.delay_s)
+        if delay_s:
+            await sleep(self._clock, delay_s)
         given = self.answer(url)
         token = parse_qs(urlsplit(url).query).get("validationToken")
         if token:

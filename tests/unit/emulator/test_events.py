@@ -111,7 +111,7 @@ async def test_bad_event_is_refused_and_leaves_nothing(body: dict[str, object], 
         ("POST", "/$batch", {}, {}),
         ("GET", "/users/{room}/events", {"prefer": "respond-async"}, None),
         ("POST", "/users/{room}/events", {}, wire_event(attachments=[{"name": "plan.pdf"}])),
-        ("POST", "/subscriptions", {}, {"includeResourceData": True}),
+        ("POST", "/subscriptions", {}, {"notificationUrlAppId": "x"}),
     ],
 )
 async def test_what_is_not_played_answers_501(method: str, url: str, headers: dict[str, str], json: object) -> None:
