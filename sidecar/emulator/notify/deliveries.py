@@ -102,8 +102,8 @@ class Deliveries:
 
     def held_count(self, tenant: Tenant) -> int:
         """Count what is held for a tenant, by control or for want of authorization."""
-        waiting = (*self.state.unauthorized.values(), self.state.held)
-        return sum(notice.tenant_id == tenant.tenant_id for notices in waiting for notice in notices)
+        unauthorized = sum(len(self.state.unauthorized.get(key, ())) for key in tenant.subscriptions)
+        return unauthorized + sum(notice.tenant_id == tenant.tenant_id for notice in self.state.held)
 
     def _act(self, errand: Errand, key: str) -> None:
         match errand:

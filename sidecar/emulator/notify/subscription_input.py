@@ -26,10 +26,8 @@ _CHANGEABLE = ("expirationDateTime", "notificationUrl", "encryptionCertificate",
 _TEXTS = (*_REQUIRED, "lifecycleNotificationUrl", "clientState", "latestSupportedTlsVersion", *_CHANGEABLE[2:])
 _READ_ONLY = frozenset({"id", "applicationId", "creatorId"})
 _KNOWN = {*_TEXTS, "includeResourceData"}
-_RESOURCE = re.compile(
-    r"/?users(?:/([^/?()']+)|\('([^'/?]+)'\))(?:/calendar|/calendars(?:/([^/?()']+)|\('([^'/?]+)'\)))?/events/?(?:\?(.*))?",
-    re.IGNORECASE,
-)
+_KEY = r"(?:/([^/?]+)|\('([^/?]+)'\))"  # a key as a segment, or in OData's parentheses
+_RESOURCE = re.compile(rf"/?users{_KEY}(?:/calendar|/calendars{_KEY})?/events/?(?:\?(.*))?", re.IGNORECASE)
 _ME = re.compile(r"/?me(?:/|$)", re.IGNORECASE)
 
 
@@ -157,8 +155,11 @@ def _parse_resource(text: str) -> tuple[str, str | None, str]:
     match = _RESOURCE.fullmatch(text)
     if match is None:
         raise invalid_resource()
-    calendar_id = match[3] or match[4]
-    return unquote(match[1] or match[2]), unquote(calendar_id) if calendar_id else None, match[5] or ""
+    return _key(match[1], match[2]) or "", _key(match[3], match[4]), match[5] or ""
+
+
+def _key(segment: str | None, quoted: str | None) -> str | None:
+    return unquote(quoted).replace("''", "'") if quoted else unquote(segment) if segment else None
 
 
 def _parse_expiry(text: str, now: datetime, *, is_rich: bool) -> datetime:

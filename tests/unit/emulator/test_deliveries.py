@@ -349,6 +349,26 @@ async def test_waits_double_up_to_half_an_hour_for_four_hours() -> None:
         assert waits == [10, 20, 40, 80, 160, 320, 640, 1280, *[1800] * 6]
 
 
+async def test_losses_are_told_once_until_that_was_heard() -> None:
+    async with rig(moods=msgspec.structs.replace(calm_moods(), retry_for_s=60.0, reauthorize_share=0.0)) as r:
+        await r.subscribe(lifecycleNotificationUrl="https://life.example.org/l")
+        r.webhook.delays = {"hooks.example.org": 60.0, "life.example.org": 2.0}
+        await write(r)
+        await sleep(r.clock, 0.2)
+        await write(r)  # follows the first after three seconds, and is given up soon after it
+        await sleep(r.clock, 300)
+        assert [item["lifecycleEvent"] for item in r.webhook.items] == ["missed"] * 2
+        r.webhook.delays["life.example.org"] = 0.0
+        r.webhook.answer = lambda url: WebhookAnswer(status=503, content_type="", body="") if "life" in url else None
+        for _ in range(2):
+            await write(r)
+            await sleep(r.clock, 4)
+        await sleep(r.clock, 70)
+        r.webhook.answer = lambda url: None
+        await sleep(r.clock, 300)
+        assert [item["lifecycleEvent"] for item in r.webhook.items] == ["missed"] * 3
+
+
 async def test_newer_notifications_do_not_wait_for_a_retry() -> None:
     async with rig() as r:
         await r.subscribe()

@@ -228,3 +228,35 @@ async def test_refusals_are_no_slow_answers() -> None:
         await change_apart(r, 12)
         found = await endpoint(r)
         assert (found["state"], found["responses"] >= 12, found["over_3_s"]) == ("good", True, 0)
+
+
+async def test_posts_wait_for_room_when_too_many_are_under_way() -> None:
+    async with rig() as r:
+        await r.told("POST", r.path("/rooms"), {"count": 68})
+        addresses = [f"room{number}@{r.tenant['domain']}" for number in range(1, 71)]
+        for number, address in enumerate(addresses):
+            url = f"https://hooks{number}.example.org/n"
+            await r.subscribe(address, notificationUrl=url, lifecycleNotificationUrl=None)
+        r.webhook.delay_s = 2.0
+        for address in addresses:
+            await r.graph.post(f"/users/{address}/events", json=wire_event())
+        await sleep(r.clock, 1)
+        found = (await r.told("GET", "/control/endpoints"))["endpoints"]
+        assert sum(one["in_flight"] for one in found) == 64
+        await r.rest()
+        assert len(r.webhook.posts) == 70
+
+
+async def test_paths_of_one_host_take_turns() -> None:
+    async with rig() as r:
+        await r.told("POST", r.path("/rooms"), {"count": 18})
+        addresses = [f"room{number}@{r.tenant['domain']}" for number in range(1, 21)]
+        for number, address in enumerate(addresses):
+            url = f"https://hooks.example.org/{number}"
+            await r.subscribe(address, notificationUrl=url, lifecycleNotificationUrl=None)
+        r.webhook.delay_s = 2.0
+        for address in addresses:
+            await r.graph.post(f"/users/{address}/events", json=wire_event())
+        await r.rest()
+        waves = sorted(round(at) for at, _, _ in r.webhook.posts)
+        assert [waves.count(at) for at in sorted(set(waves))] == [8, 8, 4]

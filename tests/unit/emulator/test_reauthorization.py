@@ -258,6 +258,38 @@ async def test_app_that_lost_access_is_asked_then_its_subscription_is_removed(ch
         assert (await r.told("GET", r.path("/subscriptions")))["subscriptions"] == []
 
 
+async def test_token_from_before_the_refusal_still_heals_until_the_next_check() -> None:
+    async with rig() as r:
+        url = f"/subscriptions/{await watch_ada(r)}"
+        await r.told("PATCH", r.path("/app"), {"roles": []})
+        await sleep(r.clock, 901)
+        await change(r)
+        assert (await r.graph.post(f"{url}/reauthorize")).status_code == 204
+        await r.rest()
+        assert changes(r) == ["created"]
+        await sleep(r.clock, 900)
+        assert (await shown(r))["denied_since"] is not None
+
+
+async def test_nothing_is_held_for_a_subscription_that_is_gone() -> None:
+    async with rig(moods=moods(authorization_grace_s=0.0)) as r:
+        subscription = await watch_ada(r)
+        await sleep(r.clock, PASSED_S)
+        await change(r)
+        assert (await r.told("GET", r.path("/pending")))["held"] == 1
+        await r.told("DELETE", r.path(f"/subscriptions/{subscription}"))
+        assert (await r.told("GET", r.path("/pending")))["held"] == 0
+
+
+async def test_leap_over_the_tokens_expiry_asks_nothing_any_more() -> None:
+    async with rig() as r:
+        await watch_ada(r)
+        await r.told("POST", "/control/clock", {"advance_s": PASSED_S})
+        await sleep(r.clock, 60)
+        records = (await r.told("GET", r.path("/deliveries")))["deliveries"]
+        assert [one for one in records if one["kind"] == "lifecycle"] == []
+
+
 async def test_access_given_back_heals_the_subscription() -> None:
     async with rig() as r:
         await watch_ada(r)

@@ -286,6 +286,14 @@ async def test_property_that_graph_would_not_take_is_refused(changes: dict[str, 
         assert r.webhook.handshakes == []
 
 
+@pytest.mark.parametrize("spelled", ["/users/o'neil@{domain}/events", "/users('o''neil%40{domain}')/events"])
+async def test_address_with_an_apostrophe_is_found_in_both_spellings(spelled: str) -> None:
+    async with rig() as r:
+        domain = r.tenant["domain"]
+        await r.told("POST", r.path("/users"), {"users": [{"address": f"o'neil@{domain}"}]})
+        assert (await r.subscribe(resource=spelled.format(domain=domain))).status_code == 201
+
+
 async def test_properties_of_the_endpoint_are_echoed() -> None:
     async with rig() as r:
         made = (await r.subscribe(latestSupportedTlsVersion="v1_3", lifecycleNotificationUrl=None)).json()
