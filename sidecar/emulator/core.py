@@ -125,7 +125,7 @@ class Emulator:
 
     def _mint_validation(self, tenant: Tenant, client_id: str) -> str:
         """Sign a token that shows an app that notifications with resource data come from Microsoft."""
-        return self.tokens.mint(tenant, change_tracking_app(), by_certificate=True, audience=client_id)[0]
+        return self.tokens.mint(tenant, change_tracking_app(), by_assertion=True, audience=client_id)[0]
 
     def _graph_routes(self) -> Routes:
         pager = Pager(world=self.world)

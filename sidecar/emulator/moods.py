@@ -49,6 +49,10 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     latency_max_s: Seconds = 0.02
     mailbox_concurrency_max: Annotated[int, msgspec.Meta(ge=0)] = 4
     """Requests of one app on one mailbox at one time; 0 is no limit."""
+    token_lifetime_min_s: Seconds = 3599.0
+    token_lifetime_max_s: Seconds = 5399.0
+    secret_propagation_s: Seconds = 0.0
+    """How long the login server does not know a new secret yet."""
     retry_first_s: Seconds = 10.0
     retry_max_s: Seconds = 1800.0
     retry_for_s: Seconds = 4 * 3600.0
@@ -99,4 +103,6 @@ def calm_moods() -> Moods:
         authorization_grace_s=7 * 86400.0,  # longer than any subscription lives
         pause_loss_share=0.0,
         inconsistent_loss_share=0.0,
+        token_lifetime_min_s=4499.0,
+        token_lifetime_max_s=4499.0,
     )

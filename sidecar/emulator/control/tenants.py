@@ -1,15 +1,12 @@
 """Control calls that make and change tenants, apps and mailboxes, and read the truth about calendars."""
 
-import base64
-import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import load_pem_x509_certificate
 
 from sidecar.emulator.control.app import ControlCall, ControlError
+from sidecar.emulator.control.registering import change_app, parse_roles
 from sidecar.emulator.control.seeding import PEOPLE, settled_bookings
 from sidecar.emulator.control.types import (
     AppBody,
@@ -23,7 +20,8 @@ from sidecar.emulator.control.types import (
     TenantBody,
     UsersBody,
 )
-from sidecar.emulator.exchange.directory import ROLES, App, Tenant
+from sidecar.emulator.exchange.app import App, Secret
+from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import Event, event_id, times_on
 from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState, RoomSettings
 from sidecar.emulator.parts import Parts
@@ -59,8 +57,8 @@ class TenantControl:
             client_id=(body.client_id or ids.guid()).lower(),
             principal_id=ids.guid(),
             display_name="Rooms connector",
-            roles=_roles(["Calendars.ReadWrite"] if body.roles is None else body.roles),
-            secrets={secret: None},
+            roles=parse_roles(["Calendars.ReadWrite"] if body.roles is None else body.roles),
+            secrets={secret: Secret()},
             secret_id=ids.guid(),
         )
         tenant = Tenant(tenant_id=tenant_id, domain=domain, display_name=body.display_name, apps={app.client_id: app})
@@ -69,28 +67,9 @@ class TenantControl:
 
     def change_app(self, call: ControlCall[AppBody]) -> TenantAnswer:
         """Change a tenant's app registration."""
-        tenant, body = self.find(call), call.body
+        tenant = self.find(call)
         app = next(iter(tenant.apps.values()))
-        added = body.client_secret or (self._world.ids.secret() if body.generate_secret else None)
-        if added is not None:
-            app.secrets[added] = None
-        if body.secret_expires_at is not None:
-            expires_at = body.secret_expires_at
-            expires_at = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
-            for secret in [added] if added is not None else list(app.secrets):
-                app.secrets[secret] = expires_at
-        if body.remove_client_secret is not None and app.secrets.pop(body.remove_client_secret, app) is app:
-            raise ControlError("The app has no such secret to remove.", status=404)
-        if body.roles is not None:
-            app.roles = _roles(body.roles)
-        if body.disabled is not None:
-            app.disabled = body.disabled
-        if body.certificate_pem is not None:
-            app.certificates.update(_thumbprints(body.certificate_pem))
-        if body.access_policy is not msgspec.UNSET:
-            app.access_policy = _addresses(body.access_policy)
-        if body.rbac_scope is not msgspec.UNSET:
-            app.rbac_scope = _addresses(body.rbac_scope)
+        added = change_app(self._world, tenant, app, call.body)
         return self._answer(tenant, app, added or next(iter(app.secrets), ""))
 
     def create_rooms(self, call: ControlCall[RoomsBody]) -> dict[str, list[MailboxAnswer]]:
@@ -189,27 +168,6 @@ class TenantControl:
             authority=f"{self._parts.graph_url}/{tenant.tenant_id}",
             graph_url=self._parts.graph_url,
         )
-
-
-def _roles(names: list[str]) -> frozenset[str]:
-    unknown = set(names) - ROLES
-    if unknown:
-        known = ", ".join(sorted(ROLES))
-        raise ControlError(f"The emulator does not play {', '.join(sorted(unknown))}; it knows {known}.")
-    return frozenset(names)
-
-
-def _addresses(listed: list[str] | msgspec.UnsetType | None) -> frozenset[str] | None:
-    return frozenset(one.lower() for one in listed) if isinstance(listed, list) else None
-
-
-def _thumbprints(pem: str) -> dict[str, bytes]:
-    try:
-        der = load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
-    except ValueError:
-        raise ControlError("`certificate_pem` is not a certificate in PEM form.") from None
-    digests = (hashlib.sha1(der).digest(), hashlib.sha256(der).digest())  # noqa: S324  (Entra's own x5t is SHA-1)
-    return {base64.urlsafe_b64encode(digest).decode().rstrip("="): der for digest in digests}
 
 
 def _settings(changes: dict[str, Any], base: RoomSettings) -> RoomSettings:  # Any: JSON, checked here

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from sidecar.emulator.exchange.app import Block, GraphPrincipal
 from sidecar.emulator.faults import FaultEffect, FaultMatch
+from sidecar.emulator.moods import Seconds
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 
@@ -22,11 +24,61 @@ class TenantBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Application permissions with admin consent; by default Calendars.ReadWrite, [] is none."""
 
 
+class FederatedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose assertions may stand in for a secret, and the issuer's public keys in one of two forms."""
+
+    issuer: str
+    subject: str
+    audiences: tuple[str, ...] = ("api://AzureADTokenExchange",)
+    public_key_pem: str | None = None
+    jwks: dict[str, Any] | None = None  # Any: a JSON Web Key Set
+
+
+class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An application access policy on the members of a group."""
+
+    right: Literal["RestrictAccess", "DenyAccess"] = "RestrictAccess"
+    members: list[str]
+    """Addresses."""
+
+
+class GrantBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A role that Exchange's RBAC for applications grants on some mailboxes."""
+
+    role: str = "Application Calendars.ReadWrite"
+    scope: list[str]
+    """Addresses."""
+
+
+class SignInBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What changes about how the tenant lets apps sign in; what is left out stays."""
+
+    block: Block | None = None
+    graph_principal: GraphPrincipal | None = None
+    """Whether the tenant knows Graph: missing is refused with 500011, disabled with 50001."""
+    cloud: Literal["global", "usGov", "usGovDod", "china"] | None = None
+    """Where the tenant lives; anything but global is refused with 90038."""
+    refuses_consent: bool | None = None
+    """What an administrator answers when asked for consent."""
+
+
 class AppBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What changes about a tenant's app registration; what is left out stays."""
 
     roles: list[str] | None = None
+    requested_roles: list[str] | None = None
+    """What the registration asks for; an administrator's consent grants it."""
+    redirect_uris: list[str] | None = None
+    """Where an administrator's consent may lead back to."""
     disabled: bool | None = None
+    is_public: bool | None = None
+    """A public client, which must not present a credential."""
+    cae: bool | None = None
+    """Continuous access evaluation: refusals of revoked tokens carry a claims challenge, and disabling revokes at once."""
+    tells_refresh: bool | None = None
+    """Whether tokens come with `refresh_in`."""
+    revoke_tokens: bool = False
+    """Makes every token given out so far useless."""
     client_secret: str | None = None
     """Adds a secret; the older ones stay good, as in Entra."""
     generate_secret: bool = False
@@ -36,10 +88,23 @@ class AppBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """When the secret added by this call expires, or if it adds none, every secret."""
     certificate_pem: str | None = None
     """Registers one more certificate for client assertions."""
+    certificate_subject: str | msgspec.UnsetType | None = msgspec.UNSET
+    """A common name: a certificate that comes along with an assertion is good if it bears it; null ends that."""
+    federated_credentials: list[FederatedBody] | None = None
+    """The whole new list."""
     access_policy: list[str] | msgspec.UnsetType | None = msgspec.UNSET
-    """Addresses an application access policy restricts the app to; null removes the policy."""
+    """Addresses an application access policy restricts the app to; null removes every policy."""
+    access_policies: list[PolicyBody] | None = None
+    """The whole new list of application access policies."""
     rbac_scope: list[str] | msgspec.UnsetType | None = msgspec.UNSET
-    """Addresses granted by Exchange's RBAC for applications, without roles in the token; null removes the grant."""
+    """Addresses granted to read and write by Exchange's RBAC, without roles in the token; null removes every grant."""
+    rbac_grants: list[GrantBody] | None = None
+    """The whole new list of what Exchange's RBAC grants."""
+    rbac_opens_subscriptions: bool | None = None
+    """Whether a grant of Exchange alone is enough to subscribe."""
+    propagation_s: Seconds | None = None
+    """How long a new secret, policies and grants of this call are not known yet; by default at once, secrets by the mood."""
+    sign_in: SignInBody | None = None
 
 
 class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

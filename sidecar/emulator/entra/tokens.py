@@ -1,30 +1,33 @@
 """Access tokens: minting them for the login server, and reading them for Graph.
 
-Source: Entra "Access token claims reference" page (v1.0 tokens for Graph) and "Certificate credentials" page.
+Source: Entra "Access token claims reference" page (v1.0 tokens for Graph) and "Continuous access evaluation for workload
+identities" page (long-lived tokens, claims challenge).
 """
 
 import base64
-from datetime import datetime
+import json
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509 import load_der_x509_certificate
-from jwt.types import Options
 
+from sidecar.emulator.entra.assertions import UNTIMED
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.access import Caller
-from sidecar.emulator.exchange.directory import App, Directory, Tenant
+from sidecar.emulator.exchange.app import App
+from sidecar.emulator.exchange.directory import Directory, Tenant
 from sidecar.emulator.exchange.world import World
 
 GRAPH_AUDIENCE = "https://graph.microsoft.com"
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
 _KEY_BITS = 2048
-_LIFETIME_S = (3599, 5399)
+_CAE_LIFETIME_S = (24 * 3600, 28 * 3600)
+_SKEW_S = 300  # how far two clocks may differ
 _KNOWN_TOKENS_MAX = 10_000
-# The library would look at the machine's clock; times are checked against the emulator's.
-_UNTIMED: Options = {"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
+_CHALLENGE = 'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"'
+_GENERATION = "E2"  # what the opaque claim `aio` starts with; its rest counts the app's revocations
 
 
 class Tokens:
@@ -49,14 +52,19 @@ class Tokens:
         key.pop("key_ops", None)
         return {"keys": [{**key, "use": "sig", "kid": self.key_id, "x5t": self.key_id, "alg": "RS256"}]}
 
-    def mint(self, tenant: Tenant, app: App, *, by_certificate: bool, audience: str) -> tuple[str, int]:
+    def mint(
+        self, tenant: Tenant, app: App, *, by_assertion: bool, audience: str, capable: bool = False
+    ) -> tuple[str, int]:
         """Sign a token for an app; the roles are those granted at this moment.
 
+        Args:
+            capable: the client can handle claims challenges; with an app under continuous access evaluation the token then
+                lives for a day.
         Returns:
             The token and its lifetime in seconds.
         """
         now_s = int(self._world.now().timestamp())
-        lifetime_s = self._world.rng.randint(*_LIFETIME_S)
+        lifetime_s = self._lifetime_s(evaluated=capable and app.cae)
         claims: dict[str, Any] = {  # Any: claim values of several types
             "aud": audience,
             "iss": f"https://sts.windows.net/{tenant.tenant_id}/",
@@ -65,7 +73,8 @@ class Tokens:
             "exp": now_s + lifetime_s,
             "app_displayname": app.display_name,
             "appid": app.client_id,
-            "appidacr": "2" if by_certificate else "1",
+            "aio": f"{_GENERATION}{app.revocations_count:06d}",
+            "appidacr": "2" if by_assertion else "1",
             "idp": f"https://sts.windows.net/{tenant.tenant_id}/",
             "idtyp": "app",
             "oid": app.principal_id,
@@ -79,6 +88,8 @@ class Tokens:
         }
         if app.roles:
             claims["roles"] = sorted(app.roles)
+        if capable and app.cae:
+            claims["xms_cc"] = ["CP1"]
         token = jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self.key_id, "x5t": self.key_id})
         return token, lifetime_s
 
@@ -92,20 +103,35 @@ class Tokens:
         if scheme.lower() != "bearer" or not token.strip():
             raise _refused("Access token is empty.")
         caller = self._known.get(token)
-        if caller is None:
+        if caller is None or directory.tenants.get(caller.tenant.tenant_id) is not caller.tenant:
             caller = self._decode(token, directory)
             if len(self._known) >= _KNOWN_TOKENS_MAX:
                 self._known.clear()
             self._known[token] = caller
-        if caller.expires_at <= self._world.now():
-            raise _refused("Lifetime validation failed, the token is expired.")
-        if caller.app.client_id not in caller.tenant.apps:
-            raise _refused("The identity of the calling application could not be established.")
+        self._check_still_good(caller)
         return caller
+
+    def _check_still_good(self, caller: Caller) -> None:
+        now, app = self._world.now(), caller.app
+        if caller.expires_at <= now:
+            raise _refused("Lifetime validation failed, the token is expired.")
+        if caller.starts_at > now + timedelta(seconds=_SKEW_S):
+            raise _refused("Lifetime validation failed, the token is not yet valid.")
+        if caller.tenant.apps.get(app.client_id) is not app:
+            raise _refused("The identity of the calling application could not be established.")
+        if caller.generation < app.revocations_count or (app.cae and app.disabled):
+            raise _challenged(now) if app.cae else _refused("Access token has been revoked.")
+        app.settle(now)
+
+    def _lifetime_s(self, *, evaluated: bool) -> int:
+        if evaluated:
+            return self._world.rng.randint(*_CAE_LIFETIME_S)
+        moods = self._world.moods
+        return int(self._world.between(moods.token_lifetime_min_s, moods.token_lifetime_max_s))
 
     def _decode(self, token: str, directory: Directory) -> Caller:
         try:
-            claims = jwt.decode(token, self._key.public_key(), algorithms=["RS256"], options=_UNTIMED)
+            claims = jwt.decode(token, self._key.public_key(), algorithms=["RS256"], options=UNTIMED)
         except jwt.InvalidSignatureError:
             raise _refused("Access token validation failure. Invalid signature.") from None
         except jwt.PyJWTError:
@@ -120,7 +146,9 @@ class Tokens:
             tenant=tenant,
             app=app,
             roles=frozenset(claims.get("roles", ())),
-            expires_at=datetime.fromtimestamp(claims["exp"], tz=self._world.now().tzinfo),
+            expires_at=datetime.fromtimestamp(claims["exp"], tz=UTC),
+            starts_at=datetime.fromtimestamp(claims["nbf"], tz=UTC),
+            generation=int(claims["aio"].removeprefix(_GENERATION)),
         )
 
 
@@ -130,42 +158,21 @@ def _signing_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
 
 
+def unauthorized(code: str, message: str, *, more: str = "") -> GraphError:
+    """Build a 401 with its challenge."""
+    return GraphError(401, code, message, headers={"www-authenticate": _CHALLENGE + more})
+
+
 def _refused(message: str) -> GraphError:
-    challenge = 'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"'
-    return GraphError(401, "InvalidAuthenticationToken", message, headers={"www-authenticate": challenge})
+    return unauthorized("InvalidAuthenticationToken", message)
 
 
-class AssertionRefused(Exception):
-    """A client assertion is not good; the number is the AADSTS code."""
-
-    def __init__(self, number: int, text: str) -> None:
-        super().__init__(text)
-        self.number = number
-
-
-def check_assertion(assertion: str, app: App, *, endpoint: str, now: datetime) -> None:
-    """Check a certificate's client assertion against the app's registered certificates.
-
-    Args:
-        endpoint: the token endpoint, which the assertion must name as its audience.
-        now: the emulator's present, which decides whether the assertion has expired.
-    Raises:
-        AssertionRefused: 700027 for the key or signature, 700024 for the time, 7000219 for other claims.
-    """
-    try:
-        header = jwt.get_unverified_header(assertion)
-        der = app.certificates.get(header.get("x5t#S256") or header.get("x5t") or "")
-        if der is None:
-            raise AssertionRefused(700027, "The certificate used to sign the client assertion is not registered.")
-        key = load_der_x509_certificate(der).public_key()
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise AssertionRefused(700027, "The registered certificate does not hold an RSA key.")
-        claims = jwt.decode(assertion, key, algorithms=["RS256", "PS256"], options=_UNTIMED)
-    except jwt.PyJWTError:
-        raise AssertionRefused(700027, "Client assertion failed signature validation.") from None
-    skew_s, now_s = 300, now.timestamp()
-    if not float(claims.get("nbf", 0)) - skew_s <= now_s <= float(claims.get("exp", 0)) + skew_s:
-        raise AssertionRefused(700024, "Client assertion is not within its valid time range.")
-    audience = claims.get("aud")
-    if claims.get("iss") != app.client_id or claims.get("sub") != app.client_id or audience != endpoint:
-        raise AssertionRefused(7000219, "Client assertion audience, issuer or subject is not what was expected.")
+def _challenged(now: datetime) -> GraphError:
+    """Ask for a token newer than the revocation."""
+    wanted = {"access_token": {"nbf": {"essential": True, "value": str(int(now.timestamp()))}}}
+    claims = base64.b64encode(json.dumps(wanted, separators=(",", ":")).encode()).decode()
+    return unauthorized(
+        "InvalidAuthenticationToken",
+        "Continuous access evaluation asks for a newer token: this one was issued before a revocation.",
+        more=f', error="insufficient_claims", claims="{claims}"',
+    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from sidecar.emulator.exchange.app import App, SignIn
 from sidecar.emulator.exchange.event import Event, JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.subscription import Subscription
@@ -12,36 +13,6 @@ from sidecar.emulator.exchange.subscription import Subscription
 _RECORDS_KEPT_MAX = 20_000  # requests and deliveries remembered per tenant
 _BODIES_KEPT_MAX = 200  # of deliveries; they are a thousand times longer than their records
 _BODY_CHARS_MAX = 65_536
-ROLES = frozenset(
-    {
-        "Calendars.Read",
-        "Calendars.ReadWrite",
-        "Place.Read.All",
-        "User.Read.All",
-        "MailboxSettings.Read",
-        "MailboxSettings.ReadWrite",
-    }
-)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class App:
-    """One app registration and its service principal."""
-
-    client_id: str
-    principal_id: str
-    display_name: str
-    roles: frozenset[str]
-    secrets: dict[str, datetime | None]
-    """Secret values and when each expires."""
-    secret_id: str
-    certificates: dict[str, bytes] = field(default_factory=dict)
-    """Registered certificates, DER, by both thumbprints in base64url (x5t and x5t#S256)."""
-    disabled: bool = False
-    access_policy: frozenset[str] | None = None
-    """Addresses an application access policy restricts the app to; None is no policy."""
-    rbac_scope: frozenset[str] | None = None
-    """Addresses granted through Exchange's RBAC for applications, which no token shows."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -72,6 +43,7 @@ class Tenant:
     domain: str
     display_name: str
     apps: dict[str, App] = field(default_factory=dict)
+    sign_in: SignIn = field(default_factory=SignIn)
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     """By object id."""
     addresses: dict[str, Mailbox] = field(default_factory=dict)

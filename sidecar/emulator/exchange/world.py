@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from sidecar.emulator.clock import Background, Clock
 from sidecar.emulator.exchange.directory import Directory
+from sidecar.emulator.exchange.metering import Metering
 from sidecar.emulator.ids import IdMaker
 from sidecar.emulator.moods import Moods
 
@@ -19,6 +20,7 @@ class World:
     ids: IdMaker
     moods: Moods
     directory: Directory = field(default_factory=Directory)
+    metering: Metering = field(default_factory=Metering)
     background: Background = field(default_factory=Background)
 
     def now(self) -> datetime:

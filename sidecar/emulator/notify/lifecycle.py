@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sidecar.emulator.errors import GraphError
-from sidecar.emulator.exchange.access import READ_ROLES, Caller, check_mailbox
+from sidecar.emulator.exchange.access import Caller, check_subscriber
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.mailbox import MailboxState
 from sidecar.emulator.exchange.subscription import Subscription
@@ -99,8 +99,12 @@ def _may_read(tenant: Tenant, subscription: Subscription, now: datetime) -> bool
     app = tenant.apps.get(subscription.client_id)
     if app is None or app.disabled:
         return False
+    app.settle(now)
+    caller = Caller(
+        tenant=tenant, app=app, roles=app.roles, starts_at=now, expires_at=now, generation=app.revocations_count
+    )
     try:
-        check_mailbox(Caller(tenant=tenant, app=app, roles=app.roles, expires_at=now), subscription.mailbox, READ_ROLES)
+        check_subscriber(caller, subscription.mailbox)
     except GraphError as error:
         return error.status == 503
     return True

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.x509 import load_der_x509_certificate
 
 from sidecar.emulator.errors import GraphError, NotEmulated
-from sidecar.emulator.exchange.directory import App
+from sidecar.emulator.exchange.app import App
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.subscription import Encryption
 from sidecar.emulator.wire.properties import EVENT_PROPERTIES

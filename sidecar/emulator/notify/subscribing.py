@@ -5,7 +5,7 @@ through webhooks" pages; the 409 code and the texts of Outlook's refusals are wh
 """
 
 from sidecar.emulator.errors import GraphError
-from sidecar.emulator.exchange.access import READ_ROLES, Caller, check_mailbox
+from sidecar.emulator.exchange.access import Caller, check_subscriber
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState
@@ -143,7 +143,7 @@ class Subscribing:
 
     def _check_allowed(self, caller: Caller, mailbox: Mailbox, operation: str) -> None:
         try:
-            check_mailbox(caller, mailbox, READ_ROLES)
+            check_subscriber(caller, mailbox)
         except GraphError as error:
             status, reason = error.status, "Access is denied. Check credentials and try again."
             if status == 404:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from sidecar.emulator.clock import sleep
-from sidecar.emulator.exchange.directory import App
+from sidecar.emulator.exchange.app import App, Secret
 from sidecar.emulator.moods import calm_moods
 from sidecar.emulator.notify.sender import SendFailed, WebhookAnswer
 from tests.unit.emulator.rig import JOIN, Rig, rig
@@ -172,7 +172,7 @@ def other_app(r: Rig) -> App:
         principal_id="22222222-0000-4000-8000-000000000000",
         display_name="Other",
         roles=frozenset({"Calendars.Read"}),
-        secrets={"other": None},
+        secrets={"other": Secret()},
         secret_id="33333333-0000-4000-8000-000000000000",
     )
     tenant.apps[app.client_id] = app
