@@ -14,6 +14,7 @@ import httpx
 Scope = MutableMapping[str, Any]  # Any: ASGI's own shape
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]  # Any: as above
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]  # Any: as above
+Pause = Callable[[float], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ABORT_KEY = "emulator.abort"  # where the server's HTTP protocol puts a way to cut the connection
@@ -40,12 +41,13 @@ class Request:
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """One answer; `broken` says how it is to go wrong on the wire, if it is."""
+    """One answer; `broken` says how it is to go wrong on the wire, `stall_s` for how long it stops half-way."""
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     broken: str | None = None
+    stall_s: float = 0.0
 
 
 class BodyTooLarge(Exception):
@@ -94,8 +96,12 @@ async def _read_body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-async def write_reply(scope: Scope, receive: Receive, send: Send, reply: Reply) -> None:
-    """Write an answer, or break it off as `reply.broken` says: "drop" before the first byte, "half" in the body."""
+async def write_reply(scope: Scope, receive: Receive, send: Send, reply: Reply, *, pause: Pause | None = None) -> None:
+    """Write an answer, or break it off as `reply.broken` says: "drop" before the first byte, "half" in the body.
+
+    Args:
+        pause: how to wait for `reply.stall_s`; without it no answer stalls.
+    """
     if reply.broken == "drop":
         await _cut(scope, receive, httpx.RemoteProtocolError("Server disconnected without sending a response."))
         return
@@ -104,13 +110,18 @@ async def write_reply(scope: Scope, receive: Receive, send: Send, reply: Reply) 
         headers.pop("content-type", None)
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+    body = reply.body
+    if reply.broken == "half" or (pause is not None and reply.stall_s > 0):
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        body = body[len(body) // 2 :]
+    if pause is not None and reply.stall_s > 0:
+        await pause(reply.stall_s)
     if reply.broken == "half":
-        await send({"type": "http.response.body", "body": reply.body[: len(reply.body) // 2], "more_body": True})
         await _cut(
             scope, receive, httpx.RemoteProtocolError("peer closed connection without sending complete message body")
         )
         return
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _cut(scope: Scope, receive: Receive, otherwise: Exception) -> None:

@@ -16,13 +16,14 @@ from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.faults import FaultScript
-from sidecar.emulator.graph.app import GraphApp, Handler, Routes
+from sidecar.emulator.graph.app import GraphApp
 from sidecar.emulator.graph.calendars import by_calendar_id, get_calendar, list_calendars
 from sidecar.emulator.graph.delta import DeltaRoutes
 from sidecar.emulator.graph.events import EventRoutes
 from sidecar.emulator.graph.exchange_ids import translate_ids
 from sidecar.emulator.graph.extensions import ExtensionRoutes
 from sidecar.emulator.graph.paging import Pager
+from sidecar.emulator.graph.routes import Handler, Routes
 from sidecar.emulator.graph.schedule import get_schedule
 from sidecar.emulator.graph.subscriptions import SubscriptionRoutes
 from sidecar.emulator.graph.time_zones import TimeZoneRoutes

@@ -1,9 +1,13 @@
-"""Scripted faults: which requests they meet, what they do to them, and whether they have been used up.
+"""Scripted faults: which requests they meet, what they do to them, and whether they have been used up; and outages.
 
 A script left unconsumed is a test that did not test what it meant to; `GET /control/faults` shows it.
 """
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
 
 import msgspec
 
@@ -30,12 +34,21 @@ class FaultEffect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a fault does: any of a delay, a refusal, and a broken connection."""
 
     status: int | None = None
-    code: str = "UnknownError"
+    code: str | None = None
+    """Graph's error code, by default UnknownError; with `aadsts`, the OAuth error instead of the usual one."""
     message: str = ""
+    aadsts: int | None = None
+    """A refusal of the login server by its number; such a fault meets nothing but token requests."""
     body: str | None = None
     """Replaces Graph's error JSON, HTML or nothing for instance."""
     headers: dict[str, str] = {}
+    retry_after_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Adds Retry-After, rounded up to whole seconds."""
+    retry_after_as_date: bool = False
+    """Writes it as an HTTP date of the emulated clock."""
     delay_s: float = 0.0
+    stall_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """The answer stops for so long in the middle of its body."""
     drop: bool = False
     """The connection is cut before the answer."""
     half_body: bool = False
@@ -59,16 +72,44 @@ class Fault(msgspec.Struct, kw_only=True):
         return 0 < self.match.count <= self.consumed
 
 
+class Service(Enum):
+    """What an outage takes away, by its control name."""
+
+    ALL = "all"
+    GRAPH = "graph"
+    LOGIN = "login"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A time in which a service answers nothing of use."""
+
+    service: Service
+    status: int | None
+    """None cuts every connection."""
+    body: str | None
+    """None is Graph's error JSON."""
+    ends_at: datetime
+
+    def covers(self, now: datetime, *, is_graph: bool) -> bool:
+        """Tell whether a request meets the outage."""
+        mine = (Service.ALL, Service.GRAPH if is_graph else Service.LOGIN)
+        return now < self.ends_at and self.service in mine
+
+
 class FaultScript:
-    """The faults of one emulator, first come first met."""
+    """The faults of one emulator, first come first met, and its outage if there is one."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
+        self.outage: Outage | None = None
 
     def meet(self, request: Request, tenant_id: str | None) -> FaultEffect | None:
         """Give the effect of the first fault that meets a request, and count it as consumed."""
         for fault in self.faults:
             if fault.is_spent or not _matches(fault.match, request, tenant_id):
+                continue
+            if fault.effect.aadsts is not None and not _asks_token(request):
                 continue
             fault.seen += 1
             if fault.seen > fault.match.skip:
@@ -85,3 +126,7 @@ def _matches(match: FaultMatch, request: Request, tenant_id: str | None) -> bool
     if match.path is not None and match.path.lower() not in request.path.lower():
         return False
     return match.path_regex is None or bool(re.search(match.path_regex, f"{request.path}?{request.query_string}"))
+
+
+def _asks_token(request: Request) -> bool:
+    return request.method == "POST" and request.path.lower().endswith("/oauth2/v2.0/token")

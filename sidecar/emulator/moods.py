@@ -49,10 +49,20 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     latency_max_s: Seconds = 0.02
     mailbox_concurrency_max: Annotated[int, msgspec.Meta(ge=0)] = 4
     """Requests of one app on one mailbox at one time; 0 is no limit."""
+    retry_after_missing_share: Share = 0.2
+    """Share of those random refusals that do not say when to come back."""
+    flaky_token_share: Share = 0.001
+    """Share of reads refused with 401 although the token is good, as if one server among many could not check it."""
+    roleless_unauthorized_share: Share = 0.1
+    """Share of calls without any role that are refused with 401 instead of 403."""
+    batch_shuffle_share: Share = 0.5
+    """Share of batches whose answers are out of order."""
     token_lifetime_min_s: Seconds = 3599.0
     token_lifetime_max_s: Seconds = 5399.0
     secret_propagation_s: Seconds = 0.0
     """How long the login server does not know a new secret yet."""
+    gzip_bytes_min: Annotated[int, msgspec.Meta(ge=0)] = 2048
+    """Size of the smallest answer that is compressed for a client that accepts it; 0 compresses none."""
     retry_first_s: Seconds = 10.0
     retry_max_s: Seconds = 1800.0
     retry_for_s: Seconds = 4 * 3600.0
@@ -103,6 +113,11 @@ def calm_moods() -> Moods:
         authorization_grace_s=7 * 86400.0,  # longer than any subscription lives
         pause_loss_share=0.0,
         inconsistent_loss_share=0.0,
+        retry_after_missing_share=0.0,
+        flaky_token_share=0.0,
+        roleless_unauthorized_share=0.0,
+        batch_shuffle_share=0.0,
         token_lifetime_min_s=4499.0,
         token_lifetime_max_s=4499.0,
+        gzip_bytes_min=0,
     )

@@ -9,6 +9,7 @@ from sidecar.emulator.control.notify import NotifyControl, notify_routes, read_a
 from sidecar.emulator.control.outlook import Outlook
 from sidecar.emulator.control.reading import Reading
 from sidecar.emulator.control.tenants import TenantControl
+from sidecar.emulator.control.throttling import ThrottleControl
 from sidecar.emulator.control.types import (
     AppBody,
     BookBody,
@@ -24,16 +25,19 @@ from sidecar.emulator.control.types import (
     MailboxChange,
     MeetingAnswer,
     MoveBody,
+    OutageBody,
     RefileAnswer,
     RefileBody,
     RoomsBody,
     SeedBody,
     TenantAnswer,
     TenantBody,
+    ThrottleBody,
     UsersBody,
 )
+from sidecar.emulator.entra.refusals import REFUSALS
 from sidecar.emulator.exchange.event import JsonObject
-from sidecar.emulator.faults import Fault
+from sidecar.emulator.faults import Fault, Outage
 from sidecar.emulator.moods import Moods
 from sidecar.emulator.parts import Parts
 from sidecar.emulator.zones import format_instant
@@ -68,7 +72,16 @@ class _Workings:
         self._world.clock.advance(call.body.advance_s)
         return {"now": format_instant(self._world.now())}
 
+    def begin_outage(self, call: ControlCall[OutageBody]) -> JsonObject:
+        body, ends_at = call.body, self._world.after(call.body.for_s)
+        self._parts.script.outage = Outage(service=body.service, status=body.status, body=body.body, ends_at=ends_at)
+        return {"ends_at": format_instant(ends_at)}
+
     def add_fault(self, call: ControlCall[FaultBody]) -> Fault:
+        number = call.body.effect.aadsts
+        if number is not None and number not in REFUSALS:
+            known = ", ".join(str(one) for one in sorted(REFUSALS))
+            raise ControlError(f"The emulator does not play AADSTS{number}; it knows {known}.")
         fault = Fault(id=self._world.ids.guid(), match=call.body.match, effect=call.body.effect)
         self._parts.script.faults.append(fault)
         return fault
@@ -103,8 +116,10 @@ def control_routes(parts: Parts, tenants: TenantControl) -> Routes:
     workings = _Workings(parts, tenants)
     outlook = Outlook(mailroom=parts.mailroom, meetings=parts.meetings)
     reading = Reading(tenants=tenants, mailroom=parts.mailroom)
+    throttle = ThrottleControl(parts.world, tenants)
     return [
         *_working_routes(workings),
+        *_throttle_routes(throttle),
         *_tenant_routes(tenants),
         *_outlook_routes(tenants, outlook),
         *notify_routes(NotifyControl(parts, tenants)),
@@ -119,11 +134,21 @@ def _working_routes(on: _Workings) -> Routes:
         _route("GET", "/control/moods", "Tell how unkind the emulator is.", on.moods, none, Moods),
         _route("PUT", "/control/moods", "Change moods; what is left out stays.", on.change_moods, JsonObject, Moods),
         _route("POST", "/control/clock", "Move the present forward.", on.advance, ClockBody),
+        _route("POST", "/control/outage", "Begin an outage, or end it.", on.begin_outage, OutageBody),
         _route("POST", "/control/faults", "Script a fault.", on.add_fault, FaultBody, Fault, status=201),
         _route("GET", "/control/faults", "Tell which faults have been consumed.", on.faults, none),
         _route("DELETE", "/control/faults", "Forget every fault.", on.clear_faults, none),
         _route("GET", f"{_TENANT}/requests", "Tell what was asked of Graph.", on.requests, none, query=("after",)),
         _route("GET", f"{_TENANT}/pending", "Count what has still to happen; zeros mean at rest.", on.pending, none),
+    ]
+
+
+def _throttle_routes(on: ThrottleControl) -> Routes:
+    none: Any = type(None)  # Any: one name for routes of several types
+    return [
+        _route("GET", "/control/throttle", "Tell the limits.", on.limits, none),
+        _route("PUT", "/control/throttle", "Change limits; what is left out stays.", on.change, ThrottleBody),
+        _route("GET", f"{_TENANT}/throttle", "Tell what has been counted against the limits.", on.counts, none),
     ]
 
 

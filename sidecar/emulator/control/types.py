@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from sidecar.emulator.exchange.app import Block, GraphPrincipal
-from sidecar.emulator.faults import FaultEffect, FaultMatch
+from sidecar.emulator.faults import FaultEffect, FaultMatch, Service
 from sidecar.emulator.moods import Seconds
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
@@ -105,6 +105,49 @@ class AppBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     propagation_s: Seconds | None = None
     """How long a new secret, policies and grants of this call are not known yet; by default at once, secrets by the mood."""
     sign_in: SignInBody | None = None
+
+
+class ThrottleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What changes about the limits; what is left out stays."""
+
+    enforced: bool | None = None
+    limits: dict[str, Annotated[int, msgspec.Meta(ge=0)] | None] = {}
+    """Requests or bytes in a window by limit; 0 is no limit, null the documented number again."""
+
+
+class LimitAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit and what is allowed at present."""
+
+    limit: str
+    per: str
+    max: int
+    documented_max: int
+    window_s: float
+
+
+class CountAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been counted against a limit."""
+
+    limit: str
+    client_id: str
+    mailbox: str | None
+    count: int
+    """In the present window."""
+    max: int
+    refused_count: int
+    """Since the emulator began."""
+    window_ends_at: str | None
+
+
+class OutageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A time in which everything is refused, or with a `for_s` of 0, its end."""
+
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)] | None = 503
+    """null cuts every connection."""
+    for_s: Seconds
+    service: Service = Service.ALL
+    body: str | None = None
+    """Replaces Graph's error JSON."""
 
 
 class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

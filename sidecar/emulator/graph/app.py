@@ -1,14 +1,15 @@
 """The ASGI app that plays login and Graph: what happens to every request before and after its handler.
 
-Order: script of faults, login paths, token, throttle, random refusals, handler, headers, record. No handler knows of any of
-these.
+Order: outage, script of faults, login paths, token, throttle, random refusals, handler, headers, record. No handler knows of
+any of these. The items of a batch go the same way, each by itself.
 
-Source: Graph "Throttling limits" page (four concurrent requests per app and mailbox) and "error responses" page.
+Source: Graph "error responses" page; headers as clients have recorded them.
 """
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+import gzip
+import math
+from contextlib import nullcontext
+from datetime import timedelta
 from email.utils import format_datetime
 from inspect import isawaitable
 
@@ -17,43 +18,26 @@ import msgspec
 from sidecar.emulator.asgi import BodyTooLarge, Receive, Reply, Request, Scope, Send, read_request, write_reply
 from sidecar.emulator.clock import sleep
 from sidecar.emulator.entra.login import Login
-from sidecar.emulator.entra.tokens import Tokens
+from sidecar.emulator.entra.refusals import LoginError
+from sidecar.emulator.entra.tokens import Tokens, unauthorized
 from sidecar.emulator.errors import GraphError, NotEmulated
-from sidecar.emulator.exchange.access import Caller
+from sidecar.emulator.exchange.access import Caller, reads_basically
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.world import World
-from sidecar.emulator.faults import FaultEffect, FaultScript
+from sidecar.emulator.faults import FaultEffect, FaultScript, Outage
+from sidecar.emulator.graph.basic import check_basic, reduce_to_basic
+from sidecar.emulator.graph.batch import is_batch, parse_batch, render_batch, run_batch
 from sidecar.emulator.graph.call import CONTENT_TYPE, Call
+from sidecar.emulator.graph.routes import Routes
+from sidecar.emulator.graph.throttle import Throttle, mailbox_of, throttled
 from sidecar.emulator.wire.options import parse_prefer
 from sidecar.emulator.zones import format_instant
 
-Handler = Callable[[Call], Reply | Awaitable[Reply]]
 _SERVER = '"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"002","RoleInstance":"AM2PEPF00000000"'
 _DIAGNOSTIC = f'{{"ServerInfo":{{{_SERVER}}}}}'
-
-
-class Routes:
-    """Path patterns below `/v1.0` and their handlers; a part in braces matches anything."""
-
-    def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
-        self._by_length: dict[int, list[tuple[str, tuple[str | None, ...], Handler]]] = {}
-        for method, pattern, handler in routes:
-            parts = tuple(None if part.startswith("{") else part.lower() for part in pattern.strip("/").split("/"))
-            self._by_length.setdefault(len(parts), []).append((method, parts, handler))
-
-    def find(self, method: str, segments: tuple[str, ...]) -> tuple[Handler, tuple[str, ...]]:
-        """Find a request's handler and the values of its placeholders.
-
-        Raises:
-            NotEmulated: no such path, or not with this method.
-        """
-        lower = [segment.lower() for segment in segments]
-        for route_method, parts, handler in self._by_length.get(len(segments), ()):
-            if route_method == method and all(
-                want is None or want == have for want, have in zip(parts, lower, strict=True)
-            ):
-                return handler, tuple(segments[at] for at, want in enumerate(parts) if want is None)
-        raise NotEmulated(f"{method} /{'/'.join(segments)}")
+_GZIP_LEVEL = 1
+# What workloads have been seen to say to a caller without any role, besides the usual 403.
+_ROLELESS_CODES = ("AuthenticationError", "UnauthorizedError", "unauthenticated")
 
 
 class GraphApp:
@@ -65,7 +49,7 @@ class GraphApp:
         self._tokens = tokens
         self._script = script
         self._routes = routes
-        self._in_flight: Counter[tuple[str, str]] = Counter()
+        self._throttle = Throttle(world=world)
         self._date = (0, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,21 +64,26 @@ class GraphApp:
         except BodyTooLarge:
             await write_reply(scope, receive, send, Reply(status=413, body=b""))
             return
-        await write_reply(scope, receive, send, await self._answer(request))
+        reply = await self._answer(request)
+        self._compress(request, reply)
+        await write_reply(scope, receive, send, reply, pause=self._pause)
 
-    async def _answer(self, request: Request) -> Reply:
+    async def _answer(self, request: Request, *, is_item: bool = False) -> Reply:
         caller, refusal = self._identify(request)
         is_graph = caller is not None or refusal is not None
         tenant = caller.tenant if caller else None if is_graph else self._login.tenant_of(request)
-        effect = self._script.meet(request, tenant.tenant_id if tenant else None)
-        with self._entered(request, caller) as allowed:
-            await self._linger(effect, is_graph=is_graph)
-            if not allowed:
-                refusal = refusal or _throttled("Application is over its MailboxConcurrency limit.", "10")
-            reply = await self._outcome(request, caller, refusal, effect)
+        outage = self._script.outage
+        if outage is not None and outage.covers(self._world.now(), is_graph=is_graph):
+            effect, reply = None, self._outage_reply(request, outage)
+        else:
+            effect = self._script.meet(request, tenant.tenant_id if tenant else None)
+            counted = caller is not None and not is_batch(request)  # a batch's items count, itself it does not
+            with self._throttle.entered(request, caller) if counted and caller else nullcontext() as reached:
+                await self._linger(effect, is_graph=is_graph and not is_batch(request))
+                reply = await self._outcome(request, caller, refusal or reached, effect)
         self._finish(request, reply, is_graph=is_graph)
         if tenant is not None:
-            self._record(tenant, request, reply, faulty=effect is not None)
+            self._record(tenant, request, reply, faulty=effect is not None, is_item=is_item)
         return reply
 
     def _identify(self, request: Request) -> tuple[Caller | None, GraphError | None]:
@@ -106,35 +95,19 @@ class GraphApp:
         except GraphError as error:
             return None, error
 
-    @contextmanager
-    def _entered(self, request: Request, caller: Caller | None) -> Iterator[bool]:
-        """Count a request against its mailbox while the body runs; yields whether it was within the limit."""
-        limit = self._world.moods.mailbox_concurrency_max
-        if caller is None or len(request.segments) < 3 or request.segments[1].lower() != "users":
-            yield True
-            return
-        mailbox = caller.tenant.mailbox(request.segments[2])
-        lane = (caller.app.client_id, mailbox.object_id if mailbox else request.segments[2].lower())
-        self._in_flight[lane] += 1
-        try:
-            yield limit <= 0 or self._in_flight[lane] <= limit
-        finally:
-            self._in_flight[lane] -= 1
-            if not self._in_flight[lane]:
-                del self._in_flight[lane]
-
     async def _linger(self, effect: FaultEffect | None, *, is_graph: bool) -> None:
         moods = self._world.moods
         wait_s = effect.delay_s if effect is not None else 0.0
         if is_graph and moods.latency_max_s > 0:
             wait_s += self._world.between(moods.latency_min_s, moods.latency_max_s)
         if wait_s > 0:
-            await sleep(self._world.clock, wait_s)
+            await self._pause(wait_s)
 
     async def _outcome(
         self, request: Request, caller: Caller | None, refusal: GraphError | None, effect: FaultEffect | None
     ) -> Reply:
-        if effect is not None and not effect.after and (effect.drop or effect.status is not None):
+        spoils = effect is not None and (effect.drop or effect.status is not None or effect.aadsts is not None)
+        if effect is not None and spoils and not effect.after:
             return self._spoil(request, effect, Reply(status=0))
         if caller is None and refusal is None:
             reply = self._login.answer(request)
@@ -151,35 +124,96 @@ class GraphApp:
             assert caller is not None
             if request.segments[0].lower() == "beta":
                 raise NotEmulated("the beta endpoint")
-            handler, values = self._routes.find(request.method, request.segments[1:])
-            self._refuse_at_random(request)
-            preferences = parse_prefer(request.header("prefer"))
-            answer = handler(Call(request=request, caller=caller, values=values, preferences=preferences))
-            reply = await answer if isawaitable(answer) else answer
-            if preferences.applied:
-                reply.headers["preference-applied"] = preferences.applied
-            return reply
+            if is_batch(request):
+                return await self._batch_reply(request)
+            return await self._handled(request, caller)
         except GraphError as error:
-            return self._error_reply(request, error)
+            return self._error_reply(request, self._varied(error, caller))
+
+    async def _handled(self, request: Request, caller: Caller) -> Reply:
+        handler, values = self._routes.find(request.method, request.segments[1:])
+        self._refuse_at_random(request)
+        mailbox = mailbox_of(request, caller)
+        basically = mailbox is not None and reads_basically(caller, mailbox)
+        if basically:
+            check_basic(request)
+        preferences = parse_prefer(request.header("prefer"))
+        answer = handler(Call(request=request, caller=caller, values=values, preferences=preferences))
+        reply = await answer if isawaitable(answer) else answer
+        if preferences.applied:
+            reply.headers["preference-applied"] = preferences.applied
+        return reduce_to_basic(reply) if basically else reply
+
+    async def _batch_reply(self, request: Request) -> Reply:
+        if request.method != "POST":
+            raise NotEmulated(f"{request.method} /$batch; it plays POST on this path")
+
+        async def answer(item: Request) -> Reply:
+            return await self._answer(item, is_item=True)
+
+        answered = await run_batch(parse_batch(request), answer)
+        shuffle = self._world.rng if self._world.chance(self._world.moods.batch_shuffle_share) else None
+        broken = next((reply.broken for _, reply in answered if reply is not None and reply.broken), None)
+        stall_s = max((reply.stall_s for _, reply in answered if reply is not None), default=0.0)
+        body = render_batch(answered, shuffle)
+        # All items share the connection: one that is to go wrong on the wire takes the others along.
+        return Reply(status=200, body=body, headers={"content-type": CONTENT_TYPE}, broken=broken, stall_s=stall_s)
 
     def _refuse_at_random(self, request: Request) -> None:
         moods = self._world.moods
         if request.method != "GET":
             return
         if self._world.chance(moods.throttle_share):
-            raise _throttled("Application is over its request limit.", "1")
+            raise throttled("ApplicationThrottled", "Application is over its request limit.", self._hint_s())
         if self._world.chance(moods.unavailable_share):
             raise GraphError(503, "ErrorServerBusy", "The server is busy. Please try again later.")
+        if self._world.chance(moods.flaky_token_share):
+            raise unauthorized("InvalidAuthenticationToken", "Access token validation failure.")
+
+    def _hint_s(self) -> float | None:
+        return None if self._world.chance(self._world.moods.retry_after_missing_share) else 1.0
+
+    def _varied(self, error: GraphError, caller: Caller | None) -> GraphError:
+        """Say now and then with 401 what mostly is said with 403: that the caller has no role at all."""
+        roleless = caller is not None and not caller.roles and error.status == 403
+        if roleless and self._world.chance(self._world.moods.roleless_unauthorized_share):
+            return unauthorized(self._world.rng.choice(_ROLELESS_CODES), "The caller is not authorized.")
+        return error
 
     def _spoil(self, request: Request, effect: FaultEffect, reply: Reply) -> Reply:
         """Do to an answer what a fault asks for."""
-        if effect.status is not None:
-            reply = self._error_reply(request, GraphError(effect.status, effect.code, effect.message))
+        if effect.aadsts is not None:
+            reply = self._login.refuse(request, LoginError(effect.aadsts, error=effect.code))
+        elif effect.status is not None:
+            code = effect.code or "UnknownError"
+            error = GraphError(effect.status, code, effect.message)
+            if effect.status == 401:
+                error = unauthorized(code, effect.message)
+            reply = self._error_reply(request, error)
         if effect.body is not None:
             reply.body, reply.headers["content-type"] = effect.body.encode(), "text/html"
+        if effect.retry_after_s is not None:
+            reply.headers["retry-after"] = self._retry_after(effect)
         reply.headers.update({name.lower(): value for name, value in effect.headers.items()})
         if effect.drop or effect.half_body:
             reply.broken = "drop" if effect.drop else "half"
+        reply.stall_s = effect.stall_s
+        return reply
+
+    def _retry_after(self, effect: FaultEffect) -> str:
+        assert effect.retry_after_s is not None
+        wait_s = math.ceil(effect.retry_after_s)
+        at = self._world.now().replace(microsecond=0) + timedelta(seconds=wait_s)
+        return format_datetime(at, usegmt=True) if effect.retry_after_as_date else str(wait_s)
+
+    def _outage_reply(self, request: Request, outage: Outage) -> Reply:
+        if outage.status is None:
+            return Reply(status=0, broken="drop")
+        reply = self._error_reply(
+            request, GraphError(outage.status, "ServiceUnavailable", "The service is unavailable.")
+        )
+        if outage.body is not None:
+            reply.body, reply.headers["content-type"] = outage.body.encode(), "text/html"
         return reply
 
     def _error_reply(self, request: Request, error: GraphError) -> Reply:
@@ -203,6 +237,18 @@ class GraphApp:
             headers.setdefault("x-ms-ags-diagnostic", _DIAGNOSTIC)
             headers.setdefault("odata-version", "4.0")
 
+    def _compress(self, request: Request, reply: Reply) -> None:
+        bytes_min = self._world.moods.gzip_bytes_min
+        if not 0 < bytes_min <= len(reply.body):
+            return
+        reply.headers["vary"] = "Accept-Encoding"
+        if _accepts_gzip(request.header("accept-encoding")):
+            reply.body = gzip.compress(reply.body, compresslevel=_GZIP_LEVEL, mtime=0)
+            reply.headers["content-encoding"] = "gzip"
+
+    async def _pause(self, seconds: float) -> None:
+        await sleep(self._world.clock, seconds)
+
     def _http_date(self) -> str:
         now = self._world.now()
         second = int(now.timestamp())
@@ -210,7 +256,7 @@ class GraphApp:
             self._date = (second, format_datetime(now.replace(microsecond=0), usegmt=True))
         return self._date[1]
 
-    def _record(self, tenant: Tenant, request: Request, reply: Reply, *, faulty: bool) -> None:
+    def _record(self, tenant: Tenant, request: Request, reply: Reply, *, faulty: bool, is_item: bool) -> None:
         tenant.note_request(
             {
                 "at": format_instant(self._world.now()),
@@ -222,12 +268,17 @@ class GraphApp:
                 "client_request_id": request.header("client-request-id") or None,
                 "fault": faulty,
                 "broken": reply.broken,
+                "in_batch": is_item,
             }
         )
 
 
-def _throttled(message: str, retry_after: str) -> GraphError:
-    return GraphError(429, "ApplicationThrottled", message, headers={"retry-after": retry_after})
+def _accepts_gzip(header: str) -> bool:
+    for part in header.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() in ("gzip", "*"):
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
 async def answer_lifespan(receive: Receive, send: Send) -> None:

@@ -14,8 +14,8 @@ from sidecar.emulator.errors import item_not_found
 from sidecar.emulator.exchange.access import READ_ROLES, open_mailbox
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
-from sidecar.emulator.graph.app import Handler
 from sidecar.emulator.graph.call import Call, graph_reply
+from sidecar.emulator.graph.routes import Handler
 from sidecar.emulator.graph.users import selected
 from sidecar.emulator.wire.options import check_options
 

@@ -1,6 +1,8 @@
 """Scripted faults, throttling and random refusals."""
 
 import asyncio
+from collections.abc import Awaitable, MutableMapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -107,3 +109,120 @@ async def test_random_refusals_meet_reads_only() -> None:
         assert statuses == {200, 429, 503}
         written = {(await r.graph.post(f"/users/{r.room}/events", json=wire_event())).status_code for _ in range(20)}
         assert written == {201}
+
+
+async def test_answer_may_stall_in_the_middle_and_still_be_whole() -> None:
+    async with rig() as r:
+        await script(r, {"stall_s": 20})
+        started = r.clock.now()
+        answer = await r.graph.get(f"/users/{r.room}/events")
+        assert (answer.status_code, answer.json()["value"]) == (200, [])
+        assert (r.clock.now() - started).total_seconds() == pytest.approx(20, abs=0.1)
+
+
+async def test_stall_comes_after_half_of_the_body() -> None:
+    async with rig() as r:
+        await script(r, {"stall_s": 20})
+        messages: list[tuple[float, int]] = []
+        started = r.clock.now()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                messages.append(((r.clock.now() - started).total_seconds(), len(message["body"])))
+
+        headers = [(b"authorization", r.graph.headers["authorization"].encode())]
+        path = f"/v1.0/users/{r.room}/events"
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+        await r.emulator.graph_app(scope, receive, send)
+        (first_s, first), (second_s, second) = messages
+        assert [first_s, second_s] == pytest.approx([0, 20], abs=0.1)
+        assert 0 < first <= second
+
+
+async def test_stall_before_a_cut_is_waited_for() -> None:
+    async with rig() as r:
+        await script(r, {"stall_s": 20, "half_body": True})
+        started = r.clock.now()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await r.graph.get(f"/users/{r.room}/events")
+        assert (r.clock.now() - started).total_seconds() == pytest.approx(20, abs=0.1)
+
+
+async def test_retry_after_comes_in_seconds_or_as_a_date() -> None:
+    async with rig() as r:
+        await script(r, {"status": 429, "retry_after_s": 6.2})
+        await script(r, {"status": 429, "retry_after_s": 60, "retry_after_as_date": True})
+        answers = [await r.graph.get(f"/users/{r.room}/events") for _ in range(2)]
+        assert answers[0].headers["retry-after"] == "7"
+        wait_s = parsedate_to_datetime(answers[1].headers["retry-after"]) - parsedate_to_datetime(
+            answers[1].headers["date"]
+        )
+        assert wait_s.total_seconds() == 60
+
+
+async def test_scripted_401_comes_with_its_challenge() -> None:
+    async with rig() as r:
+        await script(r, {"status": 401, "code": "AuthenticationError"})
+        answer = await r.graph.get(f"/users/{r.room}/events")
+        assert answer.json()["error"]["code"] == "AuthenticationError"
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+async def test_fault_is_matched_by_the_query_too() -> None:
+    async with rig() as r:
+        await script(r, {"status": 504}, path_regex=r"\$top=5\b")
+        assert (await r.graph.get(f"/users/{r.room}/events?$top=50")).status_code == 200
+        assert (await r.graph.get(f"/users/{r.room}/events?$top=5")).status_code == 504
+
+
+async def served(r: Rig) -> dict[str, int | None]:
+    """Ask both services; None is a cut connection."""
+
+    async def status(asked: Awaitable[httpx.Response]) -> int | None:
+        try:
+            return (await asked).status_code
+        except httpx.RemoteProtocolError:
+            return None
+
+    return {"graph": await status(r.graph.get(f"/users/{r.room}/events")), "login": await status(r.ask_token())}
+
+
+@pytest.mark.parametrize(
+    ("outage", "expected"),
+    [
+        ({}, {"graph": 503, "login": 503}),
+        ({"status": 500, "service": "graph"}, {"graph": 500, "login": 200}),
+        ({"status": None, "service": "login"}, {"graph": 200, "login": None}),
+        ({"status": None}, {"graph": None, "login": None}),
+    ],
+)
+async def test_outage_takes_a_service_away_until_it_ends(
+    outage: dict[str, Any], expected: dict[str, int | None]
+) -> None:
+    async with rig() as r:
+        await r.told("POST", "/control/outage", {"for_s": 60, **outage})
+        assert await served(r) == expected
+        await r.told("POST", "/control/clock", {"advance_s": 59})
+        assert await served(r) == expected
+        await r.told("POST", "/control/clock", {"advance_s": 1})
+        assert await served(r) == {"graph": 200, "login": 200}
+
+
+async def test_outage_can_be_ended_early_and_can_speak_html() -> None:
+    async with rig() as r:
+        await r.told("POST", "/control/outage", {"for_s": 600, "status": 502, "body": "<html>"})
+        answer = await r.graph.get(f"/users/{r.room}/events")
+        assert (answer.status_code, answer.headers["content-type"], answer.text) == (502, "text/html", "<html>")
+        await r.told("POST", "/control/outage", {"for_s": 0})
+        assert await served(r) == {"graph": 200, "login": 200}
+
+
+async def test_outage_consumes_no_fault() -> None:
+    async with rig() as r:
+        await script(r, {"status": 500})
+        await r.told("POST", "/control/outage", {"for_s": 60})
+        await r.graph.get(f"/users/{r.room}/events")
+        assert (await r.told("GET", "/control/faults"))["unconsumed_count"] == 1
