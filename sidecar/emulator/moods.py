@@ -59,10 +59,14 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Share of batches whose answers are out of order."""
     token_lifetime_min_s: Seconds = 3599.0
     token_lifetime_max_s: Seconds = 5399.0
+    login_line_break_share: Share = 0.5
+    """Share of the login server's refusals whose text is broken into lines."""
     secret_propagation_s: Seconds = 0.0
     """How long the login server does not know a new secret yet."""
     gzip_bytes_min: Annotated[int, msgspec.Meta(ge=0)] = 2048
     """Size of the smallest answer that is compressed for a client that accepts it; 0 compresses none."""
+    documented_limits: bool = True
+    """Whether requests beyond Microsoft's documented limits are refused; limits set by control are enforced anyway."""
     retry_first_s: Seconds = 10.0
     retry_max_s: Seconds = 1800.0
     retry_for_s: Seconds = 4 * 3600.0
@@ -119,5 +123,7 @@ def calm_moods() -> Moods:
         batch_shuffle_share=0.0,
         token_lifetime_min_s=4499.0,
         token_lifetime_max_s=4499.0,
+        login_line_break_share=0.0,
         gzip_bytes_min=0,
+        documented_limits=False,
     )

@@ -15,12 +15,14 @@ from sidecar.emulator.control.types import (
     BookBody,
     CancelBody,
     ClockBody,
+    CountAnswer,
     DeleteFromRoomBody,
     EditBody,
     EndlessDeltaBody,
     ExpireDeltaBody,
     FaultBody,
     ItemAnswer,
+    LimitAnswer,
     MailboxAnswer,
     MailboxChange,
     MeetingAnswer,
@@ -145,10 +147,11 @@ def _working_routes(on: _Workings) -> Routes:
 
 def _throttle_routes(on: ThrottleControl) -> Routes:
     none: Any = type(None)  # Any: one name for routes of several types
+    limits, counts = dict[str, list[LimitAnswer]], dict[str, list[CountAnswer]]
     return [
-        _route("GET", "/control/throttle", "Tell the limits.", on.limits, none),
-        _route("PUT", "/control/throttle", "Change limits; what is left out stays.", on.change, ThrottleBody),
-        _route("GET", f"{_TENANT}/throttle", "Tell what has been counted against the limits.", on.counts, none),
+        _route("GET", "/control/throttle", "Tell the limits.", on.limits, none, limits),
+        _route("PUT", "/control/throttle", "Change limits; what is left out stays.", on.change, ThrottleBody, limits),
+        _route("GET", f"{_TENANT}/throttle", "Tell what has been counted against the limits.", on.counts, none, counts),
     ]
 
 

@@ -6,7 +6,6 @@ from sidecar.emulator.control.app import ControlCall, ControlError
 from sidecar.emulator.control.tenants import TenantControl
 from sidecar.emulator.control.types import CountAnswer, LimitAnswer, ThrottleBody
 from sidecar.emulator.exchange.directory import Tenant
-from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.metering import LIMITS, Scope
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.zones import format_instant
@@ -21,41 +20,41 @@ class ThrottleControl:
         self._world = world
         self._tenants = tenants
 
-    def limits(self, _: ControlCall[None]) -> JsonObject:
+    def limits(self, _: ControlCall[None]) -> dict[str, list[LimitAnswer]]:
         """Tell what is allowed."""
         return self._told()
 
-    def change(self, call: ControlCall[ThrottleBody]) -> JsonObject:
+    def change(self, call: ControlCall[ThrottleBody]) -> dict[str, list[LimitAnswer]]:
         """Change what is allowed; windows that are open stay open."""
         metering, body = self._world.metering, call.body
         unknown = set(body.limits) - set(LIMITS)
         if unknown:
             raise ControlError(f"There is no limit {', '.join(sorted(unknown))}; the limits are {', '.join(LIMITS)}.")
-        if body.enforced is not None:
-            metering.enforced = body.enforced
         for name, amount_max in body.limits.items():
             metering.maxima.pop(name, None)
             if amount_max is not None:
                 metering.maxima[name] = amount_max
         return self._told()
 
-    def counts(self, call: ControlCall[None]) -> JsonObject:
+    def counts(self, call: ControlCall[None]) -> dict[str, list[CountAnswer]]:
         """Tell what a tenant's apps have used."""
-        return {"enforced": self._world.metering.enforced, "counts": list(self._counts(self._tenants.find(call)))}
+        return {"counts": list(self._counts(self._tenants.find(call)))}
 
-    def _told(self) -> JsonObject:
-        metering = self._world.metering
+    def _told(self) -> dict[str, list[LimitAnswer]]:
         rows = [
             LimitAnswer(
                 limit=name,
                 per=limit.scope.value,
-                max=metering.amount_max(name),
+                max=self._max(name),
                 documented_max=limit.amount_max,
                 window_s=limit.span.total_seconds(),
             )
             for name, limit in LIMITS.items()
         ]
-        return {"enforced": metering.enforced, "limits": rows}
+        return {"limits": rows}
+
+    def _max(self, name: str) -> int | None:
+        return self._world.metering.amount_max(name, documented=self._world.moods.documented_limits)
 
     def _counts(self, tenant: Tenant) -> Iterator[CountAnswer]:
         metering, now = self._world.metering, self._world.now()
@@ -67,7 +66,7 @@ class ThrottleControl:
                         client_id=app.client_id,
                         mailbox=mailbox,
                         count=metering.in_flight[key],
-                        max=self._world.moods.mailbox_concurrency_max,
+                        max=self._world.moods.mailbox_concurrency_max or None,
                         refused_count=metering.crowded_counts[key],
                         window_ends_at=None,
                     )
@@ -82,7 +81,7 @@ class ThrottleControl:
                         client_id=app.client_id,
                         mailbox=mailbox,
                         count=window.count if is_open else 0,
-                        max=metering.amount_max(name),
+                        max=self._max(name),
                         refused_count=window.refused_count,
                         window_ends_at=format_instant(window.ends_at) if is_open else None,
                     )

@@ -110,8 +110,7 @@ class AppBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ThrottleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What changes about the limits; what is left out stays."""
 
-    enforced: bool | None = None
-    limits: dict[str, Annotated[int, msgspec.Meta(ge=0)] | None] = {}
+    limits: dict[str, Annotated[int, msgspec.Meta(ge=0)] | None]
     """Requests or bytes in a window by limit; 0 is no limit, null the documented number again."""
 
 
@@ -120,7 +119,8 @@ class LimitAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: str
     per: str
-    max: int
+    max: int | None
+    """null while nothing is refused."""
     documented_max: int
     window_s: float
 
@@ -133,7 +133,8 @@ class CountAnswer(msgspec.Struct, frozen=True, kw_only=True):
     mailbox: str | None
     count: int
     """In the present window."""
-    max: int
+    max: int | None
+    """null while nothing is refused."""
     refused_count: int
     """Since the emulator began."""
     window_ends_at: str | None

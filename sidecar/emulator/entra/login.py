@@ -46,10 +46,9 @@ class Login:
         stamp = self._world.now().strftime("%Y-%m-%d %H:%M:%SZ")
         trace_id = self._world.ids.guid()
         correlation_id = request.header("client-request-id") or self._world.ids.guid()
-        description = (
-            f"AADSTS{error.number}: {error.text} Trace ID: {trace_id} "
-            f"Correlation ID: {correlation_id} Timestamp: {stamp}"
-        )
+        parts = (f"AADSTS{error.number}: {error.text}", f"Trace ID: {trace_id}", f"Correlation ID: {correlation_id}")
+        between = "\r\n" if self._world.chance(self._world.moods.login_line_break_share) else " "
+        description = between.join((*parts, f"Timestamp: {stamp}"))
         body: JsonObject = {
             "error": error.error,
             "error_description": description,

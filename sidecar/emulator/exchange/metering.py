@@ -1,7 +1,7 @@
 """How much an app may ask: the table of limits, and what has been counted against them.
 
 Windows are fixed: one opens with the first request it counts and ends after its span, whatever comes meanwhile. What is refused
-is not counted, so a caller that waits as told is let in.
+is not counted, so a caller that waits as told is let in. Everything is counted, also against limits that are not enforced.
 
 Source: Graph "Microsoft Graph service-specific throttling limits" page; where windows begin and the texts are not documented.
 """
@@ -27,7 +27,7 @@ class Limit:
     """One row of the table."""
 
     amount_max: int
-    """Requests or bytes in one window; 0 is no limit."""
+    """Requests or bytes in one window; 0 is no limit, as Microsoft tells none."""
     span: timedelta
     scope: Scope
     code: str = "TooManyRequests"
@@ -86,9 +86,8 @@ class Window:
 class Metering:
     """The counts of one emulator."""
 
-    enforced: bool = True
     maxima: dict[str, int] = field(default_factory=dict)
-    """What overrules the table, by limit."""
+    """What overrules the table, by limit; 0 is no limit."""
     windows: dict[str, dict[str, Window]] = field(default_factory=lambda: {name: {} for name in LIMITS})
     """By limit, then by key."""
     in_flight: Counter[str] = field(default_factory=Counter)
@@ -96,25 +95,26 @@ class Metering:
     crowded_counts: Counter[str] = field(default_factory=Counter)
     """Requests refused because others of the same app on the same mailbox were being answered."""
 
-    def amount_max(self, name: str) -> int:
-        """Give what is allowed at present; 0 is no limit."""
-        return self.maxima.get(name, LIMITS[name].amount_max)
+    def amount_max(self, name: str, *, documented: bool) -> int | None:
+        """Give what is allowed at present, None for everything.
 
-    def admit(self, charges: Iterable[Charge], now: datetime) -> tuple[Limit, float] | None:
+        Args:
+            documented: the numbers of the table are enforced; else only those that overrule it.
+        """
+        return self.maxima.get(name, LIMITS[name].amount_max if documented else 0) or None
+
+    def admit(self, charges: Iterable[Charge], now: datetime, *, documented: bool) -> tuple[Limit, float] | None:
         """Count a request against all its limits, or if one of them is reached, against none.
 
+        Args:
+            documented: as for `amount_max`.
         Returns:
             None if it was counted, else the limit and in how many seconds its window ends.
         """
-        if not self.enforced:
-            return None
         counted = []
         for charge in charges:
-            amount_max = self.amount_max(charge.limit)
-            if amount_max == 0:
-                continue
-            window = self._window(charge, now)
-            if window.count + charge.amount > amount_max:
+            window, amount_max = self._window(charge, now), self.amount_max(charge.limit, documented=documented)
+            if amount_max is not None and window.count + charge.amount > amount_max:
                 window.refused_count += 1
                 return LIMITS[charge.limit], (window.ends_at - now).total_seconds()
             counted.append((window, charge.amount))

@@ -1,12 +1,13 @@
 """What every part of one emulator shares: its time, its randomness, its moods and its state."""
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sidecar.emulator.clock import Background, Clock
 from sidecar.emulator.exchange.directory import Directory
-from sidecar.emulator.exchange.metering import Metering
+from sidecar.emulator.exchange.metering import Charge, Limit, Metering
 from sidecar.emulator.ids import IdMaker
 from sidecar.emulator.moods import Moods
 
@@ -26,6 +27,10 @@ class World:
     def now(self) -> datetime:
         """Tell the present."""
         return self.clock.now()
+
+    def admit(self, charges: Iterable[Charge]) -> tuple[Limit, float] | None:
+        """Count a request against its limits; gives the one it reaches, and in how many seconds its window ends."""
+        return self.metering.admit(charges, self.now(), documented=self.moods.documented_limits)
 
     def chance(self, share: float) -> bool:
         """Decide by chance; a share of 0 asks for no random number, so calm runs do not depend on the seed."""

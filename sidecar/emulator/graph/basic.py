@@ -5,6 +5,7 @@ The answer is cut after it was written, whoever wrote it, so that no handler can
 Source: Graph "permissions reference" page ("except for properties such as body, attachments, and extensions").
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ _HIDDEN = frozenset(
 )
 _SHUT = frozenset(name.lower() for name in _HIDDEN)
 _TELLING = ("$filter", "$orderby", "$expand", "$search")
+_LITERAL = re.compile(r"'[^']*'")
+_WORD = re.compile(r"[A-Za-z]+")
 
 
 def check_basic(request: Request) -> None:
@@ -32,8 +35,10 @@ def check_basic(request: Request) -> None:
     Raises:
         GraphError: 403.
     """
-    asked = [*request.segments, *(request.query.get(name, "") for name in _TELLING)]
-    if any(name in part.lower() for part in asked for name in _SHUT):
+    named = {segment.lower() for segment in request.segments[3:]}  # what follows the mailbox
+    for option in _TELLING:
+        named.update(word.lower() for word in _WORD.findall(_LITERAL.sub("", request.query.get(option, ""))))
+    if named & _SHUT:
         raise denied()
 
 

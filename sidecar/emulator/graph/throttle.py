@@ -29,7 +29,7 @@ class Throttle:
         """Count a request while the body runs; yields the refusal if it is one too many."""
         mailbox = mailbox_of(request, caller)
         metering = self._world.metering
-        reached = metering.admit(_charges(request, caller, mailbox), self._world.now())
+        reached = self._world.admit(_charges(request, caller, mailbox))
         refusal = None if reached is None else throttled(reached[0].code, reached[0].message, reached[1])
         if mailbox is None:
             yield refusal

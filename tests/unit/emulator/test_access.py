@@ -240,6 +240,14 @@ async def test_basic_reader_neither_writes_nor_subscribes_nor_opens_attachments(
             assert (await r.graph.get(f"/users/{r.room}/events?{query}")).status_code == 403
 
 
+async def test_basic_reader_may_ask_for_what_only_sounds_like_something_hidden() -> None:
+    async with rig(roles=BASIC) as r:
+        made = await r.told("POST", r.path("/users"), {"users": [{"address": "body@contoso.example"}]})
+        assert (await r.graph.get(f"/users/{made['users'][0]['address']}/events")).status_code == 200
+        refused = await r.graph.get(f"/users/{r.room}/events", params={"$filter": "subject eq 'body'"})
+        assert refused.status_code != 403
+
+
 async def test_reader_of_one_mailbox_stays_basic_on_others() -> None:
     async with rig(roles=BASIC) as r:
         await r.book("2026-11-24T09:00:00", "2026-11-24T10:00:00")

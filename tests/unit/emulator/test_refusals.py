@@ -105,6 +105,16 @@ async def test_scripted_refusal_may_take_another_oauth_error() -> None:
         assert (await r.ask_token()).json()["error"] == "interaction_required"
 
 
+@pytest.mark.parametrize(("share", "between"), [(0, " "), (1, "\r\n")])
+async def test_text_of_a_refusal_comes_in_one_line_or_several(share: int, between: str) -> None:
+    async with rig() as r:
+        await r.told("PUT", "/control/moods", {"login_line_break_share": share})
+        body = (await r.ask_token(client_secret="wrong")).json()
+        tail = (f"Trace ID: {body['trace_id']}", f"Correlation ID: {body['correlation_id']}")
+        end = between.join(("", *tail, f"Timestamp: {body['timestamp']}"))
+        assert body["error_description"].endswith(end)
+
+
 async def test_unknown_number_cannot_be_scripted() -> None:
     async with rig() as r:
         answer = await r.control.post("/control/faults", json={"effect": {"aadsts": 12345}})
@@ -191,6 +201,7 @@ async def test_token_endpoint_takes_post_only() -> None:
 
 async def test_loop_of_token_requests_is_refused_for_as_long_as_told() -> None:
     async with rig() as r:
+        await r.told("POST", "/control/clock", {"advance_s": 300})  # past the window of the first sign-in
         await r.told("PUT", "/control/throttle", {"limits": {"token_requests": 3}})
         answers = [await r.ask_token() for _ in range(4)]
         assert [one.status_code for one in answers] == [200, 200, 200, 400]

@@ -121,6 +121,7 @@ async def test_kinds_of_subscription_requests_are_counted_apart() -> None:
 
 async def test_twenty_sixth_list_of_subscriptions_is_refused_as_documented() -> None:
     async with rig() as r:
+        await r.told("PUT", "/control/moods", {"documented_limits": True})
         answers = [(await r.graph.get("/subscriptions")).status_code for _ in range(26)]
         assert answers == [200] * 25 + [429]
 
@@ -133,16 +134,26 @@ async def test_request_refused_by_one_limit_counts_for_no_other() -> None:
         assert (await counts(r))["app_requests"]["count"] == 1
 
 
-@pytest.mark.parametrize("off", [{"enforced": False}, {"limits": {"mailbox_requests": 0}}])
-async def test_limits_can_be_switched_off(off: dict[str, Any]) -> None:
+async def test_calm_service_counts_but_enforces_only_what_control_set() -> None:
     async with rig() as r:
-        await limit_to(r, mailbox_requests=1)
-        await r.told("PUT", "/control/throttle", off)
-        assert {(await r.graph.get(f"/users/{r.room}/events")).status_code for _ in range(5)} == {200}
+        assert {(await r.graph.get("/subscriptions")).status_code for _ in range(26)} == {200}
+        told = (await counts(r))["subscription_lists"]
+        assert (told["count"], told["max"], told["refused_count"]) == (26, None, 0)
+        await limit_to(r, subscription_reads=1)
+        answers = [(await r.graph.get("/subscriptions/x")).status_code for _ in range(2)]
+        assert answers == [404, 429]
+
+
+async def test_limit_of_zero_refuses_nothing() -> None:
+    async with rig() as r:
+        await r.told("PUT", "/control/moods", {"documented_limits": True})
+        await limit_to(r, subscription_lists=0, subscription_lists_app=0)
+        assert {(await r.graph.get("/subscriptions")).status_code for _ in range(50)} == {200}
 
 
 async def test_documented_number_comes_back() -> None:
     async with rig() as r:
+        await r.told("PUT", "/control/moods", {"documented_limits": True})
         await limit_to(r, mailbox_requests=1)
         await limit_to(r, mailbox_requests=None)
         told = await r.told("GET", "/control/throttle")
@@ -156,11 +167,12 @@ async def test_unknown_limit_is_refused() -> None:
         assert (answer.status_code, "no limit nope" in answer.json()["error"]) == (400, True)
 
 
-async def test_refused_tokens_and_login_count_nothing() -> None:
+async def test_refused_tokens_and_login_count_nothing_for_graph() -> None:
     async with rig() as r:
         await r.graph.get(f"/users/{r.room}/events", headers={"authorization": "Bearer rubbish"})
-        await r.ask_token()
-        assert await counts(r) == {}
+        await r.ask_token(client_secret="wrong")
+        counted = await counts(r)
+        assert counted.keys() == {"token_requests"}
 
 
 async def test_crowd_on_a_mailbox_can_be_read() -> None:
