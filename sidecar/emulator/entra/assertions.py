@@ -43,7 +43,7 @@ def check_assertion(assertion: str, app: App, *, endpoints: Collection[str], now
         claims = jwt.decode(assertion, options={"verify_signature": False})
     except jwt.PyJWTError:
         raise _unverified("It is not a JWT", "") from None
-    thumbprint = str(header.get("x5t#S256") or header.get("x5t") or "")
+    thumbprint = str(header.get("x5t#S256") or header.get("x5t") or "").rstrip("=")  # MSAL pads it
     if claims.get("iss") == app.client_id or thumbprint in app.certificates or not app.federated_credentials:
         _check_certificate(assertion, header, thumbprint, app, endpoints=endpoints, now=now)
     else:

@@ -10,6 +10,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ import httpx
 import msal
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 SCOPES = ["https://graph.microsoft.com/.default"]
 
@@ -92,6 +97,46 @@ def _acquire(tenant: dict[str, str], ca_file: str) -> str:
             verify=ca_file,
         )
     return str(answer["access_token"])
+
+
+@pytest.mark.parametrize("names_thumbprint", [True, False])
+async def test_msal_signs_in_with_a_certificate(
+    started: tuple[dict[str, Any], asyncio.subprocess.Process],
+    monkeypatch: pytest.MonkeyPatch,
+    names_thumbprint: bool,
+) -> None:
+    ready, _ = started
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "connector")])
+    build = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    build = build.serial_number(1).not_valid_before(datetime(2026, 1, 1)).not_valid_after(datetime(2036, 1, 1))
+    certificate = build.sign(key, hashes.SHA256())
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    kind, unlocked = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    credential = {"private_key": key.private_bytes(serialization.Encoding.PEM, kind, unlocked).decode()}
+    if names_thumbprint:  # RS256 and x5t, the older form
+        credential["thumbprint"] = certificate.fingerprint(hashes.SHA1()).hex()
+    else:  # PS256 and x5t#S256
+        credential["public_certificate"] = pem
+    async with httpx.AsyncClient(base_url=ready["control_url"]) as control:
+        tenant = (await control.post("/control/tenants", json={})).json()
+        path = f"/control/tenants/{tenant['tenant_id']}/app"
+        assert (await control.patch(path, json={"certificate_pem": pem})).status_code == 200
+
+    def acquire() -> dict[str, Any]:
+        app = msal.ConfidentialClientApplication(
+            tenant["client_id"],
+            client_credential=credential,
+            authority=tenant["authority"],
+            instance_discovery=False,
+            verify=ready["ca_file"],
+        )
+        answer: dict[str, Any] = app.acquire_token_for_client(scopes=SCOPES)
+        return answer
+
+    assert "access_token" in await asyncio.to_thread(acquire)
 
 
 async def test_interrupt_ends_the_process_cleanly(
