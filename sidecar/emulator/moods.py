@@ -27,6 +27,10 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Share of room answers that cause one more `updated` with nothing changed."""
     room_delay_min_s: Seconds = 1.0
     room_delay_max_s: Seconds = 3.0
+    attendant_race_share: Share = 0.1
+    """Share of PATCHes to a meeting a room has yet to answer that are refused with 412, because the room answers first."""
+    places_propagation_s: Seconds = 0.0
+    """Until a new or changed room shows in /places; Microsoft documents up to a day."""
     throttle_share: Share = 0.02
     """Share of reads refused with 429 and Retry-After 1."""
     unavailable_share: Share = 0.01
@@ -103,6 +107,7 @@ def calm_moods() -> Moods:
         notify_echo_share=0.0,
         room_delay_min_s=0.3,
         room_delay_max_s=0.3,
+        attendant_race_share=0.0,
         throttle_share=0.0,
         unavailable_share=0.0,
         small_page_share=0.0,

@@ -3,24 +3,50 @@
 Everything goes through the same meetings as Graph's calls do; only the caller differs.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date
 
 from sidecar.emulator.control.app import ControlError
-from sidecar.emulator.control.types import BookBody, CancelBody, DeleteFromRoomBody, EditBody, MeetingAnswer, MoveBody
+from sidecar.emulator.control.types import (
+    BookBody,
+    CancelBody,
+    DecideBody,
+    DeleteCopyBody,
+    DeleteFromRoomBody,
+    EditBody,
+    ForwardBody,
+    MeetingAnswer,
+    MoveBody,
+    RespondBody,
+)
 from sidecar.emulator.exchange.directory import Meeting, Tenant
-from sidecar.emulator.exchange.event import Attendee, Content, Event, JsonObject, Person, event_id, occurrence_on
+from sidecar.emulator.exchange.event import (
+    Attendee,
+    Content,
+    Event,
+    JsonObject,
+    Person,
+    Times,
+    crosses_neighbour,
+    event_id,
+    occurrence_on,
+)
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
+from sidecar.emulator.exchange.world import World
 from sidecar.emulator.wire.event_input import parse_event, parse_moment
 from sidecar.emulator.zones import parse_instant, resolve_zone
+
+_ANSWERS = {"accept": "accepted", "tentative": "tentativelyAccepted", "decline": "declined"}
 
 
 class Outlook:
     """What people do to meetings."""
 
-    def __init__(self, *, mailroom: Mailroom, meetings: Meetings) -> None:
+    def __init__(self, *, world: World, mailroom: Mailroom, meetings: Meetings) -> None:
+        self._world = world
         self._mailroom = mailroom
         self._meetings = meetings
 
@@ -31,7 +57,7 @@ class Outlook:
             ControlError: an address is unknown.
             GraphError: times or recurrence are not valid.
         """
-        organizer = self._mailbox(tenant, body.organizer)
+        organizer = self._outsider(tenant, body) if body.outside else self._mailbox(tenant, body.organizer)
         wire: JsonObject = {
             "subject": body.subject,
             "body": {"contentType": "text", "content": body.body},
@@ -40,12 +66,13 @@ class Outlook:
             "isAllDay": body.all_day,
             "sensitivity": body.sensitivity,
             "showAs": body.show_as,
+            "hideAttendees": body.hide_attendees,
             "recurrence": body.recurrence,
             "locations": [self._location(tenant, address) for address in body.rooms],
         }
         asked = parse_event(wire, base=Content(), base_times=None, lookup=lambda _: None)
         assert asked.times is not None
-        attendees = self._attendees(tenant, body.rooms, body.attendees)
+        attendees = self._attendees(tenant, body.rooms, body.attendees, body.optional_attendees)
         event = self._mailroom.build(
             times=asked.times,
             content=replace(asked.content, attendees=attendees),
@@ -63,8 +90,9 @@ class Outlook:
         if end_at < start_at:
             raise ControlError("The meeting would end before it starts.")
         times = replace(event.times, start_at=start_at, end_at=end_at, start_zone=start_zone, end_zone=end_zone)
-        recurrence = event.series.recurrence if event.series else None
-        self._meetings.change(tenant, meeting.organizer, event, event.content, times, recurrence)
+        if crosses_neighbour(event, times):
+            raise ControlError("The occurrence would cross or overlap its neighbour.")
+        self._change(tenant, meeting, event, event.content, times)
         return self._answer(meeting)
 
     def edit(self, tenant: Tenant, body: EditBody) -> MeetingAnswer:
@@ -77,20 +105,11 @@ class Outlook:
             content = replace(content, body=body.body, body_type="text")
         if body.sensitivity is not None:
             content = replace(content, sensitivity=body.sensitivity)
+        if body.hide_attendees is not None:
+            content = replace(content, hide_attendees=body.hide_attendees)
         if body.rooms is not None or body.attendees is not None:
-            known = {one.person.address.lower(): one for one in content.attendees}
-            listed = self._attendees(
-                tenant,
-                [one.person.address for one in content.attendees if one.kind == "resource"]
-                if body.rooms is None
-                else body.rooms,
-                [one.person.address for one in content.attendees if one.kind != "resource"]
-                if body.attendees is None
-                else body.attendees,
-            )
-            content = replace(content, attendees=tuple(known.get(one.person.address.lower(), one) for one in listed))
-        recurrence = event.series.recurrence if event.series else None
-        self._meetings.change(tenant, meeting.organizer, event, content, event.times, recurrence)
+            content = replace(content, attendees=self._new_list(tenant, content, body))
+        self._change(tenant, meeting, event, content, event.times)
         return self._answer(meeting)
 
     def cancel(self, tenant: Tenant, body: CancelBody) -> MeetingAnswer:
@@ -99,6 +118,48 @@ class Outlook:
         answer = self._answer(meeting)
         self._meetings.cancel(tenant, meeting.organizer, event)
         return answer
+
+    def respond(self, tenant: Tenant, body: RespondBody) -> MeetingAnswer:
+        """Answer an invitation for somebody invited."""
+        meeting, mailbox, item = self._find_copy(tenant, body.meeting, body.address, body.occurrence)
+        if item.is_cancelled:
+            raise ControlError("The meeting has been cancelled; there is nothing to answer.", status=409)
+        answer = self._answer(meeting)
+        self._meetings.respond(tenant, mailbox, item, _ANSWERS[body.answer], tell=body.send_response)
+        return answer
+
+    def decide(self, tenant: Tenant, body: DecideBody) -> MeetingAnswer:
+        """Accept or decline, as a room's delegate, what the room has left to its delegates."""
+        meeting, room, item = self._find_copy(tenant, body.meeting, body.room, body.occurrence)
+        if body.delegate.lower() not in [one.lower() for one in room.settings.ResourceDelegates]:
+            raise ControlError(f"{body.delegate} is not a delegate of {room.address}.", status=403)
+        if not room.settings.ForwardRequestsToDelegates:
+            raise ControlError(f"{room.address} does not forward requests to its delegates.", status=409)
+        if not item.awaits_delegate or item.is_cancelled:
+            raise ControlError("The room does not wait for a delegate here.", status=409)
+        answer = self._answer(meeting)
+        self._meetings.decide(tenant, meeting, room, item, accept=body.answer == "accept")
+        return answer
+
+    def delete_copy(self, tenant: Tenant, body: DeleteCopyBody) -> MeetingAnswer:
+        """Delete somebody's own copy."""
+        meeting, mailbox, item = self._find_copy(tenant, body.meeting, body.address, body.occurrence)
+        answer = self._answer(meeting)
+        self._meetings.withdraw(tenant, mailbox, item)
+        return answer
+
+    def forward(self, tenant: Tenant, body: ForwardBody) -> MeetingAnswer:
+        """Invite more people, and rooms, at the word of somebody who is part of the meeting."""
+        meeting, event = self._find(tenant, body.meeting, None)
+        listed = {one.person.address.lower() for one in event.content.attendees}
+        if body.address.lower() not in listed | {meeting.organizer.address.lower()}:
+            raise ControlError(f"{body.address} is not part of the meeting.", status=404)
+        new = [one for one in body.to if one.lower() not in listed]
+        rooms = [one for one in new if (mailbox := tenant.recipient(one)) and mailbox.is_resource]
+        added = self._attendees(tenant, rooms, [one for one in new if one not in rooms])
+        content = replace(event.content, attendees=(*event.content.attendees, *added))
+        self._change(tenant, meeting, event, content, event.times)
+        return self._answer(meeting)
 
     def delete_from_room(self, tenant: Tenant, body: DeleteFromRoomBody) -> dict[str, bool]:
         """Delete an item from a room's calendar behind everybody's back."""
@@ -109,20 +170,51 @@ class Outlook:
         self._meetings.withdraw(tenant, mailbox, event)
         return {"deleted": True}
 
+    def _change(self, tenant: Tenant, meeting: Meeting, event: Event, content: Content, times: Times) -> None:
+        recurrence = event.series.recurrence if event.series else None
+        self._meetings.change(tenant, meeting.organizer, event, content, times, recurrence, may_race=False)
+
     def _mailbox(self, tenant: Tenant, address: str) -> Mailbox:
         mailbox = tenant.mailbox(address)
         if mailbox is None:
             raise ControlError(f"There is no mailbox {address} in this tenant.", status=404)
         return mailbox
 
-    def _attendees(self, tenant: Tenant, rooms: list[str], people: list[str]) -> tuple[Attendee, ...]:
+    def _outsider(self, tenant: Tenant, body: BookBody) -> Mailbox:
+        """Give an organizer from outside a calendar nobody can look at."""
+        address = body.organizer
+        if "@" not in address or tenant.recipient(address) is not None:
+            raise ControlError(f"{address!r} is not the address of somebody outside this tenant.")
+        found = tenant.outsiders.get(address.lower())
+        if found is None:
+            name = body.organizer_name or address
+            found = Mailbox(
+                object_id=self._world.ids.guid(), address=address, display_name=name, time_zone=body.time_zone
+            )
+            tenant.outsiders[address.lower()] = found
+        return found
+
+    def _attendees(
+        self, tenant: Tenant, rooms: list[str], people: list[str], optional: Sequence[str] = ()
+    ) -> tuple[Attendee, ...]:
         invited = []
-        for address in people:  # people may be from outside; a room must be one of ours
+        for address in (*people, *optional):  # people may be from outside; a room must be one of ours
             mailbox = tenant.mailbox(address)
             person = mailbox.person if mailbox else Person(name=address, address=address)
-            invited.append(Attendee(person=person, kind="required"))
+            invited.append(Attendee(person=person, kind="optional" if address in optional else "required"))
         invited += [Attendee(person=self._mailbox(tenant, address).person, kind="resource") for address in rooms]
         return tuple(invited)
+
+    def _new_list(self, tenant: Tenant, content: Content, body: EditBody) -> tuple[Attendee, ...]:
+        """Give the attendees an edit asks for; those who stay keep their answer."""
+        known = {one.person.address.lower(): one for one in content.attendees}
+        stay = [one.person.address for one in content.attendees if one.kind == "resource"]
+        people = [one.person.address for one in content.attendees if one.kind != "resource"]
+        wanted_people = people if body.attendees is None else body.attendees
+        wanted_rooms = stay if body.rooms is None else body.rooms
+        found = [known.get(one.lower()) or self._attendees(tenant, [], [one])[0] for one in wanted_people]
+        found += [known.get(one.lower()) or self._attendees(tenant, [one], [])[0] for one in wanted_rooms]
+        return tuple(found)
 
     def _location(self, tenant: Tenant, address: str) -> JsonObject:
         room = self._mailbox(tenant, address)
@@ -146,6 +238,21 @@ class Outlook:
         if found is None:
             raise ControlError(f"The meeting {meeting_id} has no occurrence {occurrence}.", status=404)
         return meeting, found
+
+    def _find_copy(
+        self, tenant: Tenant, meeting_id: str, address: str, occurrence: str | None
+    ) -> tuple[Meeting, Mailbox, Event]:
+        """Find an attendee's copy, whether or not the organizer still has the meeting."""
+        meeting, mailbox = tenant.meetings.get(meeting_id), self._mailbox(tenant, address)
+        if meeting is None:
+            raise ControlError(f"There is no meeting {meeting_id} in this tenant.", status=404)
+        copy = meeting.copies.get(mailbox.object_id, (mailbox, None))[1]
+        if copy is None or not mailbox.calendar.holds(copy):
+            raise ControlError(f"{address} has no copy of the meeting {meeting_id}.", status=404)
+        found = copy if occurrence is None else occurrence_on(copy, self._day(copy, occurrence))
+        if found is None:
+            raise ControlError(f"The meeting {meeting_id} has no occurrence {occurrence} there.", status=404)
+        return meeting, mailbox, found
 
     def _day(self, event: Event, occurrence: str) -> date:
         if event.series is None:

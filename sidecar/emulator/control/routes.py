@@ -16,11 +16,14 @@ from sidecar.emulator.control.types import (
     CancelBody,
     ClockBody,
     CountAnswer,
+    DecideBody,
+    DeleteCopyBody,
     DeleteFromRoomBody,
     EditBody,
     EndlessDeltaBody,
     ExpireDeltaBody,
     FaultBody,
+    ForwardBody,
     ItemAnswer,
     LimitAnswer,
     MailboxAnswer,
@@ -30,6 +33,9 @@ from sidecar.emulator.control.types import (
     OutageBody,
     RefileAnswer,
     RefileBody,
+    RespondBody,
+    RoomListAnswer,
+    RoomListBody,
     RoomsBody,
     SeedBody,
     TenantAnswer,
@@ -116,7 +122,7 @@ class _Workings:
 def control_routes(parts: Parts, tenants: TenantControl) -> Routes:
     """Build the whole route table of the control API."""
     workings = _Workings(parts, tenants)
-    outlook = Outlook(mailroom=parts.mailroom, meetings=parts.meetings)
+    outlook = Outlook(world=parts.world, mailroom=parts.mailroom, meetings=parts.meetings)
     reading = Reading(tenants=tenants, mailroom=parts.mailroom)
     throttle = ThrottleControl(parts.world, tenants)
     return [
@@ -173,6 +179,15 @@ def _tenant_routes(on: TenantControl) -> Routes:
             MailboxChange,
             MailboxAnswer,
         ),
+        _route(
+            "POST",
+            f"{_TENANT}/room_lists",
+            "Make a room list.",
+            on.create_room_list,
+            RoomListBody,
+            RoomListAnswer,
+            status=201,
+        ),
         _route("POST", f"{_TENANT}/seed", "Make rooms full of bookings.", on.seed, SeedBody, rooms, status=201),
         _route(
             "GET", f"{_TENANT}/calendars/{{address}}", "Tell the truth.", on.truth, none, items, query=("start", "end")
@@ -193,6 +208,18 @@ def _outlook_routes(tenants: TenantControl, outlook: Outlook) -> Routes:
     def cancel(call: ControlCall[CancelBody]) -> MeetingAnswer:
         return outlook.cancel(tenants.find(call), call.body)
 
+    def respond(call: ControlCall[RespondBody]) -> MeetingAnswer:
+        return outlook.respond(tenants.find(call), call.body)
+
+    def decide(call: ControlCall[DecideBody]) -> MeetingAnswer:
+        return outlook.decide(tenants.find(call), call.body)
+
+    def delete_copy(call: ControlCall[DeleteCopyBody]) -> MeetingAnswer:
+        return outlook.delete_copy(tenants.find(call), call.body)
+
+    def forward(call: ControlCall[ForwardBody]) -> MeetingAnswer:
+        return outlook.forward(tenants.find(call), call.body)
+
     def delete(call: ControlCall[DeleteFromRoomBody]) -> dict[str, bool]:
         return outlook.delete_from_room(tenants.find(call), call.body)
 
@@ -202,6 +229,12 @@ def _outlook_routes(tenants: TenantControl, outlook: Outlook) -> Routes:
         _route("POST", f"{base}/move", "The organizer moves a meeting.", move, MoveBody, MeetingAnswer),
         _route("POST", f"{base}/edit", "The organizer edits a meeting.", edit, EditBody, MeetingAnswer),
         _route("POST", f"{base}/cancel", "The organizer cancels a meeting.", cancel, CancelBody, MeetingAnswer),
+        _route("POST", f"{base}/respond", "Somebody invited answers.", respond, RespondBody, MeetingAnswer),
+        _route("POST", f"{base}/decide", "A room's delegate decides.", decide, DecideBody, MeetingAnswer),
+        _route(
+            "POST", f"{base}/delete_copy", "Somebody deletes their copy.", delete_copy, DeleteCopyBody, MeetingAnswer
+        ),
+        _route("POST", f"{base}/forward", "Somebody forwards a meeting.", forward, ForwardBody, MeetingAnswer),
         _route("POST", f"{base}/delete_from_room", "An item vanishes from a room.", delete, DeleteFromRoomBody),
     ]
 

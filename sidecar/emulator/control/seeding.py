@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from sidecar.emulator.control.types import SeedBody
 from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, Person, Times
-from sidecar.emulator.exchange.mailbox import Mailbox, RoomSettings
+from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.room_settings import RoomSettings
 from sidecar.emulator.ids import IdMaker
 
 PEOPLE = (

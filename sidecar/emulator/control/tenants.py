@@ -3,9 +3,16 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from sidecar.emulator.control.app import ControlCall, ControlError
+from sidecar.emulator.control.mailbox_input import (
+    parse_details,
+    parse_hours,
+    parse_profile,
+    parse_purpose,
+    parse_settings,
+    parse_state,
+    parse_zone,
+)
 from sidecar.emulator.control.registering import change_app, parse_roles
 from sidecar.emulator.control.seeding import PEOPLE, settled_bookings
 from sidecar.emulator.control.types import (
@@ -14,6 +21,8 @@ from sidecar.emulator.control.types import (
     MailboxAnswer,
     MailboxBody,
     MailboxChange,
+    RoomListAnswer,
+    RoomListBody,
     RoomsBody,
     SeedBody,
     TenantAnswer,
@@ -23,9 +32,12 @@ from sidecar.emulator.control.types import (
 from sidecar.emulator.exchange.app import App, Secret
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import Event, event_id, times_on
-from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState, RoomSettings
+from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.people import UserProfile, WorkingHours
+from sidecar.emulator.exchange.places import PlaceDetails, RoomList
+from sidecar.emulator.exchange.room_settings import RoomSettings
 from sidecar.emulator.parts import Parts
-from sidecar.emulator.zones import UnknownZone, format_seconds, parse_instant, resolve_zone
+from sidecar.emulator.zones import format_seconds, parse_instant
 
 _TRUTH_DAYS = 730  # either side of now, when a reader of the truth names no window
 
@@ -88,23 +100,45 @@ class TenantControl:
         """Change a mailbox: where it is, what it is called, how its room answers."""
         tenant, body = self.find(call), call.body
         mailbox = self._mailbox(tenant, call.values["address"])
-        if body.kind is not None:
-            try:
-                mailbox.state = MailboxState(body.kind)
-            except ValueError:
-                names = ", ".join(state.value for state in MailboxState)
-                raise ControlError(f"A mailbox's kind is one of {names}, not {body.kind}.") from None
-        if body.settings is not None:
-            mailbox.settings = _settings(body.settings, mailbox.settings)
-        if body.time_zone is not None:
-            mailbox.time_zone = _zone(body.time_zone)
+        state = mailbox.state if body.kind is None else parse_state(body.kind)
+        settings = parse_settings(body.settings or {}, mailbox.settings)
+        place = parse_details(body.place or {}, mailbox.place)
+        profile = parse_profile(body.profile or {}, mailbox.profile)
+        zone = mailbox.time_zone if body.time_zone is None else parse_zone(body.time_zone)
+        hours = mailbox.working_hours if body.working_hours is None else parse_hours(body.working_hours)
+        if body.address is not None:
+            self._rename(tenant, mailbox, body.address)
+        mailbox.state, mailbox.settings, mailbox.place, mailbox.profile = state, settings, place, profile
+        mailbox.time_zone, mailbox.working_hours = zone, hours
         mailbox.display_name = body.display_name or mailbox.display_name
-        if body.address is not None and body.address.lower() != mailbox.address.lower():
-            self._check_free(tenant, body.address)
-            del tenant.addresses[mailbox.address.lower()]
-            mailbox.address = body.address
-            tenant.addresses[body.address.lower()] = mailbox
+        self._publish(mailbox)
         return _mailbox_answer(mailbox)
+
+    def create_room_list(self, call: ControlCall[RoomListBody]) -> RoomListAnswer:
+        """Make a room list."""
+        tenant, body = self.find(call), call.body
+        made = f"roomlist{len(tenant.room_lists) + 1}@{tenant.domain}"
+        address = body.address or made
+        self._check_free(tenant, address)
+        rooms = [self._mailbox(tenant, one) for one in body.rooms]
+        strangers = [one.address for one in rooms if not one.is_room]
+        if strangers:
+            raise ControlError(f"A room list holds rooms only; {', '.join(strangers)} is none.")
+        found = RoomList(
+            place_id=self._world.ids.guid(),
+            address=address,
+            display_name=body.display_name,
+            listed_at=self._world.after(self._world.moods.places_propagation_s),
+            details=parse_details(body.place, PlaceDetails()),
+            room_ids=[one.object_id for one in rooms],
+        )
+        tenant.room_lists[address.lower()] = found
+        return RoomListAnswer(
+            place_id=found.place_id,
+            address=address,
+            display_name=found.display_name,
+            rooms=[one.address for one in rooms],
+        )
 
     def seed(self, call: ControlCall[SeedBody]) -> dict[str, list[MailboxAnswer]]:
         """Make rooms full of settled bookings; nobody is notified."""
@@ -128,7 +162,7 @@ class TenantControl:
         return {"items": [_item_answer(event) for event in mailbox.calendar.view(start_at, end_at)]}
 
     def _create(self, tenant: Tenant, body: MailboxBody, *, is_room: bool) -> Mailbox:
-        number = 1 + sum(one.is_room == is_room for one in tenant.mailboxes.values())
+        number = 1 + sum(one.is_resource == is_room for one in tenant.mailboxes.values())
         while is_room and body.address is None and f"room{number}@{tenant.domain}" in tenant.addresses:
             number += 1
         name = f"Room {number}" if is_room else PEOPLE[(number - 1) % len(PEOPLE)]
@@ -138,18 +172,40 @@ class TenantControl:
             object_id=self._world.ids.guid(),
             address=address,
             display_name=body.display_name or name,
-            time_zone=_zone(body.time_zone),
-            is_room=is_room,
-            settings=_settings(body.settings, RoomSettings()),
+            time_zone=parse_zone(body.time_zone),
+            purpose=parse_purpose(body.purpose, is_resource=is_room),
+            state=parse_state(body.kind),
+            settings=parse_settings(body.settings, RoomSettings()),
+            profile=parse_profile(body.profile, UserProfile()),
+            working_hours=parse_hours(body.working_hours) if body.working_hours else WorkingHours(),
             place_id=self._world.ids.guid(),
+            place=parse_details(body.place, PlaceDetails()),
         )
         tenant.add_mailbox(mailbox)
+        self._publish(mailbox)
         return mailbox
+
+    def _rename(self, tenant: Tenant, mailbox: Mailbox, address: str) -> None:
+        """Give a mailbox another address; mail to the old one still arrives, Graph's paths no longer know it."""
+        if address.lower() == mailbox.address.lower():
+            return
+        if not mailbox.has_address(address):
+            self._check_free(tenant, address)
+        former = [one for one in mailbox.proxy_addresses if one.lower() != address.lower()]
+        mailbox.proxy_addresses = [*former, mailbox.address]
+        del tenant.addresses[mailbox.address.lower()]
+        mailbox.address = address
+        tenant.addresses[address.lower()] = mailbox
+
+    def _publish(self, mailbox: Mailbox) -> None:
+        if mailbox.is_room:
+            moods = self._world.moods
+            mailbox.publish_place(self._world.after(moods.places_propagation_s), self._world.now())
 
     def _check_free(self, tenant: Tenant, address: str) -> None:
         if "@" not in address:
             raise ControlError(f"{address!r} is not a mailbox address.")
-        if tenant.mailbox(address) is not None:
+        if tenant.recipient(address) is not None or address.lower() in tenant.room_lists:
             raise ControlError(f"There already is a mailbox {address} in this tenant.", status=409)
 
     def _mailbox(self, tenant: Tenant, address: str) -> Mailbox:
@@ -170,21 +226,6 @@ class TenantControl:
         )
 
 
-def _settings(changes: dict[str, Any], base: RoomSettings) -> RoomSettings:  # Any: JSON, checked here
-    try:
-        return msgspec.convert({**msgspec.to_builtins(base), **changes}, RoomSettings)
-    except msgspec.ValidationError as error:
-        raise ControlError(f"These are not room settings: {error}.") from None
-
-
-def _zone(name: str) -> str:
-    try:
-        resolve_zone(name)
-    except UnknownZone:
-        raise ControlError(f"There is no time zone {name}.") from None
-    return name
-
-
 def _free_address(tenant: Tenant, name: str) -> str:
     base, number = name.lower().replace(" ", "."), 1
     while f"{base}{'' if number == 1 else number}@{tenant.domain}" in tenant.addresses:
@@ -198,7 +239,13 @@ def _moment(text: str | None, default: datetime) -> datetime:
 
 def _mailbox_answer(mailbox: Mailbox) -> MailboxAnswer:
     return MailboxAnswer(
-        id=mailbox.object_id, address=mailbox.address, display_name=mailbox.display_name, time_zone=mailbox.time_zone
+        id=mailbox.object_id,
+        address=mailbox.address,
+        display_name=mailbox.display_name,
+        time_zone=mailbox.time_zone,
+        kind=mailbox.state.value,
+        purpose=mailbox.purpose.value,
+        place_id=mailbox.place_id,
     )
 
 

@@ -1,6 +1,6 @@
 """The bodies and answers of the control API. Checks that need the emulator's state are in the handlers."""
 
-from datetime import datetime
+from datetime import datetime, time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -151,13 +151,29 @@ class OutageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Replaces Graph's error JSON."""
 
 
+class HoursBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Working hours, whole; `time_zone` null is the mailbox's own."""
+
+    days: list[Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]]
+    start: time
+    end: time
+    time_zone: str | None = None
+
+
 class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A room or a user; what is left out is made up."""
 
     address: str | None = None
     display_name: str | None = None
     time_zone: str = "UTC"
+    kind: str = "cloud"
+    """As in `MailboxChange`."""
+    purpose: str | None = None
+    """room or equipment among rooms; user, shared, linked or others among users."""
     settings: dict[str, Any] = {}  # Any: checked against RoomSettings
+    place: dict[str, Any] = {}  # Any: checked against PlaceDetails
+    profile: dict[str, Any] = {}  # Any: checked against UserProfile
+    working_hours: HoursBody | None = None
 
 
 class RoomsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,18 +194,37 @@ class MailboxChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What changes about a mailbox; what is left out stays."""
 
     kind: str | None = None
-    """cloud, onPremises, gone or moving."""
+    """cloud, onPremises, moving, unavailable, unlicensed, softDeleted or gone."""
     address: str | None = None
     display_name: str | None = None
     time_zone: str | None = None
     settings: dict[str, Any] | None = None  # Any: checked against RoomSettings
     """Room settings to change, by their Set-CalendarProcessing names, and `processing_delay_s`."""
+    place: dict[str, Any] | None = None  # Any: checked against PlaceDetails
+    """Properties of the room in /places to change, by their names in Graph."""
+    profile: dict[str, Any] | None = None  # Any: checked against UserProfile
+    """Properties of the user to change, by their names in Graph."""
+    working_hours: HoursBody | None = None
+
+
+class RoomListBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new room list; what is left out is made up."""
+
+    display_name: str
+    address: str | None = None
+    rooms: list[str] = []
+    """Addresses of its rooms."""
+    place: dict[str, Any] = {}  # Any: checked against PlaceDetails
 
 
 class BookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A person books in Outlook; times without an offset are local to `time_zone`."""
 
     organizer: str
+    outside: bool = False
+    """Whether the organizer is from outside the organization; such a one is not a mailbox of the tenant."""
+    organizer_name: str | None = None
+    """Of an outside organizer."""
     rooms: list[str] = []
     subject: str = ""
     start: str
@@ -199,6 +234,8 @@ class BookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sensitivity: str = "normal"
     show_as: str = "busy"
     attendees: list[str] = []
+    optional_attendees: list[str] = []
+    hide_attendees: bool = False
     body: str = ""
     recurrence: dict[str, Any] | None = None  # Any: Graph's recurrence JSON
     cancel_kept: bool | None = None
@@ -223,6 +260,7 @@ class EditBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     subject: str | None = None
     body: str | None = None
     sensitivity: str | None = None
+    hide_attendees: bool | None = None
     rooms: list[str] | None = None
     attendees: list[str] | None = None
     """With `rooms`, the whole new list of people and rooms."""
@@ -233,6 +271,44 @@ class CancelBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     meeting: str
     occurrence: str | None = None
+
+
+class RespondBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody answers an invitation, to a meeting or to one occurrence."""
+
+    meeting: str
+    address: str
+    answer: Literal["accept", "tentative", "decline"]
+    occurrence: str | None = None
+    send_response: bool = True
+    """Whether the organizer is told."""
+
+
+class DecideBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A delegate decides what a room has left to its delegates."""
+
+    meeting: str
+    room: str
+    delegate: str
+    answer: Literal["accept", "decline"]
+    occurrence: str | None = None
+
+
+class DeleteCopyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody deletes their own copy of a meeting, or of one occurrence; the organizer hears nothing."""
+
+    meeting: str
+    address: str
+    occurrence: str | None = None
+
+
+class ForwardBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody invited, or the organizer, forwards a meeting; the organizer's list gets the new people."""
+
+    meeting: str
+    address: str
+    """Who forwards."""
+    to: Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
 class DeleteFromRoomBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -320,6 +396,18 @@ class MailboxAnswer(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     display_name: str
     time_zone: str
+    kind: str
+    purpose: str
+    place_id: str
+
+
+class RoomListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A room list."""
+
+    place_id: str
+    address: str
+    display_name: str
+    rooms: list[str]
 
 
 class MeetingAnswer(msgspec.Struct, frozen=True, kw_only=True):

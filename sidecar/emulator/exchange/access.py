@@ -10,7 +10,7 @@ from datetime import datetime
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.app import AccessPolicy, App
 from sidecar.emulator.exchange.directory import Tenant
-from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState
+from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState, state_refusal
 
 BASIC_ROLE = "Calendars.ReadBasic.All"
 SUBSCRIBE_ROLES = frozenset({"Calendars.Read", "Calendars.ReadWrite"})
@@ -102,14 +102,9 @@ def _is_within(policies: tuple[AccessPolicy, ...], address: str) -> bool:
 
 
 def _check_state(mailbox: Mailbox) -> None:
-    if mailbox.state is MailboxState.ON_PREMISES:
-        raise GraphError(
-            404,
-            "MailboxNotEnabledForRESTAPI",
-            "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
-        )
-    if mailbox.state is MailboxState.MOVING:
-        raise GraphError(503, "ErrorMailboxMoveInProgress", "The mailbox is being moved. Try again later.")
+    refusal = state_refusal(mailbox)
+    if refusal is not None:
+        raise refusal
 
 
 def denied() -> GraphError:

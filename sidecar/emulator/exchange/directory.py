@@ -8,6 +8,8 @@ from enum import Enum
 from sidecar.emulator.exchange.app import App, SignIn
 from sidecar.emulator.exchange.event import Event, JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.pending import PendingAct
+from sidecar.emulator.exchange.places import RoomList
 from sidecar.emulator.exchange.subscription import Subscription
 
 _RECORDS_KEPT_MAX = 20_000  # requests and deliveries remembered per tenant
@@ -17,12 +19,13 @@ _BODY_CHARS_MAX = 65_536
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Meeting:
-    """An organizer's item and its copies in the attendees' mailboxes, by lower-case address."""
+    """An organizer's item and its copies in the attendees' mailboxes."""
 
     meeting_id: str
     organizer: Mailbox
     event: Event
     copies: dict[str, tuple[Mailbox, Event]] = field(default_factory=dict)
+    """By object id of the mailbox: an address may change."""
     cancel_kept: bool | None = None
     """Whether rooms keep the meeting when it is cancelled; None leaves it to each room's settings."""
 
@@ -53,7 +56,13 @@ class Tenant:
     watchers: dict[str, dict[str, Subscription]] = field(default_factory=dict)
     """Subscriptions by mailbox object id, then by their own."""
     delivery_mode: DeliveryMode = DeliveryMode.SEND
-    room_processing_count: int = 0
+    pending_acts: dict[int, PendingAct] = field(default_factory=dict)
+    """What mailboxes have still to do about meetings, by number."""
+    acts_count: int = 0
+    outsiders: dict[str, Mailbox] = field(default_factory=dict)
+    """Organizers from outside the organization, by lower-case address; no path of Graph leads to them."""
+    room_lists: dict[str, RoomList] = field(default_factory=dict)
+    """By lower-case address."""
     deliveries_pending_count: int = 0
     requests: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=_RECORDS_KEPT_MAX))
     requests_count: int = 0
@@ -67,13 +76,25 @@ class Tenant:
         lower = key.lower()
         return self.mailboxes.get(lower) or self.addresses.get(lower)
 
+    @property
+    def room_processing_count(self) -> int:
+        """Count what mailboxes have still to do about meetings."""
+        return len(self.pending_acts)
+
+    def recipient(self, address: str) -> Mailbox | None:
+        """Find the mailbox that mail to an address arrives in, former addresses included."""
+        found = self.addresses.get(address.lower())
+        return found or next((one for one in self.mailboxes.values() if one.has_address(address)), None)
+
     def add_mailbox(self, mailbox: Mailbox) -> None:
         """Make a mailbox known by its id and its address."""
         self.mailboxes[mailbox.object_id] = mailbox
         self.addresses[mailbox.address.lower()] = mailbox
 
     def watching(self, mailbox: Mailbox, now: datetime) -> list[Subscription]:
-        """Give the live subscriptions on a mailbox."""
+        """Give the live subscriptions on a mailbox; there is none to tell where Graph cannot look."""
+        if not mailbox.is_watched:
+            return []
         mine = self.watchers.get(mailbox.object_id, {}).values()
         return [subscription for subscription in mine if subscription.expires_at > now]
 

@@ -104,17 +104,6 @@ class Content:
             ),
         )
 
-    def with_response(self, address: str, response: str, at: datetime) -> "Content":
-        """Note what one attendee answered."""
-        lower = address.lower()
-        return replace(
-            self,
-            attendees=tuple(
-                replace(one, response=response, responded_at=at) if one.person.address.lower() == lower else one
-                for one in self.attendees
-            ),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extras:
@@ -160,8 +149,8 @@ class Event:
     owner: str = ""
     """The address of the mailbox it was put into; a series' items have their master's."""
     extras: Extras = Extras()
-    ticket: int = 0
-    """Which answer of the room is awaited; an older one is void."""
+    awaits_delegate: bool = False
+    """The room has left the answer to its delegates."""
     rendered_for: object = None
     rendered: bytes = b""
 
@@ -176,6 +165,8 @@ class Series:
     """A master's recurrence, and what became of single occurrences."""
 
     recurrence: Recurrence
+    cut_from: Recurrence | None = None
+    """What the organizer asked for, where a room has cut the series off at its booking window."""
     exceptions: dict[date, Event] = field(default_factory=dict)
     removed: set[date] = field(default_factory=set)
     shown: dict[date, Event] = field(default_factory=dict)
@@ -253,6 +244,19 @@ def expand(master: Event, start_at: datetime, end_at: datetime) -> list[Event]:
             if one is not None and one.times.overlaps(start_at, end_at):
                 found.append(one)
     return found
+
+
+def crosses_neighbour(event: Event, times: Times) -> bool:
+    """Tell whether an occurrence at new times would cross or overlap another of its series, which Exchange refuses."""
+    if event.master is None or times == event.times:
+        return False
+    low, high = sorted((event.times.start_at, times.start_at))
+    around = expand(event.master, min(low, times.start_at), max(high, times.end_at) + timedelta(seconds=1))
+    return any(
+        one.times.overlaps(times.start_at, times.end_at) or low <= one.times.start_at <= high
+        for one in around
+        if one.day != event.day
+    )
 
 
 def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrence]:

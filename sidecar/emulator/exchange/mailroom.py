@@ -7,7 +7,7 @@ Source: Graph "Change notifications for Outlook resources" page; what single occ
 (deleting one names only the series master).
 """
 
-from dataclasses import replace
+from collections.abc import Iterable
 from datetime import date
 from typing import Protocol
 
@@ -102,6 +102,11 @@ class Mailroom:
         mailbox.calendar.log(event)
         self._note(tenant, mailbox, "updated", event.master)
 
+    def touch(self, exceptions: Iterable[Event]) -> None:
+        """Give exceptions that follow a change of their series new change keys; whoever changes the series tells of it."""
+        for one in exceptions:
+            self._refresh(one)
+
     def echo(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:
         """Let subscribers hear `updated` though nothing changed, as Exchange's housekeeping does."""
         self._note(tenant, mailbox, "updated", event)
@@ -177,18 +182,3 @@ class Mailroom:
             event.series.shown.clear()
             for one in event.series.exceptions.values():
                 one.rendered_for = None
-
-
-def copy_series(event: Event, into: Event) -> None:
-    """Give a copy of a series the exceptions and gaps of the original."""
-    if event.series is None or into.series is None:
-        return
-    into.series.removed = set(event.series.removed)
-    for day, one in event.series.exceptions.items():
-        found = occurrence_on(into, day)
-        if found is not None:
-            found.kind = EventKind.EXCEPTION
-            found.times = one.times
-            found.content = replace(found.content, subject=one.content.subject, locations=one.content.locations)
-            into.series.shown.pop(day, None)
-            into.series.exceptions[day] = found

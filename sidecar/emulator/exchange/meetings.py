@@ -1,20 +1,30 @@
-"""Meetings: an organizer's item, its copies in the attendees' mailboxes, and how changes travel between them.
+"""Meetings: an organizer's item, its copies in the attendees' mailboxes, and how changes travel from it to them.
 
-The organizer's copy rules: moves, edits and cancellations go from it to the copies; answers go back to it. A room's copy
-arrives tentative with the original subject, and is settled by `attendant.py` after the room's delay.
+Moves, edits and cancellations go from the organizer's item to the copies, answers (`answers.py`) back to it; nothing else
+goes back. A room's copy arrives tentative with the original subject, and is settled after the room's delay.
 
 Source: Graph "event" actions; Exchange "Set-CalendarProcessing" page; the tentative first sight of a room's copy with the
 subject the room will later hide is what users have reported.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from sidecar.emulator.exchange.attendant import Verdict, accepted_content, conflicting_days, judge
+from sidecar.emulator.errors import GraphError, NotEmulated
+from sidecar.emulator.exchange.agenda import Agenda, drop_acts, drop_invitations
+from sidecar.emulator.exchange.answers import Answers
 from sidecar.emulator.exchange.directory import Meeting, Tenant
-from sidecar.emulator.exchange.event import Attendee, Content, Event, Times
-from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState
-from sidecar.emulator.exchange.mailroom import Mailroom, copy_series
+from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, Times, occurrence_on
+from sidecar.emulator.exchange.invitations import (
+    as_cancelled,
+    as_invited,
+    as_updated,
+    followed,
+    invites,
+    unanswered,
+)
+from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.mailroom import Mailroom
+from sidecar.emulator.exchange.pending import ActKind, PendingAct
 from sidecar.emulator.exchange.recurrence import Recurrence
 from sidecar.emulator.exchange.world import World
 
@@ -25,6 +35,8 @@ class Meetings:
     def __init__(self, *, world: World, mailroom: Mailroom) -> None:
         self._world = world
         self._mailroom = mailroom
+        self._answers = Answers(world=world, mailroom=mailroom)
+        self._agenda = Agenda(world=world, carry_out=self._carry_out)
 
     def create(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:
         """Put an organizer's new item on the calendar and invite whom it names."""
@@ -45,50 +57,66 @@ class Meetings:
         content: Content,
         times: Times,
         recurrence: Recurrence | None,
+        *,
+        may_race: bool = True,
     ) -> Event:
         """Change an item; the organizer's change goes to every copy, anybody else's stays on their own calendar.
 
+        Args:
+            may_race: whether a room that has yet to answer may do so first, and spoil the change.
         Returns:
             The item that now carries the change: for a regular occurrence, the exception made of it.
+        Raises:
+            GraphError: 412 when a room has answered first, 501 for somebody new at one occurrence only.
         """
+        if event.is_organizer:
+            self._check_guests(tenant, event, content)
+        if may_race:
+            self._race(tenant, mailbox, event)
         event = self._mailroom.detach(event)
-        if event.is_organizer and times != event.times:
-            content = replace(content, attendees=_unanswered(content.attendees))
-        only_guests = replace(content, attendees=event.content.attendees) == event.content and times == event.times
+        before, old_recurrence = event.content, event.series.recurrence if event.series else None
+        moved = _when(times) != _when(event.times) or recurrence != old_recurrence
+        if event.is_organizer and moved:
+            content = replace(content, attendees=unanswered(content.attendees))
+        only_guests = not moved and replace(content, attendees=before.attendees) == before and times == event.times
+        self._mailroom.retime(mailbox, event, times, recurrence)
         event.content = content
-        retimed = self._mailroom.retime(mailbox, event, times, recurrence)
+        if event.is_organizer and event.series is not None:
+            for one in event.series.exceptions.values():
+                one.content = followed(before, content, one.content)
+            self._mailroom.touch(event.series.exceptions.values())
         self._mailroom.changed(tenant, mailbox, event)
         if event.is_organizer:
-            self._tell_copies(tenant, mailbox, event, only_guests=only_guests and not retimed)
+            self._tell_copies(tenant, mailbox, event, before, moved=moved, only_guests=only_guests)
         return event
 
     def cancel(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:
         """Take the organizer's item away and cancel every copy, or do so for one occurrence."""
-        meeting = tenant.meetings.get(event.meeting_id or "")
+        meeting = tenant.meetings.get((event.master or event).meeting_id or "")
         self._mailroom.remove(tenant, mailbox, event)
-        if meeting is not None:
-            for copy_mailbox, copy in list(meeting.copies.values()):
-                self._cancel_copy(tenant, meeting, copy_mailbox, copy, event)
+        if meeting is None:
+            return
+        if event.master is None:
+            drop_invitations(tenant, meeting.meeting_id)
+        for copy_mailbox, copy in list(meeting.copies.values()):
+            self._cancel_later(tenant, meeting, copy_mailbox, copy, event)
 
     def respond(self, tenant: Tenant, mailbox: Mailbox, event: Event, response: str, *, tell: bool) -> None:
         """Answer an invitation for a mailbox; a declined item leaves the calendar."""
-        now = self._world.now()
-        if response == "declined":
-            self._mailroom.remove(tenant, mailbox, event)
-        else:
-            event = self._mailroom.detach(event)
-            event.response, event.responded_at = response, now
-            event.ticket += 1  # a person answered before the room could
-            show_as = "busy" if response == "accepted" else "tentative"
-            event.content = replace(event.content.with_response(mailbox.address, response, now), show_as=show_as)
-            self._mailroom.changed(tenant, mailbox, event)
-        if tell:
-            self._tell_organizer(tenant, mailbox, event, response)
+        self._answers.of_person(tenant, mailbox, event, response, tell=tell)
+
+    def decide(self, tenant: Tenant, meeting: Meeting, room: Mailbox, event: Event, *, accept: bool) -> None:
+        """Let a delegate accept or decline what the room has left to its delegates."""
+        self._answers.of_delegate(tenant, meeting, room, event, accept=accept)
 
     def withdraw(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:
         """Take an attendee's copy off their calendar without telling anybody but subscribers."""
-        event.ticket += 1
+        drop_acts(tenant, mailbox, event, with_occurrences=event.master is None)
         self._mailroom.remove(tenant, mailbox, event)
+
+    def resume(self, tenant: Tenant) -> None:
+        """Go on waiting for everything a tenant's mailboxes have still to do, after a restore of the state."""
+        self._agenda.resume(tenant)
 
     def _open(self, tenant: Tenant, mailbox: Mailbox, event: Event, *, cancel_kept: bool | None) -> Meeting:
         meeting = Meeting(meeting_id=self._world.ids.guid(), organizer=mailbox, event=event, cancel_kept=cancel_kept)
@@ -99,180 +127,252 @@ class Meetings:
         return meeting
 
     def _invite(self, tenant: Tenant, meeting: Meeting, attendee: Attendee) -> None:
-        mailbox = tenant.mailbox(attendee.person.address)
-        if mailbox is None or mailbox is meeting.organizer or mailbox.state is not MailboxState.CLOUD:
+        mailbox = tenant.recipient(attendee.person.address)
+        if mailbox is None or mailbox is meeting.organizer or not _listens(tenant, meeting, mailbox):
             return
-        if mailbox.is_room and mailbox.settings.AutomateProcessing == "None":
+        if mailbox.is_resource and not mailbox.settings.AddNewRequestsTentatively:
+            drop_invitations(tenant, meeting.meeting_id, frozenset({mailbox.object_id}))
+            self._agenda.plan(tenant, mailbox, ActKind.INVITE, meeting.meeting_id, core="", day=None)
             return
+        copy = self._build_copy(meeting, mailbox)
+        self._put_copy(tenant, meeting, mailbox, copy)
+        self._answer_later(tenant, meeting, mailbox, copy)
+
+    def _build_copy(self, meeting: Meeting, mailbox: Mailbox) -> Event:
         original = meeting.event
         copy = self._mailroom.build(
             times=original.times,
-            content=_as_invited(original.content),
+            content=as_invited(original.content, mailbox),
             organizer=original.organizer,
             recurrence=original.series.recurrence if original.series else None,
             ical_uid=original.ical_uid,
         )
         copy.is_organizer, copy.response, copy.meeting_id = False, "notResponded", meeting.meeting_id
-        copy_series(original, copy)
-        meeting.copies[mailbox.address.lower()] = (mailbox, copy)
-        self._mailroom.put(tenant, mailbox, copy)
-        self._answer_later(tenant, meeting, mailbox, copy)
+        _copy_series(original, copy, mailbox)
+        return copy
 
-    def _tell_copies(self, tenant: Tenant, mailbox: Mailbox, event: Event, *, only_guests: bool) -> None:
+    def _put_copy(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event) -> None:
+        meeting.copies[mailbox.object_id] = (mailbox, copy)
+        self._mailroom.put(tenant, mailbox, copy)
+
+    def _check_guests(self, tenant: Tenant, event: Event, content: Content) -> None:
+        """Refuse somebody new at one occurrence only; they would get an item that belongs to no series of theirs."""
+        if event.master is None:
+            return
+        meeting = tenant.meetings.get(event.master.meeting_id or "")
+        copies = meeting.copies if meeting else {}
+        for one in content.attendees:
+            mailbox = tenant.recipient(one.person.address)
+            if mailbox is not None and not invites(event.content, mailbox) and mailbox.object_id not in copies:
+                raise NotEmulated("inviting somebody new to a single occurrence of a series")
+
+    def _race(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:
+        """Let a room that has yet to answer be first, by chance; the change is then refused, as its change key is old.
+
+        Raises:
+            GraphError: 412.
+        """
+        meeting = tenant.meetings.get((event.master or event).meeting_id or "")
+        if meeting is None:
+            return
+        copies = meeting.copies.values() if event.is_organizer else [(mailbox, event.master or event)]
+        acts = [
+            act
+            for room, copy in copies
+            if room.is_resource and room.settings.AutomateProcessing == "AutoAccept"
+            for act in tenant.pending_acts.values()
+            if act.kind is ActKind.ANSWER
+            and (act.mailbox_id, act.core, act.day) == (room.object_id, copy.core, event.day)
+        ]
+        if not acts or not self._world.chance(self._world.moods.attendant_race_share):
+            return
+        for act in acts:
+            self._agenda.hasten(tenant, act)
+        raise GraphError(
+            412,
+            "ErrorIrresolvableConflict",
+            "The send or update operation could not be performed because the change key passed in the request does not "
+            "match the current change key for the item.",
+        )
+
+    def _tell_copies(
+        self, tenant: Tenant, mailbox: Mailbox, event: Event, before: Content, *, moved: bool, only_guests: bool
+    ) -> None:
         """Carry a change to the copies; if only the list of guests changed, those who stay hear nothing."""
-        root = event.master or event
-        meeting = tenant.meetings.get(root.meeting_id or "")
+        meeting = tenant.meetings.get((event.master or event).meeting_id or "")
         if meeting is None:
             if event.master is None and event.content.attendees:
                 self._open(tenant, mailbox, event, cancel_kept=None)
             return
-        listed = {attendee.person.address.lower() for attendee in event.content.attendees}
-        for address, (copy_mailbox, copy) in list(meeting.copies.items()):
-            if address not in listed:
-                self._cancel_copy(tenant, meeting, copy_mailbox, copy, event)
+        for key, (copy_mailbox, copy) in list(meeting.copies.items()):
+            was_invited = invites(before, copy_mailbox)
+            if not invites(event.content, copy_mailbox):
+                if was_invited:
+                    self._cancel_later(tenant, meeting, copy_mailbox, copy, event)
                 if event.master is None:
-                    del meeting.copies[address]
-            elif not only_guests:
-                self._update_copy(tenant, meeting, copy_mailbox, copy, event)
+                    del meeting.copies[key]
+            elif not only_guests or not was_invited:
+                self._update_copy(tenant, meeting, copy_mailbox, copy, event, moved=moved)
         if event.master is None:
-            for attendee in event.content.attendees:
-                if attendee.person.address.lower() not in meeting.copies:
-                    self._invite(tenant, meeting, attendee)
+            self._tell_new_guests(tenant, meeting, event, before, only_guests=only_guests)
 
-    def _update_copy(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event, event: Event) -> None:
-        target: Event | None = copy
-        if not mailbox.calendar.holds(copy):  # declined or deleted there before: the change invites anew
-            attendee = next(
-                one for one in event.content.attendees if one.person.address.lower() == mailbox.address.lower()
-            )
-            if event.master is None:
+    def _tell_new_guests(
+        self, tenant: Tenant, meeting: Meeting, event: Event, before: Content, *, only_guests: bool
+    ) -> None:
+        waiting = {
+            act.mailbox_id
+            for act in tenant.pending_acts.values()
+            if act.kind is ActKind.INVITE and act.meeting_id == meeting.meeting_id
+        }
+        wanted = {one.object_id for a in event.content.attendees if (one := tenant.recipient(a.person.address))}
+        drop_invitations(tenant, meeting.meeting_id, frozenset(waiting - wanted))
+        for attendee in event.content.attendees:
+            mailbox = tenant.recipient(attendee.person.address)
+            if mailbox is None or mailbox.object_id in meeting.copies:
+                continue
+            if not only_guests or not invites(before, mailbox):
                 self._invite(tenant, meeting, attendee)
+
+    def _update_copy(
+        self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event, event: Event, *, moved: bool
+    ) -> None:
+        if not _listens(tenant, meeting, mailbox):
             return
+        if not mailbox.calendar.holds(copy):  # declined or deleted there before: the change invites anew
+            if event.master is None:
+                self._invite(tenant, meeting, _attendee(event.content, mailbox))
+            return
+        target: Event | None = copy
+        is_new = False
         if event.day is not None:
-            assert copy.series is not None
+            if copy.series is None:  # somebody has made a single item of their copy
+                return
+            is_new = event.day in copy.series.removed
             copy.series.removed.discard(event.day)
             target = self._mailroom.exception_on(copy, event.day)
         if target is None:
             return
-        target.content, target.response, target.responded_at = _as_invited(event.content), "notResponded", None
-        recurrence = event.series.recurrence if event.series else None
-        self._mailroom.retime(mailbox, target, event.times, recurrence)
+        drop_acts(tenant, mailbox, target, with_occurrences=moved and target.master is None)
+        _update_item(target, event, mailbox, moved=moved or is_new or target.is_cancelled)
+        if not _retimed_alike(target, event):
+            self._mailroom.retime(mailbox, target, event.times, event.series.recurrence if event.series else None)
+        for one, theirs in _shared_exceptions(target, event):
+            if invites(theirs.content, mailbox) and not one.is_cancelled:
+                _update_item(one, theirs, mailbox, moved=False)
+                self._mailroom.touch([one])
         self._mailroom.changed(tenant, mailbox, target)
         self._answer_later(tenant, meeting, mailbox, target)
 
-    def _cancel_copy(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event, event: Event) -> None:
-        def cancel() -> None:
-            target: Event | None = copy
-            if not mailbox.calendar.holds(copy):
-                return
-            if event.day is not None:
-                target = self._mailroom.exception_on(copy, event.day)
-            if target is None or target.is_cancelled:
-                return
-            kept = meeting.cancel_kept
-            if kept is None:
-                kept = not (mailbox.is_room and mailbox.settings.RemoveCanceledMeetings)
-            if not kept:
-                self._mailroom.remove(tenant, mailbox, target)
-                return
-            target.is_cancelled = True
-            target.content = _as_cancelled(target.content)
-            if target.series is not None:
-                for one in target.series.exceptions.values():
-                    one.is_cancelled, one.content = True, _as_cancelled(one.content)
-            if target.master is None:
-                self._mailroom.changed(tenant, mailbox, target)
-            else:
-                self._mailroom.changed_quietly(tenant, mailbox, target)
+    def _cancel_later(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event, event: Event) -> None:
+        if _listens(tenant, meeting, mailbox):
+            self._agenda.plan(tenant, mailbox, ActKind.CANCEL, meeting.meeting_id, core=copy.core, day=event.day)
 
-        self._later(tenant, mailbox, cancel)
+    def _answer_later(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, item: Event) -> None:
+        if mailbox.is_resource:
+            self._agenda.plan(tenant, mailbox, ActKind.ANSWER, meeting.meeting_id, core=item.core, day=item.day)
 
-    def _answer_later(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event) -> None:
-        if mailbox.is_room:
-            copy.ticket += 1
-            ticket = copy.ticket
-
-            def answer() -> None:
-                if copy.ticket == ticket:  # else something newer happened to the item, and has its own answer coming
-                    self._answer(tenant, meeting, mailbox, copy)
-
-            self._later(tenant, mailbox, answer)
-
-    def _later(self, tenant: Tenant, mailbox: Mailbox, act: Callable[[], None]) -> None:
-        """Let the mailbox act after its delay."""
-        moods = self._world.moods
-        delay_s = mailbox.settings.processing_delay_s
-        if delay_s is None:
-            delay_s = self._world.between(moods.room_delay_min_s, moods.room_delay_max_s)
-        if delay_s <= 0:
-            act()
+    def _carry_out(self, tenant: Tenant, act: PendingAct) -> None:
+        meeting, mailbox = tenant.meetings.get(act.meeting_id), tenant.mailboxes.get(act.mailbox_id)
+        if meeting is None or mailbox is None or not _listens(tenant, meeting, mailbox):
             return
-        at = self._world.after(delay_s)
-        tenant.room_processing_count += 1
-
-        async def wait() -> None:
-            try:
-                await self._world.clock.sleep_until(at)
-                act()
-            finally:
-                tenant.room_processing_count -= 1
-
-        self._world.background.spawn(f"room {mailbox.address}", wait)
-
-    def _answer(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event) -> None:
-        if not mailbox.calendar.holds(copy) or copy.is_cancelled:
+        if act.kind is ActKind.INVITE:
+            self._invite_now(tenant, meeting, mailbox)
             return
-        verdict, now = judge(mailbox, copy, self._world.now()), self._world.now()
-        if verdict is Verdict.LEAVE:
+        copy = mailbox.calendar.find_core(act.core)
+        if copy is None or copy.is_cancelled:
             return
-        if verdict is Verdict.DECLINE:
-            self._mailroom.remove(tenant, mailbox, copy)
+        if act.kind is ActKind.CANCEL:
+            self._cancel_copy(tenant, meeting, mailbox, copy, act)
+            return
+        item = copy if act.day is None else occurrence_on(copy, act.day)
+        if item is not None:
+            self._answers.of_room(tenant, meeting, mailbox, item)
+
+    def _invite_now(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox) -> None:
+        """Put a request that nobody has seen on the calendar, if the room accepts it."""
+        if mailbox.settings.AutomateProcessing != "AutoAccept":
+            return
+        copy = self._build_copy(meeting, mailbox)
+        if not self._answers.refuses_unseen(tenant, meeting, mailbox, copy):
+            self._put_copy(tenant, meeting, mailbox, copy)
+            self._answers.of_room(tenant, meeting, mailbox, copy)
+
+    def _cancel_copy(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event, act: PendingAct) -> None:
+        target = copy if act.day is None else self._mailroom.exception_on(copy, act.day)
+        if target is None or target.is_cancelled:
+            return
+        drop_acts(tenant, mailbox, target, with_occurrences=target.master is None)
+        kept = meeting.cancel_kept
+        if kept is None:
+            kept = not (mailbox.is_resource and mailbox.settings.RemoveCanceledMeetings)
+        if not kept:
+            self._mailroom.remove(tenant, mailbox, target)
+            return
+        exceptions = list(target.series.exceptions.values()) if target.series else []
+        for one in (target, *exceptions):
+            one.is_cancelled, one.content = True, as_cancelled(one.content)
+        self._mailroom.touch(exceptions)
+        if target.master is None:
+            self._mailroom.changed(tenant, mailbox, target)
         else:
-            declined = (
-                conflicting_days(mailbox, copy, now) if copy.series and not mailbox.settings.AllowConflicts else []
-            )
-            source = self._original_of(meeting, copy)
-            content = replace(copy.content, show_as=source.content.show_as if source else "busy")
-            content = accepted_content(mailbox.settings, content, copy.organizer.name)
-            copy.content = content.with_response(mailbox.address, verdict.value, now)
-            copy.response, copy.responded_at = verdict.value, now
-            self._mailroom.changed(tenant, mailbox, copy)
-            for one in declined:
-                self._mailroom.remove(tenant, mailbox, one)
-            if self._world.chance(self._world.moods.notify_echo_share):
-                self._mailroom.echo(tenant, mailbox, copy)
-        self._tell_organizer(tenant, mailbox, copy, verdict.value)
-
-    def _original_of(self, meeting: Meeting, copy: Event) -> Event | None:
-        if copy.day is None:
-            return meeting.event
-        series = meeting.event.series
-        return None if series is None else series.exceptions.get(copy.day) or meeting.event
-
-    def _tell_organizer(self, tenant: Tenant, mailbox: Mailbox, copy: Event, response: str) -> None:
-        root = copy.master or copy
-        meeting = tenant.meetings.get(root.meeting_id or "")
-        if meeting is None or not meeting.organizer.calendar.holds(meeting.event):
-            return
-        original: Event | None = meeting.event
-        if copy.day is not None:
-            original = self._mailroom.exception_on(meeting.event, copy.day)
-        if original is None:
-            return
-        original.content = original.content.with_response(mailbox.address, response, self._world.now())
-        self._mailroom.changed(tenant, meeting.organizer, original)
+            self._mailroom.changed_quietly(tenant, mailbox, target)
 
 
-def _as_invited(content: Content) -> Content:
-    """Give an invitation as it first shows: tentative, and of other people's answers nothing."""
-    return replace(content, show_as="tentative", attendees=_unanswered(content.attendees))
+def _listens(tenant: Tenant, meeting: Meeting, mailbox: Mailbox) -> bool:
+    """Tell whether a mailbox takes an organizer's messages at all."""
+    if not mailbox.receives_mail:
+        return False
+    if not mailbox.is_resource:
+        return True
+    settings, is_outside = mailbox.settings, meeting.organizer.object_id not in tenant.mailboxes
+    return settings.AutomateProcessing != "None" and (settings.ProcessExternalMeetingMessages or not is_outside)
 
 
-def _as_cancelled(content: Content) -> Content:
-    if content.subject.startswith("Canceled: "):
-        return content
-    return replace(content, subject=f"Canceled: {content.subject}", show_as="free")
+def _when(times: Times) -> tuple[object, ...]:
+    return times.start_at, times.end_at, times.is_all_day
 
 
-def _unanswered(attendees: tuple[Attendee, ...]) -> tuple[Attendee, ...]:
-    return tuple(replace(one, response="none", responded_at=None, proposed=None) for one in attendees)
+def _attendee(content: Content, mailbox: Mailbox) -> Attendee:
+    return next(one for one in content.attendees if mailbox.has_address(one.person.address))
+
+
+def _update_item(item: Event, original: Event, mailbox: Mailbox, *, moved: bool) -> None:
+    """Give an item the organizer's words; a new time also takes the answer back."""
+    item.is_cancelled, item.awaits_delegate = False, False
+    if moved:
+        item.content = as_invited(original.content, mailbox)
+        item.response, item.responded_at = "notResponded", None
+    else:
+        item.content = as_updated(original.content, mailbox, item)
+
+
+def _retimed_alike(item: Event, original: Event) -> bool:
+    """Tell whether a copy is already when the organizer's item is; one cut off by its room counts as whole."""
+    if item.times != original.times or (item.series is None) != (original.series is None):
+        return False
+    if item.series is None or original.series is None:
+        return True
+    return (item.series.cut_from or item.series.recurrence) == original.series.recurrence
+
+
+def _shared_exceptions(copy: Event, original: Event) -> list[tuple[Event, Event]]:
+    if copy.series is None or original.series is None:
+        return []
+    theirs = original.series.exceptions
+    return [(one, theirs[day]) for day, one in copy.series.exceptions.items() if day in theirs]
+
+
+def _copy_series(original: Event, copy: Event, mailbox: Mailbox) -> None:
+    """Give a copy of a series the exceptions and gaps of the original, as far as the mailbox is invited to them."""
+    if original.series is None or copy.series is None:
+        return
+    copy.series.removed = set(original.series.removed)
+    for day, one in original.series.exceptions.items():
+        if not invites(one.content, mailbox):
+            copy.series.removed.add(day)
+            continue
+        found = occurrence_on(copy, day)
+        if found is not None:
+            found.kind, found.times, found.content = EventKind.EXCEPTION, one.times, as_invited(one.content, mailbox)
+            copy.series.shown.pop(day, None)
+            copy.series.exceptions[day] = found
