@@ -22,12 +22,14 @@ from sidecar.emulator.graph.delta import DeltaRoutes
 from sidecar.emulator.graph.events import EventRoutes
 from sidecar.emulator.graph.exchange_ids import translate_ids
 from sidecar.emulator.graph.extensions import ExtensionRoutes
+from sidecar.emulator.graph.mailbox_settings import MailboxSettingRoutes
 from sidecar.emulator.graph.paging import Pager
+from sidecar.emulator.graph.places import PlaceRoutes
 from sidecar.emulator.graph.routes import Handler, Routes
 from sidecar.emulator.graph.schedule import get_schedule
 from sidecar.emulator.graph.subscriptions import SubscriptionRoutes
 from sidecar.emulator.graph.time_zones import TimeZoneRoutes
-from sidecar.emulator.graph.users import get_mailbox_settings, get_user, list_rooms
+from sidecar.emulator.graph.users import count_users, get_user, list_users
 from sidecar.emulator.ids import IdMaker
 from sidecar.emulator.moods import Moods, calm_moods
 from sidecar.emulator.notify.deliveries import Deliveries
@@ -151,6 +153,7 @@ class Emulator:
             ("GET", "/calendarView", events.view),
             ("GET", "/calendarView/delta", delta.read),
         )
+        settings, places = MailboxSettingRoutes(world=self.world), PlaceRoutes(world=self.world)
         return Routes(
             [
                 *(
@@ -167,10 +170,19 @@ class Emulator:
                 ("GET", "/users/{user}/calendars/{calendar}", by_calendar_id(get_calendar)),
                 ("POST", "/users/{user}/translateExchangeIds", translate_ids),
                 ("GET", "/users/{user}/outlook/{function}", time_zones.read),
+                ("GET", "/users", list_users),
+                ("GET", "/users/$count", count_users),
                 ("GET", "/users/{user}", get_user),
-                ("GET", "/users/{user}/mailboxSettings", get_mailbox_settings),
+                ("GET", "/users/{user}/mailboxSettings", settings.get),
+                ("PATCH", "/users/{user}/mailboxSettings", settings.update),
+                ("GET", "/users/{user}/mailboxSettings/{name}", settings.get_one),
                 ("GET", "/users/{user}/calendar", get_calendar),
-                ("GET", "/places/microsoft.graph.room", list_rooms),
+                ("GET", "/places/microsoft.graph.room", places.list_rooms),
+                ("GET", "/places/microsoft.graph.room/$count", places.count_rooms),
+                ("GET", "/places/microsoft.graph.roomList", places.list_room_lists),
+                ("GET", "/places/microsoft.graph.roomList/$count", places.count_room_lists),
+                ("GET", "/places/{place}", places.get),
+                ("GET", "/places/{place}/microsoft.graph.roomlist/rooms", places.list_rooms_of_list),
                 ("POST", "/subscriptions", subscriptions.create),
                 ("GET", "/subscriptions", subscriptions.list),
                 ("GET", "/subscriptions/{id}", subscriptions.get),

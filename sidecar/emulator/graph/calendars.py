@@ -15,8 +15,8 @@ from sidecar.emulator.exchange.access import READ_ROLES, open_mailbox
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.graph.call import Call, graph_reply
+from sidecar.emulator.graph.entities import selected
 from sidecar.emulator.graph.routes import Handler
-from sidecar.emulator.graph.users import selected
 from sidecar.emulator.wire.options import check_options
 
 
@@ -51,7 +51,7 @@ def by_calendar_id(handler: Handler) -> Handler:
 
 
 def _calendar(mailbox: Mailbox) -> JsonObject:
-    provider = "unknown" if mailbox.is_room else "teamsForBusiness"
+    provider = "unknown" if mailbox.is_resource else "teamsForBusiness"
     return {
         "id": mailbox.calendar_id,
         "name": "Calendar",
@@ -62,7 +62,7 @@ def _calendar(mailbox: Mailbox) -> JsonObject:
         "canShare": True,
         "canViewPrivateItems": True,
         "canEdit": True,
-        "allowedOnlineMeetingProviders": [] if mailbox.is_room else [provider],
+        "allowedOnlineMeetingProviders": [] if mailbox.is_resource else [provider],
         "defaultOnlineMeetingProvider": provider,
         "isTallyingResponses": True,
         "isRemovable": False,

@@ -83,7 +83,7 @@ async def test_directory_paths_need_their_own_roles() -> None:
         assert {key: user[key] for key in ("id", "mail")} == {"id": r.rooms[0]["id"], "mail": r.room}
         settings = (await r.graph.get(f"/users/{r.room}/mailboxSettings")).json()
         assert (settings["timeZone"], settings["userPurpose"]) == ("UTC", "room")
-        assert (await r.graph.get(f"/users/{r.room}?$select=jobTitle")).status_code == 501
+        assert (await r.graph.get(f"/users/{r.room}?$select=aboutMe")).status_code == 501
 
 
 async def test_rooms_of_the_directory_are_paged() -> None:
