@@ -1,5 +1,6 @@
 """What a control call says of a mailbox, checked; whatever is wrong is refused with a sentence."""
 
+from datetime import time
 from typing import Any, TypeVar
 
 import msgspec
@@ -66,10 +67,14 @@ def parse_zone(name: str) -> str:
 
 def parse_hours(body: HoursBody) -> WorkingHours:
     """Read working hours."""
-    if body.end <= body.start:
-        raise ControlError("Working hours must end after they start.")
+    try:
+        start, end = time.fromisoformat(body.start), time.fromisoformat(body.end)
+    except ValueError:
+        raise ControlError("Working hours start and end with a time of day, as 08:00.") from None
+    if start.tzinfo or end.tzinfo or end <= start:
+        raise ControlError("Working hours must end after they start, and name no offset.")
     zone = None if body.time_zone is None else parse_zone(body.time_zone)
-    return WorkingHours(days=tuple(body.days), start=body.start, end=body.end, zone=zone)
+    return WorkingHours(days=tuple(body.days), start=start, end=end, zone=zone)
 
 
 def _merged(changes: Changes, base: StructT, what: str) -> StructT:

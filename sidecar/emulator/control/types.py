@@ -1,6 +1,6 @@
 """The bodies and answers of the control API. Checks that need the emulator's state are in the handlers."""
 
-from datetime import datetime, time
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -152,11 +152,11 @@ class OutageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class HoursBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Working hours, whole; `time_zone` null is the mailbox's own."""
+    """Working hours, whole, as `08:00`; `time_zone` null is the mailbox's own."""
 
     days: list[Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]]
-    start: time
-    end: time
+    start: str
+    end: str
     time_zone: str | None = None
 
 

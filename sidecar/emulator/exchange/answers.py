@@ -119,9 +119,12 @@ class Answers:
 
     def _tell_organizer(self, tenant: Tenant, mailbox: Mailbox, copy: Event, response: str) -> None:
         """Note an answer on the organizer's item; a series' exceptions hear of it unless the copy has lost their day."""
-        meeting = tenant.meetings.get((copy.master or copy).meeting_id or "")
+        root = copy.master or copy
+        meeting = tenant.meetings.get(root.meeting_id or "")
         if meeting is None or not meeting.organizer.calendar.holds(meeting.event):
             return
+        if meeting.copies.get(mailbox.object_id, (mailbox, root))[1] is not root:
+            return  # an older copy, whose cancellation is still on its way
         original: Event | None = meeting.event
         if copy.day is not None:
             original = self._mailroom.exception_on(meeting.event, copy.day)

@@ -267,7 +267,7 @@ def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrenc
     first = recurrence.first_date() or day
     if first != day:
         start_at, end_at = times.start_at.astimezone(zone), times.end_at.astimezone(zone)
-        shift = first - day
+        shift, recurrence = first - day, replace(recurrence, start=first)
         times = replace(
             times,
             start_at=_at(start_at.date() + shift, start_at.time(), zone),

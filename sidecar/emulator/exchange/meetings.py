@@ -13,7 +13,7 @@ from sidecar.emulator.errors import GraphError, NotEmulated
 from sidecar.emulator.exchange.agenda import Agenda, drop_acts, drop_invitations
 from sidecar.emulator.exchange.answers import Answers
 from sidecar.emulator.exchange.directory import Meeting, Tenant
-from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, Times, occurrence_on
+from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, Times, align_series, occurrence_on
 from sidecar.emulator.exchange.invitations import (
     as_cancelled,
     as_invited,
@@ -74,6 +74,8 @@ class Meetings:
         if may_race:
             self._race(tenant, mailbox, event)
         event = self._mailroom.detach(event)
+        if recurrence is not None and event.master is None:
+            times, recurrence = align_series(times, recurrence)
         before, old_recurrence = event.content, event.series.recurrence if event.series else None
         moved = _when(times) != _when(event.times) or recurrence != old_recurrence
         if event.is_organizer and moved:
@@ -275,6 +277,8 @@ class Meetings:
         meeting, mailbox = tenant.meetings.get(act.meeting_id), tenant.mailboxes.get(act.mailbox_id)
         if meeting is None or mailbox is None or not _listens(tenant, meeting, mailbox):
             return
+        if act.kind is not ActKind.CANCEL:
+            self._cancel_older(tenant, act)
         if act.kind is ActKind.INVITE:
             self._invite_now(tenant, meeting, mailbox)
             return
@@ -287,6 +291,13 @@ class Meetings:
         item = copy if act.day is None else occurrence_on(copy, act.day)
         if item is not None:
             self._answers.of_room(tenant, meeting, mailbox, item)
+
+    def _cancel_older(self, tenant: Tenant, act: PendingAct) -> None:
+        """Carry out what still has to cancel an older copy of the meeting; mail is read in the order it came."""
+        for other in list(tenant.pending_acts.values()):
+            same = other.meeting_id == act.meeting_id and other.mailbox_id == act.mailbox_id
+            if same and other.kind is ActKind.CANCEL and other.core != act.core:
+                self._agenda.hasten(tenant, other)
 
     def _invite_now(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox) -> None:
         """Put a request that nobody has seen on the calendar, if the room accepts it."""
