@@ -84,7 +84,9 @@ class Tenant:
     def recipient(self, address: str) -> Mailbox | None:
         """Find the mailbox that mail to an address arrives in, former addresses included."""
         found = self.addresses.get(address.lower())
-        return found or next((one for one in self.mailboxes.values() if one.has_address(address)), None)
+        return found or next(
+            (one for one in self.mailboxes.values() if one.proxy_addresses and one.has_address(address)), None
+        )
 
     def add_mailbox(self, mailbox: Mailbox) -> None:
         """Make a mailbox known by its id and its address."""

@@ -12,12 +12,12 @@ from dataclasses import replace
 from sidecar.emulator.errors import GraphError, NotEmulated
 from sidecar.emulator.exchange.agenda import Agenda, drop_acts, drop_invitations
 from sidecar.emulator.exchange.answers import Answers
+from sidecar.emulator.exchange.copies import copy_series, is_retimed_alike, shared_exceptions, update_item
 from sidecar.emulator.exchange.directory import Meeting, Tenant
-from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, Times, align_series, occurrence_on
+from sidecar.emulator.exchange.event import Attendee, Content, Event, Times, align_series, occurrence_on
 from sidecar.emulator.exchange.invitations import (
     as_cancelled,
     as_invited,
-    as_updated,
     followed,
     invites,
     unanswered,
@@ -132,8 +132,8 @@ class Meetings:
         mailbox = tenant.recipient(attendee.person.address)
         if mailbox is None or mailbox is meeting.organizer or not _listens(tenant, meeting, mailbox):
             return
+        drop_invitations(tenant, meeting.meeting_id, frozenset({mailbox.object_id}))
         if mailbox.is_resource and not mailbox.settings.AddNewRequestsTentatively:
-            drop_invitations(tenant, meeting.meeting_id, frozenset({mailbox.object_id}))
             self._agenda.plan(tenant, mailbox, ActKind.INVITE, meeting.meeting_id, core="", day=None)
             return
         copy = self._build_copy(meeting, mailbox)
@@ -150,7 +150,7 @@ class Meetings:
             ical_uid=original.ical_uid,
         )
         copy.is_organizer, copy.response, copy.meeting_id = False, "notResponded", meeting.meeting_id
-        _copy_series(original, copy, mailbox)
+        copy_series(original, copy, mailbox)
         return copy
 
     def _put_copy(self, tenant: Tenant, meeting: Meeting, mailbox: Mailbox, copy: Event) -> None:
@@ -255,12 +255,12 @@ class Meetings:
         if target is None:
             return
         drop_acts(tenant, mailbox, target, with_occurrences=moved and target.master is None)
-        _update_item(target, event, mailbox, moved=moved or is_new or target.is_cancelled)
-        if not _retimed_alike(target, event):
+        update_item(target, event, mailbox, moved=moved or is_new or target.is_cancelled)
+        if not is_retimed_alike(target, event):
             self._mailroom.retime(mailbox, target, event.times, event.series.recurrence if event.series else None)
-        for one, theirs in _shared_exceptions(target, event):
+        for one, theirs in shared_exceptions(target, event):
             if invites(theirs.content, mailbox) and not one.is_cancelled:
-                _update_item(one, theirs, mailbox, moved=False)
+                update_item(one, theirs, mailbox, moved=False)
                 self._mailroom.touch([one])
         self._mailroom.changed(tenant, mailbox, target)
         self._answer_later(tenant, meeting, mailbox, target)
@@ -345,45 +345,3 @@ def _when(times: Times) -> tuple[object, ...]:
 
 def _attendee(content: Content, mailbox: Mailbox) -> Attendee:
     return next(one for one in content.attendees if mailbox.has_address(one.person.address))
-
-
-def _update_item(item: Event, original: Event, mailbox: Mailbox, *, moved: bool) -> None:
-    """Give an item the organizer's words; a new time also takes the answer back."""
-    item.is_cancelled, item.awaits_delegate = False, False
-    if moved:
-        item.content = as_invited(original.content, mailbox)
-        item.response, item.responded_at = "notResponded", None
-    else:
-        item.content = as_updated(original.content, mailbox, item)
-
-
-def _retimed_alike(item: Event, original: Event) -> bool:
-    """Tell whether a copy is already when the organizer's item is; one cut off by its room counts as whole."""
-    if item.times != original.times or (item.series is None) != (original.series is None):
-        return False
-    if item.series is None or original.series is None:
-        return True
-    return (item.series.cut_from or item.series.recurrence) == original.series.recurrence
-
-
-def _shared_exceptions(copy: Event, original: Event) -> list[tuple[Event, Event]]:
-    if copy.series is None or original.series is None:
-        return []
-    theirs = original.series.exceptions
-    return [(one, theirs[day]) for day, one in copy.series.exceptions.items() if day in theirs]
-
-
-def _copy_series(original: Event, copy: Event, mailbox: Mailbox) -> None:
-    """Give a copy of a series the exceptions and gaps of the original, as far as the mailbox is invited to them."""
-    if original.series is None or copy.series is None:
-        return
-    copy.series.removed = set(original.series.removed)
-    for day, one in original.series.exceptions.items():
-        if not invites(one.content, mailbox):
-            copy.series.removed.add(day)
-            continue
-        found = occurrence_on(copy, day)
-        if found is not None:
-            found.kind, found.times, found.content = EventKind.EXCEPTION, one.times, as_invited(one.content, mailbox)
-            copy.series.shown.pop(day, None)
-            copy.series.exceptions[day] = found

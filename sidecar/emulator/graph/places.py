@@ -54,7 +54,7 @@ class PlaceRoutes:
         """Answer GET /places/{room list}/microsoft.graph.roomlist/rooms."""
         check_directory_role(call.caller, _ROLES)
         key, tenant = call.values[0], call.caller.tenant
-        found = next((one for one in tenant.room_lists.values() if self._is_named(_room_list(one), key)), None)
+        found = next((one for one in tenant.room_lists.values() if _is_named(_room_list(one), key)), None)
         if found is None or found.listed_at > self._world.now():
             raise _unknown_place()
         rooms = [tenant.mailboxes[one] for one in found.room_ids if one in tenant.mailboxes]
@@ -70,7 +70,7 @@ class PlaceRoutes:
             raise NotEmulated(f"the places of type {key}")
         for kind, places in (("room", self._rooms(tenant)), ("roomList", self._room_lists(tenant))):
             for one in places:
-                if self._is_named(one, key):
+                if _is_named(one, key):
                     context = f"{call.metadata_url}#places/microsoft.graph.{kind}/$entity"
                     return entity_reply(context, call, {"@odata.type": f"#microsoft.graph.{kind}", **one})
         raise _unknown_place()
@@ -104,9 +104,6 @@ class PlaceRoutes:
     def _room_lists(self, tenant: Tenant) -> list[JsonObject]:
         now = self._world.now()
         return [_room_list(one) for one in tenant.room_lists.values() if one.listed_at <= now]
-
-    def _is_named(self, place: JsonObject, key: str) -> bool:
-        return key.lower() in {str(place[name]).lower() for name in ("id", "placeId", "emailAddress")}
 
 
 def _room(place_id: str, version: PlaceVersion) -> JsonObject:
@@ -144,6 +141,10 @@ def _place(place_id: str, address: str, display_name: str, details: PlaceDetails
         "tags": list(details.tags),
         "parentId": details.parent_id,
     }
+
+
+def _is_named(place: JsonObject, key: str) -> bool:
+    return key.lower() in {str(place[name]).lower() for name in ("id", "placeId", "emailAddress")}
 
 
 def _unknown_place() -> GraphError:

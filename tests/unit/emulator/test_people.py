@@ -326,6 +326,8 @@ async def test_own_categories_of_a_copy_outlive_the_organizers_change() -> None:
         url = r.event_url(booked["events"][grace(r)], grace(r))
         await r.graph.patch(url, json={"categories": ["Red"]})
         await r.told("POST", r.path("/outlook/edit"), {"meeting": booked["meeting"], "subject": "New"})
+        times = {"start": "2026-11-25T10:00:00", "end": "2026-11-25T11:00:00"}
+        await r.told("POST", r.path("/outlook/move"), {"meeting": booked["meeting"], **times})
         shown = (await r.graph.get(url)).json()
         assert (shown["categories"], shown["subject"]) == (["Red"], "New")
 
