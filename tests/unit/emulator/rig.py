@@ -13,6 +13,7 @@ from sidecar.emulator.clock import LoopClock, sleep
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import Moods, calm_moods
 from sidecar.emulator.notify.sender import SendFailed, WebhookAnswer
+from tests.support.csdl_bodies import given_checker, hooks, notification_faults
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)  # a Monday
 JOIN = "https://hooks.example.org/graph"
@@ -42,6 +43,7 @@ class Webhook:
         if token:
             self.handshakes.append(url)
             return given or WebhookAnswer(status=200, content_type="text/plain", body=token[0])
+        _check_notification(body)
         if given is None or given.status < 300:
             self.posts.append(((self._clock.now() - START).total_seconds(), url, json.loads(body)["value"]))
         return given or WebhookAnswer(status=202, content_type="", body="")
@@ -61,7 +63,9 @@ class Rig:
     def __init__(self, emulator: Emulator, clock: LoopClock, webhook: Webhook) -> None:
         self.emulator, self.clock, self.webhook = emulator, clock, webhook
         self.graph = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=emulator.graph_app), base_url="https://graph.microsoft.com/v1.0"
+            transport=httpx.ASGITransport(app=emulator.graph_app),
+            base_url="https://graph.microsoft.com/v1.0",
+            event_hooks=hooks(given_checker()),
         )
         self.login = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=emulator.graph_app), base_url="https://login.microsoftonline.com"
@@ -172,6 +176,13 @@ async def rig(*, seed: int = 1, calm: bool = True, moods: Moods | None = None, *
         made = Rig(emulator, clock, webhook)
         await made.set_up(**tenant)
         yield made
+
+
+def _check_notification(body: bytes) -> None:
+    checker = given_checker()
+    if checker is not None:
+        faults = notification_faults(checker, json.loads(body))
+        assert not faults, "not as the CSDL has it:\n" + "\n".join(faults)
 
 
 def wire_event(start: str = "2026-11-24T09:00:00", end: str = "2026-11-24T10:00:00", **more: Any) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""Which type a Graph call carries, and a hook that judges every accepted call against the CSDL file of the environment.
+
+`EXCHANGE_GRAPH_CSDL` names the file; without it nothing is judged. A request body is judged only when it was accepted: what
+is refused may be as wrong as a test likes.
+
+Source: Graph v1.0 metadata for types; the paths are those of the API reference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import httpx
+
+from tests.support.csdl import read_schema
+from tests.support.csdl_check import CsdlChecker
+
+VARIABLE = "EXCHANGE_GRAPH_CSDL"
+_USER = r"/users/[^/]+"
+_EVENTS = rf"{_USER}(?:/calendars?(?:/[^/]+)?)?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    """What one kind of path carries."""
+
+    path: re.Pattern[str]
+    type_name: str
+    is_page: bool = False
+    action: str | None = None
+
+
+def _route(path: str, type_name: str, *, is_page: bool = False, action: str | None = None) -> _Route:
+    return _Route(path=re.compile(path, re.IGNORECASE), type_name=type_name, is_page=is_page, action=action)
+
+
+_ROUTES = (
+    _route(rf"{_EVENTS}/(?:events|calendarView|calendarView/delta|events/[^/]+/instances)", "event", is_page=True),
+    _route(rf"{_EVENTS}/events/[^/]+", "event"),
+    _route(rf"{_USER}/calendars", "calendar", is_page=True),
+    _route(rf"{_USER}/(?:calendar|calendars/[^/]+)", "calendar"),
+    _route(rf"{_EVENTS}/getSchedule", "scheduleInformation", is_page=True, action="getSchedule"),
+    _route(rf"{_USER}/mailboxSettings", "mailboxSettings"),
+    _route(r"/places/microsoft\.graph\.room", "room", is_page=True),
+    _route(r"/places/microsoft\.graph\.roomList", "roomList", is_page=True),
+    _route(r"/places/microsoft\.graph\.workspace", "workspace", is_page=True),
+    _route(r"/places/[^/]+/microsoft\.graph\.roomList/rooms", "room", is_page=True),
+    _route(r"/places/[^/]+", "place"),
+    _route(r"/subscriptions", "subscription", is_page=True),
+    _route(r"/subscriptions/[^/]+", "subscription"),
+    *(
+        _route(rf"{_EVENTS}/events/[^/]+/{action}", "", action=action)
+        for action in ("accept", "cancel", "decline", "tentativelyAccept", "forward", "snoozeReminder")
+    ),
+)
+
+
+@lru_cache(maxsize=1)
+def given_checker() -> CsdlChecker | None:
+    """Give a checker of the environment's file; None without the variable."""
+    path = os.environ.get(VARIABLE)
+    return CsdlChecker(read_schema(Path(path)), closed=frozenset({"event"})) if path else None
+
+
+@lru_cache(maxsize=1)
+def tolerant_checker() -> CsdlChecker | None:
+    """Give a checker for the real service, which may add undeclared properties to what is open."""
+    path = os.environ.get(VARIABLE)
+    return CsdlChecker(read_schema(Path(path))) if path else None
+
+
+def call_faults(checker: CsdlChecker, response: httpx.Response) -> list[str]:
+    """Judge one answered call, its bodies already read."""
+    path = response.request.url.raw_path.decode().partition("?")[0].removeprefix("/v1.0")
+    if not response.is_success:
+        return _envelope_faults(checker, response)
+    route = next((one for one in _ROUTES if one.path.fullmatch(path)), None)
+    if route is None:
+        return []
+    found = list[str]()
+    sent = response.request.content
+    if sent:
+        wire = json.loads(sent)
+        if route.action is not None:
+            found += checker.action_faults(wire, route.action)
+        else:
+            found += checker.faults(wire, route.type_name)
+    if response.content and route.type_name:
+        body = response.json()
+        if route.action is not None or (route.is_page and response.request.method != "POST"):
+            found += checker.page_faults(body, route.type_name)
+        else:
+            found += checker.faults(body, route.type_name)
+    return [f"{response.request.method} {path} {response.status_code} {fault}" for fault in found]
+
+
+def notification_faults(checker: CsdlChecker, body: object) -> list[str]:
+    """Judge what a webhook was sent; lifecycle notifications leave out properties the type demands, as Microsoft's do."""
+    return checker.faults(body, "changeNotificationCollection")
+
+
+def hooks(checker: CsdlChecker | None) -> dict[str, list[Callable[..., Awaitable[None]]]]:
+    """Give event hooks for an httpx client: a call that is not as described fails where it is made."""
+    if checker is None:
+        return {}
+
+    async def judge(response: httpx.Response) -> None:
+        await response.aread()
+        faults = call_faults(checker, response)
+        assert not faults, "not as the CSDL has it:\n" + "\n".join(faults)
+
+    return {"response": [judge]}
+
+
+def _envelope_faults(checker: CsdlChecker, response: httpx.Response) -> list[str]:
+    """Judge an error's envelope; an answer that is no JSON is some proxy's, or a test's own."""
+    if not response.headers.get("content-type", "").startswith("application/json"):
+        return []
+    error = dict(response.json().get("error") or {})
+    error.pop("@event.existingEventId", None)  # an annotation of Exchange's own, declared nowhere
+    return [f"{response.status_code} {fault}" for fault in checker.faults(error, "publicError")]
