@@ -273,6 +273,7 @@ def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrenc
             start_at=_at(start_at.date() + shift, start_at.time(), zone),
             end_at=_at(end_at.date() + shift, end_at.time(), zone),
         )
+        recurrence = replace(recurrence, start=first)  # so that aligning again changes nothing
     return times, recurrence
 
 

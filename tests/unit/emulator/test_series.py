@@ -183,3 +183,14 @@ async def test_all_day_series_floats() -> None:
             "2027-03-01T00:00:00Z", "2027-04-30T00:00:00Z", headers={"prefer": 'outlook.timezone="America/New_York"'}
         )
         assert starts(shown) == [f"2027-03-{day}T00:00" for day in (26, 27, 28, 29)]
+
+
+async def test_new_subject_keeps_the_gaps_of_a_series_said_to_start_on_another_day() -> None:
+    """Its first occurrence was moved to the day its pattern has; that is no retiming when anything else changes."""
+    async with rig() as r:
+        master = await post_series(r, recurrence=weekly("2026-11-23", days=["wednesday"]))
+        second = (await r.view("2026-11-01T00:00:00Z", "2027-01-31T00:00:00Z"))[1]
+        await r.graph.delete(r.event_url(second["id"]))
+        await r.graph.patch(r.event_url(master["id"]), json={"subject": "Renamed"})
+        shown = await r.view("2026-11-01T00:00:00Z", "2027-01-31T00:00:00Z")
+        assert starts(shown) == ["2026-11-25T08:00", "2026-12-09T08:00", "2026-12-16T08:00"]
