@@ -130,9 +130,7 @@ def _parse_content(wire: JsonObject, names: set[str], base: Content, lookup: Cal
         if name in _SIMPLE:
             changes[_SIMPLE[name]] = _checked(wire, name)
         elif name == "body":
-            body = read_members(value or {}, "itemBody", ("content", "contentType"))
-            changes["body"] = read_text(body, "content") or ""
-            changes["body_type"] = read_choice(body, "contentType", _BODY_TYPES) or "text"
+            changes["body"], changes["body_type"] = _body(value)
         elif name == "location" and "locations" not in names:
             changes["locations"] = (parse_location(value),) if value else ()
         elif name == "locations":
@@ -159,6 +157,13 @@ _SIMPLE = {
     "allowNewTimeProposals": "allow_new_time_proposals",
     "hideAttendees": "hide_attendees",
 }
+
+
+def _body(wire: Any) -> tuple[str, str]:  # Any: JSON from the wire
+    if wire is None:
+        return Content().body, Content().body_type
+    body = read_members(wire, "itemBody", ("content", "contentType"))
+    return read_text(body, "content") or "", read_choice(body, "contentType", _BODY_TYPES) or "text"
 
 
 def _checked(wire: JsonObject, name: str) -> object:

@@ -40,16 +40,20 @@ def read_text(wire: JsonObject, name: str) -> str | None:
 
 
 def read_flag(wire: JsonObject, name: str) -> bool:
-    """Read a boolean; what is missing or null is false."""
+    """Read a boolean, also when it is written as a text, which Graph's reader converts; missing or null is false."""
     found = wire.get(name)
+    if isinstance(found, str) and found.lower() in ("true", "false"):
+        return found.lower() == "true"
     if found is not None and not isinstance(found, bool):
         raise wrong_type(name)
     return bool(found)
 
 
 def read_whole_number(wire: JsonObject, name: str) -> int:
-    """Read a number without a fraction."""
+    """Read a number without a fraction, also when it is written as a text."""
     found = wire[name]
+    if isinstance(found, str) and found.removeprefix("-").isdecimal():
+        return int(found)
     if not isinstance(found, int) or isinstance(found, bool):
         raise wrong_type(name)
     return found

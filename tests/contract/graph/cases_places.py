@@ -86,6 +86,37 @@ async def calendar_select(s: Subject) -> None:
     assert {name for name in body if not name.startswith("@")} == {"id", "name", "canEdit"}
 
 
+@TABLE.case("7.4", "the list of calendars holds the default one")
+async def calendars(s: Subject) -> None:
+    own = (await s.graph.get(f"/users/{s.mailbox}/calendar")).json()
+    listed = {one["id"]: one for one in await s.pages(f"/users/{s.mailbox}/calendars")}
+    assert listed[own["id"]]["isDefaultCalendar"] is True
+    assert (await s.graph.get(f"/users/{s.mailbox}/calendars/{own['id']}")).json()["name"] == own["name"]
+
+
+@TABLE.case("6.4", "a calendar's own path makes, reads, changes and deletes its events")
+async def calendar_by_id(s: Subject) -> None:
+    own = (await s.graph.get(f"/users/{s.mailbox}/calendar")).json()["id"]
+    path = f"/users/{s.mailbox}/calendars/{own}"
+    answer = await s.graph.post(f"{path}/events", json=s.body())
+    assert answer.status_code == 201, answer.text
+    made = answer.json()["id"]
+    s.later(lambda: s.graph.delete(s.url(made)))
+    assert [one["id"] for one in await s.pages(f"{path}/calendarView", s.window())] == [made]
+    assert [one["id"] for one in await s.pages(f"{path}/events")] == [made]
+    url = f"{path}/events/{made}"
+    assert (await s.graph.patch(url, json={"subject": "Changed"})).json()["subject"] == "Changed"
+    assert (await s.graph.get(url)).json()["subject"] == "Changed"
+    assert (await s.graph.delete(url)).status_code == 204
+    assert await s.view() == []
+
+
+@TABLE.case("10", "an unknown calendar is not found")
+async def unknown_calendar(s: Subject) -> None:
+    answer = await s.graph.get(f"/users/{s.mailbox}/calendars/AAMkAGY1AAA=/events")
+    assert_refused(answer, (400, 404), "ErrorItemNotFound", "ErrorInvalidIdMalformed")
+
+
 @TABLE.case("7.3", "mailbox settings tell zone and purpose", needs={"settings", "room"})
 async def mailbox_settings(s: Subject) -> None:
     body = (await s.graph.get(f"/users/{s.room}/mailboxSettings")).json()
