@@ -197,6 +197,7 @@ async def read_role(s: Emulated) -> None:
     rows={
         "good": ("PS256", "x5t#S256", None, None),
         "older-algorithm": ("RS256", "x5t", None, None),
+        "padded-thumbprint": ("PS256", "x5t#S256", "padded", None),
         "unregistered": ("PS256", "x5t#S256", "unregistered", 700027),
         "other-key": ("PS256", "x5t#S256", "other key", 700027),
         "late": ("PS256", "x5t#S256", "late", 700024),
@@ -214,7 +215,11 @@ async def assertion(s: Emulated, algorithm: str, header: str, flaw: str | None, 
         client_secret=None,
         client_assertion_type=_ASSERTION,
         client_assertion=_signed(
-            s, other if flaw == "other key" else key, certificate, s.now() + timedelta(hours=shift_h), algorithm, header
+            s,
+            other if flaw == "other key" else key,
+            s.now() + timedelta(hours=shift_h),
+            algorithm,
+            {header: _thumbprint(certificate, header, is_padded=flaw == "padded")},
         ),
     )
     if number is None:
@@ -304,9 +309,13 @@ def _self_signed(key: rsa.RSAPrivateKey, now: datetime) -> x509.Certificate:
     return build.sign(key, hashes.SHA256())
 
 
-def _signed(
-    s: Subject, key: rsa.RSAPrivateKey, certificate: x509.Certificate, now: datetime, algorithm: str, header: str
-) -> str:
+def _thumbprint(certificate: x509.Certificate, header: str, *, is_padded: bool) -> str:
+    digest = certificate.fingerprint(hashes.SHA256() if header == "x5t#S256" else hashes.SHA1())
+    thumbprint = base64.urlsafe_b64encode(digest).decode()
+    return thumbprint if is_padded else thumbprint.rstrip("=")
+
+
+def _signed(s: Subject, key: rsa.RSAPrivateKey, now: datetime, algorithm: str, headers: dict[str, str]) -> str:
     claims = {
         "aud": f"https://login.microsoftonline.com/{s.tenant}/oauth2/v2.0/token",
         "iss": s.client_id,
@@ -315,6 +324,4 @@ def _signed(
         "nbf": int(now.timestamp()),
         "exp": int((now + timedelta(minutes=10)).timestamp()),
     }
-    digest = certificate.fingerprint(hashes.SHA256() if header == "x5t#S256" else hashes.SHA1())
-    thumbprint = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-    return jwt.encode(claims, key, algorithm=algorithm, headers={header: thumbprint})
+    return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
