@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import calm_moods
-from tests.support.csdl_bodies import given_checker, hooks
+from tests.support.csdl_bodies import given_checker, judged
 from tests.support.delta_copy import DeltaCopy
 
 T = TypeVar("T")
@@ -146,10 +146,9 @@ class EventMachine(RuleBasedStateMachine):
         emulator = Emulator(seed=seed, moods=moods)
         transport = httpx.ASGITransport(app=emulator.graph_app)
         self.graph = httpx.AsyncClient(
-            transport=transport,
+            transport=judged(transport, given_checker()),
             base_url="https://graph.microsoft.com/v1.0",
             headers={"prefer": 'IdType="ImmutableId", odata.maxpagesize=7'},
-            event_hooks=hooks(given_checker()),
         )
         control = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=emulator.control_app), base_url="http://control/control"

@@ -1,4 +1,4 @@
-"""Which type a Graph call carries, and a hook that judges every accepted call against the CSDL file of the environment.
+"""Which type a Graph call carries, and a transport that judges every accepted call by the CSDL file of the environment.
 
 `EXCHANGE_GRAPH_CSDL` names the file; without it nothing is judged. A request body is judged only when it was accepted: what
 is refused may be as wrong as a test likes.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -88,9 +87,9 @@ def call_faults(checker: CsdlChecker, response: httpx.Response) -> list[str]:
     if sent:
         wire = json.loads(sent)
         if route.action is not None:
-            found += checker.action_faults(wire, route.action)
+            found += checker.for_requests().action_faults(wire, route.action)
         else:
-            found += checker.faults(wire, route.type_name)
+            found += checker.for_requests().faults(wire, route.type_name)
     if response.content and route.type_name:
         body = response.json()
         if route.action is not None or (route.is_page and response.request.method != "POST"):
@@ -105,17 +104,33 @@ def notification_faults(checker: CsdlChecker, body: object) -> list[str]:
     return checker.faults(body, "changeNotificationCollection")
 
 
-def hooks(checker: CsdlChecker | None) -> dict[str, list[Callable[..., Awaitable[None]]]]:
-    """Give event hooks for an httpx client: a call that is not as described fails where it is made."""
-    if checker is None:
-        return {}
+def judged(transport: httpx.AsyncBaseTransport, checker: CsdlChecker | None) -> httpx.AsyncBaseTransport:
+    """Give a transport through which a call that is not as described fails where it is made; as it is without a checker."""
+    return transport if checker is None else _Judging(transport, checker)
 
-    async def judge(response: httpx.Response) -> None:
-        await response.aread()
-        faults = call_faults(checker, response)
+
+class _Judging(httpx.AsyncBaseTransport):
+    """Reads each answer to its end, judges it, and hands it on as it came."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, checker: CsdlChecker) -> None:
+        self._inner = inner
+        self._checker = checker
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        answer = await self._inner.handle_async_request(request)
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        raw = b"".join([part async for part in answer.stream])
+        await answer.aclose()
+        seen = httpx.Response(answer.status_code, headers=answer.headers, content=raw, request=request)
+        faults = call_faults(self._checker, seen)
         assert not faults, "not as the CSDL has it:\n" + "\n".join(faults)
+        return httpx.Response(
+            answer.status_code, headers=answer.headers, stream=httpx.ByteStream(raw), extensions=answer.extensions
+        )
 
-    return {"response": [judge]}
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 def _envelope_faults(checker: CsdlChecker, response: httpx.Response) -> list[str]:

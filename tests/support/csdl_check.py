@@ -32,15 +32,23 @@ _REMOVED_REASONS = ("deleted", "changed")
 class CsdlChecker:
     """Finds what in a body is not as the schema has it."""
 
-    def __init__(self, schema: Schema, *, closed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, schema: Schema, *, closed: frozenset[str] = frozenset(), enums_in_any_case: bool = False
+    ) -> None:
         """Make a checker.
 
         Args:
             closed: open types of which undeclared properties are faults all the same. An emulator adds nothing of its own
                 to an event, so an undeclared name there is a misspelt one.
+            enums_in_any_case: take members of enums in any case of letters, as Graph does in what it is sent.
         """
         self.schema = schema
         self._closed = closed
+        self._enums_in_any_case = enums_in_any_case
+
+    def for_requests(self) -> CsdlChecker:
+        """Give a checker of what clients send."""
+        return CsdlChecker(self.schema, closed=self._closed, enums_in_any_case=True)
 
     def faults(self, body: object, type_name: str, *, is_collection: bool = False, nullable: bool = False) -> list[str]:
         """Give what is wrong, each with the path to it; an empty list is a body as described.
@@ -87,7 +95,7 @@ class CsdlChecker:
         elif reference.name in self.schema.structured:
             yield from self._structured(value, self.schema.structured[reference.name], path)
         elif reference.name in self.schema.enums:
-            if not isinstance(value, str) or value not in self.schema.enums[reference.name]:
+            if not self._is_member(value, self.schema.enums[reference.name]):
                 yield f"{path}: {value!r} is no member of {reference.name}"
         elif reference.name.startswith("Edm.") and not _is_primitive(value, reference.name):
             yield f"{path}: {value!r} is no {reference.name}"
@@ -112,6 +120,11 @@ class CsdlChecker:
                 yield from self._value(one, reference, f"{path}.{name}")
             elif not declared.is_open or declared.name in self._closed:
                 yield f"{path}.{name}: no property of {declared.name}"
+
+    def _is_member(self, value: object, members: frozenset[str]) -> bool:
+        if self._enums_in_any_case and isinstance(value, str):
+            return value.lower() in {one.lower() for one in members}
+        return isinstance(value, str) and value in members
 
     def _told(self, text: object) -> StructuredType | None:
         """Find the type an `@odata.type` names; notifications write it with capitals."""

@@ -13,7 +13,7 @@ from sidecar.emulator.clock import LoopClock, sleep
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import Moods, calm_moods
 from sidecar.emulator.notify.sender import SendFailed, WebhookAnswer
-from tests.support.csdl_bodies import given_checker, hooks, notification_faults
+from tests.support.csdl_bodies import given_checker, judged, notification_faults
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)  # a Monday
 JOIN = "https://hooks.example.org/graph"
@@ -63,9 +63,8 @@ class Rig:
     def __init__(self, emulator: Emulator, clock: LoopClock, webhook: Webhook) -> None:
         self.emulator, self.clock, self.webhook = emulator, clock, webhook
         self.graph = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=emulator.graph_app),
+            transport=judged(httpx.ASGITransport(app=emulator.graph_app), given_checker()),
             base_url="https://graph.microsoft.com/v1.0",
-            event_hooks=hooks(given_checker()),
         )
         self.login = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=emulator.graph_app), base_url="https://login.microsoftonline.com"

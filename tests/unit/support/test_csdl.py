@@ -115,6 +115,13 @@ def test_open_type_takes_any_name_unless_it_is_closed_by_the_caller(checker: Csd
     assert checker.faults({"smell": "bad"}, "weed") == ["$.smell: no property of weed"]
 
 
+def test_enum_is_judged_by_the_letter_unless_a_client_sent_it(checker: CsdlChecker) -> None:
+    body = {"colours": ["Red", "BLUE"]}
+    assert len(checker.faults(body, "plant")) == 2
+    assert checker.for_requests().faults(body, "plant") == []
+    assert checker.for_requests().faults({"colour": "green"}, "plant") != []
+
+
 def test_null_body_is_a_fault(checker: CsdlChecker) -> None:
     assert checker.faults(None, "plant") == ["$: null where the schema has none"]
 
