@@ -21,6 +21,8 @@ from tests.support.csdl import read_schema
 from tests.support.csdl_check import CsdlChecker
 
 VARIABLE = "EXCHANGE_GRAPH_CSDL"
+_NOVELTY = "emulatorNovelty"
+"""A property that the emulator adds in an unkind mood because nobody knows it."""
 _USER = r"/users/[^/]+"
 _EVENTS = rf"{_USER}(?:/calendars?(?:/[^/]+)?)?"
 
@@ -96,7 +98,8 @@ def call_faults(checker: CsdlChecker, response: httpx.Response) -> list[str]:
             found += checker.page_faults(body, route.type_name)
         else:
             found += checker.faults(body, route.type_name)
-    return [f"{response.request.method} {path} {response.status_code} {fault}" for fault in found]
+    head = f"{response.request.method} {path} {response.status_code}"
+    return [f"{head} {fault}" for fault in found if _NOVELTY not in fault]
 
 
 def notification_faults(checker: CsdlChecker, body: object) -> list[str]:
