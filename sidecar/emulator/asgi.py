@@ -18,7 +18,7 @@ Pause = Callable[[float], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ABORT_KEY = "emulator.abort"  # where the server's HTTP protocol puts a way to cut the connection
-_BODY_BYTES_MAX = 4 * 1024 * 1024  # Graph refuses larger events, too
+BODY_BYTES_MAX = 4 * 1024 * 1024  # Graph refuses larger events, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,11 @@ class BodyTooLarge(Exception):
     """The request's body is beyond what anybody may send."""
 
 
-async def read_request(scope: Scope, receive: Receive) -> Request:
+async def read_request(scope: Scope, receive: Receive, *, body_bytes_max: int = BODY_BYTES_MAX) -> Request:
     """Read a whole request.
 
     Raises:
-        BodyTooLarge: the body is larger than 4 MiB.
+        BodyTooLarge: the body is larger than `body_bytes_max`.
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -66,7 +66,7 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     body = b""
     if scope["method"] in ("POST", "PATCH", "PUT") or headers.get("content-length", "0") != "0":
-        body = await _read_body(receive)
+        body = await _read_body(receive, body_bytes_max)
     raw_path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "replace").split("?")[0]
     query_string = scope["query_string"].decode("ascii", "replace")
     return Request(
@@ -81,7 +81,7 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
     )
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     size_bytes = 0
     while True:
@@ -90,7 +90,7 @@ async def _read_body(receive: Receive) -> bytes:
             return b"".join(parts)
         parts.append(message.get("body", b""))
         size_bytes += len(parts[-1])
-        if size_bytes > _BODY_BYTES_MAX:
+        if size_bytes > bytes_max:
             raise BodyTooLarge
         if not message.get("more_body", False):
             return b"".join(parts)

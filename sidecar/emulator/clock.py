@@ -98,6 +98,11 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def cancel_all(self) -> None:
+        """End what is running; whoever calls starts anew what is still wanted."""
+        for task in list(self._tasks):
+            task.cancel()
+
     async def run(self, started: Callable[[], None], stop: asyncio.Event) -> None:
         """Hold the task group open until `stop` is set, then cancel what is still running."""
         async with asyncio.TaskGroup() as group:
@@ -107,8 +112,7 @@ class Background:
                 await stop.wait()
             finally:
                 self._group = None
-                for task in list(self._tasks):
-                    task.cancel()
+                self.cancel_all()
 
 
 async def _as_coroutine(work: Callable[[], Awaitable[None]]) -> None:

@@ -36,7 +36,8 @@ class IdMaker:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._change_count = 0
+        self.change_count = 0
+        """How many change keys there have been."""
 
     def guid(self) -> str:
         """Make a random GUID, lower case."""
@@ -53,8 +54,8 @@ class IdMaker:
 
     def change_key(self) -> str:
         """Make the next change key; keys never repeat."""
-        self._change_count += 1
-        return base64.b64encode(b"\x07y\x0fi\x0ct\xc2Lw\x9d\x3d\x13" + self._change_count.to_bytes(7, "big")).decode()
+        self.change_count += 1
+        return base64.b64encode(b"\x07y\x0fi\x0ct\xc2Lw\x9d\x3d\x13" + self.change_count.to_bytes(7, "big")).decode()
 
     def secret(self) -> str:
         """Make a client secret; like Microsoft's it is 40 characters and not a GUID."""

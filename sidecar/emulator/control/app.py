@@ -13,6 +13,7 @@ from sidecar.emulator.errors import GraphError
 from sidecar.emulator.graph.app import answer_lifespan
 
 BodyT = TypeVar("BodyT")
+_BODY_BYTES_MAX = 1024 * 1024 * 1024  # a dumped state of a million bookings
 
 
 class ControlError(Exception):
@@ -64,7 +65,7 @@ class ControlApp:
         if scope["type"] != "http":
             return
         try:
-            request = await read_request(scope, receive)
+            request = await read_request(scope, receive, body_bytes_max=_BODY_BYTES_MAX)
             reply = await self._answer(request)
         except ControlError as error:
             reply = _json(error.status, {"error": str(error)})

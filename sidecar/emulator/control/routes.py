@@ -8,6 +8,7 @@ from sidecar.emulator.control.app import ControlCall, ControlError, ControlRoute
 from sidecar.emulator.control.notify import NotifyControl, notify_routes, read_after
 from sidecar.emulator.control.outlook import Outlook
 from sidecar.emulator.control.reading import Reading
+from sidecar.emulator.control.snapshot import Snapshots
 from sidecar.emulator.control.tenants import TenantControl
 from sidecar.emulator.control.throttling import ThrottleControl
 from sidecar.emulator.control.types import (
@@ -61,6 +62,7 @@ class _Workings:
         self._parts = parts
         self._world = parts.world
         self._tenants = tenants
+        self.snapshots = Snapshots(parts)
 
     def health(self, _: ControlCall[None]) -> JsonObject:
         return {"status": "ok", "now": format_instant(self._world.now()), "seed": self._parts.seed}
@@ -141,6 +143,8 @@ def _working_routes(on: _Workings) -> Routes:
         _route("GET", "/control/health", "Tell that the emulator is up.", on.health, none),
         _route("GET", "/control/moods", "Tell how unkind the emulator is.", on.moods, none, Moods),
         _route("PUT", "/control/moods", "Change moods; what is left out stays.", on.change_moods, JsonObject, Moods),
+        _route("GET", "/control/state", "Dump the whole state.", on.snapshots.dump, none),
+        _route("PUT", "/control/state", "Restore a dumped state.", on.snapshots.restore, JsonObject),
         _route("POST", "/control/clock", "Move the present forward.", on.advance, ClockBody),
         _route("POST", "/control/outage", "Begin an outage, or end it.", on.begin_outage, OutageBody),
         _route("POST", "/control/faults", "Script a fault.", on.add_fault, FaultBody, Fault, status=201),

@@ -7,11 +7,12 @@ identities" page (long-lived tokens, claims challenge).
 import base64
 import json
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from sidecar.emulator.entra.assertions import UNTIMED
 from sidecar.emulator.errors import GraphError
@@ -36,15 +37,33 @@ class Tokens:
     def __init__(self, *, world: World) -> None:
         self._world = world
         self._known: dict[str, Caller] = {}
+        self._own_key: rsa.RSAPrivateKey | None = None
+        self._key_id = ""
 
     @property
     def _key(self) -> rsa.RSAPrivateKey:
-        return _signing_key()
+        return self._own_key or _signing_key()
 
-    @cached_property
+    @property
     def key_id(self) -> str:
         """Give the `kid` of the signing key."""
-        return base64.urlsafe_b64encode(self._world.rng.randbytes(20)).decode().rstrip("=")
+        if not self._key_id:
+            self._key_id = base64.urlsafe_b64encode(self._world.rng.randbytes(20)).decode().rstrip("=")
+        return self._key_id
+
+    @property
+    def key_state(self) -> dict[str, str]:
+        """Give the signing key for a dump of the state: its PEM, and its `kid`, empty while nobody has asked for it."""
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return {"pem": pem.decode(), "kid": self._key_id}
+
+    @key_state.setter
+    def key_state(self, state: dict[str, str]) -> None:
+        key = load_pem_private_key(state["pem"].encode(), password=None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise ValueError("the signing key is no RSA key")
+        self._own_key, self._key_id = key, state["kid"]
+        self._known.clear()
 
     def key_set(self) -> dict[str, Any]:  # Any: JSON for the wire
         """Give the public key as a JSON Web Key Set."""

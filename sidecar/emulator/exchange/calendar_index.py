@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from sidecar.emulator.exchange.event import Event, EventKind, expand, mutable_core, occurrence_on
 from sidecar.emulator.ids import parse_item_id
@@ -40,6 +41,24 @@ class Calendar:
         self._transactions: dict[str, Event] = {}
         self.version = 0
         self.changes: list[CalendarChange] = []
+
+    def dump_state(self) -> dict[str, Any]:  # Any: values of many types
+        """Give what the index is built from."""
+        return {
+            "roots": list(self._roots.values()),
+            "refiled": self._refiled,
+            "transactions": self._transactions,
+            "version": self.version,
+            "changes": self.changes,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:  # Any: as above
+        """Take over what `dump_state` gave."""
+        self.add_many(event for event in state["roots"] if event.kind is not EventKind.MASTER)
+        self._masters = {event.core: event for event in state["roots"] if event.kind is EventKind.MASTER}
+        self._roots = {event.core: event for event in state["roots"]}
+        self._refiled, self._transactions = state["refiled"], state["transactions"]
+        self.version, self.changes = state["version"], state["changes"]
 
     def add(self, event: Event) -> None:
         """Put a single item or a series master on the calendar."""

@@ -1,6 +1,7 @@
 """Tenants, their app registrations, mailboxes and meetings: the emulator's state, apart from what is on its way."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -135,6 +136,13 @@ class Directory:
         """Make a tenant known."""
         self.tenants[tenant.tenant_id] = tenant
         self._domains[tenant.domain.lower()] = tenant
+
+    def replace(self, tenants: Iterable[Tenant]) -> None:
+        """Know these tenants and no others."""
+        self.tenants.clear()
+        self._domains.clear()
+        for tenant in tenants:
+            self.add(tenant)
 
     def find(self, key: str) -> Tenant | None:
         """Find a tenant by id or verified domain, in any case."""

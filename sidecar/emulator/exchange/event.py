@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from typing import Any
 
+from sidecar.emulator.exchange.object_graph import NOT_DUMPED
 from sidecar.emulator.exchange.recurrence import Recurrence
 from sidecar.emulator.ids import format_item_id, occurrence_ical_uid
 from sidecar.emulator.zones import resolve_zone
@@ -151,8 +152,8 @@ class Event:
     extras: Extras = Extras()
     awaits_delegate: bool = False
     """The room has left the answer to its delegates."""
-    rendered_for: object = None
-    rendered: bytes = b""
+    rendered_for: object = field(default=None, metadata=NOT_DUMPED)
+    rendered: bytes = field(default=b"", metadata=NOT_DUMPED)
 
     @property
     def is_busy(self) -> bool:

@@ -42,7 +42,8 @@ class Mailroom:
     def __init__(self, *, world: World, note_change: NoteChange) -> None:
         self._world = world
         self._note = note_change
-        self._order = 0
+        self.item_count = 0
+        """How many items there have been; the number of an item breaks ties."""
 
     def build(
         self,
@@ -57,7 +58,7 @@ class Mailroom:
         now, ids = self._world.now(), self._world.ids
         if recurrence is not None:
             times, recurrence = align_series(times, recurrence)
-        self._order += 1
+        self.item_count += 1
         return Event(
             core=ids.item_core(),
             ical_uid=ical_uid or ids.ical_uid(),
@@ -68,14 +69,14 @@ class Mailroom:
             created_at=now,
             modified_at=now,
             change_key=ids.change_key(),
-            order=self._order,
+            order=self.item_count,
             series=None if recurrence is None else Series(recurrence=recurrence),
         )
 
     def reserve_order(self, count: int) -> int:
         """Take `count` tie-breaking numbers for items made elsewhere; gives the first."""
-        first = self._order + 1
-        self._order += count
+        first = self.item_count + 1
+        self.item_count += count
         return first
 
     def put(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 
+from sidecar.emulator.exchange.object_graph import NOT_DUMPED
+
 
 class Scope(Enum):
     """What is counted together."""
@@ -90,7 +92,7 @@ class Metering:
     """What overrules the table, by limit; 0 is no limit."""
     windows: dict[str, dict[str, Window]] = field(default_factory=lambda: {name: {} for name in LIMITS})
     """By limit, then by key."""
-    in_flight: Counter[str] = field(default_factory=Counter)
+    in_flight: Counter[str] = field(default_factory=Counter, metadata=NOT_DUMPED)
     """Requests being answered, by app and mailbox."""
     crowded_counts: Counter[str] = field(default_factory=Counter)
     """Requests refused because others of the same app on the same mailbox were being answered."""

@@ -6,10 +6,10 @@ a `Types` was given can be written or read: a dump names types, and a name out o
 """
 
 import base64
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, fields, is_dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -108,6 +108,8 @@ class _Writer:
         if type(value) in (tuple, set, frozenset):
             parts = value if type(value) is tuple else sorted(value, key=repr)
             return {type(value).__name__: [self.write(one) for one in parts]}
+        if isinstance(value, Counter):
+            return {"counter": [[self.write(key), count] for key, count in value.items()]}
         if isinstance(value, deque):
             return {"deque": [self.write(one) for one in value], "most": value.maxlen}
         if isinstance(value, dict):
@@ -161,6 +163,8 @@ class _Reader:
             return self._types.named(content)(written["value"])
         if tag == "deque":
             return deque((self.read(one) for one in content), maxlen=written["most"])
+        if tag == "counter":
+            return Counter({self.read(key): count for key, count in content})
         if tag == "map":
             return {self.read(key): self.read(one) for key, one in content}
         if tag in _GROUPS:
@@ -182,12 +186,14 @@ class _Reader:
 _TAGGED: dict[type, tuple[str, Callable[[Any], Json]]] = {
     datetime: ("at", datetime.isoformat),
     date: ("day", date.isoformat),
+    time: ("time", time.isoformat),
     timedelta: ("us", lambda span: round(span / timedelta(microseconds=1))),
     bytes: ("bytes", lambda raw: base64.b64encode(raw).decode()),
 }
 _READERS: dict[str, Callable[[Any], Any]] = {
     "at": datetime.fromisoformat,
     "day": date.fromisoformat,
+    "time": time.fromisoformat,
     "us": lambda count: timedelta(microseconds=count),
     "bytes": base64.b64decode,
 }

@@ -1,10 +1,11 @@
 """What a subscription is. Making, renewing and ending them is in `subscribing.py`, sending in `deliveries.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.object_graph import NOT_DUMPED
 from sidecar.emulator.zones import format_seconds
 
 
@@ -28,7 +29,7 @@ class Authorization:
     """When it is checked next that the app may still read the mailbox."""
     ask_at: datetime | None = None
     """When the next `reauthorizationRequired` is due; None once it is too late for one."""
-    look_at: datetime | None = None
+    look_at: datetime | None = field(default=None, metadata=NOT_DUMPED)
     """The moment a timer is set for."""
     denied_since: datetime | None = None
     """Since which check the app may not read the mailbox."""

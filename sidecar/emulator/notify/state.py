@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 
 from sidecar.emulator.exchange.event import JsonObject
+from sidecar.emulator.exchange.object_graph import NOT_DUMPED
 
 NOTIFICATION, LIFECYCLE = "notification", "lifecycle"
 
@@ -64,7 +65,7 @@ class Lane:
     retries: list[tuple[datetime, int, Batch]] = field(default_factory=list)
     """A heap by due moment and the batch's number."""
     sending: list[Batch] = field(default_factory=list)
-    look_at: datetime | None = None
+    look_at: datetime | None = field(default=None, metadata=NOT_DUMPED)
     """The next moment a timer is set for."""
 
     @property
@@ -98,7 +99,7 @@ class Endpoint:
     is_probing: bool = False
     """A drop penalty is over; the next answer decides."""
     probes_left_count: int = 0
-    look_at: datetime | None = None
+    look_at: datetime | None = field(default=None, metadata=NOT_DUMPED)
     """The moment a timer is set for."""
     window_started_at: datetime
     responses_count: int = 0
