@@ -33,22 +33,29 @@ class CsdlChecker:
     """Finds what in a body is not as the schema has it."""
 
     def __init__(
-        self, schema: Schema, *, closed: frozenset[str] = frozenset(), enums_in_any_case: bool = False
+        self,
+        schema: Schema,
+        *,
+        closed: frozenset[str] = frozenset(),
+        novelties: frozenset[str] = frozenset(),
+        enums_in_any_case: bool = False,
     ) -> None:
         """Make a checker.
 
         Args:
             closed: open types of which undeclared properties are faults all the same. An emulator adds nothing of its own
                 to an event, so an undeclared name there is a misspelt one.
+            novelties: properties that a closed type may have all the same.
             enums_in_any_case: take members of enums in any case of letters, as Graph does in what it is sent.
         """
         self.schema = schema
         self._closed = closed
+        self._novelties = novelties
         self._enums_in_any_case = enums_in_any_case
 
     def for_requests(self) -> CsdlChecker:
         """Give a checker of what clients send."""
-        return CsdlChecker(self.schema, closed=self._closed, enums_in_any_case=True)
+        return CsdlChecker(self.schema, closed=self._closed, novelties=self._novelties, enums_in_any_case=True)
 
     def faults(self, body: object, type_name: str, *, is_collection: bool = False, nullable: bool = False) -> list[str]:
         """Give what is wrong, each with the path to it; an empty list is a body as described.
@@ -118,7 +125,7 @@ class CsdlChecker:
             reference = declared.properties.get(name) or declared.navigation.get(name)
             if reference is not None:
                 yield from self._value(one, reference, f"{path}.{name}")
-            elif not declared.is_open or declared.name in self._closed:
+            elif not declared.is_open or (declared.name in self._closed and name not in self._novelties):
                 yield f"{path}.{name}: no property of {declared.name}"
 
     def _is_member(self, value: object, members: frozenset[str]) -> bool:

@@ -122,6 +122,12 @@ def test_enum_is_judged_by_the_letter_unless_a_client_sent_it(checker: CsdlCheck
     assert checker.for_requests().faults({"colour": "green"}, "plant") != []
 
 
+def test_novelty_passes_in_a_closed_type_by_its_name_only(checker: CsdlChecker) -> None:
+    tolerant = CsdlChecker(checker.schema, closed=frozenset({"weed"}), novelties=frozenset({"smell"}))
+    assert tolerant.faults({"smell": "bad"}, "weed") == []
+    assert tolerant.faults({"taste": "bad"}, "weed") != []
+
+
 def test_null_body_is_a_fault(checker: CsdlChecker) -> None:
     assert checker.faults(None, "plant") == ["$: null where the schema has none"]
 
