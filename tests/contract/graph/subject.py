@@ -50,9 +50,15 @@ class Subject:
     _clean_up: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
 
     async def close(self) -> None:
-        """Take away what the case made, the newest first."""
+        """Take away what the case made, the newest first; one thing that cannot be taken away does not keep the others."""
+        failures = list[Exception]()
         while self._clean_up:
-            await self._clean_up.pop()()
+            try:
+                await self._clean_up.pop()()
+            except (httpx.HTTPError, AssertionError) as error:
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("the case could not be cleaned up after", failures)
 
     def later(self, undo: Callable[[], Awaitable[object]]) -> None:
         """Remember how to undo something."""
