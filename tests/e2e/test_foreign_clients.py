@@ -252,6 +252,50 @@ def test_o365_changes_and_deletes_an_event(office: Office) -> None:
     assert _events(office) == []
 
 
+def test_o365_makes_an_event(office: Office) -> None:
+    """The library sends every property it knows, an extended one among them, and flags as texts."""
+    event = office.account(office.room).schedule().new_event(subject="Painters")
+    event.start, event.end = MONDAY + timedelta(hours=9), MONDAY + timedelta(hours=10)
+    event.body, event.location = "Second coat", "East"
+    event.transaction_id = "painters-1"
+    assert event.save()
+    (found,) = _events(office)
+    assert (found.object_id, found.ical_uid, found.subject) == (event.object_id, event.ical_uid, "Painters")
+    assert found.get_body_soup().text.strip() == "Second coat"
+    assert (found.start, found.end) == (event.start, event.end)
+    assert found.transaction_id == "painters-1"
+
+
+def test_o365_makes_a_series_and_books_a_room_with_it(office: Office) -> None:
+    event = office.account(office.person).schedule().new_event(subject="Standup")
+    event.start, event.end = MONDAY + timedelta(hours=9), MONDAY + timedelta(hours=9, minutes=15)
+    event.recurrence.set_weekly(1, days_of_week=["monday", "wednesday"], first_day_of_week="monday")
+    event.recurrence.start_date, event.recurrence.occurrences = MONDAY.date(), 4
+    event.attendees.add(office.room)
+    assert event.save()
+    _at_rest(office)
+    span = {"start_recurring": MONDAY, "end_recurring": MONDAY + timedelta(days=30)}
+    shown = list(office.account(office.room).schedule().get_events(order_by="start/dateTime", **span))
+    assert [one.start for one in shown] == [MONDAY + timedelta(days=day, hours=9) for day in (0, 2, 7, 9)]
+    assert {one.response_status.status.value for one in shown} == {"accepted"}
+
+
+def test_o365_finds_events_by_a_filter(office: Office) -> None:
+    book(office, MONDAY + timedelta(hours=9), subject="One")
+    book(office, MONDAY + timedelta(hours=11), subject="Two")
+    schedule = office.account(office.person).schedule()
+    assert [one.subject for one in schedule.get_events(query="subject eq 'Two'", include_recurring=False)] == ["Two"]
+
+
+def test_o365_sees_when_a_room_is_taken(office: Office) -> None:
+    book(office, MONDAY + timedelta(hours=9))
+    _at_rest(office)
+    schedule = office.account(office.person).schedule()
+    (found,) = schedule.get_availability([office.room], MONDAY + timedelta(hours=8), MONDAY + timedelta(hours=12))
+    assert found["availabilityView"] == ["free", "busy", "free", "free"]
+    assert [one["status"] for one in found["scheduleItems"]] == ["busy"]
+
+
 def test_o365_declines_a_meeting_for_the_room(office: Office) -> None:
     book(office, MONDAY + timedelta(hours=9))
     _at_rest(office)

@@ -10,11 +10,15 @@ import pytest
 
 from tests.contract.graph import (
     cases_access,
+    cases_batch,
     cases_delta,
     cases_events,
     cases_identity,
     cases_notifications,
     cases_places,
+    cases_policies,
+    cases_queries,
+    cases_rich,
     cases_rooms,
     cases_series,
     cases_service,
@@ -42,6 +46,10 @@ CASES: list[Case] = [
         cases_places,
         cases_service,
         cases_access,
+        cases_queries,
+        cases_batch,
+        cases_rich,
+        cases_policies,
     )
     for case in area.TABLE.cases
 ]
