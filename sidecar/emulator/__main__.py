@@ -26,6 +26,7 @@ def run(arguments: list[str] | None = None, *, program: str = "python -m sidecar
     parser.add_argument(
         "--rooms", type=int, default=ROOMS_COUNT, help="of the first tenant; 0 makes none (default: %(default)s)"
     )
+    parser.add_argument("--state", type=Path, help="a dumped state to begin with, instead of the first tenant")
     parser.add_argument("--start-at", type=_moment, help="the first present, ISO 8601; now if left out")
     parser.add_argument("--name", action="append", default=[], help="one more host name for the certificate")
     parser.add_argument("--public-host", help="host in the addresses told to callers")
@@ -46,7 +47,8 @@ def run(arguments: list[str] | None = None, *, program: str = "python -m sidecar
             calm=options.calm,
             seed=options.seed,
             start_at=options.start_at,
-            rooms_count=options.rooms,
+            rooms_count=0 if options.state else options.rooms,
+            state_file=options.state,
         )
     )
 

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from sidecar.emulator.clock import Clock, LoopClock
 from sidecar.emulator.control.app import ControlApp
 from sidecar.emulator.control.routes import control_routes
+from sidecar.emulator.control.snapshot import Snapshots
 from sidecar.emulator.control.tenants import TenantControl
 from sidecar.emulator.entra.login import Login
 from sidecar.emulator.entra.tokens import Tokens
 from sidecar.emulator.exchange.directory import Tenant
+from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
 from sidecar.emulator.exchange.world import World
@@ -101,7 +103,16 @@ class Emulator:
             subscribing=self.subscribing,
         )
         self.tenants = TenantControl(parts)
+        self._snapshots = Snapshots(parts)
         self.control_app = ControlApp(control_routes(parts, self.tenants))
+
+    def load_state(self, dump: JsonObject) -> None:
+        """Take over a dumped state, while running; everything there was before is gone.
+
+        Raises:
+            ControlError: it is no dump that this emulator can read.
+        """
+        self._snapshots.load(dump)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Let rooms and notifications act until `stop` is set."""

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sidecar.emulator.asgi import ABORT_KEY
 from sidecar.emulator.clock import LoopClock
+from sidecar.emulator.control.app import ControlError
 from sidecar.emulator.control.first_tenant import ROOMS_COUNT, make_first_tenant
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.moods import Moods
@@ -58,6 +59,8 @@ class EmulatorConfig:
     """Of everything random."""
     start_at: datetime | None = None
     """The first present; None is the machine's."""
+    state_file: Path | None = None
+    """A dumped state to begin with."""
     rooms_count: int = ROOMS_COUNT
     """Rooms of the tenant that is there from the start; 0 makes no tenant."""
 
@@ -92,6 +95,8 @@ async def _serve(config: EmulatorConfig) -> None:
         )
         graph, control = _Server(emulator.graph_app, tls), _Server(emulator.control_app, None)
         async with emulator.running(), asyncio.TaskGroup() as group:
+            if config.state_file is not None:
+                _load_state(emulator, config.state_file)
             _stop_on_signals(graph, control)
             group.create_task(graph.serve(sockets=[graph_socket]), name="graph")
             group.create_task(control.serve(sockets=[control_socket]), name="control")
@@ -109,6 +114,18 @@ async def _serve(config: EmulatorConfig) -> None:
             }
             sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
             sys.stdout.flush()
+
+
+def _load_state(emulator: Emulator, path: Path) -> None:
+    """Begin with a dumped state.
+
+    Raises:
+        SystemExit: there is none in the file; the message says why.
+    """
+    try:
+        emulator.load_state(msgspec.json.decode(path.read_bytes(), type=dict))
+    except (OSError, msgspec.DecodeError, ControlError) as error:
+        raise SystemExit(f"cannot begin with the state in {path}: {error}") from None
 
 
 class _Server(uvicorn.Server):
