@@ -6,6 +6,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sidecar.emulator.bounds import check_present
 from sidecar.emulator.control.first_tenant import ROOMS_COUNT
 from sidecar.emulator.server import EmulatorConfig, main
 
@@ -55,7 +56,7 @@ def run(arguments: list[str] | None = None, *, program: str = "python -m sidecar
 
 def _moment(text: str) -> datetime:
     at = datetime.fromisoformat(text)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return check_present(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 if __name__ == "__main__":

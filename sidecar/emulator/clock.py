@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from sidecar.emulator.bounds import check_present
+
 
 class Clock(Protocol):
     """What the emulator needs of time."""
@@ -20,7 +22,11 @@ class Clock(Protocol):
         """Return when `now()` has reached `at`; at once if it already has."""
 
     def advance(self, seconds: float) -> None:
-        """Move the present forward and wake every sleeper whose moment has come."""
+        """Move the present forward and wake every sleeper whose moment has come.
+
+        Raises:
+            ValueError: that is out of bounds; nothing has changed.
+        """
 
 
 class LoopClock:
@@ -30,8 +36,12 @@ class LoopClock:
     """
 
     def __init__(self, *, start_at: datetime | None = None) -> None:
-        """Start at `start_at`, or at the machine's present when it is None."""
-        self._start_at = start_at or datetime.now(UTC)  # noqa: TID251  (the one place that reads the clock)
+        """Start at `start_at`, or at the machine's present when it is None.
+
+        Raises:
+            ValueError: `start_at` is out of bounds.
+        """
+        self._start_at = check_present(start_at or datetime.now(UTC))  # noqa: TID251  (the one place that reads the clock)
         self._loop_start_s: float | None = None
         self._offset = timedelta()
         self._sleepers: dict[asyncio.Event, tuple[datetime, asyncio.TimerHandle]] = {}
@@ -54,6 +64,7 @@ class LoopClock:
 
     def advance(self, seconds: float) -> None:
         """Move the present forward and wake every sleeper whose moment has come."""
+        check_present(self.now() + timedelta(seconds=seconds))
         self._offset += timedelta(seconds=seconds)
         for woken, (at, timer) in self._sleepers.items():
             timer.cancel()

@@ -12,6 +12,12 @@ from typing import Annotated
 import msgspec
 
 from sidecar.emulator.asgi import Request
+from sidecar.emulator.bounds import Seconds
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
 class FaultMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,16 +30,16 @@ class FaultMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A part of the path, percent-encoding as sent, in any case."""
     path_regex: str | None = None
     """A regular expression searched in path and query."""
-    skip: int = 0
+    skip: Count = 0
     """How many matching requests pass unharmed first."""
-    count: int = 1
+    count: Count = 1
     """How many are then met; 0 is every one from then on."""
 
 
 class FaultEffect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a fault does: any of a delay, a refusal, and a broken connection."""
 
-    status: int | None = None
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] | None = None
     code: str | None = None
     """Graph's error code, by default UnknownError; with `aadsts`, the OAuth error instead of the usual one."""
     message: str = ""
@@ -42,12 +48,12 @@ class FaultEffect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     body: str | None = None
     """Replaces Graph's error JSON, HTML or nothing for instance."""
     headers: dict[str, str] = {}
-    retry_after_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    retry_after_s: Seconds | None = None
     """Adds Retry-After, rounded up to whole seconds."""
     retry_after_as_date: bool = False
     """Writes it as an HTTP date of the emulated clock."""
-    delay_s: float = 0.0
-    stall_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    delay_s: Seconds = 0.0
+    stall_s: Seconds = 0.0
     """The answer stops for so long in the middle of its body."""
     drop: bool = False
     """The connection is cut before the answer."""
@@ -95,6 +101,20 @@ class Outage:
         """Tell whether a request meets the outage."""
         mine = (Service.ALL, Service.GRAPH if is_graph else Service.LOGIN)
         return now < self.ends_at and self.service in mine
+
+
+def mistake_in(match: FaultMatch, effect: FaultEffect) -> str | None:
+    """Say, in a sentence, why a fault cannot be carried out; None if it can."""
+    try:
+        re.compile(match.path_regex or "")
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"`path_regex` is not a regular expression: {error}."
+    for name, value in effect.headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            return f"No answer can carry the header {name!r} with the value {value!r}."
+        if name.lower() in _FRAMING:
+            return f"The header {name!r} is the server's own; `drop`, `half_body` and `stall_s` break an answer."
+    return None
 
 
 class FaultScript:

@@ -4,8 +4,11 @@ from typing import Annotated
 
 import msgspec
 
+from sidecar.emulator.bounds import SECONDS_MAX, Seconds
+
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Wait = Annotated[float, msgspec.Meta(ge=0.1, le=SECONDS_MAX)]
+"""Between two attempts; without any, an endpoint that refuses at once would be called for hours without a pause."""
 
 
 class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,8 +74,8 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Size of the smallest answer that is compressed for a client that accepts it; 0 compresses none."""
     documented_limits: bool = True
     """Whether requests beyond Microsoft's documented limits are refused; limits set by control are enforced anyway."""
-    retry_first_s: Seconds = 10.0
-    retry_max_s: Seconds = 1800.0
+    retry_first_s: Wait = 10.0
+    retry_max_s: Wait = 1800.0
     retry_for_s: Seconds = 4 * 3600.0
     """For how long a notification that nobody took is sent again."""
     endpoint_responses_min: Annotated[int, msgspec.Meta(ge=1)] = 100
@@ -85,7 +88,7 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """For how long notifications still flow once the token behind a subscription has expired."""
     pause_loss_share: Share = 0.5
     """Share of changes lost while a subscription's authorization has run out; the others are held."""
-    access_check_s: Annotated[float, msgspec.Meta(ge=1)] = 900.0
+    access_check_s: Annotated[float, msgspec.Meta(ge=1, le=SECONDS_MAX)] = 900.0
     """How often it is checked that an app may still read what it subscribed to."""
     access_removal_s: Seconds = 3600.0
     """How long after the first such check that failed a subscription is removed."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sidecar.emulator.bounds import Seconds
 from sidecar.emulator.control.app import ControlCall, ControlError, ControlRoute
 from sidecar.emulator.control.tenants import TenantControl
 from sidecar.emulator.control.types import LifecycleBody
@@ -25,7 +26,7 @@ class DisturbBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     lose_count: Count = 0
     delay_count: Count = 0
-    delay_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    delay_s: Seconds = 60.0
     """How late the late ones are."""
     duplicate_count: Count = 0
 

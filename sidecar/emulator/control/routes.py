@@ -46,7 +46,7 @@ from sidecar.emulator.control.types import (
 )
 from sidecar.emulator.entra.refusals import REFUSALS
 from sidecar.emulator.exchange.event import JsonObject
-from sidecar.emulator.faults import Fault, Outage
+from sidecar.emulator.faults import Fault, Outage, mistake_in
 from sidecar.emulator.moods import Moods
 from sidecar.emulator.parts import Parts
 from sidecar.emulator.zones import format_instant
@@ -79,7 +79,10 @@ class _Workings:
         return moods
 
     def advance(self, call: ControlCall[ClockBody]) -> JsonObject:
-        self._world.clock.advance(call.body.advance_s)
+        try:
+            self._world.clock.advance(call.body.advance_s)
+        except ValueError as error:
+            raise ControlError(f"The clock cannot move that far: {error}.") from None
         return {"now": format_instant(self._world.now())}
 
     def begin_outage(self, call: ControlCall[OutageBody]) -> JsonObject:
@@ -92,6 +95,9 @@ class _Workings:
         if number is not None and number not in REFUSALS:
             known = ", ".join(str(one) for one in sorted(REFUSALS))
             raise ControlError(f"The emulator does not play AADSTS{number}; it knows {known}.")
+        mistake = mistake_in(call.body.match, call.body.effect)
+        if mistake is not None:
+            raise ControlError(mistake)
         fault = Fault(id=self._world.ids.guid(), match=call.body.match, effect=call.body.effect)
         self._parts.script.faults.append(fault)
         return fault

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from sidecar.emulator.bounds import Seconds
 from sidecar.emulator.exchange.app import Block, GraphPrincipal
 from sidecar.emulator.faults import FaultEffect, FaultMatch, Service
-from sidecar.emulator.moods import Seconds
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 
@@ -367,7 +367,7 @@ class LifecycleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class ClockBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far the present moves forward."""
 
-    advance_s: Annotated[float, msgspec.Meta(ge=0)]
+    advance_s: Seconds
 
 
 class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sidecar.emulator.bounds import Seconds
+
 Percentage = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2_147_483_647)]
 WindowDays = Annotated[int, msgspec.Meta(ge=0, le=1080)]
@@ -63,5 +65,5 @@ class RoomSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     RemovePrivateProperty: bool = True
     RemoveCanceledMeetings: bool = False
     DisableReminders: bool = True
-    processing_delay_s: float | None = None
+    processing_delay_s: Seconds | None = None
     """Seconds until the room answers; None takes the mood's delay, 0 answers within the call."""

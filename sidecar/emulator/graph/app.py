@@ -36,6 +36,7 @@ from sidecar.emulator.zones import format_instant
 _SERVER = '"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"002","RoleInstance":"AM2PEPF00000000"'
 _DIAGNOSTIC = f'{{"ServerInfo":{{{_SERVER}}}}}'
 _GZIP_LEVEL = 1
+_BODILESS = (204, 304)  # whatever follows their headers would be read as the next answer
 # What workloads have been seen to say to a caller without any role, besides the usual 403.
 _ROLELESS_CODES = ("AuthenticationError", "UnauthorizedError", "unauthenticated")
 
@@ -192,6 +193,8 @@ class GraphApp:
             reply = self._error_reply(request, error)
         if effect.body is not None:
             reply.body, reply.headers["content-type"] = effect.body.encode(), "text/html"
+        if reply.status in _BODILESS:
+            reply.body = b""
         if effect.retry_after_s is not None:
             reply.headers["retry-after"] = self._retry_after(effect)
         reply.headers.update({name.lower(): value for name, value in effect.headers.items()})

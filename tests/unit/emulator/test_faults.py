@@ -226,3 +226,37 @@ async def test_outage_consumes_no_fault() -> None:
         await r.told("POST", "/control/outage", {"for_s": 60})
         await r.graph.get(f"/users/{r.room}/events")
         assert (await r.told("GET", "/control/faults"))["unconsumed_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"match": {"path_regex": "("}}, "not a regular expression"),
+        ({"match": {"skip": -1}}, "`int` >= 0"),
+        ({"match": {"count": -1}}, "`int` >= 0"),
+        ({"effect": {"status": 42}}, "`int` >= 200"),
+        ({"effect": {"status": 600}}, "`int` <= 599"),
+        ({"effect": {"delay_s": 1e18}}, "`float` <= "),
+        ({"effect": {"delay_s": -1}}, "`float` >= 0"),
+        ({"effect": {"stall_s": 1e18}}, "`float` <= "),
+        ({"effect": {"retry_after_s": 1e18}}, "`float` <= "),
+        ({"effect": {"headers": {"x": "a\r\nb: c"}}}, "No answer can carry"),
+        ({"effect": {"headers": {"x": "\u2603"}}}, "No answer can carry"),
+        ({"effect": {"headers": {"a b": "c"}}}, "No answer can carry"),
+        ({"effect": {"headers": {"Content-Length": "5"}}}, "server's own"),
+    ],
+)
+async def test_fault_that_could_not_be_carried_out_is_refused(fault: dict[str, Any], words: str) -> None:
+    async with rig() as r:
+        answer = await r.control.post("/control/faults", json=fault)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]
+        assert (await r.graph.get("/subscriptions")).status_code == 200
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_scripted_status_without_a_body_has_none(status: int) -> None:
+    async with rig() as r:
+        await script(r, {"status": status, "body": "<p>"})
+        answer = await r.graph.get("/subscriptions")
+        assert (answer.status_code, answer.content) == (status, b"")
