@@ -7,6 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from sidecar.emulator.bounds import check_year
 from sidecar.emulator.windows_zones import WINDOWS_TO_IANA
 
 UNSET_TIME = "0001-01-01T00:00:00Z"
@@ -51,8 +52,13 @@ def parse_local(text: str) -> datetime:
 
 
 def parse_instant(text: str, *, zone: str = "UTC") -> datetime:
-    """Read a wire time as an instant in UTC; without an offset it is local to `zone`."""
+    """Read a wire time as an instant in UTC; without an offset it is local to `zone`.
+
+    Raises:
+        ValueError: not a date and time, or in a year that no calendar reaches.
+    """
     moment = parse_local(text)
+    check_year(moment)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=resolve_zone(zone))
     return moment.astimezone(UTC)

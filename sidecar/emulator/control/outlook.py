@@ -36,7 +36,7 @@ from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
 from sidecar.emulator.exchange.world import World
-from sidecar.emulator.wire.event_input import parse_event, parse_moment
+from sidecar.emulator.wire.event_input import check_length, parse_event, parse_moment
 from sidecar.emulator.zones import parse_instant, resolve_zone
 
 _ANSWERS = {"accept": "accepted", "tentative": "tentativelyAccepted", "decline": "declined"}
@@ -82,13 +82,19 @@ class Outlook:
         return self._answer(self._meetings.book(tenant, organizer, event, cancel_kept=body.cancel_kept))
 
     def move(self, tenant: Tenant, body: MoveBody) -> MeetingAnswer:
-        """Move a meeting or one occurrence."""
+        """Move a meeting or one occurrence.
+
+        Raises:
+            ControlError: it cannot be found, or cannot be then.
+            GraphError: times are not valid.
+        """
         meeting, event = self._find(tenant, body.meeting, body.occurrence)
         all_day = event.times.is_all_day
         start_at, start_zone = parse_moment({"dateTime": body.start, "timeZone": body.time_zone}, is_all_day=all_day)
         end_at, end_zone = parse_moment({"dateTime": body.end, "timeZone": body.time_zone}, is_all_day=all_day)
         if end_at < start_at:
             raise ControlError("The meeting would end before it starts.")
+        check_length(start_at, end_at)
         times = replace(event.times, start_at=start_at, end_at=end_at, start_zone=start_zone, end_zone=end_zone)
         if crosses_neighbour(event, times):
             raise ControlError("The occurrence would cross or overlap its neighbour.")

@@ -1,7 +1,7 @@
 """Filling rooms with settled bookings, quickly and quietly, for benchmarks and first imports."""
 
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sidecar.emulator.control.types import SeedBody
 from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, Person, Times
@@ -35,7 +35,7 @@ def settled_bookings(
         order: the first tie-breaking number free to use.
     """
     rng = random.Random(f"{body.seed}:{room.address}")
-    day = (body.start or now).replace(hour=_FIRST_HOUR, minute=0, second=0, microsecond=0)
+    day = first_day(body, now)
     at, events, made_at = day, list[Event](), now - timedelta(hours=1)
     contents: dict[tuple[str, str], tuple[Person, Content]] = {}  # shared: a million bookings must fit into memory
     while len(events) < body.bookings_per_room:
@@ -52,6 +52,13 @@ def settled_bookings(
         events.append(_booking(ids, organizer, content, times, made_at, order + len(events)))
         at += length + timedelta(minutes=rng.choice(_GAPS_MINUTES))
     return events
+
+
+def first_day(body: SeedBody, now: datetime) -> datetime:
+    """Give the moment of the first booking; a start without an offset is UTC."""
+    start = body.start or now
+    at = start.replace(tzinfo=UTC) if start.tzinfo is None else start
+    return at.replace(hour=_FIRST_HOUR, minute=0, second=0, microsecond=0)
 
 
 def _content(room: Mailbox, domain: str, name: str, guest: str, made_at: datetime) -> tuple[Person, Content]:

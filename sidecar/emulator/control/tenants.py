@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from sidecar.emulator.bounds import PRESENT_MAX, PRESENT_MIN
 from sidecar.emulator.control.app import ControlCall, ControlError
 from sidecar.emulator.control.mailbox_input import (
     parse_details,
@@ -14,7 +15,7 @@ from sidecar.emulator.control.mailbox_input import (
     parse_zone,
 )
 from sidecar.emulator.control.registering import change_app, parse_roles
-from sidecar.emulator.control.seeding import PEOPLE, settled_bookings
+from sidecar.emulator.control.seeding import PEOPLE, first_day, settled_bookings
 from sidecar.emulator.control.types import (
     AppBody,
     ItemAnswer,
@@ -40,6 +41,8 @@ from sidecar.emulator.parts import Parts
 from sidecar.emulator.zones import format_seconds, parse_instant
 
 _TRUTH_DAYS = 730  # either side of now, when a reader of the truth names no window
+_TRUTH_MAX = timedelta(days=36_525)  # a series without an end has an occurrence for every day of it
+_SEEDED_MAX = 2_000_000  # bookings, in about two gigabytes
 
 
 class TenantControl:
@@ -142,9 +145,12 @@ class TenantControl:
 
     def seed(self, call: ControlCall[SeedBody]) -> dict[str, list[MailboxAnswer]]:
         """Make rooms full of settled bookings; nobody is notified."""
-        tenant, body = self.find(call), call.body
+        tenant, body, now = self.find(call), call.body, self._world.now()
+        if body.rooms * body.bookings_per_room > _SEEDED_MAX:
+            raise ControlError(f"At most {_SEEDED_MAX} bookings can be made at once.")
+        if not PRESENT_MIN <= first_day(body, now) <= PRESENT_MAX:
+            raise ControlError(f"`start` must be between {PRESENT_MIN:%Y} and {PRESENT_MAX:%Y}.")
         rooms = [self._create(tenant, MailboxBody(), is_room=True) for _ in range(body.rooms)]
-        now = self._world.now()
         for room in rooms:
             order = self._parts.mailroom.reserve_order(body.bookings_per_room)
             room.calendar.add_many(settled_bookings(room, tenant.domain, body, self._world.ids, now, order))
@@ -159,6 +165,8 @@ class TenantControl:
             end_at = _moment(call.query.get("end"), now + timedelta(days=_TRUTH_DAYS))
         except ValueError:
             raise ControlError("`start` and `end` must be dates and times.") from None
+        if end_at - start_at > _TRUTH_MAX:
+            raise ControlError(f"`start` and `end` can be at most {_TRUTH_MAX.days} days apart.")
         return {"items": [_item_answer(event) for event in mailbox.calendar.view(start_at, end_at)]}
 
     def _create(self, tenant: Tenant, body: MailboxBody, *, is_room: bool) -> Mailbox:

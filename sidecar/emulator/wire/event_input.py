@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.emulator.bounds import ITEM_DAYS_MAX, check_year, is_too_long
 from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, zone_not_supported
 from sidecar.emulator.exchange.event import Attendee, Content, Extras, JsonObject, Person, Times, TimeSlot
 from sidecar.emulator.exchange.recurrence import Recurrence
@@ -227,6 +228,7 @@ def _parse_times(wire: JsonObject, base: Times | None) -> Times | None:
         raise GraphError(
             400, "ErrorCalendarEndDateIsEarlierThanStartDate", "End Date should be later than or equal to Start Date."
         )
+    check_length(start_at, end_at)
     if is_all_day and (start_at == end_at or any(_clock_time(at) for at in (start_at, end_at))):
         raise invalid_request(
             "The Event.Start property for an all-day event needs to be set to midnight; its duration must be full days."
@@ -238,11 +240,12 @@ def parse_moment(wire: Any, *, is_all_day: bool) -> tuple[datetime, str]:  # Any
     """Read a dateTimeTimeZone: the instant in UTC and the zone's name. An all-day moment keeps its date, in UTC.
 
     Raises:
-        GraphError: 400 for a text that is no time or a zone nobody knows.
+        GraphError: 400 for a text that is no time, a year that no calendar reaches, or a zone nobody knows.
     """
     try:
         zone_name = str(wire.get("timeZone") or "UTC")
         local = parse_local(str(wire["dateTime"]))
+        check_year(local)
         zone = resolve_zone(zone_name)
     except UnknownZone:
         raise zone_not_supported(zone_name) from None
@@ -253,6 +256,17 @@ def parse_moment(wire: Any, *, is_all_day: bool) -> tuple[datetime, str]:  # Any
     if local.tzinfo is None:
         local = local.replace(tzinfo=zone)
     return local.astimezone(UTC), zone_name
+
+
+def check_length(start_at: datetime, end_at: datetime) -> None:
+    """Check that an item does not last longer than a calendar takes.
+
+    Raises:
+        GraphError: 400.
+    """
+    if is_too_long(start_at, end_at):
+        message = f"The duration of a calendar item can be at most {ITEM_DAYS_MAX} days."
+        raise GraphError(400, "ErrorCalendarDurationIsTooLong", message)
 
 
 def parse_slot(wire: Any) -> TimeSlot:  # Any: JSON from the wire

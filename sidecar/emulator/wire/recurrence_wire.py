@@ -6,6 +6,7 @@ Source: Graph "patternedRecurrence resource type" page and the v1.0 metadata.
 from datetime import date
 from typing import Any
 
+from sidecar.emulator.bounds import check_year
 from sidecar.emulator.exchange.recurrence import INDEXES, WEEKDAYS, PatternKind, RangeKind, Recurrence
 from sidecar.emulator.zones import UnknownZone, resolve_zone
 
@@ -39,6 +40,7 @@ def parse_recurrence(wire: Any, *, default_zone: str) -> Recurrence:  # Any: JSO
         raise InvalidRecurrence(f"Unknown recurrence properties: {', '.join(sorted(unknown))}.")
     try:
         recurrence = _build(pattern, reach, default_zone)
+        check_year(recurrence.start)
         resolve_zone(recurrence.zone)
     except UnknownZone as error:
         raise InvalidRecurrence(f"The following TimeZone value is not supported: {error}.") from None
