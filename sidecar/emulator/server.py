@@ -124,7 +124,7 @@ def _load_state(emulator: Emulator, path: Path) -> None:
     """
     try:
         emulator.load_state(msgspec.json.decode(path.read_bytes(), type=dict))
-    except (OSError, msgspec.DecodeError, ControlError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ControlError) as error:
         raise SystemExit(f"cannot begin with the state in {path}: {error}") from None
 
 

@@ -157,7 +157,7 @@ def _read_body(route: ControlRoute[BodyT], request: Request) -> BodyT:
         return msgspec.json.decode(request.body or b"{}", type=route.body)
     except msgspec.ValidationError as error:
         raise ControlError(f"The body is not what this call takes: {error}.") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ControlError(f"The body is not JSON: {error}.") from None
 
 

@@ -14,6 +14,7 @@ from sidecar.emulator.exchange.subscription import Subscription, render_subscrip
 from sidecar.emulator.notify.authorization import is_paused
 from sidecar.emulator.notify.state import Disturbance, DisturbanceKind, Endpoint
 from sidecar.emulator.parts import Parts
+from sidecar.emulator.wire.options import whole_number
 from sidecar.emulator.zones import format_instant
 
 _LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
@@ -241,10 +242,10 @@ def notify_routes(on: NotifyControl) -> list[ControlRoute[Any]]:  # Any: each ro
 
 def read_after(call: ControlCall[None]) -> int:
     """Read the number after which records are wanted."""
-    text = call.query.get("after", "0")
-    if not text.isdigit():
+    after = whole_number(call.query.get("after", "0"))
+    if after is None:
         raise ControlError("`after` must be a number.")
-    return int(text)
+    return after
 
 
 def _disturbances_answer(found: list[Disturbance]) -> DisturbancesAnswer:

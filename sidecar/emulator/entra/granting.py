@@ -189,6 +189,6 @@ def _is_capable(claims: str | None) -> bool:
     try:
         wanted = json.loads(claims)
         values = wanted.get("access_token", {}).get("xms_cc", {}).get("values", [])
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise LoginError(9002313, detail="the claims are not JSON") from None
     return isinstance(values, list) and "cp1" in {str(value).lower() for value in values}

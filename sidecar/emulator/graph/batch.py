@@ -82,7 +82,7 @@ def parse_batch(outer: Request) -> list[BatchItem]:
     """
     try:
         wanted = msgspec.json.decode(outer.body, type=_Body).requests
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _bad(f"Invalid batch payload format: {error}.") from None
     if not 1 <= len(wanted) <= ITEMS_MAX:
         raise _bad(f"Number of batch request steps must be from 1 to {ITEMS_MAX}; there are {len(wanted)}.")

@@ -22,7 +22,7 @@ from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, page_body, raw_reply
 from sidecar.emulator.graph.paging import LIST_OPTIONS, Pager, parse_window
 from sidecar.emulator.ids import format_item_id
-from sidecar.emulator.wire.options import Shape, check_options, shape_of
+from sidecar.emulator.wire.options import Shape, check_options, shape_of, whole_number
 from sidecar.emulator.wire.rendering import event_json, reduced_json
 from sidecar.emulator.zones import format_seconds
 
@@ -62,10 +62,10 @@ class DeltaRoutes:
         mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
         if call.query.get("$skiptoken"):
             token, _, number = call.query["$skiptoken"].partition(".")
-            found = self._find(call, mailbox, token)
-            if not number.isdecimal():
+            found, start = self._find(call, mailbox, token), whole_number(number)
+            if start is None:
                 raise _refusal(*GONE, None)
-            return self._page(call, mailbox, token, found, int(number))
+            return self._page(call, mailbox, token, found, start)
         if call.query.get("$deltatoken"):
             token = self._next_round(mailbox, self._find(call, mailbox, call.query["$deltatoken"]))
         else:

@@ -10,7 +10,7 @@ from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, graph_reply
 from sidecar.emulator.notify.subscribing import Subscribing
 from sidecar.emulator.wire.event_input import parse_json
-from sidecar.emulator.wire.options import check_options
+from sidecar.emulator.wire.options import check_options, whole_number
 
 _PAGE_SIZE = 100  # Microsoft's is not documented
 _SKIP = "$skiptoken"
@@ -76,6 +76,7 @@ class SubscriptionRoutes:
 
 
 def _parse_skip(text: str) -> int:
-    if not text.isdecimal() or not text.isascii():
+    start = whole_number(text)
+    if start is None:
         raise GraphError(400, "InvalidRequest", f"The value of {_SKIP} is not one of a next link.")
-    return int(text)
+    return start

@@ -22,7 +22,7 @@ from sidecar.emulator.graph.entities import (
 )
 from sidecar.emulator.graph.paging import next_link
 from sidecar.emulator.graph.simple_filter import EQUALITY, parse_filter
-from sidecar.emulator.wire.options import check_options
+from sidecar.emulator.wire.options import check_options, whole_number
 
 _PAGE_SIZE = 100
 _PAGE_SIZE_MAX = 999  # of the directory; Exchange's lists take 1,000
@@ -130,10 +130,11 @@ def _ordered(call: Call, users: list[JsonObject]) -> list[JsonObject]:
 
 def _page_size(call: Call) -> int:
     text = call.query.get("$top", str(_PAGE_SIZE))
-    if not text.isdigit() or not 1 <= int(text) <= _PAGE_SIZE_MAX:
+    size = whole_number(text)
+    if size is None or not 1 <= size <= _PAGE_SIZE_MAX:
         message = f"Invalid page size specified: '{text}'. Must be between 1 and {_PAGE_SIZE_MAX} inclusive."
         raise GraphError(400, "Request_UnsupportedQuery", message)
-    return int(text)
+    return size
 
 
 def _start(call: Call, users: list[JsonObject]) -> int:

@@ -74,7 +74,7 @@ def parse_json(body: bytes) -> JsonObject:
     """
     try:
         found = msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # RecursionError: nested too deeply
         found = None
     if not isinstance(found, dict):
         raise GraphError(

@@ -19,8 +19,8 @@ _EXTENSION_NAME_CHARS_MAX = 150
 _PROPERTY_ID = re.compile(
     r"(?P<type>[A-Za-z]+)\s+(?:"
     r"\{?(?P<set>[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})\}?\s+"
-    r"(?:[Nn]ame\s+(?P<name>\S.*)|[Ii]d\s+(?P<number>0x[0-9A-Fa-f]+|\d+))"
-    r"|(?P<tag>0x[0-9A-Fa-f]+))"
+    r"(?:[Nn]ame\s+(?P<name>\S.*)|[Ii]d\s+(?P<number>0x[0-9A-Fa-f]{1,8}|[0-9]{1,10}))"
+    r"|(?P<tag>0x[0-9A-Fa-f]{1,8}))"
 )
 _SINGLE_TYPES = """ApplicationTime Binary Boolean CLSID Currency Double Float Integer Long Null Object Short String
     SystemTime""".split()  # noqa: SIM905  (a list of names is easier to read)
@@ -41,7 +41,8 @@ def property_id(text: str) -> str:
         return f"{kind} {int(match['tag'], 16):#x}"
     if match["name"] is not None:
         return f"{kind} {{{match['set'].lower()}}} Name {match['name']}"
-    return f"{kind} {{{match['set'].lower()}}} Id {int(match['number'], 0):#x}"
+    number = match["number"]
+    return f"{kind} {{{match['set'].lower()}}} Id {int(number, 16 if number.startswith('0x') else 10):#x}"
 
 
 def merge_extras(wire: JsonObject, base: Extras) -> Extras:

@@ -5,11 +5,14 @@ Everything here raises a GraphError with status 400 for a value of another type.
 Source: Graph v1.0 metadata; refusals are worded as those of Microsoft's OData library.
 """
 
+import re
 from collections.abc import Collection
 from typing import Any
 
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.event import JsonObject
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def read_members(wire: Any, type_name: str, known: Collection[str]) -> JsonObject:  # Any: JSON from the wire
@@ -52,7 +55,7 @@ def read_flag(wire: JsonObject, name: str) -> bool:
 def read_whole_number(wire: JsonObject, name: str) -> int:
     """Read a number without a fraction, also when it is written as a text."""
     found = wire[name]
-    if isinstance(found, str) and found.removeprefix("-").isdecimal():
+    if isinstance(found, str) and _WHOLE_NUMBER.fullmatch(found):
         return int(found)
     if not isinstance(found, int) or isinstance(found, bool):
         raise wrong_type(name)

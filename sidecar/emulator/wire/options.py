@@ -17,6 +17,7 @@ from sidecar.emulator.zones import UnknownZone, resolve_zone
 
 PAGE_SIZE_DEFAULT = 10
 PAGE_SIZE_MAX = 1000
+_DIGITS_MAX = 18
 _PREFERENCE = re.compile(r'\s*([A-Za-z.\-]+)\s*(?:=\s*(?:"([^"]*)"|([^\s,;"]+)))?\s*(?:,|$)')
 
 
@@ -68,8 +69,8 @@ def parse_prefer(header: str) -> Preferences:
             immutable = value.lower() == "immutableid"
         elif name == "outlook.body-content-type" and value.lower() in ("text", "html"):
             text_body = value.lower() == "text"
-        elif name == "odata.maxpagesize" and value.isdigit() and int(value) > 0:
-            page_size = int(value)
+        elif name == "odata.maxpagesize" and whole_number(value):
+            page_size = whole_number(value)
         else:
             raise NotEmulated(f"the preference {match[0].strip(' ,')!r}")
     return Preferences(zone=zone, immutable=immutable, text_body=text_body, page_size=page_size, applied=header.strip())
@@ -108,6 +109,11 @@ def check_options(query: Mapping[str, str], known: Collection[str]) -> None:
             raise NotEmulated(f"the query option {name!r} on this path")
 
 
+def whole_number(text: str) -> int | None:
+    """Read a number written in plain digits, None if the text is anything else or longer than any count here."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else None
+
+
 def parse_top(query: Mapping[str, str], preferences: Preferences, *, default: int = PAGE_SIZE_DEFAULT) -> int:
     """Read the page size: $top, else odata.maxpagesize, else the default.
 
@@ -115,19 +121,18 @@ def parse_top(query: Mapping[str, str], preferences: Preferences, *, default: in
         GraphError: 400 outside 1 to 1,000.
     """
     text = query.get("$top")
-    size = int(text) if text is not None and text.isdigit() else preferences.page_size if text is None else 0
-    size = default if size is None else size
-    if not 1 <= size <= PAGE_SIZE_MAX:
+    size = (preferences.page_size or default) if text is None else whole_number(text)
+    if size is None or not 1 <= size <= PAGE_SIZE_MAX:
         raise invalid_request(f"The value of $top must be from 1 to {PAGE_SIZE_MAX}.")
     return size
 
 
 def parse_skip(query: Mapping[str, str]) -> int:
     """Read how many items earlier pages have given."""
-    text = query.get("$skip", "0")
-    if not text.isdigit():
+    skip = whole_number(query.get("$skip", "0"))
+    if skip is None:
         raise invalid_request("The value of $skip must be a number.")
-    return int(text)
+    return skip
 
 
 def parse_count(query: Mapping[str, str]) -> bool:
