@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +32,9 @@ from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.world import World
 
 
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+")  # what a Location header can carry
+
+
 def change_app(world: World, tenant: Tenant, app: App, body: AppBody) -> str | None:
     """Change an app registration; either everything is changed or nothing.
 
@@ -43,6 +47,9 @@ def change_app(world: World, tenant: Tenant, app: App, body: AppBody) -> str | N
         raise ControlError("The app has no such secret to remove.", status=404)
     roles = app.roles if body.roles is None else parse_roles(body.roles)
     requested = app.requested_roles if body.requested_roles is None else parse_roles(body.requested_roles)
+    for uri in body.redirect_uris or ():
+        if not _URI.fullmatch(uri):
+            raise ControlError(f"{uri!r} is not a redirect URI.")
     certificates = {} if body.certificate_pem is None else _thumbprints(body.certificate_pem)
     federated = app.federated_credentials
     if body.federated_credentials is not None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import Certificate, load_der_x509_certificate
 from cryptography.x509.oid import NameOID
@@ -74,9 +75,11 @@ def _by_subject(header: Claims, app: App) -> Certificate | None:
     if app.certificate_subject is None or not isinstance(chain, list) or not chain:
         return None
     try:
-        return load_der_x509_certificate(base64.b64decode(str(chain[0])))
-    except ValueError:
+        certificate = load_der_x509_certificate(base64.b64decode(str(chain[0])))
+        certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
         return None
+    return certificate
 
 
 def _common_name(certificate: Certificate) -> str:
@@ -86,7 +89,7 @@ def _common_name(certificate: Certificate) -> str:
 
 def _check_federated(assertion: str, header: Claims, claims: Claims, app: App, *, now: datetime) -> None:
     issuer, subject, audience = str(claims.get("iss")), str(claims.get("sub")), claims.get("aud")
-    audiences = set(audience) if isinstance(audience, list) else {str(audience)}
+    audiences = {str(one) for one in (audience if isinstance(audience, list) else [audience])}
     trusted = [one for one in app.federated_credentials if one.issuer == issuer]
     if not trusted:
         raise LoginError(700211, value=issuer)
@@ -126,7 +129,7 @@ def _check_times(claims: Claims, now: datetime) -> None:
     now_s = now.timestamp()
     try:
         starts_s, ends_s = float(claims.get("nbf", 0)), float(claims.get("exp", 0))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise LoginError(700024) from None
     if not starts_s - _SKEW_S <= now_s <= ends_s + _SKEW_S:
         raise LoginError(700024)

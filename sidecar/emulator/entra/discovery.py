@@ -64,11 +64,14 @@ def instance_document(request: Request) -> JsonObject:
     Raises:
         LoginError: 50049 for a host that is neither this one nor Microsoft's.
     """
-    asked = urlsplit(request.query.get("authorization_endpoint", ""))
-    own = request.header("host")
+    endpoint, own = request.query.get("authorization_endpoint", ""), request.header("host")
+    try:
+        asked, own_name = urlsplit(endpoint), urlsplit(f"//{own}").hostname
+    except ValueError:
+        raise LoginError(50049, value=endpoint) from None
     host, tenant = own, "common"
     if asked.hostname:
-        if asked.hostname not in _KNOWN_HOSTS and asked.hostname != urlsplit(f"//{own}").hostname:
+        if asked.hostname not in _KNOWN_HOSTS and asked.hostname != own_name:
             raise LoginError(50049, value=asked.hostname)
         host, tenant = asked.netloc, asked.path.strip("/").split("/")[0] or "common"
     document: JsonObject = {

@@ -209,3 +209,22 @@ async def test_unusable_key_is_refused_at_once(wrong: dict[str, Any]) -> None:
         answer = await r.control.patch(r.path("/app"), json=body)
         assert answer.status_code == 400
         assert "key" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("audience", [[["api"]], [{"a": 1}], [None], {"a": 1}, 7])
+async def test_audience_of_another_type_is_not_the_expected_one(audience: Any) -> None:
+    async with rig() as r:
+        pem = key_of("issuer").public_key()
+        text = pem.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+        credential = {"issuer": ISSUER, "subject": SUBJECT, "public_key_pem": text}
+        await r.told("PATCH", r.path("/app"), {"federated_credentials": [credential]})
+        claims = {"iss": ISSUER, "sub": SUBJECT, "aud": audience, **times()}
+        assert await present(r, jwt.encode(claims, key_of("issuer"), algorithm="RS256")) == [700212]
+
+
+async def test_expiry_beyond_measure_is_out_of_range() -> None:
+    async with rig() as r:
+        await r.told("PATCH", r.path("/app"), {"certificate_pem": pem_of(certificate_of("one"))})
+        header = {"x5t#S256": thumbprint(certificate_of("one"), hashes.SHA256())}
+        claims = own_claims(r, exp=10**400)
+        assert await present(r, jwt.encode(claims, key_of("one"), algorithm="PS256", headers=header)) == [700024]

@@ -196,3 +196,19 @@ async def test_bad_token_is_refused_in_graphs_words(case: str) -> None:
             "message"
         ]
         assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("https://[", "login.microsoftonline.com"),
+        ("https://x]", "login.microsoftonline.com"),
+        ("https://a.example/", "["),
+    ],
+)
+async def test_instance_that_is_no_url_is_unknown(endpoint: str, host: str) -> None:
+    async with rig() as r:
+        answer = await r.login.get(
+            "/common/discovery/instance", params={"authorization_endpoint": endpoint}, headers={"host": host}
+        )
+        assert (answer.status_code, answer.json()["error_codes"]) == (400, [50049])

@@ -254,6 +254,14 @@ async def test_consent_grants_what_the_registration_asks_for() -> None:
         assert (await r.graph.get(f"/users/{r.room}/events")).status_code == 200
 
 
+@pytest.mark.parametrize("uri", ["https://app.example/\u2603", "https://app.example/\r\nX: y", "app", ""])
+async def test_redirect_uri_that_no_answer_can_carry_is_not_registered(uri: str) -> None:
+    async with rig() as r:
+        answer = await r.control.patch(r.path("/app"), json={"redirect_uris": [uri], "disabled": True})
+        assert (answer.status_code, "not a redirect URI" in answer.text) == (400, True)
+        assert (await r.ask_token()).status_code == 200  # nothing was changed
+
+
 async def test_refused_consent_grants_nothing() -> None:
     async with rig(roles=[]) as r:
         wish = {"requested_roles": ["Calendars.Read"], "redirect_uris": ["https://app.example/done?x=1"]}
