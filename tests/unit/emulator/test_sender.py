@@ -64,6 +64,48 @@ async def test_url_that_cannot_be_called_is_a_failure() -> None:
             await HttpxSender(client).post("https://[/", headers={}, body=b"")
 
 
+@pytest.mark.parametrize("cause", [RuntimeError("the handler is closed"), UnicodeError("label too long")])
+async def test_trouble_below_http_is_a_failure(cause: Exception) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise cause
+
+    with pytest.raises(SendFailed):
+        await send(httpx.MockTransport(fail))
+
+
+async def test_answer_that_is_not_encoded_as_it_says_is_none_the_less_an_answer() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"this is no gzip"
+
+    answer = await send(
+        httpx.MockTransport(lambda request: httpx.Response(202, headers={"content-encoding": "gzip"}, content=body()))
+    )
+    assert (answer.status, answer.body) == (202, "")
+
+
+async def webhook_answers(**headers: str) -> tuple[list[httpx.Request], list[int]]:
+    """Call a webhook twice, by the client that is used for real."""
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(302, headers=headers)
+
+    async with webhook_client(transport=httpx.MockTransport(answer)) as client:
+        told = [(await HttpxSender(client).post(URL, headers={}, body=b"")).status for _ in range(2)]
+    return asked, told
+
+
+async def test_cookie_is_not_sent_back() -> None:
+    asked, _ = await webhook_answers(**{"set-cookie": "a=b; path=/"})
+    assert ["cookie" in request.headers for request in asked] == [False, False]
+
+
+@pytest.mark.parametrize("location", ["https://[::1", "mailto:x", "//", "https://a:99999999/"])
+async def test_redirect_that_leads_nowhere_is_an_answer(location: str) -> None:
+    assert (await webhook_answers(location=location))[1] == [302, 302]
+
+
 async def test_client_offers_tls_1_2_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     contexts: list[ssl.SSLContext] = []
     whole = httpx.AsyncClient.__init__
