@@ -5,7 +5,7 @@ A web framework would cost a third of the requests per second and would hide the
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -51,7 +51,15 @@ class Reply:
 
 
 class BodyTooLarge(Exception):
-    """The request's body is beyond what anybody may send."""
+    """The request's body is beyond what anybody may send; `request` is the rest of it."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__("the body is too large")
+        self.request = request
+
+
+class CallerGone(Exception):
+    """The caller went away before the request was whole."""
 
 
 async def read_request(scope: Scope, receive: Receive, *, body_bytes_max: int = BODY_BYTES_MAX) -> Request:
@@ -59,39 +67,44 @@ async def read_request(scope: Scope, receive: Receive, *, body_bytes_max: int = 
 
     Raises:
         BodyTooLarge: the body is larger than `body_bytes_max`.
+        CallerGone: there is nobody to answer; half a request must not be carried out.
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    body = b""
-    if scope["method"] in ("POST", "PATCH", "PUT") or headers.get("content-length", "0") != "0":
-        body = await _read_body(receive, body_bytes_max)
     raw_path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "replace").split("?")[0]
     query_string = scope["query_string"].decode("ascii", "replace")
-    return Request(
+    request = Request(
         method=scope["method"],
         path=raw_path,
         segments=tuple(unquote(part) for part in raw_path.strip("/").split("/")),
         query_string=query_string,
         query=dict(parse_qsl(query_string, keep_blank_values=True)) if query_string else {},
         headers=headers,
-        body=body,
+        body=b"",
         base_url=f"{scope.get('scheme', 'https')}://{headers.get('host', 'graph.microsoft.com')}",
     )
+    if request.method not in ("POST", "PATCH", "PUT") and headers.get("content-length", "0") == "0":
+        return request
+    body = await _read_body(receive, body_bytes_max)
+    if body is None:
+        raise BodyTooLarge(request)
+    return replace(request, body=body)
 
 
-async def _read_body(receive: Receive, bytes_max: int) -> bytes:
+async def _read_body(receive: Receive, bytes_max: int) -> bytes | None:
+    """Read a body; None if it is too large, of which the rest is left unread."""
     parts: list[bytes] = []
     size_bytes = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b"".join(parts)
+            raise CallerGone
         parts.append(message.get("body", b""))
         size_bytes += len(parts[-1])
         if size_bytes > bytes_max:
-            raise BodyTooLarge
+            return None
         if not message.get("more_body", False):
             return b"".join(parts)
 

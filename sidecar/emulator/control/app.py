@@ -8,7 +8,17 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from sidecar.emulator.asgi import BodyTooLarge, Receive, Reply, Request, Scope, Send, read_request, write_reply
+from sidecar.emulator.asgi import (
+    BodyTooLarge,
+    CallerGone,
+    Receive,
+    Reply,
+    Request,
+    Scope,
+    Send,
+    read_request,
+    write_reply,
+)
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.graph.app import answer_lifespan
 
@@ -71,6 +81,8 @@ class ControlApp:
             reply = _json(error.status, {"error": str(error)})
         except GraphError as error:
             reply = _json(400 if error.status >= 500 else error.status, {"error": error.message})
+        except CallerGone:
+            return
         except BodyTooLarge:
             reply = _json(413, {"error": "The body is too large."})
         await write_reply(scope, receive, send, reply)

@@ -15,7 +15,17 @@ from inspect import isawaitable
 
 import msgspec
 
-from sidecar.emulator.asgi import BodyTooLarge, Receive, Reply, Request, Scope, Send, read_request, write_reply
+from sidecar.emulator.asgi import (
+    BodyTooLarge,
+    CallerGone,
+    Receive,
+    Reply,
+    Request,
+    Scope,
+    Send,
+    read_request,
+    write_reply,
+)
 from sidecar.emulator.clock import sleep
 from sidecar.emulator.entra.login import Login
 from sidecar.emulator.entra.refusals import LoginError
@@ -62,10 +72,12 @@ class GraphApp:
             return
         try:
             request = await read_request(scope, receive)
-        except BodyTooLarge:
-            await write_reply(scope, receive, send, Reply(status=413, body=b""))
+            reply = await self._answer(request)
+        except CallerGone:
             return
-        reply = await self._answer(request)
+        except BodyTooLarge as error:
+            request = error.request
+            reply = self._oversized_reply(request)
         self._compress(request, reply)
         await write_reply(scope, receive, send, reply, pause=self._pause)
 
@@ -217,6 +229,17 @@ class GraphApp:
         )
         if outage.body is not None:
             reply.body, reply.headers["content-type"] = outage.body.encode(), "text/html"
+        return reply
+
+    def _oversized_reply(self, request: Request) -> Reply:
+        """Refuse a body that nobody has read to its end, which is why no fault and no handler gets to see it."""
+        caller, refusal = self._identify(request)
+        too_large = GraphError(413, "RequestEntityTooLarge", "The request is larger than this service takes.")
+        reply = self._error_reply(request, refusal or too_large)
+        tenant = caller.tenant if caller else None if refusal else self._login.tenant_of(request)
+        self._finish(request, reply, is_graph=caller is not None or refusal is not None)
+        if tenant is not None:
+            self._record(tenant, request, reply, faulty=False, is_item=False)
         return reply
 
     def _error_reply(self, request: Request, error: GraphError) -> Reply:

@@ -97,3 +97,43 @@ async def test_number_that_is_none_is_refused_by_control(text: str) -> None:
 async def test_number_that_is_none_is_refused_in_an_event(more: dict[str, Any]) -> None:
     async with rig() as r:
         assert (await r.graph.post(f"/users/{r.room}/events", json=wire_event(**more))).status_code == 400
+
+
+async def test_body_beyond_measure_is_refused_as_graph_does_and_recorded() -> None:
+    async with rig() as r:
+        answer = await r.graph.post("/subscriptions", content=b"x" * 5_000_000)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "RequestEntityTooLarge")
+        assert answer.headers["request-id"]
+        assert (await r.told("GET", r.path("/requests")))["requests"][-1]["status"] == 413
+
+
+async def test_body_beyond_measure_of_a_stranger_is_unauthorized() -> None:
+    async with rig() as r:
+        r.graph.headers.pop("authorization")
+        assert (await r.graph.post("/subscriptions", content=b"x" * 5_000_000)).status_code == 401
+
+
+async def test_half_a_request_is_not_carried_out() -> None:
+    async with rig() as r:
+        made = (await r.graph.post(f"/users/{r.room}/events", json=wire_event())).json()
+        scope = {
+            "type": "http",
+            "method": "DELETE",
+            "path": f"/v1.0{r.event_url(made['id'])}",
+            "query_string": b"",
+            "headers": [
+                (b"authorization", r.graph.headers["authorization"].encode()),
+                (b"content-length", b"5"),
+            ],
+        }
+        sent: list[Any] = []
+
+        async def gone() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await r.emulator.graph_app(scope, gone, send)
+        assert sent == []
+        assert len(await r.truth()) == 1
