@@ -5,6 +5,7 @@ they measure the other side's real answer and stay with `asyncio.timeout()`.
 """
 
 import asyncio
+import heapq
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -44,7 +45,10 @@ class LoopClock:
         self._start_at = check_present(start_at or datetime.now(UTC))  # noqa: TID251  (the one place that reads the clock)
         self._loop_start_s: float | None = None
         self._offset = timedelta()
-        self._sleepers: dict[asyncio.Event, tuple[datetime, asyncio.TimerHandle]] = {}
+        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
+        """A heap: sleepers wake in the order of their moments, and at one moment in the order they lay down."""
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> datetime:
         """Tell the present, aware and in UTC."""
@@ -52,27 +56,37 @@ class LoopClock:
 
     async def sleep_until(self, at: datetime) -> None:
         """Return when `now()` has reached `at`; a moment in the past yields to other tasks once."""
-        while True:
-            woken = asyncio.Event()
-            self._sleepers[woken] = (at, self._timer(woken, at))
-            try:
-                await woken.wait()
-            finally:
-                self._sleepers.pop(woken)[1].cancel()
-            if self.now() >= at:  # loops count in milliseconds and may wake a little too early
-                return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._sleepers, (at, self._count, woken))
+        if self._sleepers[0][2] is woken:
+            self._set_timer()
+        await woken
 
     def advance(self, seconds: float) -> None:
         """Move the present forward and wake every sleeper whose moment has come."""
         check_present(self.now() + timedelta(seconds=seconds))
         self._offset += timedelta(seconds=seconds)
-        for woken, (at, timer) in self._sleepers.items():
-            timer.cancel()
-            self._sleepers[woken] = (at, self._timer(woken, at))
+        self._set_timer()
 
-    def _timer(self, woken: asyncio.Event, at: datetime) -> asyncio.TimerHandle:
-        delay_s = max(0.0, (at - self.now()).total_seconds())
-        return asyncio.get_running_loop().call_later(delay_s, woken.set)
+    def _set_timer(self) -> None:
+        """Wake with the first sleeper; one timer for all, because a loop's own timers of one moment go off in any order."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._sleepers and self._sleepers[0][2].done():  # cancelled
+            heapq.heappop(self._sleepers)
+        if self._sleepers:
+            delay_s = max(0.0, (self._sleepers[0][0] - self.now()).total_seconds())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        now = self.now()  # loops count in milliseconds and may be a little early; then the timer is set again
+        while self._sleepers and self._sleepers[0][0] <= now:
+            woken = heapq.heappop(self._sleepers)[2]
+            if not woken.done():
+                woken.set_result(None)
+        self._set_timer()
 
     def _elapsed_s(self) -> float:
         loop_s = asyncio.get_running_loop().time()

@@ -31,7 +31,6 @@ from sidecar.emulator.exchange.app import (
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.world import World
 
-
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+")  # what a Location header can carry
 
 
