@@ -28,6 +28,13 @@ _READ_ONLY = frozenset({"id", "applicationId", "creatorId"})
 _KNOWN = {*_TEXTS, "includeResourceData"}
 _KEY = r"(?:/([^/?]+)|\('([^/?]+)'\))"  # a key as a segment, or in OData's parentheses
 _RESOURCE = re.compile(rf"/?users{_KEY}(?:/calendar|/calendars{_KEY})?/events/?(?:\?(.*))?", re.IGNORECASE)
+# What Graph notifies of besides calendars: below its root, and below a user.
+_OTHER_ROOTS = frozenset(
+    """appcatalogs chats communications copilot drives groups print security sites solutions storage teams""".split()  # noqa: SIM905  (a list of names is easier to read)
+)
+_OTHERS_OF_USER = frozenset(
+    """chats contactfolders contacts drive mailfolders messages onlinemeetings presence todo""".split()  # noqa: SIM905  (as above)
+)
 _ME = re.compile(r"/?me(?:/|$)", re.IGNORECASE)
 
 
@@ -154,8 +161,20 @@ def _parse_resource(text: str) -> tuple[str, str | None, str]:
         raise GraphError(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
     match = _RESOURCE.fullmatch(text)
     if match is None:
+        if _is_other(text):
+            raise NotEmulated(f"notifications of {text}")
         raise invalid_resource()
     return _key(match[1], match[2]) or "", _key(match[3], match[4]), match[5] or ""
+
+
+def _is_other(text: str) -> bool:
+    """Tell whether Graph notifies of a resource that is no calendar."""
+    root, *rest = text.lower().partition("?")[0].strip("/").split("/")
+    name, key_begins, _ = root.partition("(")
+    if name == "users":
+        named = rest if key_begins else rest[1:]
+        return not named or named[0].partition("(")[0] in _OTHERS_OF_USER
+    return name in _OTHER_ROOTS
 
 
 def _key(segment: str | None, quoted: str | None) -> str | None:

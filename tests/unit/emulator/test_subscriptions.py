@@ -88,7 +88,7 @@ async def test_duplicate_names_the_first() -> None:
         ({"clientState": "x" * 129}, 400, "InvalidRequest", "128"),
         ({"notificationUrl": "http://hooks.example.org/n"}, 400, "InvalidRequest", "https"),
         ({"changeType": "created,renamed"}, 400, "InvalidRequest", "changeType"),
-        ({"resource": "/users/x/messages"}, 400, "ExtensionError", "'Resource' is invalid"),
+        ({"resource": "/users/x/views"}, 400, "ExtensionError", "'Resource' is invalid"),
         ({"resource": "/users/nobody@x.example/events"}, 404, "ErrorInvalidUser", "nobody"),
         ({"expirationDateTime": "2026-11-01T00:00:00Z"}, 400, "InvalidRequest", "future"),
         ({"notificationUrl": None}, 400, "InvalidRequest", "notificationUrl"),
@@ -243,6 +243,13 @@ async def test_handshake_stands_in_the_record_with_its_status_and_time() -> None
         ("/users/{id}/events?$filter=isCancelled eq true", 501, "notImplementedByEmulator"),
         ("/users/{id}/events?$select=id", 501, "notImplementedByEmulator"),
         ("/users/{id}/events?$top=5", 400, "InvalidRequest"),
+        ("/users/{id}/messages", 501, "notImplementedByEmulator"),
+        ("/users/{id}/mailFolders('inbox')/messages", 501, "notImplementedByEmulator"),
+        ("/users('{id}')/contacts", 501, "notImplementedByEmulator"),
+        ("users/{id}", 501, "notImplementedByEmulator"),
+        ("/users", 501, "notImplementedByEmulator"),
+        ("/chats/getAllMessages?model=A", 501, "notImplementedByEmulator"),
+        ("/nothing", 400, "ExtensionError"),
     ],
 )
 async def test_resource_is_taken_or_refused(resource: str, status: int, code: str) -> None:
