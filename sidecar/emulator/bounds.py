@@ -16,7 +16,7 @@ SECONDS_MAX = 100 * 365 * 86400.0
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=SECONDS_MAX)]
 PRESENT_MIN, PRESENT_MAX = datetime(1970, 1, 1, tzinfo=UTC), datetime(4000, 1, 1, tzinfo=UTC)
 ITEM_DAYS_MAX = 1825
-_FIRST_YEAR, _LAST_YEAR = 1602, 4499  # a year each way is left for zones
+FIRST_YEAR, LAST_YEAR = 1602, 4499  # a year each way is left for zones
 
 
 def check_present(at: datetime) -> datetime:
@@ -36,8 +36,8 @@ def check_year(day: date) -> None:
     Raises:
         ValueError: it does not.
     """
-    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-        raise ValueError(f"the year must be from {_FIRST_YEAR} to {_LAST_YEAR}")
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"the year must be from {FIRST_YEAR} to {LAST_YEAR}")
 
 
 def is_too_long(start_at: datetime, end_at: datetime) -> bool:

@@ -1,6 +1,7 @@
 """Time zone names and wire times, in and out.
 
-Source: Graph "dateTimeTimeZone" and "Get calendarView" pages: seven fractional digits, no offset, Windows and IANA names.
+Source: Graph "dateTimeTimeZone" and "Get calendarView" pages: seven fractional digits, no offset, Windows and IANA names;
+the years are those of Exchange's PtypTime (MS-OXCDATA), 1601 to 4500.
 """
 
 from datetime import UTC, datetime, tzinfo
@@ -55,12 +56,20 @@ def parse_instant(text: str, *, zone: str = "UTC") -> datetime:
     """Read a wire time as an instant in UTC; without an offset it is local to `zone`.
 
     Raises:
-        ValueError: not a date and time, or in a year that no calendar reaches.
+        ValueError: not a date and time, or one that no calendar holds.
     """
-    moment = parse_local(text)
+    return as_instant(parse_local(text), resolve_zone(zone))
+
+
+def as_instant(moment: datetime, zone: tzinfo) -> datetime:
+    """Give a wire time as an instant in UTC; without an offset it is local to `zone`.
+
+    Raises:
+        ValueError: it is of a year that no calendar holds.
+    """
     check_year(moment)
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=resolve_zone(zone))
+        moment = moment.replace(tzinfo=zone)
     return moment.astimezone(UTC)
 
 

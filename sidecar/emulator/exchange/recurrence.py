@@ -7,6 +7,7 @@ Source: Graph "recurrencePattern resource type" and "recurrenceRange resource ty
 """
 
 import calendar
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,7 +17,7 @@ from typing import assert_never
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 INDEXES = ("first", "second", "third", "fourth", "last")
-_LAST_DAY = date(9000, 1, 1)  # noEnd needs an end somewhere, far from what `date` can hold
+_LAST_DAY = date(4500, 8, 31)  # Exchange knows no later day; so a series without end has one, too
 
 
 class PatternKind(Enum):
@@ -58,7 +59,8 @@ class Recurrence:
     def dates(self, first: date, last: date) -> Iterator[date]:
         """Give the series' days from `first` to `last`, both included, ascending; `noEnd` is expanded no further."""
         if self.range_kind is RangeKind.NUMBERED:
-            yield from (day for day in _numbered_dates(self) if first <= day <= last)
+            found = _numbered_dates(self)
+            yield from found[bisect_left(found, first) : bisect_right(found, last)]
             return
         end = min(last, self.end or _LAST_DAY)
         for day in self._from_period(self._period_before(first)):
@@ -87,7 +89,11 @@ class Recurrence:
                 days = self._period_dates(period)
             except (OverflowError, ValueError):  # past the year 9999
                 return
-            yield from (day for day in days if day >= self.start)
+            for day in days:
+                if day > _LAST_DAY:
+                    return
+                if day >= self.start:
+                    yield day
             period += 1
 
     def _period_before(self, day: date) -> int:

@@ -40,7 +40,8 @@ from sidecar.emulator.graph.batch import is_batch, parse_batch, render_batch, ru
 from sidecar.emulator.graph.call import CONTENT_TYPE, Call
 from sidecar.emulator.graph.routes import Routes
 from sidecar.emulator.graph.throttle import Throttle, mailbox_of, throttled
-from sidecar.emulator.wire.options import parse_prefer
+from sidecar.emulator.wire.members import check_nesting
+from sidecar.emulator.wire.options import check_given_once, parse_prefer
 from sidecar.emulator.zones import format_instant
 
 _SERVER = '"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"002","RoleInstance":"AM2PEPF00000000"'
@@ -137,6 +138,8 @@ class GraphApp:
             assert caller is not None
             if request.segments[0].lower() == "beta":
                 raise NotEmulated("the beta endpoint")
+            check_given_once(request.query_string)
+            check_nesting(request.body)
             if is_batch(request):
                 return await self._batch_reply(request)
             return await self._handled(request, caller)

@@ -62,10 +62,11 @@ class DeltaRoutes:
         mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
         if call.query.get("$skiptoken"):
             token, _, number = call.query["$skiptoken"].partition(".")
-            found, start = self._find(call, mailbox, token), whole_number(number)
-            if start is None:
+            found = self._find(call, mailbox, token)
+            page = whole_number(number)
+            if page is None:
                 raise _refusal(*GONE, None)
-            return self._page(call, mailbox, token, found, start)
+            return self._page(call, mailbox, token, found, page)
         if call.query.get("$deltatoken"):
             token = self._next_round(mailbox, self._find(call, mailbox, call.query["$deltatoken"]))
         else:

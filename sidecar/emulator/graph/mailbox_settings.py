@@ -135,7 +135,7 @@ def _change_hours(mailbox: Mailbox, value: Value) -> None:
     try:
         days = tuple(str(one).lower() for one in value.get("daysOfWeek", hours.days))
         start, end = (
-            time.fromisoformat(str(value[name])[:15]) if name in value else old
+            _time_of_day(value[name]) if name in value else old
             for name, old in (("startTime", hours.start), ("endTime", hours.end))
         )
         zone = _zone(value["timeZone"]["name"]) if "timeZone" in value else hours.zone
@@ -186,8 +186,8 @@ def _change_replies(mailbox: Mailbox, value: Value) -> None:
         automatic_replies=AutomaticReplies(
             status=status,
             external_audience=audience,
-            internal_message=str(value.get("internalReplyMessage", old.internal_message)),
-            external_message=str(value.get("externalReplyMessage", old.external_message)),
+            internal_message=_message(value, "internalReplyMessage", old.internal_message),
+            external_message=_message(value, "externalReplyMessage", old.external_message),
             scheduled=scheduled,
         ),
     )
@@ -210,6 +210,26 @@ def _zone(name: object) -> str:
     except UnknownZone:
         raise zone_not_supported(str(name)) from None
     return str(name)
+
+
+def _time_of_day(value: Value) -> time:
+    """Read a clock time with any number of fractional digits; it is local to the zone beside it.
+
+    Raises:
+        ValueError: not a clock time, or one with an offset.
+    """
+    head, _, digits = value.partition(".")
+    found = time.fromisoformat(f"{head}.{digits[:6].ljust(6, '0')}" if digits.isdecimal() else value)
+    if found.tzinfo is not None:
+        raise ValueError(value)
+    return found
+
+
+def _message(value: Value, name: str, old: str) -> str:
+    found = value.get(name, old)
+    if found is not None and not isinstance(found, str):
+        raise _invalid(name)
+    return found or ""
 
 
 def _text(value: Value, name: str) -> str:

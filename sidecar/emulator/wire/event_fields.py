@@ -146,9 +146,12 @@ def sort_events(events: list[Event], order: str) -> list[Event]:
     Raises:
         GraphError: 400 for a property or direction that does not exist, 501 for one that cannot be sorted by.
     """
-    found = list(events)
+    found, seen = list(events), set[str]()
     for term in reversed(order.split(",")):
         name, *direction = term.split() or [""]
+        if name.lower() in seen:
+            raise GraphError(400, "BadRequest", f"Duplicate property named '{name}' is not supported in '$orderby'.")
+        seen.add(name.lower())
         if len(direction) > 1 or (direction and direction[0].lower() not in ("asc", "desc")):
             raise GraphError(400, "BadRequest", f"Invalid orderby clause: Syntax error in '{order}'.")
         key = _SORTABLE.get(name.lower())

@@ -8,12 +8,12 @@ Source: Graph "Create event" and "Update event" pages.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import msgspec
 
-from sidecar.emulator.bounds import ITEM_DAYS_MAX, check_year, is_too_long
+from sidecar.emulator.bounds import ITEM_DAYS_MAX, is_too_long
 from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, zone_not_supported
 from sidecar.emulator.exchange.event import Attendee, Content, Extras, JsonObject, Person, Times, TimeSlot
 from sidecar.emulator.exchange.recurrence import Recurrence
@@ -29,7 +29,7 @@ from sidecar.emulator.wire.members import (
     wrong_type,
 )
 from sidecar.emulator.wire.recurrence_wire import InvalidRecurrence, parse_recurrence
-from sidecar.emulator.zones import UnknownZone, parse_local, resolve_zone
+from sidecar.emulator.zones import UnknownZone, as_instant, parse_local, resolve_zone
 
 _ATTENDEES_MAX = 500
 CHOICES = {
@@ -229,33 +229,37 @@ def _parse_times(wire: JsonObject, base: Times | None) -> Times | None:
             400, "ErrorCalendarEndDateIsEarlierThanStartDate", "End Date should be later than or equal to Start Date."
         )
     check_length(start_at, end_at)
-    if is_all_day and (start_at == end_at or any(_clock_time(at) for at in (start_at, end_at))):
+    if is_all_day:
+        _check_all_day((start_at, start_zone), (end_at, end_zone))
+    return Times(start_at=start_at, end_at=end_at, start_zone=start_zone, end_zone=end_zone, is_all_day=is_all_day)
+
+
+def _check_all_day(start: tuple[datetime, str], end: tuple[datetime, str]) -> None:
+    midnight = time()
+    if start[0] == end[0] or (start[0].time(), end[0].time()) != (midnight, midnight):
         raise invalid_request(
             "The Event.Start property for an all-day event needs to be set to midnight; its duration must be full days."
         )
-    return Times(start_at=start_at, end_at=end_at, start_zone=start_zone, end_zone=end_zone, is_all_day=is_all_day)
+    if start[1].lower() != end[1].lower():
+        raise invalid_request("The start and the end of an all-day event must be in the same time zone.")
 
 
 def parse_moment(wire: Any, *, is_all_day: bool) -> tuple[datetime, str]:  # Any: JSON from the wire
     """Read a dateTimeTimeZone: the instant in UTC and the zone's name. An all-day moment keeps its date, in UTC.
 
     Raises:
-        GraphError: 400 for a text that is no time, a year that no calendar reaches, or a zone nobody knows.
+        GraphError: 400 for a text that is no time, a time that no calendar holds, or a zone nobody knows.
     """
+    members = read_members({} if wire is None else wire, "dateTimeTimeZone", ("dateTime", "timeZone"))
+    zone_name = read_text(members, "timeZone") or "UTC"
     try:
-        zone_name = str(wire.get("timeZone") or "UTC")
-        local = parse_local(str(wire["dateTime"]))
-        check_year(local)
+        local = parse_local(read_text(members, "dateTime") or "")
         zone = resolve_zone(zone_name)
+        return as_instant(local.replace(tzinfo=UTC) if is_all_day else local, zone), zone_name
     except UnknownZone:
         raise zone_not_supported(zone_name) from None
-    except (ValueError, KeyError, AttributeError):
+    except ValueError:
         raise GraphError(400, "ErrorPropertyValidationFailure", "A date or time is not valid.") from None
-    if is_all_day:
-        return local.replace(tzinfo=UTC), zone_name
-    if local.tzinfo is None:
-        local = local.replace(tzinfo=zone)
-    return local.astimezone(UTC), zone_name
 
 
 def check_length(start_at: datetime, end_at: datetime) -> None:
@@ -295,7 +299,3 @@ def _parse_recurrence(wire: Any, times: Times | None) -> Recurrence:  # Any: JSO
             400, "ErrorPropertyValidationFailure", "The recurrence's startDate must be the date of the event's start."
         )
     return recurrence
-
-
-def _clock_time(at: datetime) -> bool:
-    return bool(at.hour or at.minute or at.second or at.microsecond)

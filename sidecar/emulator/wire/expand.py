@@ -51,7 +51,10 @@ def parse_expand(text: str | None, *, of_one_event: bool) -> tuple[Expansion, ..
     """
     if not text or not text.strip():
         return ()
-    return tuple(_expansion(one.strip(), of_one_event=of_one_event) for one in _split(text, ","))
+    found = tuple(_expansion(one.strip(), of_one_event=of_one_event) for one in _split(text, ","))
+    if len({one.name for one in found}) < len(found):
+        raise GraphError(400, "BadRequest", "Invalid expand clause: a property is expanded more than once.")
+    return found
 
 
 def _expansion(text: str, *, of_one_event: bool) -> Expansion:

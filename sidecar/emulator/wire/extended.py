@@ -41,8 +41,8 @@ def property_id(text: str) -> str:
         return f"{kind} {int(match['tag'], 16):#x}"
     if match["name"] is not None:
         return f"{kind} {{{match['set'].lower()}}} Name {match['name']}"
-    number = match["number"]
-    return f"{kind} {{{match['set'].lower()}}} Id {int(number, 16 if number.startswith('0x') else 10):#x}"
+    number = int(match["number"], 16 if match["number"].startswith("0x") else 10)
+    return f"{kind} {{{match['set'].lower()}}} Id {number:#x}"
 
 
 def merge_extras(wire: JsonObject, base: Extras) -> Extras:
@@ -53,17 +53,21 @@ def merge_extras(wire: JsonObject, base: Extras) -> Extras:
     Raises:
         GraphError: 400 for ids, values or names that are not valid.
     """
-    single, multi, extensions = dict(base.single_values), dict(base.multi_values), list(base.extensions)
+    single, multi = dict(base.single_values), dict(base.multi_values)
+    extensions = {extension_key(one["extensionName"]): one for one in base.extensions}
     for one in _objects(wire, "singleValueExtendedProperties"):
         _put(single, one, _single_value(one))
     for one in _objects(wire, "multiValueExtendedProperties"):
         _put(multi, one, _multi_value(one))
     for one in _objects(wire, "extensions"):
         made = read_extension(one)
-        if find_extension(tuple(extensions), made["extensionName"]) is not None:
+        if extensions.setdefault(extension_key(made["extensionName"]), made) is not made:
             raise _bad(f"The extension '{made['extensionName']}' is given twice.")
-        extensions.append(made)
-    return Extras(single_values=tuple(single.items()), multi_values=tuple(multi.items()), extensions=tuple(extensions))
+    return Extras(
+        single_values=tuple(single.items()),
+        multi_values=tuple(multi.items()),
+        extensions=tuple(extensions.values()),
+    )
 
 
 def read_extension(wire: JsonObject) -> JsonObject:

@@ -16,6 +16,7 @@ from sidecar.emulator.errors import GraphError, NotEmulated
 from sidecar.emulator.zones import parse_local
 
 _DEPTH_MAX = 50  # deeper nesting is refused, as OData's own readers do
+_TOKENS_MAX = 5000  # each is asked of each item; a longer text than any URL can carry comes in a batch
 COMPARISONS = ("eq", "ne", "gt", "ge", "lt", "le")
 _ARITHMETIC = ("add", "sub", "mul", "div", "divby", "mod", "has")
 _TOKEN = re.compile(
@@ -79,11 +80,10 @@ class Membership:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Junction:
-    """Two sides of `and`, or of `or`."""
+    """What `and`, or `or`, joins: two operands or more."""
 
     is_and: bool
-    left: "Expression"
-    right: "Expression"
+    operands: tuple["Expression", ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +157,8 @@ class _Parser:
     def _read_tokens(self) -> list[_Token]:
         tokens, at = list[_Token](), 0
         while at < len(self._text):
+            if len(tokens) >= _TOKENS_MAX:
+                raise refuse_filter(f"The limit of {_TOKENS_MAX} parts has been exceeded.")
             match = _TOKEN.match(self._text, at)
             if match is None or match.lastgroup is None:
                 raise self._syntax_error(_Token(kind="odd", text=self._text[at], at=at))
@@ -185,19 +187,19 @@ class _Parser:
         self._depth += 1
         if self._depth > _DEPTH_MAX:
             raise refuse_filter("The recursion limit has been exceeded.")
-        left = self._both()
+        found = [self._both()]
         while self._peek().keyword == "or":
             self._take()
-            left = Junction(is_and=False, left=left, right=self._both())
+            found.append(self._both())
         self._depth -= 1
-        return left
+        return found[0] if len(found) == 1 else Junction(is_and=False, operands=tuple(found))
 
     def _both(self) -> Expression:
-        left = self._comparison()
+        found = [self._comparison()]
         while self._peek().keyword == "and":
             self._take()
-            left = Junction(is_and=True, left=left, right=self._comparison())
-        return left
+            found.append(self._comparison())
+        return found[0] if len(found) == 1 else Junction(is_and=True, operands=tuple(found))
 
     def _comparison(self) -> Expression:
         left = self._unary()

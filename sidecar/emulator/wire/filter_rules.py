@@ -162,8 +162,7 @@ class _Builder:
             case Comparison():
                 return self._comparison(node)
             case Membership():
-                options = [self._test(self._subject(node.left), "eq", self._literal(one)) for one in node.options]
-                return lambda item, one: any(option(item, one) for option in options)
+                return self._membership(node)
             case FunctionCall():
                 return self._call(node)
             case Lambda():
@@ -179,10 +178,17 @@ class _Builder:
                 raise refuse_filter("The $filter expression must evaluate to a single boolean value.")
 
     def _junction(self, node: Junction) -> Question:
-        left, right = self.build(node.left), self.build(node.right)
-        if node.is_and:
-            return lambda item, one: left(item, one) and right(item, one)
-        return lambda item, one: left(item, one) or right(item, one)
+        operands = [self.build(one) for one in node.operands]
+        quantify = all if node.is_and else any
+        return lambda item, one: quantify(operand(item, one) for operand in operands)
+
+    def _membership(self, node: Membership) -> Question:
+        subject, literals = self._subject(node.left), [self._literal(one) for one in node.options]
+        wanted = frozenset(
+            None if one.kind is LiteralKind.NULL else _wanted(subject.field, "eq", one) for one in literals
+        )
+        read = subject.reader()
+        return lambda item, one: read(item, one) in wanted
 
     def _comparison(self, node: Comparison) -> Question:
         left, right, sign = node.left, node.right, node.operator

@@ -12,7 +12,23 @@ from typing import Any
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.event import JsonObject
 
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,10}")
+_NESTING_MAX = 50  # of objects and lists; what reads and writes them again has a limit, too
+_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def check_nesting(body: bytes) -> None:
+    """Refuse JSON that is nested too deeply; whether it is JSON at all is not asked."""
+    if body.count(b"[") + body.count(b"{") <= _NESTING_MAX:
+        return
+    depth = 0
+    for match in _BRACKET.finditer(body):
+        if match[0] in (b"[", b"{"):
+            depth += 1
+        elif match[0] in (b"]", b"}"):
+            depth -= 1
+        if depth > _NESTING_MAX:
+            raise GraphError(400, "BadRequest", "The request payload is nested too deeply.")
 
 
 def read_members(wire: Any, type_name: str, known: Collection[str]) -> JsonObject:  # Any: JSON from the wire
@@ -53,11 +69,11 @@ def read_flag(wire: JsonObject, name: str) -> bool:
 
 
 def read_whole_number(wire: JsonObject, name: str) -> int:
-    """Read a number without a fraction, also when it is written as a text."""
+    """Read an Int32, also when it is written as a text."""
     found = wire[name]
     if isinstance(found, str) and _WHOLE_NUMBER.fullmatch(found):
-        return int(found)
-    if not isinstance(found, int) or isinstance(found, bool):
+        found = int(found)
+    if not isinstance(found, int) or isinstance(found, bool) or not -(2**31) <= found < 2**31:
         raise wrong_type(name)
     return found
 

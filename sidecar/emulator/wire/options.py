@@ -6,10 +6,12 @@ Source: Graph "Use query parameters" page, "Outlook immutable identifiers" page,
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from functools import lru_cache
+from urllib.parse import parse_qsl
 
 from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request, zone_not_supported
 from sidecar.emulator.wire.expand import Expansion
@@ -17,8 +19,9 @@ from sidecar.emulator.zones import UnknownZone, resolve_zone
 
 PAGE_SIZE_DEFAULT = 10
 PAGE_SIZE_MAX = 1000
-_DIGITS_MAX = 18
-_PREFERENCE = re.compile(r'\s*([A-Za-z.\-]+)\s*(?:=\s*(?:"([^"]*)"|([^\s,;"]+)))?\s*(?:,|$)')
+INT32_MAX = 2**31 - 1
+_INT32_DIGITS_MAX = len(str(INT32_MAX))
+_PREFERENCE = re.compile(r'\s*([A-Za-z.\-]+)(?:\s*=\s*(?:"([^"]*)"|([^\s,;"]+)))?\s*(?:,|$)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,19 @@ def shape_of(preferences: Preferences, select: frozenset[str] | None, expand: tu
     )
 
 
+def check_given_once(query_string: str) -> None:
+    """Refuse options that are given more than once.
+
+    Raises:
+        GraphError: 400.
+    """
+    names = [name for name, _ in parse_qsl(query_string, keep_blank_values=True)]
+    for name, count in Counter(names).items():
+        if count > 1:
+            message = f"Query option '{name}' was specified more than once, but it must be specified at most once."
+            raise GraphError(400, "RequestBroker--ParseUri", message)
+
+
 def check_options(query: Mapping[str, str], known: Collection[str]) -> None:
     """Refuse query options that are not played here.
 
@@ -109,11 +125,6 @@ def check_options(query: Mapping[str, str], known: Collection[str]) -> None:
             raise NotEmulated(f"the query option {name!r} on this path")
 
 
-def whole_number(text: str) -> int | None:
-    """Read a number written in plain digits, None if the text is anything else or longer than any count here."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else None
-
-
 def parse_top(query: Mapping[str, str], preferences: Preferences, *, default: int = PAGE_SIZE_DEFAULT) -> int:
     """Read the page size: $top, else odata.maxpagesize, else the default.
 
@@ -121,7 +132,7 @@ def parse_top(query: Mapping[str, str], preferences: Preferences, *, default: in
         GraphError: 400 outside 1 to 1,000.
     """
     text = query.get("$top")
-    size = (preferences.page_size or default) if text is None else whole_number(text)
+    size = preferences.page_size or default if text is None else whole_number(text)
     if size is None or not 1 <= size <= PAGE_SIZE_MAX:
         raise invalid_request(f"The value of $top must be from 1 to {PAGE_SIZE_MAX}.")
     return size
@@ -133,6 +144,14 @@ def parse_skip(query: Mapping[str, str]) -> int:
     if skip is None:
         raise invalid_request("The value of $skip must be a number.")
     return skip
+
+
+def whole_number(text: str) -> int | None:
+    """Read a number that is not negative; None for anything else, and for what no Int32 holds."""
+    if not 1 <= len(text) <= _INT32_DIGITS_MAX or not (text.isascii() and text.isdecimal()):
+        return None
+    found = int(text)
+    return found if found <= INT32_MAX else None
 
 
 def parse_count(query: Mapping[str, str]) -> bool:

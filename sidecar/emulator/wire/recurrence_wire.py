@@ -6,13 +6,16 @@ Source: Graph "patternedRecurrence resource type" page and the v1.0 metadata.
 from datetime import date
 from typing import Any
 
-from sidecar.emulator.bounds import check_year
+from sidecar.emulator.bounds import FIRST_YEAR, LAST_YEAR
+from sidecar.emulator.errors import GraphError
+from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.recurrence import INDEXES, WEEKDAYS, PatternKind, RangeKind, Recurrence
+from sidecar.emulator.wire.members import read_choice, read_list, read_members, read_text, read_whole_number
 from sidecar.emulator.zones import UnknownZone, resolve_zone
 
 _OCCURRENCES_MAX = 999  # what Exchange accepts in a numbered range
-_PATTERN_FIELDS = frozenset({"type", "interval", "daysOfWeek", "dayOfMonth", "month", "index", "firstDayOfWeek"})
-_RANGE_FIELDS = frozenset({"type", "startDate", "endDate", "numberOfOccurrences", "recurrenceTimeZone"})
+_PATTERN_FIELDS = ("type", "interval", "daysOfWeek", "dayOfMonth", "month", "index", "firstDayOfWeek")
+_RANGE_FIELDS = ("type", "startDate", "endDate", "numberOfOccurrences", "recurrenceTimeZone")
 
 
 class InvalidRecurrence(ValueError):
@@ -26,46 +29,65 @@ def parse_recurrence(wire: Any, *, default_zone: str) -> Recurrence:  # Any: JSO
         wire: the `recurrence` value of an event.
         default_zone: the zone of the event's start, used when the range names none.
     Raises:
-        InvalidRecurrence: a part is missing, unknown or out of bounds.
+        InvalidRecurrence: a part is missing, unknown, of another type or out of bounds.
     """
-    if (
-        not isinstance(wire, dict)
-        or not isinstance(wire.get("pattern"), dict)
-        or not isinstance(wire.get("range"), dict)
-    ):
-        raise InvalidRecurrence("A recurrence needs a pattern and a range.")
-    pattern, reach = wire["pattern"], wire["range"]
-    unknown = (set(pattern) - _PATTERN_FIELDS) | (set(reach) - _RANGE_FIELDS)
-    if unknown:
-        raise InvalidRecurrence(f"Unknown recurrence properties: {', '.join(sorted(unknown))}.")
     try:
+        members = read_members(wire, "patternedRecurrence", ("pattern", "range"))
+        pattern = read_members(members.get("pattern"), "recurrencePattern", _PATTERN_FIELDS)
+        reach = read_members(members.get("range"), "recurrenceRange", _RANGE_FIELDS)
         recurrence = _build(pattern, reach, default_zone)
-        check_year(recurrence.start)
         resolve_zone(recurrence.zone)
     except UnknownZone as error:
         raise InvalidRecurrence(f"The following TimeZone value is not supported: {error}.") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidRecurrence(f"The recurrence is not valid: {error}.") from None
+    except GraphError as error:
+        raise InvalidRecurrence(error.message) from None
     _check(recurrence)
     return recurrence
 
 
-def _build(pattern: dict[str, Any], reach: dict[str, Any], default_zone: str) -> Recurrence:  # Any: JSON from the wire
-    range_kind = RangeKind(reach["type"])
+def _build(pattern: JsonObject, reach: JsonObject, default_zone: str) -> Recurrence:
+    kind = read_choice(pattern, "type", [one.value for one in PatternKind])
+    range_kind = read_choice(reach, "type", [one.value for one in RangeKind])
+    if kind is None or range_kind is None:
+        raise InvalidRecurrence("A pattern and a range need a type.")
+    is_numbered, is_ended = range_kind == RangeKind.NUMBERED.value, range_kind == RangeKind.END_DATE.value
     return Recurrence(
-        kind=PatternKind(pattern["type"]),
-        interval=int(pattern.get("interval", 1)),
-        days=tuple(sorted({WEEKDAYS.index(name.lower()) for name in pattern.get("daysOfWeek") or ()})),
-        day_of_month=int(pattern.get("dayOfMonth") or 0),
-        month=int(pattern.get("month") or 0),
-        index=INDEXES.index(pattern.get("index") or "first"),
-        first_day=WEEKDAYS.index((pattern.get("firstDayOfWeek") or "sunday").lower()),
-        range_kind=range_kind,
-        start=date.fromisoformat(reach["startDate"]),
-        end=date.fromisoformat(reach["endDate"]) if range_kind is RangeKind.END_DATE else None,
-        count=int(reach.get("numberOfOccurrences") or 0) if range_kind is RangeKind.NUMBERED else 0,
-        zone=reach.get("recurrenceTimeZone") or default_zone,
+        kind=PatternKind(kind),
+        interval=1 if pattern.get("interval") is None else read_whole_number(pattern, "interval"),
+        days=_weekdays(pattern),
+        day_of_month=_number(pattern, "dayOfMonth"),
+        month=_number(pattern, "month"),
+        index=INDEXES.index(read_choice(pattern, "index", INDEXES) or "first"),
+        first_day=WEEKDAYS.index(read_choice(pattern, "firstDayOfWeek", WEEKDAYS) or "sunday"),
+        range_kind=RangeKind(range_kind),
+        start=_date(reach, "startDate"),
+        end=_date(reach, "endDate") if is_ended else None,
+        count=_number(reach, "numberOfOccurrences") if is_numbered else 0,
+        zone=read_text(reach, "recurrenceTimeZone") or default_zone,
     )
+
+
+def _weekdays(pattern: JsonObject) -> tuple[int, ...]:
+    given = read_list(pattern, "daysOfWeek") if "daysOfWeek" in pattern else []
+    names = [read_choice({"daysOfWeek": one}, "daysOfWeek", WEEKDAYS) for one in given]
+    if None in names:
+        raise InvalidRecurrence("daysOfWeek holds days of the week.")
+    return tuple(sorted({WEEKDAYS.index(name) for name in names if name}))
+
+
+def _number(wire: JsonObject, name: str) -> int:
+    return 0 if wire.get(name) is None else read_whole_number(wire, name)
+
+
+def _date(wire: JsonObject, name: str) -> date:
+    text = read_text(wire, name) or ""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidRecurrence(f"{name} is not a date: '{text}'.") from None
+    if found.year < FIRST_YEAR:
+        raise InvalidRecurrence(f"{name} is out of range: '{text}'.")
+    return found
 
 
 def _check(recurrence: Recurrence) -> None:
@@ -83,6 +105,8 @@ def _check(recurrence: Recurrence) -> None:
         raise InvalidRecurrence("month must be from 1 to 12.")
     if recurrence.range_kind is RangeKind.NUMBERED and not 1 <= recurrence.count <= _OCCURRENCES_MAX:
         raise InvalidRecurrence(f"numberOfOccurrences must be from 1 to {_OCCURRENCES_MAX}.")
+    if recurrence.start.year > LAST_YEAR:
+        raise InvalidRecurrence(f"startDate is out of range: '{recurrence.start}'.")
     if recurrence.end is not None and recurrence.end < recurrence.start:
         raise InvalidRecurrence("endDate must not be before startDate.")
     if recurrence.first_date() is None:

@@ -34,7 +34,8 @@ from sidecar.emulator.zones import UNSET_TIME, format_instant, format_local, for
 
 _PREVIEW_CHARS = 255
 _KEPT_BYTES_MAX = 128 * 1024 * 1024  # some 60,000 events
-_TAG = re.compile(r"<[^>]+>")
+_TAG = re.compile(r"<[^<>]+>")
+_NO_CHARACTER = re.compile("&#[0-9]{8,};?")  # a number that no character has, and that would take long to read
 _REDUCED = frozenset({"id", "type", "seriesMasterId", "start", "end"})
 
 
@@ -171,7 +172,9 @@ def _body(event: Event, shape: Shape) -> JsonObject:
 
 def plain_body(content: Content) -> str:
     """Give an item's body as plain text."""
-    return content.body if content.body_type == "text" else html.unescape(_TAG.sub("", content.body)).strip()
+    if content.body_type == "text":
+        return content.body
+    return html.unescape(_NO_CHARACTER.sub("\ufffd", _TAG.sub("", content.body))).strip()
 
 
 def _places_and_people(event: Event, shape: Shape) -> JsonObject:

@@ -114,8 +114,32 @@ def test_wire_form_survives_a_round_trip(recurrence: Recurrence) -> None:
         ({"type": "daily", "interval": 1}, {"type": "noEnd", "startDate": "2026-11-23", "recurrenceTimeZone": "Mars"}),
         ({"type": "absoluteMonthly", "interval": 1}, {"type": "noEnd", "startDate": "2026-11-23"}),
         ({"type": "daily", "interval": 1, "colour": 1}, {"type": "noEnd", "startDate": "2026-11-23"}),
+        ({"type": "daily", "interval": 1.5}, {"type": "noEnd", "startDate": "2026-11-23"}),
+        ({"type": "daily", "interval": True}, {"type": "noEnd", "startDate": "2026-11-23"}),
+        ({"type": "daily", "interval": 99_999}, {"type": "noEnd", "startDate": "2026-11-23"}),
+        ({"type": "daily", "interval": 1}, {"type": "noEnd", "startDate": "9999-12-31"}),
+        ({"type": "daily", "interval": 1}, {"type": "noEnd", "startDate": 20261123}),
+        ({"type": "daily", "interval": 1}, {"type": "noEnd"}),
+        (None, {"type": "noEnd", "startDate": "2026-11-23"}),
+        ({"type": "weekly", "daysOfWeek": "monday"}, {"type": "noEnd", "startDate": "2026-11-23"}),
+        ({"type": "weekly", "daysOfWeek": [None]}, {"type": "noEnd", "startDate": "2026-11-23"}),
     ],
 )
-def test_impossible_recurrence_is_refused(pattern: dict[str, object], reach: dict[str, object]) -> None:
+def test_impossible_recurrence_is_refused(pattern: dict[str, object] | None, reach: dict[str, object]) -> None:
     with pytest.raises(InvalidRecurrence):
         parse_recurrence({"pattern": pattern, "range": reach}, default_zone="UTC")
+
+
+def test_members_of_a_recurrence_are_read_in_any_case() -> None:
+    pattern = {"type": "RelativeMonthly", "daysOfWeek": ["Monday"], "index": "Last", "firstDayOfWeek": "Sunday"}
+    found = parse_recurrence(
+        {"pattern": pattern, "range": {"type": "NoEnd", "startDate": "2026-11-30"}}, default_zone="UTC"
+    )
+    assert (found.kind, found.days, found.index, found.first_day) == (PatternKind.RELATIVE_MONTHLY, (0,), 4, 6)
+
+
+def test_series_ends_with_the_last_day_exchange_knows() -> None:
+    pattern = {"type": "absoluteYearly", "interval": 999, "dayOfMonth": 23, "month": 11}
+    reach = {"type": "numbered", "numberOfOccurrences": 999, "startDate": "2026-11-23"}
+    found = parse_recurrence({"pattern": pattern, "range": reach}, default_zone="UTC")
+    assert found.last_date() == date(4024, 11, 23)
