@@ -11,8 +11,9 @@ from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request
 from sidecar.emulator.exchange.access import READ_ROLES, open_mailbox
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import Event, JsonObject
-from sidecar.emulator.exchange.mailbox import Mailbox, MailboxState
+from sidecar.emulator.exchange.mailbox import MailboxState
 from sidecar.emulator.graph.call import Call, graph_reply
+from sidecar.emulator.graph.mailbox_settings import working_hours_json
 from sidecar.emulator.wire.event_input import parse_json, parse_moment
 from sidecar.emulator.wire.members import read_list, read_whole_number
 from sidecar.emulator.wire.options import check_options
@@ -24,7 +25,6 @@ _INTERVAL_MINUTES_MIN, _INTERVAL_MINUTES_MAX, _INTERVAL_MINUTES_DEFAULT = 5, 144
 _ITEMS_MAX = 1000  # of one schedule
 _DIGITS = {"free": "0", "tentative": "1", "busy": "2", "oof": "3", "workingElsewhere": "4", "unknown": "0"}
 _PRECEDENCE = "04123"  # where several items meet, the last of these shows
-_WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday"]
 
 
 def get_schedule(call: Call) -> Reply:
@@ -40,16 +40,6 @@ def get_schedule(call: Call) -> Reply:
     found = [_schedule(call, call.caller.tenant, one, start_at, end_at, step) for one in addresses]
     context = f"{call.metadata_url}#Collection(microsoft.graph.scheduleInformation)"
     return graph_reply(200, {"@odata.context": context, "value": found})
-
-
-def working_hours(mailbox: Mailbox) -> JsonObject:
-    """Give when a mailbox works: weekdays from eight to five in its own zone, as a new mailbox is set up."""
-    return {
-        "daysOfWeek": _WEEKDAYS,
-        "startTime": "08:00:00.0000000",
-        "endTime": "17:00:00.0000000",
-        "timeZone": {"name": mailbox.time_zone},
-    }
 
 
 def _window(wire: JsonObject) -> tuple[datetime, datetime]:
@@ -80,7 +70,7 @@ def _interval_minutes(wire: JsonObject) -> int:
 def _schedule(
     call: Call, tenant: Tenant, address: str, start_at: datetime, end_at: datetime, step: timedelta
 ) -> JsonObject:
-    mailbox = tenant.addresses.get(address.lower())
+    mailbox = tenant.recipient(address)
     if mailbox is None or mailbox.state is MailboxState.GONE:
         return _failed(address, "5016", f"Unable to resolve e-mail address {address} to an Active Directory object.")
     if mailbox.state is not MailboxState.CLOUD:
@@ -96,7 +86,7 @@ def _schedule(
         "scheduleId": address,
         "availabilityView": _availability(events, start_at, end_at, step),
         "scheduleItems": [_item(call, event) for event in events],
-        "workingHours": working_hours(mailbox),
+        "workingHours": working_hours_json(mailbox),
     }
 
 

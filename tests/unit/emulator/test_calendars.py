@@ -141,6 +141,26 @@ async def test_working_hours_are_in_the_mailboxs_own_zone() -> None:
         assert hours["daysOfWeek"] == ["monday", "tuesday", "wednesday", "thursday", "friday"]
 
 
+async def test_working_hours_are_those_the_mailbox_was_given() -> None:
+    async with rig() as r:
+        hours = {"days": ["saturday"], "start": "09:30", "end": "12:00", "time_zone": "Asia/Tokyo"}
+        await r.told("PATCH", r.path(f"/mailboxes/{r.room}"), {"working_hours": hours})
+        told = (await one_schedule(r))["workingHours"]
+        assert (told["daysOfWeek"], told["startTime"]) == (["saturday"], "09:30:00.0000000")
+        assert (told["endTime"], told["timeZone"]) == ("12:00:00.0000000", {"name": "Asia/Tokyo"})
+
+
+async def test_former_address_of_a_room_tells_its_schedule() -> None:
+    async with rig() as r:
+        await r.book("2026-11-24T09:00:00", "2026-11-24T10:00:00")
+        await r.rest()
+        former, r.rooms[0]["address"] = r.room, "atrium@contoso.example"
+        await r.told("PATCH", r.path(f"/mailboxes/{former}"), {"address": r.room})
+        (found,) = (await schedule(r, [former])).json()["value"]
+        assert found["scheduleId"] == former
+        assert "2" in found["availabilityView"]
+
+
 async def test_address_nobody_knows_is_told_in_its_own_entry() -> None:
     async with rig() as r:
         answer = await schedule(r, ["nosuch@contoso.example", r.room])
