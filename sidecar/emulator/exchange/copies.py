@@ -5,6 +5,7 @@ from dataclasses import replace
 from sidecar.emulator.exchange.event import Event, EventKind, occurrence_on
 from sidecar.emulator.exchange.invitations import as_invited, as_updated, invites
 from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.recurrence import Recurrence
 
 
 def update_item(item: Event, original: Event, mailbox: Mailbox, *, moved: bool) -> None:
@@ -24,6 +25,16 @@ def is_retimed_alike(item: Event, original: Event) -> bool:
     if item.series is None or original.series is None:
         return True
     return (item.series.cut_from or item.series.recurrence) == original.series.recurrence
+
+
+def recurrence_for(item: Event, original: Event) -> Recurrence | None:
+    """Give the recurrence a copy is to have; one cut off by its room stays so until the series is moved."""
+    if original.series is None:
+        return None
+    is_cut = item.series is not None and item.series.cut_from == original.series.recurrence
+    if item.series is not None and is_cut and item.times.when == original.times.when:
+        return item.series.recurrence
+    return original.series.recurrence
 
 
 def shared_exceptions(copy: Event, original: Event) -> list[tuple[Event, Event]]:

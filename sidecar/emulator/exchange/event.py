@@ -62,6 +62,11 @@ class Times:
     end_zone: str = "UTC"
     is_all_day: bool = False
 
+    @property
+    def when(self) -> tuple[datetime, datetime, bool]:
+        """Give what makes two times the same moment, whatever zone they were named in."""
+        return self.start_at, self.end_at, self.is_all_day
+
     def overlaps(self, start_at: datetime, end_at: datetime) -> bool:
         """Tell whether the item touches the half-open window; one of no length counts at its start."""
         if self.start_at == self.end_at:
@@ -252,12 +257,17 @@ def crosses_neighbour(event: Event, times: Times) -> bool:
     if event.master is None or times == event.times:
         return False
     low, high = sorted((event.times.start_at, times.start_at))
-    around = expand(event.master, min(low, times.start_at), max(high, times.end_at) + timedelta(seconds=1))
+    around = expand(event.master, low, max(high, times.end_at) + timedelta(seconds=1))
     return any(
-        one.times.overlaps(times.start_at, times.end_at) or low <= one.times.start_at <= high
+        low <= one.times.start_at <= high
+        or (_touch(one.times, times) and not _touch(one.times, event.times))  # some series overlap themselves
         for one in around
         if one.day != event.day
     )
+
+
+def _touch(one: Times, other: Times) -> bool:
+    return one.start_at < other.end_at and other.start_at < one.end_at
 
 
 def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrence]:

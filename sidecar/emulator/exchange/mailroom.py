@@ -166,11 +166,13 @@ class Mailroom:
         """
         if recurrence is not None and event.master is None:
             times, recurrence = align_series(times, recurrence)
-        if times == event.times and recurrence == (event.series.recurrence if event.series else None):
+        is_other_series = recurrence != (event.series.recurrence if event.series else None)
+        if times == event.times and not is_other_series:
             return False
+        is_moved = times.when != event.times.when or is_other_series
         with mailbox.calendar.changing(event):
             event.times = times
-            if event.master is None:
+            if event.master is None and is_moved:
                 event.kind = EventKind.SINGLE if recurrence is None else EventKind.MASTER
                 event.series = None if recurrence is None else Series(recurrence=recurrence)
         return True

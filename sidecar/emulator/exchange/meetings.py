@@ -12,9 +12,15 @@ from dataclasses import replace
 from sidecar.emulator.errors import GraphError, NotEmulated
 from sidecar.emulator.exchange.agenda import Agenda, drop_acts, drop_invitations
 from sidecar.emulator.exchange.answers import Answers
-from sidecar.emulator.exchange.copies import copy_series, is_retimed_alike, shared_exceptions, update_item
+from sidecar.emulator.exchange.copies import (
+    copy_series,
+    is_retimed_alike,
+    recurrence_for,
+    shared_exceptions,
+    update_item,
+)
 from sidecar.emulator.exchange.directory import Meeting, Tenant
-from sidecar.emulator.exchange.event import Attendee, Content, Event, Times, align_series, occurrence_on
+from sidecar.emulator.exchange.event import Attendee, Content, Event, Extras, Times, align_series, occurrence_on
 from sidecar.emulator.exchange.invitations import (
     as_cancelled,
     as_invited,
@@ -58,11 +64,13 @@ class Meetings:
         times: Times,
         recurrence: Recurrence | None,
         *,
+        extras: Extras | None = None,
         may_race: bool = True,
     ) -> Event:
         """Change an item; the organizer's change goes to every copy, anybody else's stays on their own calendar.
 
         Args:
+            extras: what applications keep beside the item from now on; None leaves that as it is.
             may_race: whether a room that has yet to answer may do so first, and spoil the change.
         Returns:
             The item that now carries the change: for a regular occurrence, the exception made of it.
@@ -74,10 +82,11 @@ class Meetings:
         if may_race:
             self._race(tenant, mailbox, event)
         event = self._mailroom.detach(event)
+        event.extras = event.extras if extras is None else extras
         if recurrence is not None and event.master is None:
             times, recurrence = align_series(times, recurrence)
         before, old_recurrence = event.content, event.series.recurrence if event.series else None
-        moved = _when(times) != _when(event.times) or recurrence != old_recurrence
+        moved = times.when != event.times.when or recurrence != old_recurrence
         if event.is_organizer and moved:
             content = replace(content, attendees=unanswered(content.attendees))
         only_guests = not moved and replace(content, attendees=before.attendees) == before and times == event.times
@@ -125,7 +134,9 @@ class Meetings:
         tenant.meetings[meeting.meeting_id] = meeting
         event.meeting_id = meeting.meeting_id
         for attendee in event.content.attendees:
-            self._invite(tenant, meeting, attendee)
+            invited = tenant.recipient(attendee.person.address)
+            if invited is not None and invited.object_id not in meeting.copies:  # somebody may be named twice
+                self._invite(tenant, meeting, attendee)
         return meeting
 
     def _invite(self, tenant: Tenant, meeting: Meeting, attendee: Attendee) -> None:
@@ -257,7 +268,7 @@ class Meetings:
         drop_acts(tenant, mailbox, target, with_occurrences=moved and target.master is None)
         update_item(target, event, mailbox, moved=moved or is_new or target.is_cancelled)
         if not is_retimed_alike(target, event):
-            self._mailroom.retime(mailbox, target, event.times, event.series.recurrence if event.series else None)
+            self._mailroom.retime(mailbox, target, event.times, recurrence_for(target, event))
         for one, theirs in shared_exceptions(target, event):
             if invites(theirs.content, mailbox) and not one.is_cancelled:
                 update_item(one, theirs, mailbox, moved=False)
@@ -337,10 +348,6 @@ def _listens(tenant: Tenant, meeting: Meeting, mailbox: Mailbox) -> bool:
         return True
     settings, is_outside = mailbox.settings, meeting.organizer.object_id not in tenant.mailboxes
     return settings.AutomateProcessing != "None" and (settings.ProcessExternalMeetingMessages or not is_outside)
-
-
-def _when(times: Times) -> tuple[object, ...]:
-    return times.start_at, times.end_at, times.is_all_day
 
 
 def _attendee(content: Content, mailbox: Mailbox) -> Attendee:

@@ -6,7 +6,6 @@ Source: Graph "user: list events", "Create event", "Get event", "Update event", 
 
 import hashlib
 from collections.abc import Callable
-from datetime import timedelta
 
 import msgspec
 
@@ -19,11 +18,10 @@ from sidecar.emulator.exchange.event import (
     EventKind,
     JsonObject,
     Person,
-    Times,
     TimeSlot,
+    crosses_neighbour,
     etag,
     event_id,
-    expand,
 )
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
@@ -33,6 +31,7 @@ from sidecar.emulator.graph.call import Call, raw_reply
 from sidecar.emulator.graph.paging import LIST_OPTIONS, Pager, event_shape, find_event, parse_window
 from sidecar.emulator.graph.teams import with_online_meeting
 from sidecar.emulator.wire.event_input import EventInput, parse_event, parse_json, parse_slot
+from sidecar.emulator.wire.members import read_flag, read_text
 from sidecar.emulator.wire.options import check_options
 from sidecar.emulator.wire.rendering import render_event
 
@@ -44,6 +43,11 @@ _PARAMETERS = {
     "permanentdelete": frozenset[str](),
 }
 _OTHER_ACTIONS = frozenset({"forward", "snoozereminder", "dismissreminder"})
+_CANCELLED_CODES = {
+    "accept": "ErrorCalendarIsCancelledForAccept",
+    "tentativelyaccept": "ErrorCalendarIsCancelledForTentative",
+    "decline": "ErrorCalendarIsCancelledForDecline",
+}
 _ANSWERS = {"accept": "accepted", "tentativelyaccept": "tentativelyAccepted", "decline": "declined"}
 
 
@@ -128,18 +132,18 @@ class EventRoutes:
             raise GraphError(400, "ErrorInvalidPropertySet", "transactionId can only be set when an event is created.")
         recurrence = event.series.recurrence if event.series else None
         if "recurrence" in asked.given:
-            if event.master is not None:
+            if event.master is not None and asked.recurrence is not None:
                 raise invalid_request("A single occurrence cannot have a recurrence.")
             recurrence = asked.recurrence
         assert asked.times is not None
-        if event.master is not None:
-            _check_between_neighbours(event, asked.times)
+        if crosses_neighbour(event, asked.times):
+            message = "Modified occurrence is crossing or overlapping adjacent occurrence."
+            raise GraphError(400, "ErrorOccurrenceCrossingBoundary", message)
         content = asked.content
         if asked.wants_online_meeting and event.is_organizer:
             content = self._with_online_meeting(mailbox, asked)
-        event = self._mailroom.detach(event)
-        event.extras = asked.extras
-        event = self._meetings.change(call.caller.tenant, mailbox, event, content, asked.times, recurrence)
+        tenant = call.caller.tenant
+        event = self._meetings.change(tenant, mailbox, event, content, asked.times, recurrence, extras=asked.extras)
         return self._event_reply(call, mailbox, event, 200)
 
     def delete(self, call: Call) -> Reply:
@@ -164,6 +168,7 @@ class EventRoutes:
             self._take_away(call, mailbox, event)
             return Reply(status=204)
         if action == "cancel":
+            read_text(wire, "comment")
             if not event.is_organizer:
                 raise invalid_request(
                     "Your request can't be completed. You need to be an organizer to cancel a meeting."
@@ -174,7 +179,11 @@ class EventRoutes:
             raise invalid_request(
                 "Your request can't be completed. You can't respond to this meeting because you're the organizer."
             )
-        tell, slot = wire.get("sendresponse") is not False, None
+        if event.is_cancelled:
+            code = _CANCELLED_CODES[action]
+            raise GraphError(400, code, "The meeting has been cancelled; it cannot be answered any more.")
+        read_text(wire, "comment")
+        tell, slot = wire.get("sendresponse") is None or read_flag(wire, "sendresponse"), None
         if wire.get("proposednewtime") is not None:
             if not tell or not event.content.allow_new_time_proposals:
                 raise GraphError(400, "ErrorInvalidParameter", "A new time cannot be proposed here.")
@@ -235,28 +244,6 @@ def _lookup(call: Call) -> Callable[[str], Person | None]:
         return mailbox.person if mailbox else None
 
     return lookup
-
-
-def _check_between_neighbours(event: Event, times: Times) -> None:
-    """Refuse to move an occurrence over or into the one before or after it, as Exchange does."""
-    if event.master is None or times == event.times:
-        return
-    low, high = sorted((event.times.start_at, times.start_at))
-    neighbours = expand(event.master, low, max(high, times.end_at) + timedelta(seconds=1))
-    if any(
-        one.day != event.day
-        and (
-            low <= one.times.start_at <= high
-            or (_touch(one.times, times) and not _touch(one.times, event.times))  # some series overlap themselves
-        )
-        for one in neighbours
-    ):
-        message = "Modified occurrence is crossing or overlapping adjacent occurrence."
-        raise GraphError(400, "ErrorOccurrenceCrossingBoundary", message)
-
-
-def _touch(one: Times, other: Times) -> bool:
-    return one.start_at < other.end_at and other.start_at < one.end_at
 
 
 def _parameters(call: Call, action: str) -> JsonObject:

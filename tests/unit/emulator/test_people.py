@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.emulator.clock import sleep
-from tests.unit.emulator.rig import Rig, rig, weekly
+from tests.unit.emulator.rig import Rig, rig, weekly, wire_event
 
 pytestmark = pytest.mark.looptime
 TEN = ("2026-11-24T10:00:00", "2026-11-24T11:00:00")
@@ -346,6 +346,48 @@ async def test_patch_that_meets_the_rooms_answer_is_refused_and_the_answer_is_th
         assert [item["response"] for item in await r.truth()] == ["accepted"]
         again = await r.graph.patch(url, json={"categories": ["Red"]})
         assert (again.status_code, again.json()["categories"]) == (200, ["Red"])
+
+
+async def test_refused_patch_leaves_an_occurrence_as_it_was() -> None:
+    async with rig() as r:
+        recurrence = weekly("2026-11-24", days=["tuesday"], zone="UTC")
+        await r.book(*TEN, rooms=[], attendees=[grace(r)], recurrence=recurrence)
+        _, second, *_ = await r.view("2026-11-23T00:00:00Z", "2026-12-20T00:00:00Z", mailbox=r.ada)
+        url = r.event_url(second["id"], r.ada)
+        guests = [{"emailAddress": {"address": one}} for one in (grace(r), r.room)]
+        extras = [{"id": "String {7d2c2f0e-3a4b-4c5d-9e6f-0a1b2c3d4e5f} Name x", "value": "1"}]
+        body = {"attendees": guests, "singleValueExtendedProperties": extras}
+        assert (await r.graph.patch(url, json=body)).status_code == 501
+        expand = {"$expand": f"singleValueExtendedProperties($filter=id eq '{extras[0]['id']}')"}
+        after = (await r.graph.get(url, params=expand, headers={"prefer": 'IdType="ImmutableId"'})).json()
+        assert {name: after[name] for name in second} == second
+        assert "singleValueExtendedProperties" not in after
+
+
+@pytest.mark.parametrize(
+    ("action", "word"), [("accept", "Accept"), ("tentativelyAccept", "Tentative"), ("decline", "Decline")]
+)
+async def test_cancelled_meeting_cannot_be_answered_through_graph(action: str, word: str) -> None:
+    async with rig() as r:
+        booked = await r.book(*TEN)
+        await r.rest()
+        await r.told("POST", r.path("/outlook/cancel"), {"meeting": booked["meeting"]})
+        await r.rest()
+        before = await r.truth()
+        answer = await r.graph.post(f"{r.event_url(booked['events'][r.room])}/{action}", json={})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, f"ErrorCalendarIsCancelledFor{word}")
+        assert await r.truth() == before
+
+
+async def test_mailbox_named_twice_gets_one_copy() -> None:
+    async with rig() as r:
+        kinds = [{"type": kind, "emailAddress": {"address": r.room}} for kind in ("required", "resource")]
+        body = wire_event("2026-11-24T10:00:00", "2026-11-24T11:00:00", attendees=kinds)
+        made = (await r.graph.post(f"/users/{r.ada}/events", json=body)).json()
+        await r.rest()
+        assert [one["response"] for one in await r.truth()] == ["accepted"]
+        shown = (await r.graph.get(r.event_url(made["id"], r.ada))).json()
+        assert [one["status"]["response"] for one in shown["attendees"]] == ["accepted", "accepted"]
 
 
 async def test_restored_acts_are_carried_out_when_they_are_due() -> None:

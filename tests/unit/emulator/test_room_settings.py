@@ -121,6 +121,26 @@ async def test_series_that_was_cut_off_keeps_its_exceptions_when_its_text_change
         assert found == [("2026-11-24", "New", "accepted"), ("2026-12-02", "New", "accepted")]
 
 
+async def test_series_that_was_cut_off_stays_so_when_it_is_only_named_in_another_zone() -> None:
+    async with rig() as r:
+        await settle(r, EnforceSchedulingHorizon=False, BookingWindowInDays=20)
+        recurrence = weekly("2026-11-24", days=["tuesday"], type="noEnd")
+        times = {"time_zone": "Europe/Berlin", "recurrence": recurrence}
+        booked = await r.book("2026-11-24T10:00:00", "2026-11-24T11:00:00", **times)
+        await r.rest()
+        move = {"meeting": booked["meeting"], "occurrence": "2026-12-01", "time_zone": "Europe/Berlin"}
+        await r.told(
+            "POST", r.path("/outlook/move"), {**move, "start": "2026-12-02T10:00:00", "end": "2026-12-02T11:00:00"}
+        )
+        await r.rest()
+        before = [(one["start"], one["type"]) for one in await r.truth()]
+        same = {"start": "2026-11-24T09:00:00", "end": "2026-11-24T10:00:00", "time_zone": "UTC"}
+        await r.told("POST", r.path("/outlook/move"), {"meeting": booked["meeting"], **same})
+        await r.rest()
+        assert [(one["start"], one["type"]) for one in await r.truth()] == before
+        assert len(before) == 3
+
+
 async def test_organizer_sees_which_occurrences_the_room_declined() -> None:
     async with rig() as r:
         await settle(r, ConflictPercentageAllowed=50, MaximumConflictInstances=1)

@@ -149,6 +149,31 @@ async def test_deleted_occurrence_is_gone_and_the_master_tells_it() -> None:
         assert starts(instances.json()["value"]) == ["2026-11-23T08:00", "2026-12-07T08:00", "2026-12-14T08:00"]
 
 
+async def test_series_named_in_another_zone_at_the_same_times_keeps_its_exceptions() -> None:
+    """Who reads in UTC and writes back what they read has moved nothing."""
+    async with rig() as r:
+        master = await post_series(r)
+        first, second, *_ = await r.view("2026-11-01T00:00:00Z", "2027-01-31T00:00:00Z")
+        await r.graph.delete(r.event_url(second["id"]))
+        await r.graph.patch(r.event_url(first["id"]), json={"subject": "Other"})
+        read = (await r.graph.get(r.event_url(master["id"]))).json()
+        changes = {"start": read["start"], "end": read["end"], "recurrence": read["recurrence"]}
+        assert (await r.graph.patch(r.event_url(master["id"]), json=changes)).status_code == 200
+        shown = await r.view("2026-11-01T00:00:00Z", "2027-01-31T00:00:00Z")
+        assert starts(shown) == ["2026-11-23T08:00", "2026-12-07T08:00", "2026-12-14T08:00"]
+        assert [one["subject"] for one in shown] == ["Other", "Review", "Review"]
+
+
+async def test_occurrence_is_patched_with_everything_that_was_read_of_it() -> None:
+    async with rig() as r:
+        await post_series(r)
+        first, *_ = await r.view("2026-11-01T00:00:00Z", "2027-01-31T00:00:00Z")
+        whole = {name: value for name, value in first.items() if not name.startswith("@")}
+        answer = await r.graph.patch(r.event_url(first["id"]), json={**whole, "subject": "Other"}, headers=IMMUTABLE)
+        assert (answer.status_code, answer.json()["subject"], answer.json()["id"]) == (200, "Other", first["id"])
+        assert answer.json()["start"] == first["start"]
+
+
 async def test_retimed_series_forgets_its_exceptions() -> None:
     async with rig() as r:
         master = await post_series(r)

@@ -229,6 +229,8 @@ async def test_proposed_time_shows_on_the_organizers_item_until_it_moves(action:
         ({}, "decline", {"ProposedNewTime": {"start": SLOT["start"]}}, "ErrorPropertyValidationFailure"),
         ({}, "accept", {"ProposedNewTime": SLOT}, "BadRequest"),
         ({}, "decline", {"Reason": "tired"}, "BadRequest"),
+        ({}, "decline", {"SendResponse": "perhaps"}, "RequestBodyRead"),
+        ({}, "accept", {"Comment": 7}, "RequestBodyRead"),
         ({}, "applaud", {}, "BadRequest"),
     ],
 )
