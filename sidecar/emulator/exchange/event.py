@@ -1,7 +1,8 @@
 """What one item on a calendar is. Values only: no clock, no wire format, no rules of who may change it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import Enum
 from typing import Any
 
@@ -185,20 +186,39 @@ def times_on(master: Event, day: date) -> Times:
     The clock times of the master, read in the zone of the recurrence, are kept: a meeting at nine stays at nine when the
     clocks change. The end is a clock time too, as Exchange stores it, unless the change of clocks would swallow the meeting.
     """
+    return _clock_of(master)(day)
+
+
+def _clock_of(master: Event) -> Callable[[date], Times]:
+    """Prepare `times_on` for many days of one series."""
     if master.series is None:
         raise ValueError("only a series has occurrences")
-    times = master.times
-    zone = UTC if times.is_all_day else resolve_zone(master.series.recurrence.zone)
+    times, zone = master.times, _series_zone(master.times, master.series.recurrence)
     start_local, end_local = times.start_at.astimezone(zone), times.end_at.astimezone(zone)
-    shift = day - start_local.date()
-    start_at = _at(start_local.date() + shift, start_local.time(), zone)
-    end_at = _at(end_local.date() + shift, end_local.time(), zone)
-    if end_at <= start_at and times.end_at > times.start_at:
-        end_at = start_at + (times.end_at - times.start_at)
-    return replace(times, start_at=start_at, end_at=end_at)
+    start_time, end_time = start_local.time(), end_local.time()
+    length, days_between = times.end_at - times.start_at, end_local.date() - start_local.date()
+
+    def tell(day: date) -> Times:
+        start_at, end_at = _at(day, start_time, zone), _at(day + days_between, end_time, zone)
+        if end_at <= start_at and length:
+            end_at = start_at + length
+        return Times(
+            start_at=start_at,
+            end_at=end_at,
+            start_zone=times.start_zone,
+            end_zone=times.end_zone,
+            is_all_day=times.is_all_day,
+        )
+
+    return tell
 
 
-def _at(day: date, clock_time: time, zone: Any) -> datetime:  # Any: tzinfo, whose stub is too narrow for ZoneInfo
+def _series_zone(times: Times, recurrence: Recurrence) -> tzinfo:
+    """Give the zone whose dates a series' days are; all-day items float, and are kept in UTC."""
+    return UTC if times.is_all_day else resolve_zone(recurrence.zone)
+
+
+def _at(day: date, clock_time: time, zone: tzinfo) -> datetime:
     return datetime.combine(day, clock_time, tzinfo=zone).astimezone(UTC)
 
 
@@ -209,16 +229,16 @@ def occurrence_on(master: Event, day: date) -> Event | None:
         return None
     found = series.exceptions.get(day) or series.shown.get(day)
     if found is None and series.recurrence.has(day):
-        found = series.shown[day] = _build_occurrence(master, day)
+        found = series.shown[day] = _build_occurrence(master, day, times_on(master, day))
     return found
 
 
-def _build_occurrence(master: Event, day: date) -> Event:
+def _build_occurrence(master: Event, day: date, times: Times) -> Event:
     return Event(
         core=master.core,
         ical_uid=occurrence_ical_uid(master.ical_uid, day),
         kind=EventKind.OCCURRENCE,
-        times=times_on(master, day),
+        times=times,
         content=master.content,
         organizer=master.organizer,
         created_at=master.created_at,
@@ -241,14 +261,19 @@ def expand(master: Event, start_at: datetime, end_at: datetime) -> list[Event]:
     series = master.series
     if series is None:
         return []
-    duration = master.times.end_at - master.times.start_at
-    first = (start_at - duration).date() - timedelta(days=1)  # a day each way: dates are the recurrence zone's
     found = [one for one in series.exceptions.values() if one.times.overlaps(start_at, end_at)]
-    for day in series.recurrence.dates(max(first, series.recurrence.start), end_at.date() + timedelta(days=1)):
-        if day not in series.removed and day not in series.exceptions:
-            one = occurrence_on(master, day)
-            if one is not None and one.times.overlaps(start_at, end_at):
-                found.append(one)
+    zone, tell = _series_zone(master.times, series.recurrence), _clock_of(master)
+    length = master.times.end_at - master.times.start_at
+    first = (start_at - length).astimezone(zone).date() - timedelta(days=1)  # clocks may change within an occurrence
+    for day in series.recurrence.dates(first, end_at.astimezone(zone).date()):
+        if day in series.removed or day in series.exceptions:
+            continue
+        one = series.shown.get(day)
+        times = tell(day) if one is None else one.times
+        if times.overlaps(start_at, end_at):
+            if one is None:
+                one = series.shown[day] = _build_occurrence(master, day, times)
+            found.append(one)
     return found
 
 
@@ -272,7 +297,7 @@ def _touch(one: Times, other: Times) -> bool:
 
 def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrence]:
     """Let a series begin on the day its times name, and its times be those of its first occurrence."""
-    zone = UTC if times.is_all_day else resolve_zone(recurrence.zone)
+    zone = _series_zone(times, recurrence)
     day = times.start_at.astimezone(zone).date()
     recurrence = replace(recurrence, start=day, end=recurrence.end and max(recurrence.end, day))
     first = recurrence.first_date() or day

@@ -109,24 +109,30 @@ class DeltaRoutes:
         changes = calendar.changes_since(last.until)
         if changes is None:
             raise _refusal(*GONE, None)
-        entries: dict[DeltaEntry, None] = {}
+        days, lefts = dict[str, dict[str, None]](), dict[str, dict[str, None]]()  # by core; dicts as sets with an order
         for change in changes:
-            days = [day.isoformat() for day in change.days]
-            root = calendar.find_core(change.core)
-            if root is not None and root.series is not None:
-                days += [one.day.isoformat() for one in expand(root, last.start_at, last.end_at) if one.day is not None]
-            for day in ("", *days):
-                if change.left:
-                    entries[DeltaEntry(core=change.core, day=day, left=change.left)] = None
-                entries[DeltaEntry(core=change.core, day=day)] = None
-        last.following = self._keep(mailbox, last.start_at, last.end_at, list(entries))
+            days.setdefault(change.core, {"": None}).update((day.isoformat(), None) for day in change.days)
+            if change.left:
+                lefts.setdefault(change.core, {})[change.left] = None
+        entries = list[DeltaEntry]()
+        for core, mine in days.items():
+            root = calendar.find_core(core)
+            if root is not None:
+                mine.update((one.day.isoformat(), None) for one in expand(root, last.start_at, last.end_at) if one.day)
+            for day in mine:
+                entries += [DeltaEntry(core=core, day=day, left=left) for left in lefts.get(core, ())]
+                entries.append(DeltaEntry(core=core, day=day))
+        last.following = self._keep(mailbox, last.start_at, last.end_at, entries)
         return last.following
 
     def _keep(self, mailbox: Mailbox, start_at: datetime, end_at: datetime, entries: list[DeltaEntry]) -> str:
         world = self._world
-        repeats = [one for one in entries if world.chance(world.moods.delta_repeat_share)]
-        for one in repeats:
-            entries.insert(world.rng.randint(entries.index(one), len(entries)), one)
+        repeats = [
+            (world.rng.uniform(at, len(entries)), one)
+            for at, one in enumerate(entries)
+            if world.chance(world.moods.delta_repeat_share)
+        ]
+        entries = [one for _, one in sorted([*enumerate(entries), *repeats], key=lambda placed: placed[0])]
         token = world.ids.item_core()
         made = DeltaRound(
             start_at=start_at,

@@ -22,6 +22,7 @@ from sidecar.emulator.exchange.event import (
     crosses_neighbour,
     etag,
     event_id,
+    expand,
 )
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
@@ -81,7 +82,7 @@ class EventRoutes:
         if master.kind is not EventKind.MASTER:
             raise invalid_request("Only a recurring master has instances.")
         start_at, end_at = parse_window(call.query)
-        found = [one for one in mailbox.calendar.view(start_at, end_at) if one.master is master]
+        found = sorted(expand(master, start_at, end_at), key=lambda one: one.times.start_at)
         path = f"events('{event_id(master, immutable=call.preferences.immutable)}')/instances"
         return self._pager.page(call, mailbox, found, path)
 

@@ -16,7 +16,7 @@ from sidecar.emulator.errors import GraphError, NotEmulated
 from sidecar.emulator.zones import parse_local
 
 _DEPTH_MAX = 50  # deeper nesting is refused, as OData's own readers do
-_TOKENS_MAX = 5000  # each is asked of each item; a longer text than any URL can carry comes in a batch
+_TOKENS_MAX = 2000  # each is asked of each item; a longer text than any URL can carry comes in a batch
 COMPARISONS = ("eq", "ne", "gt", "ge", "lt", "le")
 _ARITHMETIC = ("add", "sub", "mul", "div", "divby", "mod", "has")
 _TOKEN = re.compile(
