@@ -147,7 +147,7 @@ class Emulator:
         delta = DeltaRoutes(world=self.world, pager=pager)
         extensions = ExtensionRoutes(mailroom=self.mailroom)
         time_zones = TimeZoneRoutes(world=self.world)
-        subscriptions = SubscriptionRoutes(world=self.world, subscribing=self.subscribing)
+        subscriptions = SubscriptionRoutes(pager=pager, subscribing=self.subscribing)
         calendar_routes: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/events", events.list_events),
             ("POST", "/events", events.create),

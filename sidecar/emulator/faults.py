@@ -24,7 +24,7 @@ class FaultMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Which requests a fault meets; what is left out matches everything."""
 
     tenant: str | None = None
-    """Tenant id."""
+    """Its id or domain."""
     method: str | None = None
     path: str | None = None
     """A part of the path, percent-encoding as sent, in any case."""
@@ -88,7 +88,7 @@ class Service(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """A time in which a service answers nothing of use."""
+    """A time in which a service answers nothing of use, for everybody or for one tenant."""
 
     service: Service
     status: int | None
@@ -118,11 +118,20 @@ def mistake_in(match: FaultMatch, effect: FaultEffect) -> str | None:
 
 
 class FaultScript:
-    """The faults of one emulator, first come first met, and its outage if there is one."""
+    """The faults of one emulator, first come first met, and its outages."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
-        self.outage: Outage | None = None
+        self.outages: dict[str | None, Outage] = {}
+        """By tenant id; None is everybody's."""
+
+    def outage_at(self, now: datetime, tenant_id: str | None, *, is_graph: bool) -> Outage | None:
+        """Give the outage that a request meets, the tenant's own before everybody's; None is a request of no tenant."""
+        for key in dict.fromkeys((tenant_id, None)):
+            outage = self.outages.get(key)
+            if outage is not None and outage.covers(now, is_graph=is_graph):
+                return outage
+        return None
 
     def meet(self, request: Request, tenant_id: str | None) -> FaultEffect | None:
         """Give the effect of the first fault that meets a request, and count it as consumed."""

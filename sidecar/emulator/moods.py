@@ -1,6 +1,7 @@
-"""How unkind the emulated service is: one number per mood, all of them settable while it runs."""
+"""How unkind the emulated service is: one number per mood, all of them settable while it runs, for everybody or one tenant."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
@@ -96,6 +97,15 @@ class Moods(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Share of notifications lost for a subscription that was changed and reauthorized within ten minutes."""
     renewal_handshake_share: Share = 0.0
     """Share of renewals without a new URL that shake hands all the same."""
+
+
+def with_moods(base: Moods, changes: Mapping[str, Any]) -> Moods:  # Any: numbers and flags, by the mood's name
+    """Give moods of which some are changed.
+
+    Raises:
+        msgspec.ValidationError: a name is not a mood's, or a value not within its bounds.
+    """
+    return msgspec.convert({**msgspec.to_builtins(base), **changes}, Moods)
 
 
 def calm_moods() -> Moods:

@@ -22,6 +22,7 @@ from sidecar.emulator.asgi import (
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.graph.app import answer_lifespan
 
+TENANT = "/control/tenants/{tenant}"  # below which are the calls about one tenant, named by id or domain
 BodyT = TypeVar("BodyT")
 _BODY_BYTES_MAX = 1024 * 1024 * 1024  # a dumped state of a million bookings
 
@@ -56,6 +57,23 @@ class ControlRoute(Generic[BodyT]):
     answer: Any = dict[str, Any]  # Any: a type, for the description only
     query: tuple[str, ...] = ()
     status: int = 200
+
+
+def control_route(
+    method: str,
+    path: str,
+    summary: str,
+    handler: Any,  # Any: handlers take their own body type, which the table checks by `body`
+    body: Any,  # Any: a type
+    answer: Any = dict[str, Any],  # Any: a type
+    *,
+    query: tuple[str, ...] = (),
+    status: int = 200,
+) -> ControlRoute[Any]:  # Any: as above
+    """Build a route of a table whose routes have several types."""
+    return ControlRoute(
+        method=method, path=path, summary=summary, handler=handler, body=body, answer=answer, query=query, status=status
+    )
 
 
 class ControlApp:

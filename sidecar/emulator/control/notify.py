@@ -105,7 +105,7 @@ class NotifyControl:
         """Tell the live subscriptions, and how they stand."""
         tenant = self._tenants.find(call)
         self._parts.subscribing.purge(tenant)
-        return {"subscriptions": [self._shown(one) for one in tenant.subscriptions.values()]}
+        return {"subscriptions": [self._shown(tenant, one) for one in tenant.subscriptions.values()]}
 
     def lifecycle(self, call: ControlCall[LifecycleBody]) -> JsonObject:
         """Send a lifecycle notification by hand."""
@@ -180,7 +180,7 @@ class NotifyControl:
             raise ControlError(f"There is no subscription {subscription_id} in this tenant.", status=404)
         return found
 
-    def _shown(self, subscription: Subscription) -> JsonObject:
+    def _shown(self, tenant: Tenant, subscription: Subscription) -> JsonObject:
         authorization, now = subscription.authorization, self._world.now()
         denied_since, ask_at = authorization.denied_since, authorization.ask_at
         return {
@@ -190,7 +190,7 @@ class NotifyControl:
             "authorized_until": format_instant(authorization.until),
             "reauthorization_asked_at": format_instant(ask_at) if ask_at else None,
             "denied_since": format_instant(denied_since) if denied_since else None,
-            "paused": is_paused(subscription, now, grace_s=self._world.moods.authorization_grace_s),
+            "paused": is_paused(subscription, now, grace_s=self._world.moods_of(tenant).authorization_grace_s),
             "inconsistent": authorization.is_inconsistent,
         }
 

@@ -55,7 +55,7 @@ def change_app(world: World, tenant: Tenant, app: App, body: AppBody) -> str | N
         federated = _federated(body.federated_credentials)
     access = _access(body, world.after(body.propagation_s or 0.0))
 
-    added = _change_secrets(world, app, body)
+    added = _change_secrets(world, tenant, app, body)
     app.roles, app.requested_roles, app.federated_credentials = roles, requested, federated
     app.certificates.update(certificates)
     if access is not None:
@@ -75,10 +75,12 @@ def parse_roles(names: list[str]) -> frozenset[str]:
     return _known(names, ROLES)
 
 
-def _change_secrets(world: World, app: App, body: AppBody) -> str | None:
+def _change_secrets(world: World, tenant: Tenant, app: App, body: AppBody) -> str | None:
     added = body.client_secret or (world.ids.secret() if body.generate_secret else None)
     if added is not None:
-        delay_s = world.moods.secret_propagation_s if body.propagation_s is None else body.propagation_s
+        delay_s = body.propagation_s
+        if delay_s is None:
+            delay_s = world.moods_of(tenant).secret_propagation_s
         app.secrets[added] = Secret(known_at=world.after(delay_s) if delay_s > 0 else None)
     if body.secret_expires_at is not None:
         expires_at = body.secret_expires_at

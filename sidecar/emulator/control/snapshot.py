@@ -93,7 +93,7 @@ class Snapshots:
             "moods": world.moods,
             "metering": world.metering,
             "faults": parts.script.faults,
-            "outage": parts.script.outage,
+            "outages": parts.script.outages,
             "tenants": list(world.directory.tenants.values()),
             "deliveries": parts.deliveries.state,
         }
@@ -112,7 +112,7 @@ class Snapshots:
         in_flight = world.metering.in_flight  # of requests that are being answered now; they will count themselves out
         world.metering = _checked(root["metering"], metering.Metering)
         world.metering.in_flight = in_flight
-        parts.script.faults, parts.script.outage = _checked(root["faults"], list), root["outage"]
+        parts.script.faults, parts.script.outages = _checked(root["faults"], list), _checked(root["outages"], dict)
         world.directory.replace(tenants)
         for tenant in tenants:
             parts.meetings.resume(tenant)

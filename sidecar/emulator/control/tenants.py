@@ -54,9 +54,13 @@ class TenantControl:
 
     def find(self, call: ControlCall[Any]) -> Tenant:  # Any: whatever the call's body is
         """Find the tenant a path names, by id or domain."""
-        tenant = self._world.directory.find(call.values["tenant"])
+        return self.named(call.values["tenant"])
+
+    def named(self, key: str) -> Tenant:
+        """Find a tenant by id or domain."""
+        tenant = self._world.directory.find(key)
         if tenant is None:
-            raise ControlError(f"There is no tenant {call.values['tenant']}.", status=404)
+            raise ControlError(f"There is no tenant {key}.", status=404)
         return tenant
 
     def create(self, call: ControlCall[TenantBody]) -> TenantAnswer:
@@ -114,7 +118,7 @@ class TenantControl:
         mailbox.state, mailbox.settings, mailbox.place, mailbox.profile = state, settings, place, profile
         mailbox.time_zone, mailbox.working_hours = zone, hours
         mailbox.display_name = body.display_name or mailbox.display_name
-        self._publish(mailbox)
+        self._publish(tenant, mailbox)
         return _mailbox_answer(mailbox)
 
     def create_room_list(self, call: ControlCall[RoomListBody]) -> RoomListAnswer:
@@ -131,7 +135,7 @@ class TenantControl:
             place_id=self._world.ids.guid(),
             address=address,
             display_name=body.display_name,
-            listed_at=self._world.after(self._world.moods.places_propagation_s),
+            listed_at=self._world.after(self._world.moods_of(tenant).places_propagation_s),
             details=parse_details(body.place, PlaceDetails()),
             room_ids=[one.object_id for one in rooms],
         )
@@ -190,7 +194,7 @@ class TenantControl:
             place=parse_details(body.place, PlaceDetails()),
         )
         tenant.add_mailbox(mailbox)
-        self._publish(mailbox)
+        self._publish(tenant, mailbox)
         return mailbox
 
     def _rename(self, tenant: Tenant, mailbox: Mailbox, address: str) -> None:
@@ -205,10 +209,10 @@ class TenantControl:
         mailbox.address = address
         tenant.addresses[address.lower()] = mailbox
 
-    def _publish(self, mailbox: Mailbox) -> None:
+    def _publish(self, tenant: Tenant, mailbox: Mailbox) -> None:
         if mailbox.is_room:
-            moods = self._world.moods
-            mailbox.publish_place(self._world.after(moods.places_propagation_s), self._world.now())
+            delay_s = self._world.moods_of(tenant).places_propagation_s
+            mailbox.publish_place(self._world.after(delay_s), self._world.now())
 
     def _check_free(self, tenant: Tenant, address: str) -> None:
         if "@" not in address:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sidecar.emulator.control.app import ControlCall, ControlError
 from sidecar.emulator.control.tenants import TenantControl
-from sidecar.emulator.control.types import CountAnswer, LimitAnswer, ThrottleBody
+from sidecar.emulator.control.types import CountAnswer, LimitAnswer, TenantThrottleAnswer, ThrottleBody
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.metering import LIMITS, Scope
 from sidecar.emulator.exchange.world import World
@@ -20,41 +20,46 @@ class ThrottleControl:
         self._world = world
         self._tenants = tenants
 
-    def limits(self, _: ControlCall[None]) -> dict[str, list[LimitAnswer]]:
+    def tell(self, _: ControlCall[None]) -> dict[str, list[LimitAnswer]]:
         """Tell what is allowed."""
-        return self._told()
+        return {"limits": self._limits(None)}
 
     def change(self, call: ControlCall[ThrottleBody]) -> dict[str, list[LimitAnswer]]:
         """Change what is allowed; windows that are open stay open."""
-        metering, body = self._world.metering, call.body
-        unknown = set(body.limits) - set(LIMITS)
-        if unknown:
-            raise ControlError(f"There is no limit {', '.join(sorted(unknown))}; the limits are {', '.join(LIMITS)}.")
-        for name, amount_max in body.limits.items():
-            metering.maxima.pop(name, None)
-            if amount_max is not None:
-                metering.maxima[name] = amount_max
-        return self._told()
+        _change(self._world.metering.maxima, call.body)
+        return {"limits": self._limits(None)}
 
-    def counts(self, call: ControlCall[None]) -> dict[str, list[CountAnswer]]:
-        """Tell what a tenant's apps have used."""
-        return {"counts": list(self._counts(self._tenants.find(call)))}
+    def tell_tenant(self, call: ControlCall[None]) -> TenantThrottleAnswer:
+        """Tell what a tenant's apps are allowed, and what they have used."""
+        return self._told(self._tenants.find(call))
 
-    def _told(self) -> dict[str, list[LimitAnswer]]:
-        rows = [
+    def change_tenant(self, call: ControlCall[ThrottleBody]) -> TenantThrottleAnswer:
+        """Change what a tenant's apps are allowed; windows that are open stay open."""
+        tenant = self._tenants.find(call)
+        _change(tenant.own_limits, call.body)
+        return self._told(tenant)
+
+    def _told(self, tenant: Tenant) -> TenantThrottleAnswer:
+        return TenantThrottleAnswer(
+            limits=self._limits(tenant), own=tenant.own_limits, counts=list(self._counts(tenant))
+        )
+
+    def _limits(self, tenant: Tenant | None) -> list[LimitAnswer]:
+        return [
             LimitAnswer(
                 limit=name,
                 per=limit.scope.value,
-                max=self._max(name),
+                max=self._max(name, tenant),
                 documented_max=limit.amount_max,
                 window_s=limit.span.total_seconds(),
             )
             for name, limit in LIMITS.items()
         ]
-        return {"limits": rows}
 
-    def _max(self, name: str) -> int | None:
-        return self._world.metering.amount_max(name, documented=self._world.moods.documented_limits)
+    def _max(self, name: str, tenant: Tenant | None) -> int | None:
+        documented = self._world.moods_of(tenant).documented_limits
+        own = {} if tenant is None else tenant.own_limits
+        return self._world.metering.amount_max(name, documented=documented, own=own)
 
     def _counts(self, tenant: Tenant) -> Iterator[CountAnswer]:
         metering, now = self._world.metering, self._world.now()
@@ -66,7 +71,7 @@ class ThrottleControl:
                         client_id=app.client_id,
                         mailbox=mailbox,
                         count=metering.in_flight[key],
-                        max=self._world.moods.mailbox_concurrency_max or None,
+                        max=self._world.moods_of(tenant).mailbox_concurrency_max or None,
                         refused_count=metering.crowded_counts[key],
                         window_ends_at=None,
                     )
@@ -81,10 +86,20 @@ class ThrottleControl:
                         client_id=app.client_id,
                         mailbox=mailbox,
                         count=window.count if is_open else 0,
-                        max=self._max(name),
+                        max=self._max(name, tenant),
                         refused_count=window.refused_count,
                         window_ends_at=format_instant(window.ends_at) if is_open else None,
                     )
+
+
+def _change(maxima: dict[str, int], body: ThrottleBody) -> None:
+    unknown = set(body.limits) - set(LIMITS)
+    if unknown:
+        raise ControlError(f"There is no limit {', '.join(sorted(unknown))}; the limits are {', '.join(LIMITS)}.")
+    for name, amount_max in body.limits.items():
+        maxima.pop(name, None)
+        if amount_max is not None:
+            maxima[name] = amount_max
 
 
 def _keys(client_id: str, tenant: Tenant, scope: Scope) -> Iterator[tuple[str, str | None]]:

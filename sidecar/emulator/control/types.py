@@ -111,7 +111,7 @@ class ThrottleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What changes about the limits; what is left out stays."""
 
     limits: dict[str, Annotated[int, msgspec.Meta(ge=0)] | None]
-    """Requests or bytes in a window by limit; 0 is no limit, null the documented number again."""
+    """Requests or bytes in a window by limit; 0 is no limit, null takes back what was set."""
 
 
 class LimitAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,13 +140,24 @@ class CountAnswer(msgspec.Struct, frozen=True, kw_only=True):
     window_ends_at: str | None
 
 
+class TenantThrottleAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant's apps are allowed, and what they have used."""
+
+    limits: list[LimitAnswer]
+    own: dict[str, int]
+    """In which limits the tenant differs from the emulator; 0 is no limit."""
+    counts: list[CountAnswer]
+
+
 class OutageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A time in which everything is refused, or with a `for_s` of 0, its end."""
+    """A time in which a service refuses everything, or with a `for_s` of 0, its end."""
 
     status: Annotated[int, msgspec.Meta(ge=400, le=599)] | None = 503
     """null cuts every connection."""
     for_s: Seconds
     service: Service = Service.ALL
+    tenant: str | None = None
+    """Whose requests; null is everybody's."""
     body: str | None = None
     """Replaces Graph's error JSON."""
 

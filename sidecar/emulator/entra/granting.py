@@ -79,7 +79,7 @@ class Granting:
 
     def _slow_down(self, tenant: Tenant, app: App) -> None:
         charge = Charge("token_requests", f"{app.client_id}/{tenant.tenant_id}")
-        reached = self._world.admit((charge,))
+        reached = self._world.admit(tenant, (charge,))
         if reached is not None:
             raise LoginError(50196, retry_after_s=reached[1])
 

@@ -47,7 +47,8 @@ class Login:
         trace_id = self._world.ids.guid()
         correlation_id = request.header("client-request-id") or self._world.ids.guid()
         parts = (f"AADSTS{error.number}: {error.text}", f"Trace ID: {trace_id}", f"Correlation ID: {correlation_id}")
-        between = "\r\n" if self._world.chance(self._world.moods.login_line_break_share) else " "
+        share = self._world.moods_of(self.tenant_of(request)).login_line_break_share
+        between = "\r\n" if self._world.chance(share) else " "
         description = between.join((*parts, f"Timestamp: {stamp}"))
         body: JsonObject = {
             "error": error.error,

@@ -83,7 +83,7 @@ class Tokens:
             The token and its lifetime in seconds.
         """
         now_s = int(self._world.now().timestamp())
-        lifetime_s = self._lifetime_s(evaluated=capable and app.cae)
+        lifetime_s = self._lifetime_s(tenant, evaluated=capable and app.cae)
         claims: dict[str, Any] = {  # Any: claim values of several types
             "aud": audience,
             "iss": f"https://sts.windows.net/{tenant.tenant_id}/",
@@ -142,10 +142,10 @@ class Tokens:
             raise _challenged(now) if app.cae else _refused("Access token has been revoked.")
         app.settle(now)
 
-    def _lifetime_s(self, *, evaluated: bool) -> int:
+    def _lifetime_s(self, tenant: Tenant, *, evaluated: bool) -> int:
         if evaluated:
             return self._world.rng.randint(*_CAE_LIFETIME_S)
-        moods = self._world.moods
+        moods = self._world.moods_of(tenant)
         return int(self._world.between(moods.token_lifetime_min_s, moods.token_lifetime_max_s))
 
     def _decode(self, token: str, directory: Directory) -> Caller:

@@ -27,7 +27,7 @@ class Agenda:
         self, tenant: Tenant, mailbox: Mailbox, kind: ActKind, meeting_id: str, *, core: str, day: date | None
     ) -> None:
         """Let a mailbox act after its delay; without a delay it acts within the call."""
-        moods, delay_s = self._world.moods, mailbox.settings.processing_delay_s
+        moods, delay_s = self._world.moods_of(tenant), mailbox.settings.processing_delay_s
         if delay_s is None:
             delay_s = self._world.between(moods.room_delay_min_s, moods.room_delay_max_s)
         tenant.acts_count += 1

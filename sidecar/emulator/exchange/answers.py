@@ -96,7 +96,7 @@ class Answers:
         self._mailroom.changed(tenant, room, item)
         for one in ruling.conflicts:
             self._mailroom.remove(tenant, room, one)
-        if self._world.chance(self._world.moods.notify_echo_share):
+        if self._world.chance(self._world.moods_of(tenant).notify_echo_share):
             self._mailroom.echo(tenant, room, item)
         self._tell_organizer(tenant, room, item, Verdict.ACCEPT.value)
         for one in ruling.conflicts:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from sidecar.emulator.exchange.app import App, SignIn
 from sidecar.emulator.exchange.event import Event, JsonObject
@@ -48,6 +49,10 @@ class Tenant:
     display_name: str
     apps: dict[str, App] = field(default_factory=dict)
     sign_in: SignIn = field(default_factory=SignIn)
+    own_moods: dict[str, Any] = field(default_factory=dict)  # Any: numbers and flags
+    """Moods in which it differs from the emulator, by name; a change puts another dict in its place."""
+    own_limits: dict[str, int] = field(default_factory=dict)
+    """Limits in which it differs from the emulator, by name; 0 is no limit."""
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     """By object id."""
     addresses: dict[str, Mailbox] = field(default_factory=dict)

@@ -197,7 +197,7 @@ class Meetings:
             if act.kind is ActKind.ANSWER
             and (act.mailbox_id, act.core, act.day) == (room.object_id, copy.core, event.day)
         ]
-        if not acts or not self._world.chance(self._world.moods.attendant_race_share):
+        if not acts or not self._world.chance(self._world.moods_of(tenant).attendant_race_share):
             return
         for act in acts:
             self._agenda.hasten(tenant, act)

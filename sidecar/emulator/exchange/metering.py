@@ -97,25 +97,32 @@ class Metering:
     crowded_counts: Counter[str] = field(default_factory=Counter)
     """Requests refused because others of the same app on the same mailbox were being answered."""
 
-    def amount_max(self, name: str, *, documented: bool) -> int | None:
+    def amount_max(self, name: str, *, documented: bool, own: Mapping[str, int]) -> int | None:
         """Give what is allowed at present, None for everything.
 
         Args:
             documented: the numbers of the table are enforced; else only those that overrule it.
+            own: what overrules both for the tenant in question; empty for the emulator as a whole.
         """
+        if name in own:
+            return own[name] or None
         return self.maxima.get(name, LIMITS[name].amount_max if documented else 0) or None
 
-    def admit(self, charges: Iterable[Charge], now: datetime, *, documented: bool) -> tuple[Limit, float] | None:
+    def admit(
+        self, charges: Iterable[Charge], now: datetime, *, documented: bool, own: Mapping[str, int]
+    ) -> tuple[Limit, float] | None:
         """Count a request against all its limits, or if one of them is reached, against none.
 
         Args:
             documented: as for `amount_max`.
+            own: as for `amount_max`.
         Returns:
             None if it was counted, else the limit and in how many seconds its window ends.
         """
         counted = []
         for charge in charges:
-            window, amount_max = self._window(charge, now), self.amount_max(charge.limit, documented=documented)
+            window = self._window(charge, now)
+            amount_max = self.amount_max(charge.limit, documented=documented, own=own)
             if amount_max is not None and window.count + charge.amount > amount_max:
                 window.refused_count += 1
                 return LIMITS[charge.limit], (window.ends_at - now).total_seconds()

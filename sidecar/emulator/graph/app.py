@@ -79,23 +79,24 @@ class GraphApp:
         except BodyTooLarge as error:
             request = error.request
             reply = self._oversized_reply(request)
-        self._compress(request, reply)
         await write_reply(scope, receive, send, reply, pause=self._pause)
 
     async def _answer(self, request: Request, *, is_item: bool = False) -> Reply:
         caller, refusal = self._identify(request)
         is_graph = caller is not None or refusal is not None
         tenant = caller.tenant if caller else None if is_graph else self._login.tenant_of(request)
-        outage = self._script.outage
-        if outage is not None and outage.covers(self._world.now(), is_graph=is_graph):
+        outage = self._script.outage_at(self._world.now(), tenant.tenant_id if tenant else None, is_graph=is_graph)
+        if outage is not None:
             effect, reply = None, self._outage_reply(request, outage)
         else:
             effect = self._script.meet(request, tenant.tenant_id if tenant else None)
             counted = caller is not None and not is_batch(request)  # a batch's items count, itself it does not
             with self._throttle.entered(request, caller) if counted and caller else nullcontext() as reached:
-                await self._linger(effect, is_graph=is_graph and not is_batch(request))
+                await self._linger(effect, tenant, is_graph=is_graph and not is_batch(request))
                 reply = await self._outcome(request, caller, refusal or reached, effect)
         self._finish(request, reply, is_graph=is_graph)
+        if not is_item:
+            self._compress(request, reply, tenant)
         if tenant is not None:
             self._record(tenant, request, reply, faulty=effect is not None, is_item=is_item)
         return reply
@@ -109,8 +110,8 @@ class GraphApp:
         except GraphError as error:
             return None, error
 
-    async def _linger(self, effect: FaultEffect | None, *, is_graph: bool) -> None:
-        moods = self._world.moods
+    async def _linger(self, effect: FaultEffect | None, tenant: Tenant | None, *, is_graph: bool) -> None:
+        moods = self._world.moods_of(tenant)
         wait_s = effect.delay_s if effect is not None else 0.0
         if is_graph and moods.latency_max_s > 0:
             wait_s += self._world.between(moods.latency_min_s, moods.latency_max_s)
@@ -141,14 +142,14 @@ class GraphApp:
             check_given_once(request.query_string)
             check_nesting(request.body)
             if is_batch(request):
-                return await self._batch_reply(request)
+                return await self._batch_reply(request, caller)
             return await self._handled(request, caller)
         except GraphError as error:
             return self._error_reply(request, self._varied(error, caller))
 
     async def _handled(self, request: Request, caller: Caller) -> Reply:
         handler, values = self._routes.find(request.method, request.segments[1:])
-        self._refuse_at_random(request)
+        self._refuse_at_random(request, caller)
         mailbox = mailbox_of(request, caller)
         basically = mailbox is not None and reads_basically(caller, mailbox)
         if basically:
@@ -160,7 +161,7 @@ class GraphApp:
             reply.headers["preference-applied"] = preferences.applied
         return reduce_to_basic(reply) if basically else reply
 
-    async def _batch_reply(self, request: Request) -> Reply:
+    async def _batch_reply(self, request: Request, caller: Caller) -> Reply:
         if request.method != "POST":
             raise NotEmulated(f"{request.method} /$batch; it plays POST on this path")
 
@@ -168,33 +169,33 @@ class GraphApp:
             return await self._answer(item, is_item=True)
 
         answered = await run_batch(parse_batch(request), answer)
-        shuffle = self._world.rng if self._world.chance(self._world.moods.batch_shuffle_share) else None
+        share = self._world.moods_of(caller.tenant).batch_shuffle_share
+        shuffle = self._world.rng if self._world.chance(share) else None
         broken = next((reply.broken for _, reply in answered if reply is not None and reply.broken), None)
         stall_s = max((reply.stall_s for _, reply in answered if reply is not None), default=0.0)
         body = render_batch(answered, shuffle)
         # All items share the connection: one that is to go wrong on the wire takes the others along.
         return Reply(status=200, body=body, headers={"content-type": CONTENT_TYPE}, broken=broken, stall_s=stall_s)
 
-    def _refuse_at_random(self, request: Request) -> None:
-        moods = self._world.moods
+    def _refuse_at_random(self, request: Request, caller: Caller) -> None:
         if request.method != "GET":
             return
+        moods = self._world.moods_of(caller.tenant)
         if self._world.chance(moods.throttle_share):
-            raise throttled("ApplicationThrottled", "Application is over its request limit.", self._hint_s())
+            hint_s = None if self._world.chance(moods.retry_after_missing_share) else 1.0
+            raise throttled("ApplicationThrottled", "Application is over its request limit.", hint_s)
         if self._world.chance(moods.unavailable_share):
             raise GraphError(503, "ErrorServerBusy", "The server is busy. Please try again later.")
         if self._world.chance(moods.flaky_token_share):
             raise unauthorized("InvalidAuthenticationToken", "Access token validation failure.")
 
-    def _hint_s(self) -> float | None:
-        return None if self._world.chance(self._world.moods.retry_after_missing_share) else 1.0
-
     def _varied(self, error: GraphError, caller: Caller | None) -> GraphError:
         """Say now and then with 401 what mostly is said with 403: that the caller has no role at all."""
-        roleless = caller is not None and not caller.roles and error.status == 403
-        if roleless and self._world.chance(self._world.moods.roleless_unauthorized_share):
-            return unauthorized(self._world.rng.choice(_ROLELESS_CODES), "The caller is not authorized.")
-        return error
+        if caller is None or caller.roles or error.status != 403:
+            return error
+        if not self._world.chance(self._world.moods_of(caller.tenant).roleless_unauthorized_share):
+            return error
+        return unauthorized(self._world.rng.choice(_ROLELESS_CODES), "The caller is not authorized.")
 
     def _spoil(self, request: Request, effect: FaultEffect, reply: Reply) -> Reply:
         """Do to an answer what a fault asks for."""
@@ -266,8 +267,8 @@ class GraphApp:
             headers.setdefault("x-ms-ags-diagnostic", _DIAGNOSTIC)
             headers.setdefault("odata-version", "4.0")
 
-    def _compress(self, request: Request, reply: Reply) -> None:
-        bytes_min = self._world.moods.gzip_bytes_min
+    def _compress(self, request: Request, reply: Reply, tenant: Tenant | None) -> None:
+        bytes_min = self._world.moods_of(tenant).gzip_bytes_min
         if not 0 < bytes_min <= len(reply.body):
             return
         reply.headers["vary"] = "Accept-Encoding"

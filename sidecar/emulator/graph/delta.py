@@ -68,22 +68,23 @@ class DeltaRoutes:
                 raise _refusal(*GONE, None)
             return self._page(call, mailbox, token, found, page)
         if call.query.get("$deltatoken"):
-            token = self._next_round(mailbox, self._find(call, mailbox, call.query["$deltatoken"]))
+            token = self._next_round(call, mailbox, self._find(call, mailbox, call.query["$deltatoken"]))
         else:
-            token = self._first_round(mailbox, *parse_window(call.query))
+            token = self._first_round(call, mailbox, *parse_window(call.query))
         return self._page(call, mailbox, token, mailbox.sync.rounds[token], 0)
 
     def _find(self, call: Call, mailbox: Mailbox, token: str) -> DeltaRound:
         found = mailbox.sync.rounds.get(token)
         if found is None:
             raise _refusal(*GONE, None)
-        lifetime_s = self._world.moods.delta_token_lifetime_s
+        moods = self._world.moods_of(call.caller.tenant)
+        lifetime_s = moods.delta_token_lifetime_s
         if (
             lifetime_s
             and not found.refused_status
             and self._world.now() - found.made_at > timedelta(seconds=lifetime_s)
         ):
-            odd = self._world.chance(self._world.moods.delta_odd_expiry_share)
+            odd = self._world.chance(moods.delta_odd_expiry_share)
             found.refused_status, found.refused_code = self._world.rng.choice(_ODD_REFUSALS) if odd else GONE
         if found.refused_status:
             window = f"startDateTime={format_seconds(found.start_at)}&endDateTime={format_seconds(found.end_at)}"
@@ -91,16 +92,16 @@ class DeltaRoutes:
             raise _refusal(found.refused_status, found.refused_code, start_url)
         return found
 
-    def _first_round(self, mailbox: Mailbox, start_at: datetime, end_at: datetime) -> str:
+    def _first_round(self, call: Call, mailbox: Mailbox, start_at: datetime, end_at: datetime) -> str:
         entries, told = list[DeltaEntry](), set[str]()
         for event in mailbox.calendar.view(start_at, end_at):
             if event.master is not None and event.core not in told:
                 told.add(event.core)
                 entries.append(DeltaEntry(core=event.core))
             entries.append(DeltaEntry(core=event.core, day=event.day.isoformat() if event.day else ""))
-        return self._keep(mailbox, start_at, end_at, entries)
+        return self._keep(call, mailbox, start_at, end_at, entries)
 
-    def _next_round(self, mailbox: Mailbox, last: DeltaRound) -> str:
+    def _next_round(self, call: Call, mailbox: Mailbox, last: DeltaRound) -> str:
         """Find what changed since a round; asked again before anything else changed, give the same round again."""
         calendar = mailbox.calendar
         again = mailbox.sync.rounds.get(last.following)
@@ -122,16 +123,15 @@ class DeltaRoutes:
             for day in mine:
                 entries += [DeltaEntry(core=core, day=day, left=left) for left in lefts.get(core, ())]
                 entries.append(DeltaEntry(core=core, day=day))
-        last.following = self._keep(mailbox, last.start_at, last.end_at, entries)
+        last.following = self._keep(call, mailbox, last.start_at, last.end_at, entries)
         return last.following
 
-    def _keep(self, mailbox: Mailbox, start_at: datetime, end_at: datetime, entries: list[DeltaEntry]) -> str:
+    def _keep(
+        self, call: Call, mailbox: Mailbox, start_at: datetime, end_at: datetime, entries: list[DeltaEntry]
+    ) -> str:
         world = self._world
-        repeats = [
-            (world.rng.uniform(at, len(entries)), one)
-            for at, one in enumerate(entries)
-            if world.chance(world.moods.delta_repeat_share)
-        ]
+        share = world.moods_of(call.caller.tenant).delta_repeat_share
+        repeats = [(world.rng.uniform(at, len(entries)), one) for at, one in enumerate(entries) if world.chance(share)]
         entries = [one for _, one in sorted([*enumerate(entries), *repeats], key=lambda placed: placed[0])]
         token = world.ids.item_core()
         made = DeltaRound(
@@ -148,10 +148,9 @@ class DeltaRoutes:
         if number > min(len(found.pages), PAGES_MAX):
             raise _refusal(*GONE, None)
         if number == len(found.pages):
-            found.pages.append(self._cut(found, call.preferences.page_size or _PAGE_SIZE_DEFAULT))
+            found.pages.append(self._cut(call, found))
         begin, end = found.pages[number]
-        shape, start_at, end_at = shape_of(call.preferences, None), found.start_at, found.end_at
-        items = [self._item(mailbox, one, shape, start_at, end_at) for one in found.pending[begin:end]]
+        items = [self._item(call, mailbox, found, one) for one in found.pending[begin:end]]
         next_link = delta_link = None
         if end < len(found.pending) or mailbox.sync.endless:
             next_link = _link(call, "$skiptoken", f"{token}.{number + 1}")
@@ -160,28 +159,27 @@ class DeltaRoutes:
         context = f"{call.metadata_url}#Collection(event)"
         return raw_reply(200, page_body(context, [one for one in items if one is not None], next_link, delta_link))
 
-    def _cut(self, found: DeltaRound, asked_size: int) -> tuple[int, int]:
+    def _cut(self, call: Call, found: DeltaRound) -> tuple[int, int]:
         """Decide what the next page holds; after the last one, as long as the round is endless, the first comes again."""
-        moods, entries = self._world.moods, found.pending
+        moods, entries = self._world.moods_of(call.caller.tenant), found.pending
         begin = found.pages[-1][1] if found.pages else 0
         if begin >= len(entries):
             begin = 0
         was_empty = bool(found.pages) and found.pages[-1][0] == found.pages[-1][1]
         if entries and not was_empty and self._world.chance(moods.delta_empty_page_share):
             return begin, begin
-        end = min(len(entries), begin + self._pager.page_size(asked_size))
+        end = min(len(entries), begin + self._pager.page_size(call, call.preferences.page_size or _PAGE_SIZE_DEFAULT))
         in_series = 0 < end < len(entries) and entries[end].core == entries[end - 1].core and entries[end].day != ""
         if in_series and self._world.chance(moods.delta_whole_series_share):
             while end < len(entries) and entries[end].core == entries[end - 1].core:
                 end += 1
         return begin, end
 
-    def _item(
-        self, mailbox: Mailbox, entry: DeltaEntry, shape: Shape, start_at: datetime, end_at: datetime
-    ) -> bytes | None:
+    def _item(self, call: Call, mailbox: Mailbox, found: DeltaRound, entry: DeltaEntry) -> bytes | None:
+        shape = shape_of(call.preferences, None)
         if entry.left:
             return None if shape.immutable else _removed(entry.left, entry.day, shape)
-        event = _event_in_window(mailbox, entry, start_at, end_at)
+        event = _event_in_window(mailbox, entry, found.start_at, found.end_at)
         if event is None:
             root = mailbox.calendar.find_core(entry.core)
             core = (root.mutable_core if root is not None and not shape.immutable else None) or entry.core
@@ -189,7 +187,7 @@ class DeltaRoutes:
         if event.kind is EventKind.OCCURRENCE:
             return msgspec.json.encode(reduced_json(event, shape))
         full = {"@odata.type": "#microsoft.graph.event", **event_json(event, shape)}
-        return self._pager.dress(msgspec.json.encode(full))
+        return self._pager.dress(call, msgspec.json.encode(full))
 
 
 def _removed(core: str, day: str, shape: Shape) -> bytes:

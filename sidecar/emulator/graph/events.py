@@ -230,7 +230,7 @@ class EventRoutes:
     def _event_reply(self, call: Call, mailbox: Mailbox, event: Event, status: int) -> Reply:
         shape = event_shape(call, of_one_event=True)
         context = f"{call.metadata_url}#users('{mailbox.object_id}')/events/$entity"
-        written = self._pager.dress(render_event(event, shape))
+        written = self._pager.dress(call, render_event(event, shape))
         body = b'{"@odata.context":' + msgspec.json.encode(context) + b"," + written[1:]
         headers = {"etag": etag(event)}
         if status == 201:

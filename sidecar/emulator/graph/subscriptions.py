@@ -6,8 +6,8 @@ Source: Graph "List subscriptions" page: no query options, pages with next links
 from sidecar.emulator.asgi import Reply
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.subscription import Subscription, render_subscription
-from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, graph_reply
+from sidecar.emulator.graph.paging import Pager
 from sidecar.emulator.notify.subscribing import Subscribing
 from sidecar.emulator.wire.event_input import parse_json
 from sidecar.emulator.wire.options import check_options, whole_number
@@ -19,8 +19,8 @@ _SKIP = "$skiptoken"
 class SubscriptionRoutes:
     """Handlers of everything below `/subscriptions`."""
 
-    def __init__(self, *, world: World, subscribing: Subscribing) -> None:
-        self._world = world
+    def __init__(self, *, pager: Pager, subscribing: Subscribing) -> None:
+        self._pager = pager
         self._subscribing = subscribing
 
     async def create(self, call: Call) -> Reply:
@@ -35,7 +35,7 @@ class SubscriptionRoutes:
         check_options(call.query, (_SKIP,))
         found = self._subscribing.list(call.caller)
         start = _parse_skip(call.query.get(_SKIP, "0"))
-        end = start + self._page_size(len(found) - start)
+        end = start + self._pager.page_size(call, min(len(found[start:]), _PAGE_SIZE))
         body = {"@odata.context": f"{call.metadata_url}#subscriptions"}
         if end < len(found):
             body["@odata.nextLink"] = f"{call.request.base_url}{call.request.path}?{_SKIP}={end}"
@@ -64,11 +64,6 @@ class SubscriptionRoutes:
         check_options(call.query, ())
         call.caller.tenant.remove_subscription(self._subscribing.find(call.caller, call.values[0]))
         return Reply(status=204)
-
-    def _page_size(self, left_count: int) -> int:
-        if left_count > 1 and self._world.chance(self._world.moods.small_page_share):
-            return self._world.rng.randint(1, min(left_count, _PAGE_SIZE) - 1)
-        return _PAGE_SIZE
 
     def _reply(self, call: Call, subscription: Subscription, status: int) -> Reply:
         context = f"{call.metadata_url}#subscriptions/$entity"

@@ -29,12 +29,13 @@ class Throttle:
         """Count a request while the body runs; yields the refusal if it is one too many."""
         mailbox = mailbox_of(request, caller)
         metering = self._world.metering
-        reached = self._world.admit(_charges(request, caller, mailbox))
+        reached = self._world.admit(caller.tenant, _charges(request, caller, mailbox))
         refusal = None if reached is None else throttled(reached[0].code, reached[0].message, reached[1])
         if mailbox is None:
             yield refusal
             return
-        lane, crowd_max = f"{caller.app.client_id}/{mailbox.object_id}", self._world.moods.mailbox_concurrency_max
+        lane = f"{caller.app.client_id}/{mailbox.object_id}"
+        crowd_max = self._world.moods_of(caller.tenant).mailbox_concurrency_max
         metering.in_flight[lane] += 1
         try:
             if refusal is None and 0 < crowd_max < metering.in_flight[lane]:

@@ -90,7 +90,7 @@ class Deliveries:
         """Let a subscription be authorized until a token's expiry; what was held for want of that is sent."""
         note_renewal(subscription, self._world.now(), until=until, by_patch=by_patch)
         self._lifecycle.watch(tenant, subscription)
-        if not self._is_paused(subscription):
+        if not self._is_paused(tenant, subscription):
             self._release_unauthorized(subscription)
 
     def release(self, tenant: Tenant) -> None:
@@ -119,7 +119,7 @@ class Deliveries:
     def _note_change(
         self, tenant: Tenant, mailbox: Mailbox, subscription: Subscription, change: str, event: Event
     ) -> None:
-        moods, chance = self._world.moods, self._world.chance
+        moods, chance = self._world.moods_of(tenant), self._world.chance
         disturbance = self._disturbance(tenant, subscription)
         kind = disturbance.kind if disturbance else None
         copies_count = 2 if kind is DisturbanceKind.DUPLICATE or chance(moods.notify_duplicate_share) else 1
@@ -130,7 +130,7 @@ class Deliveries:
                 self._record([notice], "lost by control")
             elif subscription.authorization.is_inconsistent and chance(moods.inconsistent_loss_share):
                 self._record([notice], "lost: inconsistent")
-            elif self._is_paused(subscription) and chance(moods.pause_loss_share):
+            elif self._is_paused(tenant, subscription) and chance(moods.pause_loss_share):
                 self._record([notice], "lost: not authorized")
             else:
                 self._queue(tenant, notice, more_s=disturbance.delay_s if disturbance else 0.0)
@@ -159,7 +159,7 @@ class Deliveries:
     def _queue(self, tenant: Tenant, notice: Notice, *, more_s: float = 0.0) -> None:
         if not self._sift(notice):
             return
-        moods = self._world.moods
+        moods = self._world.moods_of(tenant)
         delay_s = self._world.between(moods.notify_delay_min_s, moods.notify_delay_max_s) + more_s
         if notice.kind == NOTIFICATION and self._world.chance(moods.notify_late_share):
             delay_s += self._world.between(0.0, moods.notify_late_max_s)
@@ -186,17 +186,18 @@ class Deliveries:
             self._record([notice], "no longer needed")
         elif subscription is None or subscription.expires_at <= now:
             self._record([notice], "subscription ended")
-        elif self._is_paused(subscription):
-            self._hold_unauthorized(notice)
+        elif self._is_paused(tenant, subscription):
+            self._hold_unauthorized(tenant, notice)
         else:
             return True
         return False
 
-    def _is_paused(self, subscription: Subscription) -> bool:
-        return is_paused(subscription, self._world.now(), grace_s=self._world.moods.authorization_grace_s)
+    def _is_paused(self, tenant: Tenant, subscription: Subscription) -> bool:
+        grace_s = self._world.moods_of(tenant).authorization_grace_s
+        return is_paused(subscription, self._world.now(), grace_s=grace_s)
 
-    def _hold_unauthorized(self, notice: Notice) -> None:
-        notice.give_up_at = notice.noted_at + timedelta(seconds=self._world.moods.retry_for_s)
+    def _hold_unauthorized(self, tenant: Tenant, notice: Notice) -> None:
+        notice.give_up_at = notice.noted_at + timedelta(seconds=self._world.moods_of(tenant).retry_for_s)
         notices = self.state.unauthorized.setdefault(notice.subscription_id, [])
         if not notices or notice.give_up_at < _first_give_up(notices):
             self._agenda.add(notice.give_up_at, Errand.UNAUTHORIZED, notice.subscription_id)

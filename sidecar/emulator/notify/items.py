@@ -24,7 +24,7 @@ def change_item(
 
     A `deleted` notification carries no resource data: there is no resource left to read.
     """
-    share = world.moods.notify_spelling_share
+    share = world.moods_of(tenant).notify_spelling_share
     item_id = event_id(event, immutable=subscription.immutable)
     path = f"Users/{mailbox.object_id}/Events/{item_id}"
     item: JsonObject = {"id": world.ids.guid()} if world.chance(share) else {}

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from sidecar.emulator.exchange.world import World
+from sidecar.emulator.moods import Moods
 from sidecar.emulator.notify.agenda import Agenda, Errand
 from sidecar.emulator.notify.endpoints import PENALTY, end_penalty, host_of, lets_through, note_response
 from sidecar.emulator.notify.posting import Attempt, MintValidation, build_body, note_attempt, post
@@ -157,17 +158,21 @@ class Lanes:
     def _is_first_due(self, lane: Lane, now: datetime) -> bool:
         if not lane.waiting or lane.waiting[0][0] > now:
             return False
-        is_orderly = self._world.moods.notify_shuffle_share == 0
-        return not (is_orderly and any(batch.attempt == 1 for batch in lane.sending))
+        moods = self._moods(lane.waiting[0][2].tenant_id)
+        is_orderly = moods.notify_shuffle_share == 0
+        return not (is_orderly and any(one.attempt == 1 and self._moods_of(one) is moods for one in lane.sending))
 
     def _take(self, lane: Lane, now: datetime) -> Batch:
         """Take a batch that is due: a retry, else as much of what waits as fits."""
         if lane.retries and lane.retries[0][0] <= now:
             return heapq.heappop(lane.retries)[2]
         notices: list[Notice] = []
+        moods = self._moods(lane.waiting[0][2].tenant_id)
         while lane.waiting and lane.waiting[0][0] <= now + _GATHER and len(notices) < _BATCH_MAX:
+            if self._moods(lane.waiting[0][2].tenant_id) is not moods:
+                break  # tenants in other moods have POSTs of their own, or one's disorder would be another's
             notices.append(heapq.heappop(lane.waiting)[2])
-        if self._world.chance(self._world.moods.notify_shuffle_share):
+        if self._world.chance(moods.notify_shuffle_share):
             self._world.rng.shuffle(notices)
         return Batch(number=self._next_number(), notices=notices, attempt=1, due_at=now)
 
@@ -203,7 +208,7 @@ class Lanes:
             took_s=attempt.took_s,
             is_probe=batch.is_probe,
             now=now,
-            responses_min=self._world.moods.endpoint_responses_min,
+            responses_min=self._moods_of(batch).endpoint_responses_min,
         )
         self._after_judging(endpoint)
         if attempt.is_accepted:
@@ -214,7 +219,7 @@ class Lanes:
         self._pump_blocked()
 
     def _retry(self, lane: Lane, batch: Batch) -> None:
-        moods = self._world.moods
+        moods = self._moods_of(batch)
         if batch.give_up_at is None:
             batch.give_up_at = self._world.after(moods.retry_for_s)
         batch.wait_s = moods.retry_first_s if batch.attempt == 1 else min(batch.wait_s * 2, moods.retry_max_s)
@@ -246,7 +251,7 @@ class Lanes:
         if endpoint.bereft and (endpoint.is_probing or endpoint.state is not EndpointState.DROP):
             bereft, endpoint.bereft = endpoint.bereft, {}
             for subscription_id, tenant_id in bereft.items():
-                if self._world.chance(self._world.moods.drop_missed_share):
+                if self._world.chance(self._moods(tenant_id).drop_missed_share):
                     self._tell_missed(tenant_id, subscription_id)
 
     def _plan(self, lane: Lane, now: datetime) -> None:
@@ -274,6 +279,13 @@ class Lanes:
 
     def _is_full(self, endpoint: Endpoint) -> bool:
         return endpoint.in_flight_count >= _PER_ENDPOINT_MAX or self._in_flight_count >= _OVERALL_MAX
+
+    def _moods_of(self, batch: Batch) -> Moods:
+        """Give the moods of a batch, which all its tenants shared when it was put together."""
+        return self._moods(batch.notices[0].tenant_id)
+
+    def _moods(self, tenant_id: str) -> Moods:
+        return self._world.moods_of(self._world.directory.find(tenant_id))
 
     def _count_pending(self, notice: Notice, change: int) -> None:
         tenant = self._world.directory.find(notice.tenant_id)

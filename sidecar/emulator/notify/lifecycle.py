@@ -61,7 +61,7 @@ class Lifecycle:
             tenant.remove_subscription(subscription)  # nobody is told
             return
         if authorization.check_at <= now:
-            authorization.check_at = self._world.after(self._world.moods.access_check_s)
+            authorization.check_at = self._world.after(self._world.moods_of(tenant).access_check_s)
             if self._is_to_be_removed(tenant, subscription, now):
                 tenant.remove_subscription(subscription)
                 self._note(tenant, subscription, "subscriptionRemoved", None)
@@ -84,13 +84,13 @@ class Lifecycle:
             return False
         if authorization.denied_since is None:
             authorization.denied_since = now
-        elif now - authorization.denied_since >= timedelta(seconds=self._world.moods.access_removal_s):
+        elif now - authorization.denied_since >= timedelta(seconds=self._world.moods_of(tenant).access_removal_s):
             return True
         self._ask(tenant, subscription, None)
         return False
 
     def _ask(self, tenant: Tenant, subscription: Subscription, void_at: datetime | None) -> None:
-        if self._world.chance(self._world.moods.reauthorize_share):
+        if self._world.chance(self._world.moods_of(tenant).reauthorize_share):
             self._note(tenant, subscription, "reauthorizationRequired", void_at)
 
 

@@ -63,7 +63,8 @@ class Subscribing:
         change = parse_change(wire, self._world.now(), is_rich=bool(subscription.include_resource_data))
         self._check_allowed(caller, subscription.mailbox, "Update")
         url = change.notification_url or subscription.notification_url
-        if url != subscription.notification_url or self._world.chance(self._world.moods.renewal_handshake_share):
+        handshake_share = self._world.moods_of(caller.tenant).renewal_handshake_share
+        if url != subscription.notification_url or self._world.chance(handshake_share):
             await shake_hands(self._world, self._sender, caller.tenant, kind=VALIDATION, url=url)
             subscription = self.find(caller, subscription_id)  # it may have ended meanwhile
         subscription.notification_url = url
@@ -106,7 +107,7 @@ class Subscribing:
             tenant.remove_subscription(subscription)
 
     def _build(self, caller: Caller, mailbox: Mailbox, wanted: WantedSubscription, *, immutable: bool) -> Subscription:
-        now, moods = self._world.now(), self._world.moods
+        now, moods = self._world.now(), self._world.moods_of(caller.tenant)
         authorization = Authorization(
             until=caller.expires_at,
             renewed_at=now,

@@ -82,6 +82,7 @@ def through_json(**root: Any) -> dict[str, Any]:
         *(datetime(2027, 1, 1, 8, 0, 0, 1, tzinfo=UTC), date(2027, 1, 1), timedelta(days=3, microseconds=1)),
         *(Colour.RED, Value("a", datetime(2027, 1, 1, tzinfo=UTC)), Settings(size=4)),
     ],
+    ids=lambda value: type(value).__name__,
 )
 def test_value_comes_back_equal(value: Any) -> None:
     back = through_json(value=value)["value"]
