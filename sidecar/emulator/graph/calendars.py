@@ -14,8 +14,8 @@ from sidecar.emulator.errors import item_not_found
 from sidecar.emulator.exchange.access import READ_ROLES, open_mailbox
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
-from sidecar.emulator.graph.call import Call, graph_reply
-from sidecar.emulator.graph.entities import selected
+from sidecar.emulator.graph.call import Call
+from sidecar.emulator.graph.entities import entity_reply, page_reply
 from sidecar.emulator.graph.routes import Handler
 from sidecar.emulator.wire.options import check_options
 
@@ -25,7 +25,7 @@ def get_calendar(call: Call) -> Reply:
     check_options(call.query, ("$select",))
     mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
     context = f"{call.metadata_url}#users('{mailbox.object_id}')/calendar/$entity"
-    return graph_reply(200, {"@odata.context": context, **selected(call, _calendar(mailbox))})
+    return entity_reply(context, call, _calendar(mailbox))
 
 
 def list_calendars(call: Call) -> Reply:
@@ -33,7 +33,7 @@ def list_calendars(call: Call) -> Reply:
     check_options(call.query, ("$select", "$top"))
     mailbox = open_mailbox(call.caller, call.values[0], READ_ROLES)
     context = f"{call.metadata_url}#users('{mailbox.object_id}')/calendars"
-    return graph_reply(200, {"@odata.context": context, "value": [selected(call, _calendar(mailbox))]})
+    return page_reply(context, call, [_calendar(mailbox)])
 
 
 def by_calendar_id(handler: Handler) -> Handler:

@@ -1,16 +1,19 @@
-"""Objects of the directory as Graph writes them: $select, pages and counts, whatever the objects are.
+"""Objects of the directory and of mailboxes as Graph writes them: $select, $filter, pages and counts, whatever they are.
 
-Source: Graph "Use query parameters" and "Paging Microsoft Graph data in your app" pages.
+Source: Graph "Use query parameters", "Use the $filter query parameter" and "Paging Microsoft Graph data in your app" pages.
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import msgspec
 
 from sidecar.emulator.asgi import Reply
-from sidecar.emulator.errors import GraphError, NotEmulated
+from sidecar.emulator.errors import NotEmulated
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.graph.call import Call, graph_reply, page_body, raw_reply
+from sidecar.emulator.wire.filter_rules import build_question
+from sidecar.emulator.wire.filter_vocabulary import Field, FieldKind, Vocabulary
 
 
 def entity_reply(context: str, call: Call, entity: JsonObject) -> Reply:
@@ -19,7 +22,12 @@ def entity_reply(context: str, call: Call, entity: JsonObject) -> Reply:
 
 
 def page_reply(
-    context: str, call: Call, entities: Sequence[JsonObject], next_link: str | None, count: int | None
+    context: str,
+    call: Call,
+    entities: Sequence[JsonObject],
+    *,
+    next_link: str | None = None,
+    count: int | None = None,
 ) -> Reply:
     """Answer with one page of objects.
 
@@ -27,11 +35,7 @@ def page_reply(
         count: of all pages, where the caller asked for it.
     """
     items = [msgspec.json.encode(selected(call, one)) for one in entities]
-    body = page_body(context, items, next_link)
-    if count is not None:
-        head, rest = body.split(b'"value":', 1)
-        body = head + b'"@odata.count":' + str(count).encode() + b',"value":' + rest
-    return raw_reply(200, body)
+    return raw_reply(200, page_body(context, items, next_link, count=count))
 
 
 def count_reply(count: int) -> Reply:
@@ -39,16 +43,19 @@ def count_reply(count: int) -> Reply:
     return Reply(status=200, body=str(count).encode(), headers={"content-type": "text/plain"})
 
 
-def wants_count(call: Call) -> bool:
-    """Read $count.
+def entity_fields(kind: FieldKind, names: str, *, members: Sequence[str] = ()) -> dict[str, Field]:
+    """Give what a filter may name among the properties of objects; `names` are parted by blanks."""
+    return {name.lower(): Field(kind=kind, read=itemgetter(name), members=members) for name in names.split()}
+
+
+def filtered(call: Call, entities: Sequence[JsonObject], vocabulary: Vocabulary) -> list[JsonObject]:
+    """Give the objects that $filter lets pass.
 
     Raises:
-        GraphError: 400 for anything but true or false.
+        GraphError: 400 for a filter Graph would refuse, 501 for one that is not played.
     """
-    text = call.query.get("$count", "false").lower()
-    if text not in ("true", "false"):
-        raise GraphError(400, "BadRequest", f"Invalid value '{text}' for $count query option found.")
-    return text == "true"
+    text = call.query.get("$filter")
+    return list(entities) if text is None else list(filter(build_question(text, vocabulary), entities))
 
 
 def selected(call: Call, entity: Mapping[str, object]) -> JsonObject:

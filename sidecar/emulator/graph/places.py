@@ -14,17 +14,39 @@ from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.places import PlaceDetails, PlaceVersion, RoomList, place_entity_id, version_at
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call
-from sidecar.emulator.graph.entities import count_reply, entity_reply, page_reply, wants_count
+from sidecar.emulator.graph.entities import count_reply, entity_fields, entity_reply, filtered, page_reply
 from sidecar.emulator.graph.paging import next_link
-from sidecar.emulator.graph.simple_filter import COMPARISONS, parse_filter
-from sidecar.emulator.wire.options import check_options, parse_skip, parse_top
+from sidecar.emulator.wire.filter_tree import COMPARISONS
+from sidecar.emulator.wire.filter_vocabulary import FieldKind, Vocabulary
+from sidecar.emulator.wire.options import check_options, parse_count, parse_skip, parse_top
 
 _PAGE_SIZE = 100
 _ROLES = frozenset({"Place.Read.All"})
 _LIST_OPTIONS = ("$top", "$skip", "$select", "$filter", "$count")
-_FILTERABLE = frozenset(
-    """id placeId displayName emailAddress nickname label phone capacity building floorNumber floorLabel bookingType
-    isWheelChairAccessible audioDeviceName videoDeviceName displayDeviceName parentId""".split()  # noqa: SIM905  (a list of names is easier to read)
+_OPERATORS = frozenset({*COMPARISONS, "startswith"})
+_PLACE_FIELDS = {
+    **entity_fields(FieldKind.TEXT, "id placeId displayName emailAddress label phone parentId"),
+    **entity_fields(FieldKind.FLAG, "isWheelChairAccessible"),
+}
+_PLACE_OTHERS = frozenset({"address", "geocoordinates", "tags", "checkins"})
+_ROOM_LISTS = Vocabulary(
+    type_name="microsoft.graph.roomList",
+    fields=_PLACE_FIELDS,
+    others=_PLACE_OTHERS | {"rooms", "workspaces"},
+    operators=_OPERATORS,
+)
+_ROOMS = Vocabulary(
+    type_name="microsoft.graph.room",
+    fields={
+        **_PLACE_FIELDS,
+        **entity_fields(
+            FieldKind.TEXT, "nickname building floorLabel audioDeviceName videoDeviceName displayDeviceName"
+        ),
+        **entity_fields(FieldKind.NUMBER, "capacity floorNumber"),
+        **entity_fields(FieldKind.ENUM, "bookingType", members=("unknown", "standard", "reserved")),
+    },
+    others=_PLACE_OTHERS | {"teamsenabledstate"},
+    operators=_OPERATORS,
 )
 
 
@@ -36,19 +58,19 @@ class PlaceRoutes:
 
     def list_rooms(self, call: Call) -> Reply:
         """Answer GET /places/microsoft.graph.room."""
-        return self._page(call, "places/microsoft.graph.room", self._rooms(call.caller.tenant))
+        return self._page(call, "places/microsoft.graph.room", self._rooms(call.caller.tenant), _ROOMS)
 
     def count_rooms(self, call: Call) -> Reply:
         """Answer GET /places/microsoft.graph.room/$count."""
-        return self._count(call, self._rooms(call.caller.tenant))
+        return self._count(call, self._rooms(call.caller.tenant), _ROOMS)
 
     def list_room_lists(self, call: Call) -> Reply:
         """Answer GET /places/microsoft.graph.roomList."""
-        return self._page(call, "places/microsoft.graph.roomList", self._room_lists(call.caller.tenant))
+        return self._page(call, "places/microsoft.graph.roomList", self._room_lists(call.caller.tenant), _ROOM_LISTS)
 
     def count_room_lists(self, call: Call) -> Reply:
         """Answer GET /places/microsoft.graph.roomList/$count."""
-        return self._count(call, self._room_lists(call.caller.tenant))
+        return self._count(call, self._room_lists(call.caller.tenant), _ROOM_LISTS)
 
     def list_rooms_of_list(self, call: Call) -> Reply:
         """Answer GET /places/{room list}/microsoft.graph.roomlist/rooms."""
@@ -59,7 +81,7 @@ class PlaceRoutes:
             raise _unknown_place()
         rooms = [tenant.mailboxes[one] for one in found.room_ids if one in tenant.mailboxes]
         listed = [place for room in rooms if (place := self._room(room)) is not None]
-        return self._page(call, f"places('{key}')/microsoft.graph.roomList/rooms", listed)
+        return self._page(call, f"places('{key}')/microsoft.graph.roomList/rooms", listed, _ROOMS)
 
     def get(self, call: Call) -> Reply:
         """Answer GET /places/{id}: by `id`, `placeId` or address, a room or a room list."""
@@ -75,24 +97,19 @@ class PlaceRoutes:
                     return entity_reply(context, call, {"@odata.type": f"#microsoft.graph.{kind}", **one})
         raise _unknown_place()
 
-    def _page(self, call: Call, path: str, places: list[JsonObject]) -> Reply:
+    def _page(self, call: Call, path: str, places: list[JsonObject], vocabulary: Vocabulary) -> Reply:
         check_options(call.query, _LIST_OPTIONS)
         check_directory_role(call.caller, _ROLES)
-        found = self._filtered(call, places)
+        found = filtered(call, places, vocabulary)
         top, skip = parse_top(call.query, call.preferences, default=_PAGE_SIZE), parse_skip(call.query)
         link = next_link(call, {"$skip": str(skip + top)}) if skip + top < len(found) else None
-        count = len(found) if wants_count(call) else None
-        return page_reply(f"{call.metadata_url}#{path}", call, found[skip : skip + top], link, count)
+        count = len(found) if parse_count(call.query) else None
+        return page_reply(f"{call.metadata_url}#{path}", call, found[skip : skip + top], next_link=link, count=count)
 
-    def _count(self, call: Call, places: list[JsonObject]) -> Reply:
+    def _count(self, call: Call, places: list[JsonObject], vocabulary: Vocabulary) -> Reply:
         check_options(call.query, ("$filter",))
         check_directory_role(call.caller, _ROLES)
-        return count_reply(len(self._filtered(call, places)))
-
-    def _filtered(self, call: Call, places: list[JsonObject]) -> list[JsonObject]:
-        known = _FILTERABLE if not places else _FILTERABLE & set(places[0])
-        passes = parse_filter(call.query.get("$filter"), known, COMPARISONS)
-        return [one for one in places if passes(one)]
+        return count_reply(len(filtered(call, places, vocabulary)))
 
     def _rooms(self, tenant: Tenant) -> list[JsonObject]:
         return [place for room in tenant.mailboxes.values() if (place := self._room(room)) is not None]

@@ -15,23 +15,33 @@ from sidecar.emulator.exchange.mailbox import Mailbox, MailboxPurpose
 from sidecar.emulator.graph.call import Call
 from sidecar.emulator.graph.entities import (
     count_reply,
+    entity_fields,
     entity_reply,
+    filtered,
     page_reply,
     selected_names,
-    wants_count,
 )
 from sidecar.emulator.graph.paging import next_link
-from sidecar.emulator.graph.simple_filter import EQUALITY, parse_filter
-from sidecar.emulator.wire.options import check_options, whole_number
+from sidecar.emulator.wire.filter_vocabulary import FieldKind, Vocabulary
+from sidecar.emulator.wire.options import check_options, parse_count, whole_number
 
 _PAGE_SIZE = 100
 _PAGE_SIZE_MAX = 999  # of the directory; Exchange's lists take 1,000
 _USER_ROLES = frozenset({"User.Read.All"})
 _DEFAULT_PROPERTIES = """businessPhones displayName givenName id jobTitle mail mobilePhone officeLocation preferredLanguage
     surname userPrincipalName""".split()  # noqa: SIM905  (a list of names is easier to read)
-_FILTERABLE = frozenset(
-    """id displayName mail userPrincipalName givenName surname jobTitle department officeLocation accountEnabled userType
-    mailNickname city country companyName""".split()  # noqa: SIM905  (a list of names is easier to read)
+_VOCABULARY = Vocabulary(
+    type_name="microsoft.graph.user",
+    fields={
+        **entity_fields(
+            FieldKind.TEXT,
+            """id displayName mail userPrincipalName givenName surname jobTitle department officeLocation userType
+            mailNickname city country companyName""",
+        ),
+        **entity_fields(FieldKind.FLAG, "accountEnabled"),
+    },
+    others=None,  # a user has a hundred more
+    operators=frozenset({"eq", "in", "startswith"}),  # the others belong to advanced queries
 )
 _PERSONAL = (MailboxPurpose.USER, MailboxPurpose.LINKED, MailboxPurpose.OTHERS)
 
@@ -47,11 +57,11 @@ def list_users(call: Call) -> Reply:
     page = found[start : start + size]
     more = start + size < len(found)
     link = next_link(call, {"$skiptoken": _token(str(page[-1]["id"]))}) if more else None
-    counted = wants_count(call) and _is_eventual(call) and "$skiptoken" not in call.query
+    counted = parse_count(call.query) and _is_eventual(call) and "$skiptoken" not in call.query
     names = selected_names(call)
     shown = [_shown(one) for one in page] if names is None else page
     context = f"{call.metadata_url}#users" if names is None else f"{call.metadata_url}#users({','.join(names)})"
-    return page_reply(context, call, shown, link, len(found) if counted else None)
+    return page_reply(context, call, shown, next_link=link, count=len(found) if counted else None)
 
 
 def count_users(call: Call) -> Reply:
@@ -113,9 +123,8 @@ def _shown(user: JsonObject) -> JsonObject:
 
 
 def _matching(call: Call) -> list[JsonObject]:
-    passes = parse_filter(call.query.get("$filter"), _FILTERABLE, EQUALITY)
     users = [_user(one) for one in call.caller.tenant.mailboxes.values() if one.is_in_directory]
-    return [one for one in users if passes(one)]
+    return filtered(call, users, _VOCABULARY)
 
 
 def _ordered(call: Call, users: list[JsonObject]) -> list[JsonObject]:

@@ -13,11 +13,13 @@ from sidecar.emulator.errors import GraphError, NotEmulated
 from sidecar.emulator.exchange.event import Event
 from sidecar.emulator.wire.event_input import CHOICES
 from sidecar.emulator.wire.extended import extension_key, property_id
-from sidecar.emulator.wire.filter_rules import Field, FieldKind, Many, Vocabulary, build_question
+from sidecar.emulator.wire.filter_rules import build_question
+from sidecar.emulator.wire.filter_vocabulary import Field, FieldKind, Many, Vocabulary
 from sidecar.emulator.wire.properties import EVENT_PROPERTIES, NAVIGATION
 from sidecar.emulator.wire.rendering import original_start_at, plain_body
 
 _RESPONSES = ("none", "organizer", "tentativelyAccepted", "accepted", "declined", "notResponded")
+_NAMES = frozenset(name.lower() for name in EVENT_PROPERTIES | NAVIGATION)
 _TYPES = ("singleInstance", "occurrence", "exception", "seriesMaster")
 
 
@@ -119,7 +121,7 @@ EVENT_VOCABULARY = Vocabulary(
             fields={"id": _EXTENSION_KEY, "extensionname": _text(lambda one: one["extensionName"])},
         ),
     },
-    others=frozenset(name.lower() for name in EVENT_PROPERTIES | NAVIGATION),
+    others=_NAMES,
 )
 _SORTABLE: dict[str, Callable[[Event], Any]] = {  # Any: whatever sorts
     "start/datetime": lambda event: event.times.start_at,
@@ -156,8 +158,7 @@ def sort_events(events: list[Event], order: str) -> list[Event]:
             raise GraphError(400, "BadRequest", f"Invalid orderby clause: Syntax error in '{order}'.")
         key = _SORTABLE.get(name.lower())
         if key is None:
-            known = EVENT_VOCABULARY.others
-            if name.split("/")[0].lower() in known:
+            if name.split("/")[0].lower() in _NAMES:
                 raise NotEmulated(f"$orderby on the property {name!r}")
             message = f"Could not find a property named '{name}' on type 'microsoft.graph.event'."
             raise GraphError(400, "RequestBroker--ParseUri", message)

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from sidecar.emulator.errors import GraphError, NotEmulated
 from sidecar.emulator.wire.extended import extension_key, property_id
-from sidecar.emulator.wire.filter_rules import Field, FieldKind, Vocabulary, build_question
+from sidecar.emulator.wire.filter_rules import build_question
+from sidecar.emulator.wire.filter_vocabulary import Field, FieldKind, Vocabulary
 from sidecar.emulator.wire.properties import EVENT_PROPERTIES, NAVIGATION, parse_select
 
 _EVERY_KIND = frozenset({"singleValueExtendedProperties", "multiValueExtendedProperties", "extensions"})

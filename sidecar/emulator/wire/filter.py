@@ -9,15 +9,26 @@ worded as those of Microsoft's OData library.
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import Enum
+from datetime import UTC
 
 from sidecar.emulator.errors import GraphError, NotEmulated
+from sidecar.emulator.wire.filter_tree import (
+    COMPARISONS,
+    Comparison,
+    Expression,
+    FunctionCall,
+    Junction,
+    Lambda,
+    Literal,
+    LiteralKind,
+    Membership,
+    Negation,
+    Path,
+)
 from sidecar.emulator.zones import parse_local
 
 _DEPTH_MAX = 50  # deeper nesting is refused, as OData's own readers do
 _TOKENS_MAX = 2000  # each is asked of each item; a longer text than any URL can carry comes in a batch
-COMPARISONS = ("eq", "ne", "gt", "ge", "lt", "le")
 _ARITHMETIC = ("add", "sub", "mul", "div", "divby", "mod", "has")
 _TOKEN = re.compile(
     r"""(?P<blank>\s+)
@@ -29,89 +40,6 @@ _TOKEN = re.compile(
     | (?P<sign>[(),:/])""",
     re.VERBOSE | re.IGNORECASE,
 )
-
-
-class LiteralKind(Enum):
-    """What a constant in a filter is, by its OData type."""
-
-    STRING = "Edm.String"
-    NUMBER = "Edm.Int32"
-    BOOLEAN = "Edm.Boolean"
-    INSTANT = "Edm.DateTimeOffset"
-    DATE = "Edm.Date"
-    ENUM = "Enum"
-    NULL = "Null"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Literal:
-    """A constant; instants are aware, UTC if nothing else was written."""
-
-    kind: LiteralKind
-    value: str | float | bool | datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Path:
-    """A property, or a part of one."""
-
-    names: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "/".join(self.names)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Two sides and one of `COMPARISONS`."""
-
-    operator: str
-    left: "Expression"
-    right: "Expression"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
-    """`left in (options)`."""
-
-    left: "Expression"
-    options: tuple["Expression", ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Junction:
-    """What `and`, or `or`, joins: two operands or more."""
-
-    is_and: bool
-    operands: tuple["Expression", ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Negation:
-    """`not operand`."""
-
-    operand: "Expression"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionCall:
-    """A function and its arguments; the name is lower case."""
-
-    name: str
-    arguments: tuple["Expression", ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lambda:
-    """`collection/any(variable: body)`, or `all`; without a body `any` asks whether there is an element."""
-
-    collection: Path
-    is_any: bool
-    variable: str
-    body: "Expression | None"
-
-
-Expression = Literal | Path | Comparison | Membership | Junction | Negation | FunctionCall | Lambda
 
 
 def parse_filter(text: str) -> Expression:

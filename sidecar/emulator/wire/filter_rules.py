@@ -7,14 +7,14 @@ Source: OASIS "OData Version 4.01, Part 2: URL Conventions", 5.1.1; refusals are
 """
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
 
 from sidecar.emulator.errors import GraphError, NotEmulated
-from sidecar.emulator.wire.filter import (
+from sidecar.emulator.wire.filter import parse_filter, refuse_filter
+from sidecar.emulator.wire.filter_tree import (
     Comparison,
     Expression,
     FunctionCall,
@@ -25,12 +25,10 @@ from sidecar.emulator.wire.filter import (
     Membership,
     Negation,
     Path,
-    parse_filter,
-    refuse_filter,
 )
+from sidecar.emulator.wire.filter_vocabulary import TEXT_TESTS, Field, FieldKind, Item, Many, Vocabulary
 from sidecar.emulator.zones import parse_local
 
-Item = Any  # Any: whatever the fields read from
 Question = Callable[[Item, Item], bool]  # of an item and, inside a lambda, the element at hand
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {  # Any: both sides have one type, checked before
     "eq": operator.eq,
@@ -49,73 +47,11 @@ _OPERATOR_NAMES = {
     "le": "LessThanOrEqual",
 }
 _MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
-_TEXT_TESTS: Mapping[str, Callable[[str, str], bool]] = {
-    "contains": lambda text, part: part in text,
-    "startswith": lambda text, part: text.startswith(part),
-    "endswith": lambda text, part: text.endswith(part),
-}
 _OTHER_FUNCTIONS = frozenset(
     """concat indexof length substring tolower toupper trim matchespattern year month day hour minute second
     fractionalseconds date time totaloffsetminutes now mindatetime maxdatetime totalseconds round floor ceiling cast isof
     substringof""".split()  # noqa: SIM905  (a list of names is easier to read)
 )
-
-
-class FieldKind(Enum):
-    """What a property can be compared with."""
-
-    TEXT = "text"
-    KEY = "key"
-    """A text with a normal form of its own, given by the field's `convert`; equal or not, nothing else."""
-    ENUM = "enum"
-    FLAG = "flag"
-    NUMBER = "number"
-    INSTANT = "instant"
-    WALL_TIME = "wall time"
-    """`dateTime` of a dateTimeTimeZone: a text by its type, compared as the moment it names."""
-
-    @property
-    def type_name(self) -> str:
-        """Give the OData type, as refusals name it."""
-        return _TYPE_NAMES.get(self, "Edm.String")
-
-
-_TYPE_NAMES = {
-    FieldKind.ENUM: "Edm.Enum",
-    FieldKind.FLAG: "Edm.Boolean",
-    FieldKind.NUMBER: "Edm.Int32",
-    FieldKind.INSTANT: "Edm.DateTimeOffset",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A property a filter may name: its kind, and how to read it in the form it is compared in."""
-
-    kind: FieldKind
-    read: Callable[[Item], Any]  # Any: by kind; texts in any case
-    members: Collection[str] = ()
-    """Of an enumeration."""
-    convert: Callable[[str], str] = str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Many:
-    """A collection a lambda may walk: its elements and their fields; "" is the element itself."""
-
-    read: Callable[[Item], Iterable[Item]]
-    fields: Mapping[str, Field]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
-    """The names of one type, lower case: what a filter may use, and what exists besides."""
-
-    type_name: str
-    fields: Mapping[str, Field]
-    many: Mapping[str, Many] = field(default_factory=dict)
-    others: frozenset[str] = frozenset()
-    """Properties that exist and are not played in filters."""
 
 
 def build_question(text: str, vocabulary: Vocabulary) -> Callable[[Item], bool]:
@@ -157,11 +93,13 @@ class _Builder:
             case Junction():
                 return self._junction(node)
             case Negation():
+                self._check_played("not")
                 operand = self.build(node.operand)
                 return lambda item, one: not operand(item, one)
             case Comparison():
                 return self._comparison(node)
             case Membership():
+                self._check_played("in")
                 return self._membership(node)
             case FunctionCall():
                 return self._call(node)
@@ -192,6 +130,7 @@ class _Builder:
 
     def _comparison(self, node: Comparison) -> Question:
         left, right, sign = node.left, node.right, node.operator
+        self._check_played(sign)
         if isinstance(left, Literal) and not isinstance(right, Literal):
             left, right, sign = right, left, _MIRRORED.get(sign, sign)
         return self._test(self._subject(left), sign, self._literal(right))
@@ -213,8 +152,8 @@ class _Builder:
         return _Subject(field=found, of_element=False)
 
     def _no_name(self, node: Path) -> GraphError:
-        known = {name.split("/")[0] for name in (*self._vocabulary.fields, *self._vocabulary.many)}
-        if node.names[0].lower() in known | self._vocabulary.others:
+        known, others = (*self._vocabulary.fields, *self._vocabulary.many), self._vocabulary.others
+        if others is None or node.names[0].lower() in others | {name.split("/")[0] for name in known}:
             return NotEmulated(f"a filter on the property {str(node)!r}")
         return refuse_filter(
             f"Could not find a property named '{node.names[0]}' on type '{self._vocabulary.type_name}'."
@@ -244,9 +183,10 @@ class _Builder:
         return ask
 
     def _call(self, node: FunctionCall) -> Question:
-        test = _TEXT_TESTS.get(node.name)
+        test = TEXT_TESTS.get(node.name)
         if test is None:
             raise self._no_function(node)
+        self._check_played(node.name)
         if len(node.arguments) != 2:
             raise refuse_filter(
                 f"No function signature for the function with name '{node.name}' matches the arguments."
@@ -264,8 +204,12 @@ class _Builder:
 
         return ask
 
+    def _check_played(self, operator_name: str) -> None:
+        if operator_name not in self._vocabulary.operators:
+            raise NotEmulated(f"{operator_name!r} in a filter on {self._vocabulary.type_name}")
+
     def _no_function(self, node: FunctionCall) -> GraphError:
-        if node.name in _TEXT_TESTS or node.name in _OTHER_FUNCTIONS:
+        if node.name in TEXT_TESTS or node.name in _OTHER_FUNCTIONS:
             return NotEmulated(f"the filter function {node.name!r} here")
         return refuse_filter(f"An unknown function with name '{node.name}' was found.")
 
