@@ -38,6 +38,16 @@ def item_not_found() -> GraphError:
     return GraphError(404, "ErrorItemNotFound", "The specified object was not found in the store.")
 
 
+def change_key_is_old() -> GraphError:
+    """Build the refusal for a change that somebody else's has overtaken."""
+    return GraphError(
+        412,
+        "ErrorIrresolvableConflict",
+        "The send or update operation could not be performed because the change key passed in the request does not "
+        "match the current change key for the item.",
+    )
+
+
 def invalid_request(message: str) -> GraphError:
     """Build the plain 400."""
     return GraphError(400, "ErrorInvalidRequest", message)

@@ -16,15 +16,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.emulator.errors import GraphError
-from sidecar.emulator.exchange.event import (
-    Content,
-    Event,
-    EventKind,
-    Person,
-    Series,
-    align_series,
-    expand,
-)
+from sidecar.emulator.exchange.event import Content, Event, EventKind, Person, Series
+from sidecar.emulator.exchange.series import align_series, expand
 from sidecar.emulator.wire.event_input import parse_event
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

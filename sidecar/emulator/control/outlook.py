@@ -21,20 +21,11 @@ from sidecar.emulator.control.types import (
     RespondBody,
 )
 from sidecar.emulator.exchange.directory import Meeting, Tenant
-from sidecar.emulator.exchange.event import (
-    Attendee,
-    Content,
-    Event,
-    JsonObject,
-    Person,
-    Times,
-    crosses_neighbour,
-    event_id,
-    occurrence_on,
-)
+from sidecar.emulator.exchange.event import Attendee, Content, Event, JsonObject, Person, Times, event_id
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
+from sidecar.emulator.exchange.series import crosses_neighbour, occurrence_on
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.wire.event_input import check_length, parse_event, parse_moment
 from sidecar.emulator.zones import parse_instant, resolve_zone

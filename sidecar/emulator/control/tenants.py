@@ -32,11 +32,12 @@ from sidecar.emulator.control.types import (
 )
 from sidecar.emulator.exchange.app import App, Secret
 from sidecar.emulator.exchange.directory import Tenant
-from sidecar.emulator.exchange.event import Event, event_id, times_on
+from sidecar.emulator.exchange.event import Event, event_id
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.people import UserProfile, WorkingHours
 from sidecar.emulator.exchange.places import PlaceDetails, RoomList
 from sidecar.emulator.exchange.room_settings import RoomSettings
+from sidecar.emulator.exchange.series import times_on
 from sidecar.emulator.parts import Parts
 from sidecar.emulator.zones import format_seconds, parse_instant
 

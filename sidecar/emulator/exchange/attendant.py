@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 
-from sidecar.emulator.exchange.event import Content, Event, expand
+from sidecar.emulator.exchange.event import Content, Event
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.recurrence import RangeKind, Recurrence
 from sidecar.emulator.exchange.room_settings import RoomSettings
+from sidecar.emulator.exchange.series import expand
 from sidecar.emulator.zones import resolve_zone
 
 

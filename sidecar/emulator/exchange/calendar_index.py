@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sidecar.emulator.exchange.event import Event, EventKind, expand, mutable_core, occurrence_on
+from sidecar.emulator.exchange.event import Event, EventKind, mutable_core
+from sidecar.emulator.exchange.series import expand, occurrence_on
 from sidecar.emulator.ids import parse_item_id
 
 _CHANGES_KEPT_MAX = 5000  # older delta links then answer 410, as Microsoft's do when its cache has moved on

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from sidecar.emulator.exchange.event import Event, EventKind, occurrence_on
+from sidecar.emulator.exchange.event import Event, EventKind
 from sidecar.emulator.exchange.invitations import as_invited, as_updated, invites
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.recurrence import Recurrence
+from sidecar.emulator.exchange.series import occurrence_on
 
 
 def update_item(item: Event, original: Event, mailbox: Mailbox, *, moved: bool) -> None:

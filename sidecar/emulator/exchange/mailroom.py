@@ -12,19 +12,10 @@ from datetime import date
 from typing import Protocol
 
 from sidecar.emulator.exchange.directory import Tenant
-from sidecar.emulator.exchange.event import (
-    Content,
-    Event,
-    EventKind,
-    Person,
-    Series,
-    Times,
-    align_series,
-    mutable_core,
-    occurrence_on,
-)
+from sidecar.emulator.exchange.event import Content, Event, EventKind, Person, Series, Times, mutable_core
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.recurrence import Recurrence
+from sidecar.emulator.exchange.series import align_series, occurrence_on
 from sidecar.emulator.exchange.world import World
 
 

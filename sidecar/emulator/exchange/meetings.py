@@ -9,7 +9,7 @@ subject the room will later hide is what users have reported.
 
 from dataclasses import replace
 
-from sidecar.emulator.errors import GraphError, NotEmulated
+from sidecar.emulator.errors import NotEmulated, change_key_is_old
 from sidecar.emulator.exchange.agenda import Agenda, drop_acts, drop_invitations
 from sidecar.emulator.exchange.answers import Answers
 from sidecar.emulator.exchange.copies import (
@@ -20,7 +20,7 @@ from sidecar.emulator.exchange.copies import (
     update_item,
 )
 from sidecar.emulator.exchange.directory import Meeting, Tenant
-from sidecar.emulator.exchange.event import Attendee, Content, Event, Extras, Times, align_series, occurrence_on
+from sidecar.emulator.exchange.event import Attendee, Content, Event, Extras, Times
 from sidecar.emulator.exchange.invitations import (
     as_cancelled,
     as_invited,
@@ -32,6 +32,7 @@ from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.pending import ActKind, PendingAct
 from sidecar.emulator.exchange.recurrence import Recurrence
+from sidecar.emulator.exchange.series import align_series, occurrence_on
 from sidecar.emulator.exchange.world import World
 
 
@@ -201,12 +202,7 @@ class Meetings:
             return
         for act in acts:
             self._agenda.hasten(tenant, act)
-        raise GraphError(
-            412,
-            "ErrorIrresolvableConflict",
-            "The send or update operation could not be performed because the change key passed in the request does not "
-            "match the current change key for the item.",
-        )
+        raise change_key_is_old()
 
     def _tell_copies(
         self, tenant: Tenant, mailbox: Mailbox, event: Event, before: Content, *, moved: bool, only_guests: bool

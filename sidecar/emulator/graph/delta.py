@@ -15,8 +15,9 @@ import msgspec
 from sidecar.emulator.asgi import Reply
 from sidecar.emulator.errors import GraphError, invalid_request
 from sidecar.emulator.exchange.access import READ_ROLES, open_mailbox
-from sidecar.emulator.exchange.event import Event, EventKind, expand, occurrence_on
+from sidecar.emulator.exchange.event import Event, EventKind
 from sidecar.emulator.exchange.mailbox import Mailbox
+from sidecar.emulator.exchange.series import expand, occurrence_on
 from sidecar.emulator.exchange.sync_state import PAGES_MAX, DeltaEntry, DeltaRound
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, page_body, raw_reply

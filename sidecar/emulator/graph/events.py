@@ -10,23 +10,13 @@ from collections.abc import Callable
 import msgspec
 
 from sidecar.emulator.asgi import Reply
-from sidecar.emulator.errors import GraphError, NotEmulated, invalid_request
+from sidecar.emulator.errors import GraphError, NotEmulated, change_key_is_old, invalid_request
 from sidecar.emulator.exchange.access import READ_ROLES, WRITE_ROLES, open_mailbox
-from sidecar.emulator.exchange.event import (
-    Content,
-    Event,
-    EventKind,
-    JsonObject,
-    Person,
-    TimeSlot,
-    crosses_neighbour,
-    etag,
-    event_id,
-    expand,
-)
+from sidecar.emulator.exchange.event import Content, Event, EventKind, JsonObject, Person, TimeSlot, etag, event_id
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
 from sidecar.emulator.exchange.meetings import Meetings
+from sidecar.emulator.exchange.series import crosses_neighbour, expand
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.graph.call import Call, raw_reply
 from sidecar.emulator.graph.paging import LIST_OPTIONS, Pager, event_shape, find_event, parse_window
@@ -220,12 +210,7 @@ class EventRoutes:
     def _check_match(self, call: Call, event: Event) -> None:
         asked = call.request.header("if-match")
         if asked and asked != "*" and asked != etag(event):
-            raise GraphError(
-                412,
-                "ErrorIrresolvableConflict",
-                "The send or update operation could not be performed because the change key passed in the request does "
-                "not match the current change key for the item.",
-            )
+            raise change_key_is_old()
 
     def _event_reply(self, call: Call, mailbox: Mailbox, event: Event, status: int) -> Reply:
         shape = event_shape(call, of_one_event=True)

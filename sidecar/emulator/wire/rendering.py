@@ -15,17 +15,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.emulator.exchange.event import (
-    Attendee,
-    Content,
-    Event,
-    EventKind,
-    JsonObject,
-    Person,
-    etag,
-    event_id,
-    times_on,
-)
+from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, JsonObject, Person, etag, event_id
+from sidecar.emulator.exchange.series import times_on
 from sidecar.emulator.wire.expand import Expansion
 from sidecar.emulator.wire.extended import extension_key, render_extension
 from sidecar.emulator.wire.options import Shape

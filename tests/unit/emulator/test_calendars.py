@@ -161,6 +161,16 @@ async def test_former_address_of_a_room_tells_its_schedule() -> None:
         assert "2" in found["availabilityView"]
 
 
+async def test_schedule_tells_the_working_hours_the_mailbox_keeps() -> None:
+    async with rig(roles=["Calendars.ReadWrite", "MailboxSettings.ReadWrite"]) as r:
+        wish = {"daysOfWeek": ["saturday"], "startTime": "06:30:00", "timeZone": {"name": "Asia/Tokyo"}}
+        url = f"/users/{r.room}/mailboxSettings"
+        assert (await r.graph.patch(url, json={"workingHours": wish})).status_code == 200
+        hours = (await one_schedule(r))["workingHours"]
+        assert hours == (await r.graph.get(url)).json()["workingHours"]
+        assert (hours["daysOfWeek"], hours["startTime"]) == (["saturday"], "06:30:00.0000000")
+
+
 async def test_address_nobody_knows_is_told_in_its_own_entry() -> None:
     async with rig() as r:
         answer = await schedule(r, ["nosuch@contoso.example", r.room])

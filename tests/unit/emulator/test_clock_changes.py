@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.emulator.exchange.event import Content, Event, EventKind, Person, Series, Times, expand, times_on
+from sidecar.emulator.exchange.event import Content, Event, EventKind, Person, Series, Times
 from sidecar.emulator.exchange.recurrence import PatternKind, RangeKind, Recurrence
+from sidecar.emulator.exchange.series import expand, times_on
 from sidecar.emulator.zones import resolve_zone
 from tests.unit.emulator.rig import rig, wire_event
 

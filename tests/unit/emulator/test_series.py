@@ -135,6 +135,20 @@ async def test_occurrence_cannot_cross_its_neighbour() -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "ErrorOccurrenceCrossingBoundary")
 
 
+async def test_occurrence_of_a_series_that_overlaps_itself_can_be_moved_a_little() -> None:
+    async with rig() as r:
+        rule = {"pattern": {"type": "daily", "interval": 1}, "range": {"type": "noEnd", "startDate": "2026-11-23"}}
+        long = {"start": "2026-11-23T09:00:00", "end": "2026-11-24T15:00:00"}  # for a day and six hours, every day
+        booked = await r.book(**long, recurrence=rule)
+        second = (await r.view("2026-11-24T10:00:00Z", "2026-11-24T11:00:00Z", mailbox=r.ada))[1]
+        later = {"start": {"dateTime": "2026-11-24T09:10:00", "timeZone": "UTC"}}
+        answer = await r.graph.patch(r.event_url(second["id"], r.ada), json=later, headers=IMMUTABLE)
+        assert (answer.status_code, answer.json().get("type")) == (200, "exception")
+        times = {"start": "2026-11-25T09:10:00", "end": "2026-11-26T15:00:00"}
+        third = {"meeting": booked["meeting"], "occurrence": "2026-11-25", **times}
+        assert (await r.control.post(r.path("/outlook/move"), json=third)).status_code == 200
+
+
 async def test_deleted_occurrence_is_gone_and_the_master_tells_it() -> None:
     async with rig() as r:
         master = await post_series(r)
