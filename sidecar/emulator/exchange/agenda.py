@@ -1,7 +1,7 @@
-"""Waiting for pending acts: planning them, letting go of them, having them carried out when they are due.
+"""Pending acts: planning them, letting go of them, having them carried out when they are due.
 
-A task holds nothing but its act; whether the act still counts is for the tenant's table to say. So a dump of the state has
-everything, and a restored emulator goes on waiting (`Agenda.resume`).
+Whether an act still counts is for the tenant's table to say. So a dump of the state has everything, and a restored emulator
+goes on waiting (`Agenda.resume`).
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import Event
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.pending import ActKind, PendingAct
+from sidecar.emulator.exchange.timetable import Timetable
 from sidecar.emulator.exchange.world import World
 
 CarryOut = Callable[[Tenant, PendingAct], None]
@@ -22,6 +23,7 @@ class Agenda:
     def __init__(self, *, world: World, carry_out: CarryOut) -> None:
         self._world = world
         self._carry_out = carry_out
+        self._timetable = Timetable[tuple[Tenant, PendingAct]](world=world, name="act", act=self._act)
 
     def plan(
         self, tenant: Tenant, mailbox: Mailbox, kind: ActKind, meeting_id: str, *, core: str, day: date | None
@@ -44,24 +46,20 @@ class Agenda:
             self._carry_out(tenant, act)
             return
         tenant.pending_acts[act.number] = act
-        self._wait(tenant, act)
+        self._timetable.add(act.due_at, (tenant, act))
 
     def resume(self, tenant: Tenant) -> None:
         """Start waiting for every act of a tenant that has come back from a dump."""
         for act in sorted(tenant.pending_acts.values(), key=lambda one: (one.due_at, one.number)):
-            self._wait(tenant, act)
+            self._timetable.add(act.due_at, (tenant, act))
 
     def hasten(self, tenant: Tenant, act: PendingAct) -> None:
         """Carry an act out now, unless it is void."""
         if tenant.pending_acts.pop(act.number, None) is not None:
             self._carry_out(tenant, act)
 
-    def _wait(self, tenant: Tenant, act: PendingAct) -> None:
-        async def wait() -> None:
-            await self._world.clock.sleep_until(act.due_at)
-            self.hasten(tenant, act)
-
-        self._world.background.spawn(f"act {act.number} of {tenant.tenant_id}", wait)
+    def _act(self, due: tuple[Tenant, PendingAct]) -> None:
+        self.hasten(*due)
 
 
 def acts_on(tenant: Tenant, mailbox: Mailbox, item: Event, kind: ActKind) -> list[PendingAct]:

@@ -14,9 +14,10 @@ from sidecar.emulator.exchange.directory import DeliveryMode, Tenant
 from sidecar.emulator.exchange.event import Event, JsonObject
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.subscription import Subscription
+from sidecar.emulator.exchange.timetable import Timetable
 from sidecar.emulator.exchange.world import World
-from sidecar.emulator.notify.agenda import Agenda, Errand
 from sidecar.emulator.notify.authorization import is_paused, note_renewal
+from sidecar.emulator.notify.errands import Errand, ErrandKind
 from sidecar.emulator.notify.items import change_item, lifecycle_item
 from sidecar.emulator.notify.lanes import Lanes
 from sidecar.emulator.notify.lifecycle import Lifecycle
@@ -38,11 +39,11 @@ class Deliveries:
     def __init__(self, *, world: World, sender: Sender, mint_validation: MintValidation) -> None:
         self.state = DeliveryState()
         self._world = world
-        self._agenda = Agenda(world=world, act=self._act)
+        self._timetable = Timetable[Errand](world=world, name="notify", act=self._act)
         self._lanes = Lanes(
             world=world,
             state=self.state,
-            agenda=self._agenda,
+            timetable=self._timetable,
             sender=sender,
             mint_validation=mint_validation,
             sift=self._sift,
@@ -50,20 +51,20 @@ class Deliveries:
             tell_missed=self._tell_missed,
         )
         self._lifecycle = Lifecycle(
-            world=world, agenda=self._agenda, note=self._note_lifecycle, healed=self._release_unauthorized
+            world=world, timetable=self._timetable, note=self._note_lifecycle, healed=self._release_unauthorized
         )
 
     def resume(self, state: DeliveryState) -> None:
         """Take up a state that has been restored, after the directory it speaks of: every timer is set again."""
         self.state = state
-        self._agenda.clear()
+        self._timetable.clear()
         self._lanes.resume(state)
         for tenant in self._world.directory.tenants.values():
             for subscription in tenant.subscriptions.values():
                 subscription.authorization.look_at = None
                 self._lifecycle.watch(tenant, subscription)
         for subscription_id, notices in self.state.unauthorized.items():
-            self._agenda.add(_first_give_up(notices), Errand.UNAUTHORIZED, subscription_id)
+            self._timetable.add(_first_give_up(notices), Errand(ErrandKind.UNAUTHORIZED, subscription_id))
 
     def note_change(
         self, tenant: Tenant, mailbox: Mailbox, change: str, event: Event, *, immutable: bool | None = None
@@ -105,16 +106,16 @@ class Deliveries:
         unauthorized = sum(len(self.state.unauthorized.get(key, ())) for key in tenant.subscriptions)
         return unauthorized + sum(notice.tenant_id == tenant.tenant_id for notice in self.state.held)
 
-    def _act(self, errand: Errand, key: str) -> None:
-        match errand:
-            case Errand.LANE:
-                self._lanes.look(key)
-            case Errand.ENDPOINT:
-                self._lanes.end_penalty(key)
-            case Errand.SUBSCRIPTION:
-                self._lifecycle.look(key)
-            case Errand.UNAUTHORIZED:
-                self._give_up_unauthorized(key)
+    def _act(self, errand: Errand) -> None:
+        match errand.kind:
+            case ErrandKind.LANE:
+                self._lanes.look(errand.key)
+            case ErrandKind.ENDPOINT:
+                self._lanes.end_penalty(errand.key)
+            case ErrandKind.SUBSCRIPTION:
+                self._lifecycle.look(errand.key)
+            case ErrandKind.UNAUTHORIZED:
+                self._give_up_unauthorized(errand.key)
 
     def _note_change(
         self, tenant: Tenant, mailbox: Mailbox, subscription: Subscription, change: str, event: Event
@@ -200,7 +201,7 @@ class Deliveries:
         notice.give_up_at = notice.noted_at + timedelta(seconds=self._world.moods_of(tenant).retry_for_s)
         notices = self.state.unauthorized.setdefault(notice.subscription_id, [])
         if not notices or notice.give_up_at < _first_give_up(notices):
-            self._agenda.add(notice.give_up_at, Errand.UNAUTHORIZED, notice.subscription_id)
+            self._timetable.add(notice.give_up_at, Errand(ErrandKind.UNAUTHORIZED, notice.subscription_id))
         notices.append(notice)
 
     def _give_up_unauthorized(self, subscription_id: str) -> None:
@@ -211,7 +212,7 @@ class Deliveries:
         if left:
             self.state.unauthorized[subscription_id] = left
         if left and lost:
-            self._agenda.add(_first_give_up(left), Errand.UNAUTHORIZED, subscription_id)
+            self._timetable.add(_first_give_up(left), Errand(ErrandKind.UNAUTHORIZED, subscription_id))
         if lost:
             self._record(lost, "given up")
         for notice in lost:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from sidecar.emulator.exchange.timetable import Timetable
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.moods import Moods
-from sidecar.emulator.notify.agenda import Agenda, Errand
 from sidecar.emulator.notify.endpoints import PENALTY, end_penalty, host_of, lets_through, note_response
+from sidecar.emulator.notify.errands import Errand, ErrandKind
 from sidecar.emulator.notify.posting import Attempt, MintValidation, build_body, note_attempt, post
 from sidecar.emulator.notify.sender import Sender
 from sidecar.emulator.notify.state import (
@@ -53,7 +54,7 @@ class Lanes:
         *,
         world: World,
         state: DeliveryState,
-        agenda: Agenda,
+        timetable: Timetable[Errand],
         sender: Sender,
         mint_validation: MintValidation,
         sift: Callable[[Notice], bool],
@@ -69,7 +70,7 @@ class Lanes:
         """
         self._world = world
         self._state = state
-        self._agenda = agenda
+        self._timetable = timetable
         self._sender = sender
         self._mint = mint_validation
         self._sift = sift
@@ -247,7 +248,7 @@ class Lanes:
         """Set a timer for the end of a penalty; tell who lost notifications once a drop is over, or on probation."""
         if endpoint.until is not None and endpoint.until != endpoint.look_at:
             endpoint.look_at = endpoint.until
-            self._agenda.add(endpoint.until, Errand.ENDPOINT, endpoint.host)
+            self._timetable.add(endpoint.until, Errand(ErrandKind.ENDPOINT, endpoint.host))
         if endpoint.bereft and (endpoint.is_probing or endpoint.state is not EndpointState.DROP):
             bereft, endpoint.bereft = endpoint.bereft, {}
             for subscription_id, tenant_id in bereft.items():
@@ -265,7 +266,7 @@ class Lanes:
 
     def _look_again(self, lane: Lane, at: datetime) -> None:
         lane.look_at = at
-        self._agenda.add(at, Errand.LANE, lane.key)
+        self._timetable.add(at, Errand(ErrandKind.LANE, lane.key))
 
     def _pump_blocked(self) -> None:
         for key in list(self._blocked):

@@ -16,9 +16,10 @@ from sidecar.emulator.exchange.access import Caller, check_subscriber
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.mailbox import MailboxState
 from sidecar.emulator.exchange.subscription import Subscription
+from sidecar.emulator.exchange.timetable import Timetable
 from sidecar.emulator.exchange.world import World
-from sidecar.emulator.notify.agenda import Agenda, Errand
 from sidecar.emulator.notify.authorization import lasts_until, next_ask
+from sidecar.emulator.notify.errands import Errand, ErrandKind
 
 NoteLifecycle = Callable[[Tenant, Subscription, str, datetime | None], None]
 """Sends a lifecycle notification, unless it is void by the given moment."""
@@ -28,11 +29,11 @@ class Lifecycle:
     """Watches over the subscriptions of one emulator."""
 
     def __init__(
-        self, *, world: World, agenda: Agenda, note: NoteLifecycle, healed: Callable[[Subscription], None]
+        self, *, world: World, timetable: Timetable[Errand], note: NoteLifecycle, healed: Callable[[Subscription], None]
     ) -> None:
         """Build a watch; `healed` hears of subscriptions that may be notified again."""
         self._world = world
-        self._agenda = agenda
+        self._timetable = timetable
         self._note = note
         self._healed = healed
 
@@ -44,7 +45,7 @@ class Lifecycle:
         if authorization.look_at is not None and authorization.look_at <= at:
             return  # looked at early enough, and planned again then
         authorization.look_at = at
-        self._agenda.add(at, Errand.SUBSCRIPTION, f"{tenant.tenant_id} {subscription.subscription_id}")
+        self._timetable.add(at, Errand(ErrandKind.SUBSCRIPTION, f"{tenant.tenant_id} {subscription.subscription_id}"))
 
     def look(self, key: str) -> None:
         """Do what is due for a subscription."""
