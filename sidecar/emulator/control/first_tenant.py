@@ -1,8 +1,8 @@
 """The tenant that is there when the emulator starts, so that the first request needs no control call before it."""
 
 from sidecar.emulator.control.app import ControlCall
+from sidecar.emulator.control.tenant_types import RoomsBody, TenantBody, UsersBody
 from sidecar.emulator.control.tenants import TenantControl
-from sidecar.emulator.control.types import RoomsBody, TenantBody, UsersBody
 from sidecar.emulator.exchange.event import JsonObject
 
 ROOMS_COUNT = 4

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sidecar.emulator.control.app import ControlError
-from sidecar.emulator.control.types import HoursBody
+from sidecar.emulator.control.tenant_types import HoursBody
 from sidecar.emulator.exchange.mailbox import MailboxPurpose, MailboxState
 from sidecar.emulator.exchange.people import UserProfile, WorkingHours
 from sidecar.emulator.exchange.places import PlaceDetails

@@ -1,13 +1,13 @@
 """Control calls about subscriptions and notifications: what is on its way, what was sent, and what is to go wrong."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from sidecar.emulator.bounds import Seconds
-from sidecar.emulator.control.app import ControlCall, ControlError, ControlRoute
+from sidecar.emulator.control.app import TENANT, ControlCall, ControlError, ControlRoute, control_route
+from sidecar.emulator.control.tenant_types import Count
 from sidecar.emulator.control.tenants import TenantControl
-from sidecar.emulator.control.types import LifecycleBody
 from sidecar.emulator.exchange.directory import DeliveryMode, Tenant
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.subscription import Subscription, render_subscription
@@ -18,8 +18,13 @@ from sidecar.emulator.wire.options import whole_number
 from sidecar.emulator.zones import format_instant
 
 _LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
-_TENANT = "/control/tenants/{tenant}"
-Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+
+
+class LifecycleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A lifecycle notification: reauthorizationRequired, subscriptionRemoved (removes it) or missed."""
+
+    subscription_id: str
+    event: str
 
 
 class DisturbBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -198,46 +203,33 @@ class NotifyControl:
 def notify_routes(on: NotifyControl) -> list[ControlRoute[Any]]:  # Any: each route has its own body type
     """Build the routes about subscriptions and notifications."""
     none: Any = type(None)  # Any: one name for routes of several types
-    one = f"{_TENANT}/subscriptions/{{id}}"
-    endpoints = dict[str, list[EndpointAnswer]]
-    table: list[tuple[str, str, str, Any, Any, Any]] = [  # Any: handlers and the types they take and give
-        (
-            "POST",
-            f"{_TENANT}/deliveries/{{mode}}",
-            "Notifications: pause, resume or drop.",
-            on.set_delivery,
-            none,
-            None,
+    one = f"{TENANT}/subscriptions/{{id}}"
+    hosts, disturbances = dict[str, list[EndpointAnswer]], DisturbancesAnswer
+    return [
+        control_route(
+            "POST", f"{TENANT}/deliveries/{{mode}}", "Notifications: pause, resume or drop.", on.set_delivery, none
         ),
-        ("GET", f"{_TENANT}/subscriptions", "Tell the live subscriptions.", on.subscriptions, none, None),
-        ("DELETE", one, "Remove a subscription and tell nobody.", on.remove, none, None),
-        ("POST", f"{one}/expire", "Let a subscription expire at once.", on.expire, none, None),
-        ("POST", f"{one}/disturb", "Lose, delay or double notifications.", on.disturb, DisturbBody, DisturbancesAnswer),
-        ("GET", f"{_TENANT}/disturbances", "Tell which have met.", on.disturbances, none, DisturbancesAnswer),
-        ("DELETE", f"{_TENANT}/disturbances", "Forget every disturbance.", on.clear_disturbances, none, None),
-        ("POST", f"{_TENANT}/lifecycle", "Send a lifecycle notification.", on.lifecycle, LifecycleBody, None),
-        ("GET", "/control/endpoints", "Tell which endpoints are slow or dropped.", on.endpoints, none, endpoints),
+        control_route(
+            "GET",
+            f"{TENANT}/deliveries",
+            "Tell what was sent to webhooks.",
+            on.deliveries,
+            none,
+            query=("after", "bodies"),
+        ),
+        control_route("GET", f"{TENANT}/subscriptions", "Tell the live subscriptions.", on.subscriptions, none),
+        control_route("DELETE", one, "Remove a subscription and tell nobody.", on.remove, none),
+        control_route("POST", f"{one}/expire", "Let a subscription expire at once.", on.expire, none),
+        control_route(
+            "POST", f"{one}/disturb", "Lose, delay or double notifications.", on.disturb, DisturbBody, disturbances
+        ),
+        control_route("GET", f"{TENANT}/disturbances", "Tell which have met.", on.disturbances, none, disturbances),
+        control_route("DELETE", f"{TENANT}/disturbances", "Forget every disturbance.", on.clear_disturbances, none),
+        control_route("POST", f"{TENANT}/lifecycle", "Send a lifecycle notification.", on.lifecycle, LifecycleBody),
+        control_route(
+            "GET", "/control/endpoints", "Tell which endpoints are slow or dropped.", on.endpoints, none, hosts
+        ),
     ]
-    routes = [
-        ControlRoute(
-            method=method,
-            path=path,
-            summary=summary,
-            handler=handler,
-            body=body,
-            answer=answer or JsonObject,
-        )
-        for method, path, summary, handler, body, answer in table
-    ]
-    sent = ControlRoute(
-        method="GET",
-        path=f"{_TENANT}/deliveries",
-        summary="Tell what was sent to webhooks.",
-        handler=on.deliveries,
-        body=none,
-        query=("after", "bodies"),
-    )
-    return [*routes, sent]
 
 
 def read_after(call: ControlCall[None]) -> int:

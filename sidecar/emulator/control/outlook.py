@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import UTC, date
 
 from sidecar.emulator.control.app import ControlError
-from sidecar.emulator.control.types import (
+from sidecar.emulator.control.finding import find_item, find_mailbox
+from sidecar.emulator.control.outlook_types import (
     BookBody,
     CancelBody,
     DecideBody,
@@ -48,7 +49,7 @@ class Outlook:
             ControlError: an address is unknown.
             GraphError: times or recurrence are not valid.
         """
-        organizer = self._outsider(tenant, body) if body.outside else self._mailbox(tenant, body.organizer)
+        organizer = self._outsider(tenant, body) if body.outside else find_mailbox(tenant, body.organizer)
         wire: JsonObject = {
             "subject": body.subject,
             "body": {"contentType": "text", "content": body.body},
@@ -59,7 +60,7 @@ class Outlook:
             "showAs": body.show_as,
             "hideAttendees": body.hide_attendees,
             "recurrence": body.recurrence,
-            "locations": [self._location(tenant, address) for address in body.rooms],
+            "locations": [find_mailbox(tenant, address).location for address in body.rooms],
         }
         asked = parse_event(wire, base=Content(), base_times=None, lookup=lambda _: None)
         assert asked.times is not None
@@ -160,22 +161,13 @@ class Outlook:
 
     def delete_from_room(self, tenant: Tenant, body: DeleteFromRoomBody) -> dict[str, bool]:
         """Delete an item from a room's calendar behind everybody's back."""
-        mailbox = self._mailbox(tenant, body.address)
-        event = mailbox.calendar.find(body.event)
-        if event is None:
-            raise ControlError(f"There is no event {body.event} on the calendar of {body.address}.", status=404)
-        self._meetings.withdraw(tenant, mailbox, event)
+        mailbox = find_mailbox(tenant, body.address)
+        self._meetings.withdraw(tenant, mailbox, find_item(mailbox, body.event))
         return {"deleted": True}
 
     def _change(self, tenant: Tenant, meeting: Meeting, event: Event, content: Content, times: Times) -> None:
         recurrence = event.series.recurrence if event.series else None
         self._meetings.change(tenant, meeting.organizer, event, content, times, recurrence, may_race=False)
-
-    def _mailbox(self, tenant: Tenant, address: str) -> Mailbox:
-        mailbox = tenant.mailbox(address)
-        if mailbox is None:
-            raise ControlError(f"There is no mailbox {address} in this tenant.", status=404)
-        return mailbox
 
     def _outsider(self, tenant: Tenant, body: BookBody) -> Mailbox:
         """Give an organizer from outside a calendar nobody can look at."""
@@ -199,7 +191,7 @@ class Outlook:
             mailbox = tenant.mailbox(address)
             person = mailbox.person if mailbox else Person(name=address, address=address)
             invited.append(Attendee(person=person, kind="optional" if address in optional else "required"))
-        invited += [Attendee(person=self._mailbox(tenant, address).person, kind="resource") for address in rooms]
+        invited += [Attendee(person=find_mailbox(tenant, address).person, kind="resource") for address in rooms]
         return tuple(invited)
 
     def _new_list(self, tenant: Tenant, content: Content, body: EditBody) -> tuple[Attendee, ...]:
@@ -212,16 +204,6 @@ class Outlook:
         found = [known.get(one.lower()) or self._attendees(tenant, [], [one])[0] for one in wanted_people]
         found += [known.get(one.lower()) or self._attendees(tenant, [one], [])[0] for one in wanted_rooms]
         return tuple(found)
-
-    def _location(self, tenant: Tenant, address: str) -> JsonObject:
-        room = self._mailbox(tenant, address)
-        return {
-            "displayName": room.display_name,
-            "locationUri": room.address,
-            "locationType": "conferenceRoom",
-            "uniqueId": room.address,
-            "uniqueIdType": "directory",
-        }
 
     def _find(self, tenant: Tenant, meeting_id: str, occurrence: str | None) -> tuple[Meeting, Event]:
         meeting = tenant.meetings.get(meeting_id)
@@ -240,7 +222,7 @@ class Outlook:
         self, tenant: Tenant, meeting_id: str, address: str, occurrence: str | None
     ) -> tuple[Meeting, Mailbox, Event]:
         """Find an attendee's copy, whether or not the organizer still has the meeting."""
-        meeting, mailbox = tenant.meetings.get(meeting_id), self._mailbox(tenant, address)
+        meeting, mailbox = tenant.meetings.get(meeting_id), find_mailbox(tenant, address)
         if meeting is None:
             raise ControlError(f"There is no meeting {meeting_id} in this tenant.", status=404)
         copy = meeting.copies.get(mailbox.object_id, (mailbox, None))[1]

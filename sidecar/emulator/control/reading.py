@@ -1,12 +1,43 @@
 """Control calls that make reading harder: delta links that expire, rounds that never end, items whose mutable id changes."""
 
-from sidecar.emulator.control.app import ControlCall, ControlError
+from typing import Any, Literal
+
+import msgspec
+
+from sidecar.emulator.control.app import TENANT, ControlCall, ControlRoute, control_route
+from sidecar.emulator.control.finding import find_item, find_mailbox
 from sidecar.emulator.control.tenants import TenantControl
-from sidecar.emulator.control.types import EndlessDeltaBody, ExpireDeltaBody, RefileAnswer, RefileBody
-from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import event_id
-from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.mailroom import Mailroom
+
+
+class RefileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An item, of which series as a whole, is filed to another folder and back."""
+
+    address: str
+    event: str
+
+
+class RefileAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids of an item before and after it was filed elsewhere; the immutable one is the same."""
+
+    old_mutable_id: str
+    mutable_id: str
+    id: str
+
+
+class ExpireDeltaBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the delta links of a mailbox are refused from now on."""
+
+    status: Literal[400, 404, 410] = 410
+    code: str = "SyncStateNotFound"
+    """Microsoft is known to use SyncStateNotFound, ResyncRequired and SyncStateInvalid, in either case."""
+
+
+class EndlessDeltaBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether delta rounds of a mailbox never end."""
+
+    on: bool = True
 
 
 class Reading:
@@ -18,24 +49,20 @@ class Reading:
 
     def expire_delta(self, call: ControlCall[ExpireDeltaBody]) -> dict[str, int]:
         """Let every delta link given out for a mailbox be refused; the answer counts the rounds they belong to."""
-        mailbox = self._mailbox(self._tenants.find(call), call.values["address"])
+        mailbox = find_mailbox(self._tenants.find(call), call.values["address"])
         return {"expired_count": mailbox.sync.expire(call.body.status, call.body.code)}
 
     def endless_delta(self, call: ControlCall[EndlessDeltaBody]) -> dict[str, bool]:
         """Let delta rounds of a mailbox never come to an end, or let them end again."""
-        mailbox = self._mailbox(self._tenants.find(call), call.values["address"])
+        mailbox = find_mailbox(self._tenants.find(call), call.values["address"])
         mailbox.sync.endless = call.body.on
         return {"on": mailbox.sync.endless}
 
     def refile(self, call: ControlCall[RefileBody]) -> RefileAnswer:
         """File an item to another folder and back, which changes its mutable id."""
         tenant = self._tenants.find(call)
-        mailbox = self._mailbox(tenant, call.body.address)
-        event = mailbox.calendar.find(call.body.event)
-        if event is None:
-            raise ControlError(
-                f"There is no event {call.body.event} on the calendar of {call.body.address}.", status=404
-            )
+        mailbox = find_mailbox(tenant, call.body.address)
+        event = find_item(mailbox, call.body.event)
         old_id = event_id(event, immutable=False)
         self._mailroom.refile(tenant, mailbox, event)
         return RefileAnswer(
@@ -44,8 +71,12 @@ class Reading:
             id=event_id(event, immutable=True),
         )
 
-    def _mailbox(self, tenant: Tenant, address: str) -> Mailbox:
-        mailbox = tenant.mailbox(address)
-        if mailbox is None:
-            raise ControlError(f"There is no mailbox {address} in this tenant.", status=404)
-        return mailbox
+
+def reading_routes(on: Reading) -> list[ControlRoute[Any]]:  # Any: each route has its own body type
+    """Build the routes about reading."""
+    calendar = f"{TENANT}/calendars/{{address}}"
+    return [
+        control_route("POST", f"{calendar}/expire_delta", "Expire delta links.", on.expire_delta, ExpireDeltaBody),
+        control_route("POST", f"{calendar}/endless_delta", "Let delta never end.", on.endless_delta, EndlessDeltaBody),
+        control_route("POST", f"{TENANT}/outlook/refile", "Change a mutable id.", on.refile, RefileBody, RefileAnswer),
+    ]

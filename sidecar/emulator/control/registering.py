@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_publ
 from cryptography.x509 import load_pem_x509_certificate
 
 from sidecar.emulator.control.app import ControlError
-from sidecar.emulator.control.types import AppBody, FederatedBody, GrantBody, PolicyBody, SignInBody
+from sidecar.emulator.control.tenant_types import AppBody, FederatedBody, GrantBody, PolicyBody, SignInBody
 from sidecar.emulator.exchange.app import (
     EXCHANGE_ROLES,
     FEDERATED_CREDENTIALS_MAX,

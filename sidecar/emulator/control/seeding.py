@@ -3,7 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from sidecar.emulator.control.types import SeedBody
+from sidecar.emulator.control.tenant_types import SeedBody
 from sidecar.emulator.exchange.event import Attendee, Content, Event, EventKind, Person, Times
 from sidecar.emulator.exchange.mailbox import Mailbox
 from sidecar.emulator.exchange.room_settings import RoomSettings
@@ -62,17 +62,10 @@ def first_day(body: SeedBody, now: datetime) -> datetime:
 
 
 def _content(room: Mailbox, domain: str, name: str, guest: str, made_at: datetime) -> tuple[Person, Content]:
-    place = {
-        "displayName": room.display_name,
-        "locationUri": room.address,
-        "locationType": "conferenceRoom",
-        "uniqueId": room.address,
-        "uniqueIdType": "directory",
-    }
     content = Content(
         subject=_subject(room.settings, name),
         is_reminder_on=False,
-        locations=(place,),
+        locations=(room.location,),
         attendees=(
             Attendee(person=Person(name=guest, address=_address(guest, domain))),
             Attendee(person=room.person, kind="resource", response="accepted", responded_at=made_at),

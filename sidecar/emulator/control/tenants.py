@@ -5,6 +5,7 @@ from typing import Any
 
 from sidecar.emulator.bounds import PRESENT_MAX, PRESENT_MIN
 from sidecar.emulator.control.app import ControlCall, ControlError
+from sidecar.emulator.control.finding import find_mailbox, find_tenant
 from sidecar.emulator.control.mailbox_input import (
     parse_details,
     parse_hours,
@@ -16,7 +17,7 @@ from sidecar.emulator.control.mailbox_input import (
 )
 from sidecar.emulator.control.registering import change_app, parse_roles
 from sidecar.emulator.control.seeding import PEOPLE, first_day, settled_bookings
-from sidecar.emulator.control.types import (
+from sidecar.emulator.control.tenant_types import (
     AppBody,
     ItemAnswer,
     MailboxAnswer,
@@ -55,14 +56,7 @@ class TenantControl:
 
     def find(self, call: ControlCall[Any]) -> Tenant:  # Any: whatever the call's body is
         """Find the tenant a path names, by id or domain."""
-        return self.named(call.values["tenant"])
-
-    def named(self, key: str) -> Tenant:
-        """Find a tenant by id or domain."""
-        tenant = self._world.directory.find(key)
-        if tenant is None:
-            raise ControlError(f"There is no tenant {key}.", status=404)
-        return tenant
+        return find_tenant(self._world.directory, call.values["tenant"])
 
     def create(self, call: ControlCall[TenantBody]) -> TenantAnswer:
         """Make a tenant with one app registration."""
@@ -107,7 +101,7 @@ class TenantControl:
     def change_mailbox(self, call: ControlCall[MailboxChange]) -> MailboxAnswer:
         """Change a mailbox: where it is, what it is called, how its room answers."""
         tenant, body = self.find(call), call.body
-        mailbox = self._mailbox(tenant, call.values["address"])
+        mailbox = find_mailbox(tenant, call.values["address"])
         state = mailbox.state if body.kind is None else parse_state(body.kind)
         settings = parse_settings(body.settings or {}, mailbox.settings)
         place = parse_details(body.place or {}, mailbox.place)
@@ -128,7 +122,7 @@ class TenantControl:
         made = f"roomlist{len(tenant.room_lists) + 1}@{tenant.domain}"
         address = body.address or made
         self._check_free(tenant, address)
-        rooms = [self._mailbox(tenant, one) for one in body.rooms]
+        rooms = [find_mailbox(tenant, one) for one in body.rooms]
         strangers = [one.address for one in rooms if not one.is_room]
         if strangers:
             raise ControlError(f"A room list holds rooms only; {', '.join(strangers)} is none.")
@@ -163,7 +157,7 @@ class TenantControl:
 
     def truth(self, call: ControlCall[None]) -> dict[str, list[ItemAnswer]]:
         """Tell what is on a mailbox's calendar, series expanded, whatever any reader was told."""
-        mailbox = self._mailbox(self.find(call), call.values["address"])
+        mailbox = find_mailbox(self.find(call), call.values["address"])
         now = self._world.now()
         try:
             start_at = _moment(call.query.get("start"), now - timedelta(days=_TRUTH_DAYS))
@@ -220,12 +214,6 @@ class TenantControl:
             raise ControlError(f"{address!r} is not a mailbox address.")
         if tenant.recipient(address) is not None or address.lower() in tenant.room_lists:
             raise ControlError(f"There already is a mailbox {address} in this tenant.", status=409)
-
-    def _mailbox(self, tenant: Tenant, address: str) -> Mailbox:
-        mailbox = tenant.mailbox(address)
-        if mailbox is None:
-            raise ControlError(f"There is no mailbox {address} in this tenant.", status=404)
-        return mailbox
 
     def _answer(self, tenant: Tenant, app: App, secret: str) -> TenantAnswer:
         return TenantAnswer(

@@ -1,16 +1,60 @@
 """Control calls about limits: changing them, and reading what has been counted against them."""
 
 from collections.abc import Iterator
+from typing import Annotated, Any
 
-from sidecar.emulator.control.app import ControlCall, ControlError
+import msgspec
+
+from sidecar.emulator.control.app import TENANT, ControlCall, ControlError, ControlRoute, control_route
 from sidecar.emulator.control.tenants import TenantControl
-from sidecar.emulator.control.types import CountAnswer, LimitAnswer, TenantThrottleAnswer, ThrottleBody
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.metering import LIMITS, Scope
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.zones import format_instant
 
 _CONCURRENCY = "mailbox_concurrency"  # a mood, told beside the windows
+
+
+class ThrottleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What changes about the limits; what is left out stays."""
+
+    limits: dict[str, Annotated[int, msgspec.Meta(ge=0)] | None]
+    """Requests or bytes in a window by limit; 0 is no limit, null takes back what was set."""
+
+
+class LimitAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit and what is allowed at present."""
+
+    limit: str
+    per: str
+    max: int | None
+    """null while nothing is refused."""
+    documented_max: int
+    window_s: float
+
+
+class CountAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been counted against a limit."""
+
+    limit: str
+    client_id: str
+    mailbox: str | None
+    count: int
+    """In the present window."""
+    max: int | None
+    """null while nothing is refused."""
+    refused_count: int
+    """Since the emulator began."""
+    window_ends_at: str | None
+
+
+class TenantThrottleAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant's apps are allowed, and what they have used."""
+
+    limits: list[LimitAnswer]
+    own: dict[str, int]
+    """In which limits the tenant differs from the emulator; 0 is no limit."""
+    counts: list[CountAnswer]
 
 
 class ThrottleControl:
@@ -90,6 +134,27 @@ class ThrottleControl:
                         refused_count=window.refused_count,
                         window_ends_at=format_instant(window.ends_at) if is_open else None,
                     )
+
+
+def throttle_routes(on: ThrottleControl) -> list[ControlRoute[Any]]:  # Any: each route has its own body type
+    """Build the routes about limits."""
+    none: Any = type(None)  # Any: one name for routes of several types
+    limits, mine = dict[str, list[LimitAnswer]], TenantThrottleAnswer
+    return [
+        control_route("GET", "/control/throttle", "Tell the limits.", on.tell, none, limits),
+        control_route(
+            "PUT", "/control/throttle", "Change limits; what is left out stays.", on.change, ThrottleBody, limits
+        ),
+        control_route("GET", f"{TENANT}/throttle", "Tell a tenant's limits and counts.", on.tell_tenant, none, mine),
+        control_route(
+            "PUT",
+            f"{TENANT}/throttle",
+            "Change limits for one tenant; null takes the emulator's again.",
+            on.change_tenant,
+            ThrottleBody,
+            mine,
+        ),
+    ]
 
 
 def _change(maxima: dict[str, int], body: ThrottleBody) -> None:

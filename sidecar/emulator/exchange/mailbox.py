@@ -9,7 +9,7 @@ from enum import Enum
 
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.calendar_index import Calendar
-from sidecar.emulator.exchange.event import Person
+from sidecar.emulator.exchange.event import JsonObject, Person
 from sidecar.emulator.exchange.people import Preferences, UserProfile, WorkingHours
 from sidecar.emulator.exchange.places import PlaceDetails, PlaceVersion
 from sidecar.emulator.exchange.room_settings import RoomSettings
@@ -78,6 +78,17 @@ class Mailbox:
     def person(self) -> Person:
         """Give the mailbox as an organizer or attendee."""
         return Person(name=self.display_name, address=self.address)
+
+    @property
+    def location(self) -> JsonObject:
+        """Give the room as Outlook writes it into a meeting."""
+        return {
+            "displayName": self.display_name,
+            "locationUri": self.address,
+            "locationType": "conferenceRoom",
+            "uniqueId": self.address,
+            "uniqueIdType": "directory",
+        }
 
     @property
     def is_room(self) -> bool:

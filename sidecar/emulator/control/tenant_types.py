@@ -1,4 +1,4 @@
-"""The bodies and answers of the control API. Checks that need the emulator's state are in the handlers."""
+"""What the control calls about tenants, apps and mailboxes take and give; checks that need the state are in the handlers."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -7,7 +7,6 @@ import msgspec
 
 from sidecar.emulator.bounds import Seconds
 from sidecar.emulator.exchange.app import Block, GraphPrincipal
-from sidecar.emulator.faults import FaultEffect, FaultMatch, Service
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 
@@ -107,61 +106,6 @@ class AppBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sign_in: SignInBody | None = None
 
 
-class ThrottleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What changes about the limits; what is left out stays."""
-
-    limits: dict[str, Annotated[int, msgspec.Meta(ge=0)] | None]
-    """Requests or bytes in a window by limit; 0 is no limit, null takes back what was set."""
-
-
-class LimitAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit and what is allowed at present."""
-
-    limit: str
-    per: str
-    max: int | None
-    """null while nothing is refused."""
-    documented_max: int
-    window_s: float
-
-
-class CountAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What has been counted against a limit."""
-
-    limit: str
-    client_id: str
-    mailbox: str | None
-    count: int
-    """In the present window."""
-    max: int | None
-    """null while nothing is refused."""
-    refused_count: int
-    """Since the emulator began."""
-    window_ends_at: str | None
-
-
-class TenantThrottleAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant's apps are allowed, and what they have used."""
-
-    limits: list[LimitAnswer]
-    own: dict[str, int]
-    """In which limits the tenant differs from the emulator; 0 is no limit."""
-    counts: list[CountAnswer]
-
-
-class OutageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A time in which a service refuses everything, or with a `for_s` of 0, its end."""
-
-    status: Annotated[int, msgspec.Meta(ge=400, le=599)] | None = 503
-    """null cuts every connection."""
-    for_s: Seconds
-    service: Service = Service.ALL
-    tenant: str | None = None
-    """Whose requests; null is everybody's."""
-    body: str | None = None
-    """Replaces Graph's error JSON."""
-
-
 class HoursBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Working hours, whole, as `08:00`; `time_zone` null is the mailbox's own."""
 
@@ -228,136 +172,6 @@ class RoomListBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     place: dict[str, Any] = {}  # Any: checked against PlaceDetails
 
 
-class BookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A person books in Outlook; times without an offset are local to `time_zone`."""
-
-    organizer: str
-    outside: bool = False
-    """Whether the organizer is from outside the organization; such a one is not a mailbox of the tenant."""
-    organizer_name: str | None = None
-    """Of an outside organizer."""
-    rooms: list[str] = []
-    subject: str = ""
-    start: str
-    end: str
-    time_zone: str = "UTC"
-    all_day: bool = False
-    sensitivity: str = "normal"
-    show_as: str = "busy"
-    attendees: list[str] = []
-    optional_attendees: list[str] = []
-    hide_attendees: bool = False
-    body: str = ""
-    recurrence: dict[str, Any] | None = None  # Any: Graph's recurrence JSON
-    cancel_kept: bool | None = None
-    """Whether rooms keep the meeting once it is cancelled; null leaves it to each room."""
-
-
-class MoveBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The organizer moves a meeting, or the one occurrence whose original start or date is given."""
-
-    meeting: str
-    start: str
-    end: str
-    time_zone: str = "UTC"
-    occurrence: str | None = None
-
-
-class EditBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The organizer edits a meeting, or one occurrence; what is left out stays."""
-
-    meeting: str
-    occurrence: str | None = None
-    subject: str | None = None
-    body: str | None = None
-    sensitivity: str | None = None
-    hide_attendees: bool | None = None
-    rooms: list[str] | None = None
-    attendees: list[str] | None = None
-    """With `rooms`, the whole new list of people and rooms."""
-
-
-class CancelBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The organizer cancels a meeting, or one occurrence."""
-
-    meeting: str
-    occurrence: str | None = None
-
-
-class RespondBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody answers an invitation, to a meeting or to one occurrence."""
-
-    meeting: str
-    address: str
-    answer: Literal["accept", "tentative", "decline"]
-    occurrence: str | None = None
-    send_response: bool = True
-    """Whether the organizer is told."""
-
-
-class DecideBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A delegate decides what a room has left to its delegates."""
-
-    meeting: str
-    room: str
-    delegate: str
-    answer: Literal["accept", "decline"]
-    occurrence: str | None = None
-
-
-class DeleteCopyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody deletes their own copy of a meeting, or of one occurrence; the organizer hears nothing."""
-
-    meeting: str
-    address: str
-    occurrence: str | None = None
-
-
-class ForwardBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody invited, or the organizer, forwards a meeting; the organizer's list gets the new people."""
-
-    meeting: str
-    address: str
-    """Who forwards."""
-    to: Annotated[list[str], msgspec.Meta(min_length=1)]
-
-
-class DeleteFromRoomBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody with rights on a room's calendar deletes an item there; the organizer hears nothing."""
-
-    address: str
-    event: str
-
-
-class RefileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An item, of which series as a whole, is filed to another folder and back."""
-
-    address: str
-    event: str
-
-
-class RefileAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The ids of an item before and after it was filed elsewhere; the immutable one is the same."""
-
-    old_mutable_id: str
-    mutable_id: str
-    id: str
-
-
-class ExpireDeltaBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the delta links of a mailbox are refused from now on."""
-
-    status: Literal[400, 404, 410] = 410
-    code: str = "SyncStateNotFound"
-    """Microsoft is known to use SyncStateNotFound, ResyncRequired and SyncStateInvalid, in either case."""
-
-
-class EndlessDeltaBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether delta rounds of a mailbox never end."""
-
-    on: bool = True
-
-
 class SeedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rooms full of settled bookings, made at once and told to nobody."""
 
@@ -366,26 +180,6 @@ class SeedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     start: datetime | None = None
     """The first day; by default today."""
     seed: int = 1
-
-
-class LifecycleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A lifecycle notification: reauthorizationRequired, subscriptionRemoved (removes it) or missed."""
-
-    subscription_id: str
-    event: str
-
-
-class ClockBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far the present moves forward."""
-
-    advance_s: Seconds
-
-
-class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fault to script; see `FaultMatch` and `FaultEffect`."""
-
-    match: FaultMatch = FaultMatch()
-    effect: FaultEffect = FaultEffect()
 
 
 class TenantAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -419,14 +213,6 @@ class RoomListAnswer(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     display_name: str
     rooms: list[str]
-
-
-class MeetingAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A meeting and the immutable ids of its items, by address."""
-
-    meeting: str
-    ical_uid: str
-    events: dict[str, str]
 
 
 class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True):
