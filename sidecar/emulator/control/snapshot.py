@@ -114,8 +114,7 @@ class Snapshots:
         world.metering.in_flight = in_flight
         parts.script.faults, parts.script.outages = _checked(root["faults"], list), _checked(root["outages"], dict)
         world.directory.replace(tenants)
-        for tenant in tenants:
-            parts.meetings.resume(tenant)
+        parts.meetings.resume()
         parts.deliveries.resume(_checked(root["deliveries"], state.DeliveryState))
 
 

@@ -48,10 +48,12 @@ class Agenda:
         tenant.pending_acts[act.number] = act
         self._timetable.add(act.due_at, (tenant, act))
 
-    def resume(self, tenant: Tenant) -> None:
-        """Start waiting for every act of a tenant that has come back from a dump."""
-        for act in sorted(tenant.pending_acts.values(), key=lambda one: (one.due_at, one.number)):
-            self._timetable.add(act.due_at, (tenant, act))
+    def resume(self) -> None:
+        """Wait for the acts of the tenants that have come back from a dump, and for nothing else."""
+        self._timetable.clear()
+        for tenant in self._world.directory.tenants.values():
+            for act in sorted(tenant.pending_acts.values(), key=lambda one: (one.due_at, one.number)):
+                self._timetable.add(act.due_at, (tenant, act))
 
     def hasten(self, tenant: Tenant, act: PendingAct) -> None:
         """Carry an act out now, unless it is void."""

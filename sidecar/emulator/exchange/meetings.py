@@ -126,9 +126,9 @@ class Meetings:
         drop_acts(tenant, mailbox, event, with_occurrences=event.master is None)
         self._mailroom.remove(tenant, mailbox, event)
 
-    def resume(self, tenant: Tenant) -> None:
-        """Go on waiting for everything a tenant's mailboxes have still to do, after a restore of the state."""
-        self._agenda.resume(tenant)
+    def resume(self) -> None:
+        """Go on waiting for everything that mailboxes have still to do, after a restore of the state."""
+        self._agenda.resume()
 
     def _open(self, tenant: Tenant, mailbox: Mailbox, event: Event, *, cancel_kept: bool | None) -> Meeting:
         meeting = Meeting(meeting_id=self._world.ids.guid(), organizer=mailbox, event=event, cancel_kept=cancel_kept)

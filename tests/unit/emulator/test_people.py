@@ -403,7 +403,7 @@ async def test_restored_acts_are_carried_out_when_they_are_due() -> None:
         found = [(item["start"][11:13], item["response"]) for item in await r.truth()]
         assert found == [("10", "notResponded"), ("12", "accepted")]
         tenant.pending_acts = acts
-        r.emulator.meetings.resume(tenant)
+        r.emulator.meetings.resume()
         await r.rest()
         assert [(item["start"][11:13], item["response"]) for item in await r.truth()] == [("10", "accepted")]
 
