@@ -188,6 +188,9 @@ async def running(
         await engine.open()
         store = Store(engine, vault=vault, codec=ProtoBookingCodec())
         stack.push_async_callback(store.close)
+        renewal = await store.epochs.renew_if_rolled_back()
+        if renewal is not None:
+            log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
         await store.intents.break_leases()
         await store.subscriptions.adopt_url(settings.webhook.public_url)
         yield await _build(settings, store, telemetry, stack, clock=clock, rng=rng)

@@ -18,6 +18,7 @@ from sidecar.model.cursor import encode_cursor
 from sidecar.model.ids import BookingKey, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store.calendars import BookingPage, PagePlace
+from sidecar.store.changes import LogHead
 from sidecar.store.store import Store
 
 _PAGE_DEFAULT, _PAGE_MAX = 100, 1_000
@@ -99,7 +100,7 @@ class BookingServicer:
         )
         return RoomAnswer(
             room=listing.room,
-            page=self._page(request, query, listing.page, listing.room.tenant_uid, listing.revision),
+            page=self._page(request, query, listing.page, listing.room.tenant_uid, listing.head),
             state=self._converter.sync_state(listing.room),
             sync=self._converter.sync_to_proto(listing.room).SerializeToString(),
         )
@@ -122,16 +123,16 @@ class BookingServicer:
             show_all=request.show_cancelled,
         )
         sync = self._converter.rooms_sync_to_proto(view.rooms).SerializeToString()
-        return frames.list_bookings_response(self._page(request, query, page, tenant_uid, head.revision), sync=sync)
+        return frames.list_bookings_response(self._page(request, query, page, tenant_uid, head), sync=sync)
 
     def _page(
-        self, request: pb.ListBookingsRequest, query: _Query, page: BookingPage, tenant_uid: TenantUid, revision: int
+        self, request: pb.ListBookingsRequest, query: _Query, page: BookingPage, tenant_uid: TenantUid, head: LogHead
     ) -> bytes:
         """Put a page together; each repeats the resume token of the first, which was taken before all of them."""
         if query.place is None:
             room_ids = None if query.room_id is None else (query.room_id,)
             scope = WatchScope(tenant_id=query.tenant_id, room_ids=room_ids)
-            resume_token = encode_cursor(self._feed.cursor(scope, tenant_uid, revision))
+            resume_token = encode_cursor(self._feed.cursor(scope, tenant_uid, head))
         else:
             resume_token = query.place.resume_token
         next_page_token = ""

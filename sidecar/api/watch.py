@@ -154,7 +154,7 @@ class WatchServicer:
             room=event.room.name,
             snapshot_id=event.snapshot_id,
             reason=event.reason,  # type: ignore[arg-type]  # the numbers are those of the API
-            epoch=self._feed.epoch_of(event.room.tenant_uid),
+            epoch=event.epoch,
             estimated_count=event.count,
         )
         start.coverage.start_time.FromMicroseconds(to_micros(event.coverage.start_at))

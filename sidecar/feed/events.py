@@ -14,9 +14,10 @@ from sidecar.model.window import Window
 
 @dataclass(frozen=True, slots=True)
 class SnapshotBegins:
-    """A room's bookings follow; the last word about `coverage` once it ends. None: it covers nothing."""
+    """A room's bookings follow; the last word about `coverage` once it ends. Revisions compare within `epoch` only."""
 
     room: Room
+    epoch: str
     snapshot_id: str
     reason: SnapshotReason
     coverage: Window

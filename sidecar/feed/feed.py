@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from random import Random
 
+import structlog
+
 from sidecar.aio.clock import Clock
-from sidecar.errors import ResumeTokenForeign, ServerDraining, WatcherLimit
+from sidecar.errors import ResumeTokenForeign, ServerDraining, TenantNotFound, WatcherLimit
 from sidecar.feed.events import WatchEvent
-from sidecar.feed.gaps import expired
+from sidecar.feed.gaps import expired, log_epoch
 from sidecar.feed.source import LogSource
 from sidecar.feed.watch import Start, Watch
 from sidecar.model.change import SnapshotReason
@@ -18,6 +20,8 @@ from sidecar.model.ids import RoomId, RoomUid, TenantId, TenantUid
 from sidecar.settings import WatchSettings
 from sidecar.store.changes import LogHead
 from sidecar.store.store import Store, StoreIdentity
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +88,10 @@ class Feed(LogSource):
             raise WatcherLimit("too many watches are open", details={"watches_max": str(self._watches_max)})
         self._watches_count += 1
         try:
-            tenant_uid, head = await self.store.changes.tenant_head(scope.tenant_id)
+            cursor = self.decode(scope, resume_token) if resume_token else None
+            tenant_uid, head = await self.head(scope.tenant_id, cursor)
             room_uids = await self._resolve(scope)
-            start = self._start(scope, tenant_uid, resume_token, head, fail_on_gap=fail_on_gap)
+            start = self._start(scope, tenant_uid, cursor, head, fail_on_gap=fail_on_gap)
             with self.tails.watching(tenant_uid, head):
                 watch = Watch(self, tenant_uid, room_uids, start, fail_on_gap=fail_on_gap, heartbeat_s=heartbeat_s)
                 async for event in watch.events():
@@ -100,13 +105,12 @@ class Feed(LogSource):
         return tuple([(await self.store.rooms.load(scope.tenant_id, room_id)).uid for room_id in scope.room_ids])
 
     def _start(
-        self, scope: WatchScope, tenant_uid: TenantUid, resume_token: str, head: LogHead, *, fail_on_gap: bool
+        self, scope: WatchScope, tenant_uid: TenantUid, cursor: Cursor | None, head: LogHead, *, fail_on_gap: bool
     ) -> Start:
         """Decide where a watch begins: at its token, or with snapshots and why."""
-        fresh = self.cursor(scope, tenant_uid, head.revision, done=RoomUid(""))
-        if not resume_token:
+        fresh = self.cursor(scope, tenant_uid, head, done=RoomUid(""))
+        if cursor is None:
             return Start(fresh, SnapshotReason.REQUESTED)
-        cursor = self.decode(scope, resume_token)
         gap = self.gap(cursor, tenant_uid, head)
         if gap is None:
             return Start(cursor, SnapshotReason.REQUESTED)
@@ -125,28 +129,39 @@ class Feed(LogSource):
             raise ResumeTokenForeign("the resume token was given out for another tenant or other rooms")
         return cursor
 
+    async def head(self, tenant_id: TenantId, cursor: Cursor | None) -> tuple[TenantUid, LogHead]:
+        """Return a tenant's uid and where its log stands, for a reader at `cursor`.
+
+        A reader that comes from this log's future proves that the database went back and nobody noticed; what it holds
+        has revisions that are given again. The epoch is renewed on the spot, for all readers.
+
+        Raises:
+            TenantNotFound.
+        """
+        tenant_uid, head = await self.store.changes.tenant_head(tenant_id)
+        if cursor is None or not self._is_of_log(cursor, tenant_uid, head) or cursor.revision <= head.revision:
+            return tenant_uid, head
+        log.error("store.went_back", tenant_uid=tenant_uid, revision=head.revision, known_revision=cursor.revision)
+        renewed = await self.store.epochs.renew_lost(tenant_uid, head)
+        if renewed is None:
+            raise TenantNotFound("the tenant is gone")
+        return tenant_uid, renewed
+
     def gap(self, cursor: Cursor, tenant_uid: TenantUid, head: LogHead) -> SnapshotReason | None:
         """Tell why a cursor cannot be honoured; None when it can."""
-        if (cursor.store_id, cursor.epoch) != (self._identity.store_id, self._log_of(tenant_uid)):
+        if not self._is_of_log(cursor, tenant_uid, head):
             return SnapshotReason.EPOCH_CHANGED
-        if cursor.revision > head.revision:
-            return SnapshotReason.EPOCH_CHANGED  # a future that this store has not seen: it is a restored one
         return SnapshotReason.TOKEN_EXPIRED if cursor.revision < head.floor else None
 
-    def cursor(self, scope: WatchScope, tenant_uid: TenantUid, revision: int, *, done: RoomUid | None = None) -> Cursor:
-        """Return a position in a tenant's log."""
+    def _is_of_log(self, cursor: Cursor, tenant_uid: TenantUid, head: LogHead) -> bool:
+        return (cursor.store_id, cursor.epoch) == (self._identity.store_id, log_epoch(tenant_uid, head))
+
+    def cursor(self, scope: WatchScope, tenant_uid: TenantUid, head: LogHead, *, done: RoomUid | None = None) -> Cursor:
+        """Return the position at the end of a tenant's log."""
         return Cursor(
             store_id=self._identity.store_id,
-            epoch=self._log_of(tenant_uid),
+            epoch=log_epoch(tenant_uid, head),
             scope=scope.hash,
-            revision=revision,
+            revision=head.revision,
             done=done,
         )
-
-    def _log_of(self, tenant_uid: TenantUid) -> str:
-        """Return what tells one log from another within a store: a tenant registered anew begins at revision 1 again."""
-        return f"{self._identity.epoch}.{tenant_uid}"
-
-    def epoch_of(self, tenant_uid: TenantUid) -> str:
-        """Return a tenant's epoch as callers see it: revisions are comparable within it only."""
-        return f"{self._identity.store_id}.{self._log_of(tenant_uid)}"

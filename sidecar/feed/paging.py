@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sidecar.aio.clock import INSTANT_S
 from sidecar.errors import TenantNotFound
 from sidecar.feed.feed import Feed, WatchScope
-from sidecar.feed.gaps import expired
+from sidecar.feed.gaps import expired, log_epoch
 from sidecar.model.change import Cause, Change, ChangeKind, SnapshotReason
 from sidecar.model.cursor import Cursor
 from sidecar.model.ids import BookingKey, RoomUid, TenantUid
@@ -63,12 +63,15 @@ class _Reader:
         """Take entries of the log; False when there are none."""
         entries, through, head = await self._feed.tails.read(
             self._tenant_uid,
+            epoch=self.cursor.epoch,
             after_revision=self.cursor.revision,
             count_max=self._count_max - len(self.found),
             room_uid=self._room_uid,
         )
         if head is None:
             raise TenantNotFound("the tenant is gone")
+        if self.cursor.epoch != log_epoch(self._tenant_uid, head):
+            raise expired(SnapshotReason.EPOCH_CHANGED)
         if head.floor > self.cursor.revision:
             raise expired(SnapshotReason.TOKEN_EXPIRED)
         for entry in entries:
@@ -113,11 +116,11 @@ async def read_changes(
     Raises:
         ResumeTokenMalformed, ResumeTokenForeign, ResumeTokenExpired, TenantNotFound, RoomNotFound.
     """
-    tenant_uid, head = await feed.store.changes.tenant_head(scope.tenant_id)
+    cursor = feed.decode(scope, resume_token)
+    tenant_uid, head = await feed.head(scope.tenant_id, cursor)
     room_uid = None
     if scope.room_ids is not None:
         room_uid = (await feed.store.rooms.load(scope.tenant_id, scope.room_ids[0])).uid
-    cursor = feed.decode(scope, resume_token)
     gap = feed.gap(cursor, tenant_uid, head)
     if gap is not None:
         raise expired(gap)

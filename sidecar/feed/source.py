@@ -35,7 +35,7 @@ class LogSource:
         self.settings = settings
         self.clock = clock
         self.rng = rng
-        self.tails = Tails(store.changes, count_max=settings.tail_count)
+        self.tails = Tails(store.changes, store.epochs, count_max=settings.tail_count)
         self.is_draining = False
         self._views: TTLCache[TenantUid, TenantView] = TTLCache(_TENANTS_MAX, _VIEW_S, timer=clock.monotonic)
 

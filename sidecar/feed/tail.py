@@ -11,10 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 
+import structlog
+
 from sidecar.aio.wakeup import Broadcast, Wakeup
+from sidecar.feed.gaps import log_epoch
 from sidecar.model.change import Change
 from sidecar.model.ids import RoomUid, TenantUid
 from sidecar.store.changes import Changes, LogHead
+from sidecar.store.epochs import Epochs
+
+log = structlog.get_logger(__name__)
 
 _READ_COUNT = 1_000
 _SLICES_MAX = 256
@@ -100,6 +106,11 @@ class Tail:
         self.ring_all()
 
     @property
+    def epoch(self) -> str:
+        """Epoch of the log that the entries are of."""
+        return "" if self.head is None else self.head.epoch
+
+    @property
     def newest(self) -> int:
         """Revision of the newest entry taken in."""
         return self._entries[-1].revision if self._entries else self._start
@@ -134,8 +145,9 @@ class Tail:
 class Tails:
     """The tails of all tenants that are watched now."""
 
-    def __init__(self, changes: Changes, *, count_max: int) -> None:
+    def __init__(self, changes: Changes, epochs: Epochs, *, count_max: int) -> None:
         self._changes = changes
+        self._epochs = epochs
         self._count_max = count_max
         self._tails: dict[TenantUid, Tail] = {}
         self._dirty: set[TenantUid] = set()
@@ -174,8 +186,12 @@ class Tails:
         tail = self._tails.get(tenant_uid)
         while tail is not None:
             entries, head = await self._changes.read(tenant_uid, after_revision=tail.newest, count_max=_READ_COUNT)
-            if head is not None and head.floor > tail.newest:
-                tail.skip_to(head)  # entries were pruned unseen; readers find the gap by the floor
+            if head is not None and head.epoch == tail.epoch and head.revision < tail.newest:
+                # The database was restored beneath us, and nobody renewed the epoch: what was told is told anew.
+                log.error("store.went_back", tenant_uid=tenant_uid, revision=head.revision, known_revision=tail.newest)
+                head = await self._epochs.renew_lost(tenant_uid, head)
+            if head is not None and (head.floor > tail.newest or head.epoch != tail.epoch):
+                tail.skip_to(head)  # pruned unseen, or another history; readers find out by floor and epoch
                 return
             tail.add(entries, head)
             if len(entries) < _READ_COUNT:
@@ -202,15 +218,25 @@ class Tails:
         return self._tails[tenant_uid]
 
     async def read(
-        self, tenant_uid: TenantUid, *, after_revision: int, count_max: int, room_uid: RoomUid | None, at_least: int = 0
+        self,
+        tenant_uid: TenantUid,
+        *,
+        epoch: str,
+        after_revision: int,
+        count_max: int,
+        room_uid: RoomUid | None,
+        at_least: int = 0,
     ) -> tuple[Entries, int, LogHead | None]:
         """Return entries after a revision, the revision up to which nothing was left out, and where the log stands.
 
+        When the head that is returned names another epoch than the reader's, the entries are none of the reader's.
+
         Args:
+            epoch: the reader's (`gaps.log_epoch`); a tail of another one, older or newer, is not asked.
             at_least: the log is known to have come this far; a tail that has not is not asked.
         """
         tail = self._tails.get(tenant_uid)
-        if tail is not None and tail.reaches(after_revision) and (tail.head is None or tail.newest >= at_least):
+        if tail is not None and tail.reaches(after_revision) and _serves(tail, tenant_uid, epoch, at_least):
             entries = tail.after(after_revision, count_max=count_max, room_uid=room_uid)
             head, newest = tail.head, tail.newest
         else:
@@ -221,3 +247,7 @@ class Tails:
             newest = 0 if head is None else head.revision
         through = entries[-1].revision if len(entries) == count_max else max(newest, after_revision)
         return entries, through, head
+
+
+def _serves(tail: Tail, tenant_uid: TenantUid, epoch: str, at_least: int) -> bool:
+    return tail.head is None or (tail.newest >= at_least and log_epoch(tenant_uid, tail.head) == epoch)

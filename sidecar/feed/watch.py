@@ -23,7 +23,7 @@ from sidecar.feed.events import (
     SnapshotRows,
     WatchEvent,
 )
-from sidecar.feed.gaps import expired
+from sidecar.feed.gaps import epoch_of, expired, log_epoch
 from sidecar.feed.source import LogSource
 from sidecar.feed.tail import Entries
 from sidecar.model.change import Change, ChangeKind, SnapshotReason
@@ -124,7 +124,7 @@ class Watch:
         self._snapshots_count += 1
         snapshot_id = f"{after.revision}.{self._snapshots_count}"
         count = await calendars.count(room.uid)
-        yield SnapshotBegins(room, snapshot_id, reason, room.horizon, count)
+        yield SnapshotBegins(room, epoch_of(after), snapshot_id, reason, room.horizon, count)
         key = BookingKey("")
         while True:
             page = await calendars.snapshot_page(room.uid, after=key, count_max=self._source.settings.batch_count_max)
@@ -159,6 +159,7 @@ class Watch:
         while not self._is_over:
             entries, through, head = await self._source.tails.read(
                 self._tenant_uid,
+                epoch=self._cursor.epoch,
                 after_revision=self._cursor.revision,
                 count_max=self._source.settings.batch_count_max,
                 room_uid=self._only_room,
@@ -168,8 +169,11 @@ class Watch:
             if head is None:
                 yield self._gone()
                 return
+            if self._cursor.epoch != log_epoch(self._tenant_uid, head):
+                self._fall_back(head, SnapshotReason.EPOCH_CHANGED)
+                return
             if head.floor > self._cursor.revision:
-                self._fall_back(head)
+                self._fall_back(head, SnapshotReason.TOKEN_EXPIRED)
                 return
             async for event in self._tell(entries):
                 yield event
@@ -178,12 +182,13 @@ class Watch:
             if until_revision is None or self._cursor.revision >= until_revision:
                 return
 
-    def _fall_back(self, head: LogHead) -> None:
-        """Begin again with snapshots: the log was pruned past this reader while it was slow."""
+    def _fall_back(self, head: LogHead, reason: SnapshotReason) -> None:
+        """Begin again with snapshots: the log was pruned past this reader while it was slow, or its epoch was renewed."""
         if self._fail_on_gap:
-            raise expired(SnapshotReason.TOKEN_EXPIRED)
-        self._reason = SnapshotReason.TOKEN_EXPIRED
-        self._cursor = replace(self._cursor, revision=head.revision, done=RoomUid(""))
+            raise expired(reason)
+        self._reason = reason
+        epoch = log_epoch(self._tenant_uid, head)
+        self._cursor = replace(self._cursor, epoch=epoch, revision=head.revision, done=RoomUid(""))
 
     async def _tell(self, entries: Entries) -> AsyncIterator[WatchEvent]:
         """Yield entries as events: runs of booking changes together, the rest one by one."""

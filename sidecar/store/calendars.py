@@ -16,6 +16,7 @@ from sidecar.model.plan import Applied, CompleteRead, Removal, RoomPlan, Scope, 
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import booking_rows, journal, rows
+from sidecar.store.changes import LogHead, load_head
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid, save_problem
 
@@ -57,7 +58,7 @@ class RoomListing:
     """A room, where its tenant's log stood, and bookings, all as of one moment."""
 
     room: Room
-    revision: int
+    head: LogHead
     page: BookingPage
 
 
@@ -96,7 +97,7 @@ class Calendars:
         async def run(c: Connection) -> Applied | None:
             await journal.check_lease(c, lease)
             state = await c.fetch_one(
-                "SELECT r.fresh_as_of_at FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
+                "SELECT r.fresh_as_of_at, t.epoch_at FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
                 " WHERE r.uid = $1 AND t.deleted_at IS NULL",
                 room.uid,
             )
@@ -109,7 +110,9 @@ class Calendars:
                 return Applied(changes_count=0, drift_count=0, is_first=False)
             plan = planner(await booking_rows.load_stored(c, room.uid, scope))
             drift_count = 0
-            if complete is not None and not is_first and not await _has_hints(c, room.uid):
+            # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
+            is_known = state[0] is not None and state[0] >= state[1]
+            if complete is not None and is_known and not await _has_hints(c, room.uid):
                 drift_count = _count_drift(plan, room, complete)
             await self._write(c, room, plan, is_first=is_first)
             await _forget_hints(c, room.uid, hints_through)
@@ -231,10 +234,10 @@ class Calendars:
             if row is None:
                 raise RoomNotFound("there is no such room")
             room = rows.room_from_row(row, now=c.now)
-            head = await c.fetch_one("SELECT revision FROM tenants WHERE uid = $1", room.tenant_uid)
+            head = await load_head(c, room.tenant_uid)
             assert head is not None, "read in the same transaction"
             found = await _page(c, room.uid, False, window, after, count_max + 1, show_all)
-            return RoomListing(room, int(head[0]), _cut_page(found, count_max, bytes_max))
+            return RoomListing(room, head, _cut_page(found, count_max, bytes_max))
 
         return await self._engine.read(run)
 

@@ -10,16 +10,38 @@ from sidecar.model.change import Change
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.window import to_micros
 from sidecar.store import rows
-from sidecar.store.engine import Connection, Engine
+from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid
+
+_HEAD = "SELECT revision, floor, epoch, deleted_at FROM tenants WHERE uid = $1"
+_PRUNE_COUNT = 1_000
+"""Entries dropped in one transaction: other writers wait some ten milliseconds for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """Where a log stands: the newest revision, and the one up to which entries were dropped."""
+    """Where a log stands: the newest revision, and the one up to which entries were dropped.
+
+    `epoch` is empty until it is renewed (`epochs.py`). Revisions of different epochs do not compare.
+    """
 
     revision: int
     floor: int
+    epoch: str = ""
+
+
+async def load_head(c: Connection, tenant_uid: TenantUid) -> LogHead | None:
+    """Return where a log stands, None when the tenant is gone."""
+    row = await c.fetch_one(_HEAD, tenant_uid)
+    return None if row is None else _head(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many entries were dropped, and whether some of them were younger than the retention: there were too many."""
+
+    dropped_count: int
+    is_cut_short: bool
 
 
 class Changes:
@@ -31,11 +53,7 @@ class Changes:
     async def head(self, tenant_uid: TenantUid) -> LogHead | None:
         """Return where a log stands, None when the tenant is gone."""
 
-        async def run(c: Connection) -> LogHead | None:
-            row = await c.fetch_one("SELECT revision, floor FROM tenants WHERE uid = $1", tenant_uid)
-            return None if row is None else LogHead(int(row[0]), int(row[1]))
-
-        return await self._engine.read(run)
+        return await self._engine.read(lambda c: load_head(c, tenant_uid))
 
     async def tenant_head(self, tenant_id: TenantId) -> tuple[TenantUid, LogHead]:
         """Return a tenant's uid and where its log stands.
@@ -46,9 +64,9 @@ class Changes:
 
         async def run(c: Connection) -> tuple[TenantUid, LogHead]:
             uid = await load_tenant_uid(c, tenant_id)
-            row = await c.fetch_one("SELECT revision, floor FROM tenants WHERE uid = $1", uid)
-            assert row is not None, "read in the same transaction"
-            return uid, LogHead(int(row[0]), int(row[1]))
+            head = await load_head(c, uid)
+            assert head is not None, "read in the same transaction"
+            return uid, head
 
         return await self._engine.read(run)
 
@@ -64,7 +82,7 @@ class Changes:
         """
 
         async def run(c: Connection) -> tuple[list[Change], LogHead | None]:
-            row = await c.fetch_one("SELECT revision, floor, deleted_at FROM tenants WHERE uid = $1", tenant_uid)
+            row = await c.fetch_one(_HEAD, tenant_uid)
             if row is None:
                 return [], None
             if room_uid is None:
@@ -83,7 +101,7 @@ class Changes:
                         count_max,
                     )
                 )
-                if row[2] is not None and len(found) < count_max:
+                if row[3] is not None and len(found) < count_max:
                     # The last entry of a log that has ended is about no room, and concerns every room.
                     found += await c.fetch(
                         f"{rows.CHANGE} WHERE tenant_uid = $1 AND revision = $2 AND revision > $3",
@@ -91,24 +109,56 @@ class Changes:
                         row[0],
                         after_revision,
                     )
-            return [rows.change_from_row(item) for item in found], LogHead(int(row[0]), int(row[1]))
+            return [rows.change_from_row(item) for item in found], _head(row)
 
         return await self._engine.read(run)
 
-    async def prune(self, tenant_uid: TenantUid, *, retention: timedelta, count_max: int) -> int:
-        """Drop entries older than `retention` and beyond the newest `count_max`; return how many were dropped."""
+    async def prune(self, tenant_uid: TenantUid, *, retention: timedelta, count_max: int) -> Pruned:
+        """Drop entries older than `retention`, and the oldest beyond `count_max`, in steps that let other writers in.
 
-        async def run(c: Connection) -> int:
-            old = await c.fetch_one(
-                "SELECT MAX(revision) FROM changes WHERE tenant_uid = $1 AND recorded_at < $2",
-                tenant_uid,
-                to_micros(c.now - retention),
-            )
-            head = await c.fetch_one("SELECT revision, floor FROM tenants WHERE uid = $1", tenant_uid)
-            if head is None:
-                return 0
-            floor = max(int(head[1]), (old[0] or 0) if old else 0, int(head[0]) - count_max)
-            await c.execute("UPDATE tenants SET floor = $2 WHERE uid = $1", tenant_uid, floor)
-            return await c.execute("DELETE FROM changes WHERE tenant_uid = $1 AND revision <= $2", tenant_uid, floor)
+        Readers need not be held back or asked: whoever has not read what goes now finds the floor beyond its position,
+        and begins with snapshots; bookings are not touched.
+        """
+        dropped_count, is_cut_short = 0, False
+        while True:
 
-        return await self._engine.write(run)
+            async def run(c: Connection) -> Pruned:
+                return await _prune_some(c, tenant_uid, to_micros(c.now - retention), count_max)
+
+            step = await self._engine.write(run)
+            dropped_count += step.dropped_count
+            is_cut_short |= step.is_cut_short
+            if step.dropped_count < _PRUNE_COUNT:
+                return Pruned(dropped_count, is_cut_short)
+
+
+def _head(row: Row) -> LogHead:
+    return LogHead(int(row[0]), int(row[1]), str(row[2]))
+
+
+async def _prune_some(c: Connection, tenant_uid: TenantUid, cutoff: int, count_max: int) -> Pruned:
+    """Move the floor over the oldest entries that may go, `_PRUNE_COUNT` at most, and drop them.
+
+    Entries are looked at from the floor on and only as far as they are dropped: the search costs no more than the
+    dropping, however long the log is. It ends at the first young one, so a clock that went back drops less, never more.
+    """
+    head = await load_head(c, tenant_uid)
+    if head is None:
+        return Pruned(0, False)
+    last = min(head.revision, head.floor + _PRUNE_COUNT)
+    young = await c.fetch_one(
+        "SELECT revision FROM changes WHERE tenant_uid = $1 AND revision > $2 AND revision <= $3 AND recorded_at >= $4"
+        " ORDER BY revision LIMIT 1",
+        tenant_uid,
+        head.floor,
+        last,
+        cutoff,
+    )
+    by_age = last if young is None else int(young[0]) - 1
+    by_count = min(last, head.revision - count_max)
+    floor = max(head.floor, by_age, by_count)
+    if floor == head.floor:
+        return Pruned(0, False)
+    await c.execute("UPDATE tenants SET floor = $2 WHERE uid = $1", tenant_uid, floor)
+    dropped_count = await c.execute("DELETE FROM changes WHERE tenant_uid = $1 AND revision <= $2", tenant_uid, floor)
+    return Pruned(dropped_count, by_count > by_age)

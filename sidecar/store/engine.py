@@ -54,6 +54,13 @@ class Engine(Protocol):
         What was read after seeing a number, and not None, is what a read would give for as long as the number stays.
         """
 
+    @property
+    def is_rolled_back(self) -> bool:
+        """Whether the database, when it was opened, was found in an earlier state than it had been in; until the first write.
+
+        False also where an engine cannot tell; then operators renew the epoch (`exchange-sidecar epoch renew`).
+        """
+
     async def write(self, transaction: Transaction[T]) -> T:
         """Run a transaction that may write; it is committed when this returns, or nothing of it happened.
 

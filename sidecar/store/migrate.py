@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sidecar.errors import StoreUnavailable
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest script in `migrations/versions/`."""
 
 
@@ -63,11 +63,10 @@ def migrate_sqlite(path: Path) -> bool:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, SCHEMA_VERSION)
-            for key in ("store_id", "epoch"):
-                connection.execute(
-                    text("INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING"),
-                    {"key": key, "value": secrets.token_hex(4)},
-                )
+            connection.execute(
+                text("INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING"),
+                {"key": "store_id", "value": secrets.token_hex(4)},
+            )
     except SQLAlchemyError as error:
         raise StoreUnavailable(f"cannot migrate {path.name}: {error}") from error
     finally:

@@ -7,7 +7,6 @@ waited for once for all of them. A transaction that fails undoes only itself; a 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import re
 import sqlite3
@@ -26,6 +25,7 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.engine import Row, Transaction, Value
+from sidecar.store.sqlite_files import HighWaterMark, is_behind, lock_database, next_count
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -95,6 +95,9 @@ class SqliteEngine:
         self._write_raw: sqlite3.Connection | None = None
         self._read_raw: sqlite3.Connection | None = None
         self._lock: int | None = None
+        self._mark: HighWaterMark | None = None
+        self._commits_count = 0
+        self._is_rolled_back = False
         self._queue: deque[_Job] = deque()
         self._is_busy = False
         self._writes_count = 0
@@ -107,20 +110,27 @@ class SqliteEngine:
         Raises:
             StoreUnavailable: it cannot be opened, or another process has it.
         """
-        self._lock_file()
+        # Two processes would work on the same rooms, and neither would hear of the other.
+        self._lock = lock_database(self._path)
         loop = asyncio.get_running_loop()
         self._write_raw = await loop.run_in_executor(self._writer, self._connect, False)
         self._read_raw = await loop.run_in_executor(self._reader, self._connect, True)
+        await loop.run_in_executor(self._writer, self._compare_with_mark)
 
-    def _lock_file(self) -> None:
-        """Keep other processes out: two of them would work on the same rooms, and neither would hear of the other."""
-        try:
-            self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreUnavailable(f"another process has the database {self._path}") from None
-        except OSError as error:
-            raise StoreUnavailable(f"cannot lock the database {self._path}: {error.strerror}") from error
+    def _compare_with_mark(self) -> None:
+        """Find out whether the database has gone back; go on counting from the higher of the two numbers."""
+        assert self._write_raw is not None, "opened before"
+        self._mark = HighWaterMark(self._path)
+        count, mark = commits_count(self._write_raw), self._mark.load()
+        self._is_rolled_back = count != 0 if mark is None else is_behind(count, mark)
+        self._commits_count = mark if mark is not None and self._is_rolled_back else count
+        if not self._is_rolled_back:
+            self._mark.note(count)
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """See `Engine.is_rolled_back`."""
+        return self._is_rolled_back
 
     def _connect(self, is_reader: bool) -> sqlite3.Connection:
         try:
@@ -168,15 +178,28 @@ class SqliteEngine:
         try:
             _roll_back(raw)
             raw.execute("BEGIN IMMEDIATE")
+            before = raw.total_changes
             for job in jobs:
                 self._run_one(raw, job)
+            count = self._commits_count
+            if raw.total_changes != before:
+                count = next_count(count)
+                raw.execute(f"PRAGMA user_version={count}")
             raw.execute("COMMIT")
+            self._note_commit(count)
         except BaseException as error:
             for job in jobs:
                 # Also jobs that went well inside: without the commit they did not happen, whatever it was that failed.
                 job.error = job.error or StoreUnavailable(f"the database did not commit: {error}")
             with suppress(sqlite3.Error):  # a roll-back that fails is made up for before the next group begins
                 _roll_back(raw)
+
+    def _note_commit(self, count: int) -> None:
+        """Note in the mark how far the database has come; after the commit, or one that fails would look like a return."""
+        if count != self._commits_count and self._mark is not None:
+            self._mark.note(count)
+            self._commits_count = count
+            self._is_rolled_back = False
 
     def _run_one(self, raw: sqlite3.Connection, job: _Job) -> None:
         connection = _Connection(raw, job.now)
@@ -261,6 +284,9 @@ class SqliteEngine:
             if raw is not None:
                 await loop.run_in_executor(executor, raw.close)
             executor.shutdown(wait=True)
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -268,6 +294,24 @@ class SqliteEngine:
     def _check_open(self) -> None:
         if self._is_closed:
             raise StoreUnavailable("the database is closed")
+
+
+def commits_count(raw: sqlite3.Connection) -> int:
+    """Return how many commits a database has seen; see `sqlite_files.py`."""
+    return int(raw.execute("PRAGMA user_version").fetchone()[0])
+
+
+def run_alone(raw: sqlite3.Connection, transaction: Transaction[T], *, now: datetime, count: int) -> T:
+    """Run one transaction on a connection of somebody's own, and give the database this number of commits with it."""
+    connection = _Connection(raw, now)
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        result = _drive(cast("Coroutine[Any, Any, T]", transaction(connection)))  # as in _run_one
+        raw.execute(f"PRAGMA user_version={count}")
+        raw.execute("COMMIT")
+    finally:
+        _roll_back(raw)
+    return result
 
 
 def _roll_back(raw: sqlite3.Connection) -> None:

@@ -10,6 +10,7 @@ from sidecar.store import journal
 from sidecar.store.calendars import BookingCodec, Calendars
 from sidecar.store.changes import Changes
 from sidecar.store.engine import Connection, Engine
+from sidecar.store.epochs import Epochs
 from sidecar.store.intents import Intents
 from sidecar.store.rooms import Rooms
 from sidecar.store.subscriptions import Subscriptions
@@ -19,10 +20,9 @@ from sidecar.store.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class StoreIdentity:
-    """Which store this is. The epoch changes when it is restored: revisions before and after do not compare."""
+    """Which store this is; a restored copy stays the same store. What tells its histories apart is a log's epoch."""
 
     store_id: str
-    epoch: str
 
 
 class Store:
@@ -34,6 +34,7 @@ class Store:
         self.rooms = Rooms(engine, codec)
         self.calendars = Calendars(engine, codec)
         self.changes = Changes(engine)
+        self.epochs = Epochs(engine)
         self.subscriptions = Subscriptions(engine)
         self.intents = Intents(engine)
 
@@ -47,7 +48,7 @@ class Store:
 
         async def run(c: Connection) -> StoreIdentity:
             found = {row[0]: str(row[1]) for row in await c.fetch("SELECT key, value FROM meta")}
-            return StoreIdentity(found["store_id"], found["epoch"])
+            return StoreIdentity(found["store_id"])
 
         return await self._engine.read(run)
 

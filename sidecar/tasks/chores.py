@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
+import structlog
+
 from sidecar.aio.clock import Clock
 from sidecar.errors import (
     GraphRefused,
@@ -36,6 +38,8 @@ from sidecar.sync.rooms import RoomSync
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
+
+log = structlog.get_logger(__name__)
 
 _VERIFY_INTERVAL = timedelta(hours=1)
 _PRUNE_INTERVAL = timedelta(hours=1)
@@ -219,5 +223,8 @@ class Chores:
         return Done()
 
     async def _prune_log(self, intent: Intent, lease: Lease) -> Outcome:
-        await self._store.changes.prune(lease.lane, retention=self._retention, count_max=self._retention_count)
+        pruned = await self._store.changes.prune(lease.lane, retention=self._retention, count_max=self._retention_count)
+        if pruned.is_cut_short:
+            # Readers that were away for less than they were promised get snapshots: the operator may want a longer log.
+            log.warning("log_prune.cut_short", dropped_count=pruned.dropped_count, count_max=self._retention_count)
         return Done(self._clock.now() + _PRUNE_INTERVAL, Priority.IMPORT)

@@ -138,7 +138,7 @@ class StoreMachine(RuleBasedStateMachine):
     def prune(self, count_max: int) -> None:
         retention = timedelta(days=1000)
         prune = self.opened.store.changes.prune(self.tenant.uid, retention=retention, count_max=count_max)
-        dropped = self.run(prune)
+        dropped = self.run(prune).dropped_count
         floor = max(self.floor, len(self.log) - count_max)
         assert dropped == floor - self.floor
         self.floor = floor

@@ -19,6 +19,7 @@ import pytest
 from sidecar.errors import NotFound, ResumeTokenExpired, ServerDraining
 from sidecar.feed.events import Changed, Checkpoint, Closing, SnapshotBegins, SnapshotRows, WatchEvent
 from sidecar.feed.feed import Feed, WatchScope
+from sidecar.feed.gaps import log_epoch
 from sidecar.feed.paging import read_changes
 from sidecar.model.cursor import Cursor, decode_cursor, encode_cursor
 from sidecar.model.ids import RoomUid
@@ -38,7 +39,7 @@ from tests.support.checkers import (
     within_horizons,
 )
 from tests.support.schedule import World
-from tests.support.stores import TickingClock, no_stray_loop, open_feed, open_store, restore, run_virtually
+from tests.support.stores import TickingClock, no_stray_loop, open_feed, open_store, put_back, run_virtually
 
 __all__ = ["no_stray_loop"]
 
@@ -101,13 +102,13 @@ class Reader:
         if not self.mirror.token:
             return None
         cursor = decode_cursor(self.mirror.token)
-        return None if f"{cursor.store_id}.{cursor.epoch}" != feed.epoch_of(self.world.tenant_uid) else cursor
+        return cursor if cursor.epoch == log_epoch(self.world.tenant_uid, self.world.head_now()) else None
 
     def _take(self, event: WatchEvent, connection: Connection, feed: Feed) -> None:
-        head, floor = self.world.head_now()
-        connection.events.append(Seen(event, head, floor))
+        head = self.world.head_now().revision
+        connection.events.append(Seen(event, head, self.world.head_now().floor))
         before = self.mirror.state()
-        self.mirror.apply(event, epoch=feed.epoch_of(self.world.tenant_uid))
+        self.mirror.apply(event)
         assert self.mirror.went_back == 0, "an older version was shown after a newer one"
         if isinstance(event, Checkpoint):
             self.shown.append(Shown(event, dict(self.mirror.rows), head))
@@ -127,7 +128,7 @@ class Reader:
         return self.rng.random() < 0.06
 
     def _has_everything(self, event: WatchEvent) -> bool:
-        head, _ = self.world.head_now()
+        head = self.world.head_now().revision
         return isinstance(event, Checkpoint) and event.cursor.done is None and event.cursor.revision >= head
 
     def check(self) -> None:
@@ -161,7 +162,7 @@ class PagingReader(Reader):
             if self.rng.random() < 0.6:
                 self.saved = self.mirror.state()
             if self.world.is_at_rest:
-                if not page.is_more and page.cursor.revision >= self.world.head_now()[0]:
+                if not page.is_more and page.cursor.revision >= self.world.head_now().revision:
                     return True
             elif self._breaks_off():
                 return False
@@ -182,7 +183,7 @@ class PagingReader(Reader):
             if place is None:
                 break
             await asyncio.sleep(self.rng.choice((0, 0.01, 1)))
-        self.mirror.replace(bodies, encode_cursor(feed.cursor(self.scope, self.world.tenant_uid, head.revision)))
+        self.mirror.replace(bodies, encode_cursor(feed.cursor(self.scope, self.world.tenant_uid, head)))
 
 
 @dataclass
@@ -220,7 +221,7 @@ class Schedule:
         lives = rng.choice((1, 1, 2, 3))
         for life in range(lives):
             if life and backup.exists() and rng.random() < 0.6:
-                restore(backup, path, epoch=f"epoch{life}")
+                put_back(backup, path, with_mark=rng.random() < 0.7)
                 world.restore()
             async with open_store(path, clock=clock, stepped=Random(rng.random())) as opened:
                 await world.begin(opened)

@@ -55,12 +55,12 @@ class Mirror:
         """Give up a snapshot that broke off."""
         self._snapshot = None
 
-    def apply(self, event: WatchEvent, *, epoch: str) -> None:
+    def apply(self, event: WatchEvent) -> None:
         """Take in one event; the token comes last."""
         match event:
             case SnapshotBegins():
                 self._snapshot = (event.room.name, event.coverage, set())
-                self.begin_epoch(event.room.name, epoch)
+                self.begin_epoch(event.room.name, event.epoch)
             case SnapshotRows():
                 for body in event.bodies:
                     self._upsert(body)

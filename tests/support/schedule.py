@@ -15,6 +15,7 @@ from sidecar.model.change import Change, ChangeKind, SnapshotReason
 from sidecar.model.ids import BookingKey, RoomId, RoomUid, TenantUid
 from sidecar.model.room import Room
 from sidecar.model.window import Window
+from sidecar.store.changes import LogHead
 from tests.support.builders import NOW, TENANT, complete_read, make_booking, make_problem, towards
 from tests.support.stores import OpenStore, decoded
 
@@ -88,12 +89,12 @@ class World:
         names = self._names if scope.room_ids is None else scope.room_ids
         return tuple(self._names[name] for name in names if name in self._names)
 
-    def head_now(self) -> tuple[int, int]:
-        """Return revision and floor of the log at this very moment; the database works on this thread."""
+    def head_now(self) -> LogHead:
+        """Return where the log stands at this very moment; the database works on this thread."""
         raw = self.opened.engine._write_raw
         assert raw is not None
-        revision, floor = raw.execute("SELECT revision, floor FROM tenants").fetchone()
-        return int(revision), int(floor)
+        revision, floor, epoch = raw.execute("SELECT revision, floor, epoch FROM tenants").fetchone()
+        return LogHead(int(revision), int(floor), str(epoch))
 
     async def truth(self, scope: WatchScope) -> dict[str, bytes]:
         """Return the store's bookings that take a room of a scope, by name."""
@@ -173,7 +174,7 @@ class World:
             lease=None,
             complete=complete_read(horizon, began_at=began_at, resyncs=room.resyncs),
         )
-        self.read_heads[room.uid, began_at] = self.head_now()[0]
+        self.read_heads[room.uid, began_at] = self.head_now().revision
 
     async def _complete_any(self) -> None:
         room_id = self._any_room()

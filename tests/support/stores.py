@@ -10,7 +10,6 @@ import asyncio
 import functools
 import json
 import shutil
-import sqlite3
 import tempfile
 import warnings
 from collections import deque
@@ -265,8 +264,10 @@ async def open_store(
     else:
         engine = SteppedEngine(path, clock=clock, rng=stepped)
     await engine.open()
+    store = Store(engine, vault=make_vault(), codec=JsonCodec())
     try:
-        yield OpenStore(Store(engine, vault=make_vault(), codec=JsonCodec()), engine, clock, path)
+        await store.epochs.renew_if_rolled_back()
+        yield OpenStore(store, engine, clock, path)
     finally:
         await engine.close()
 
@@ -314,12 +315,13 @@ def no_stray_loop() -> None:
     asyncio.set_event_loop(None)
 
 
-def restore(backup: Path, path: Path, *, epoch: str) -> None:
-    """Put a backup in the place of a closed database, as an operator does: with a new epoch."""
+def put_back(backup: Path, path: Path, *, with_mark: bool) -> None:
+    """Copy a file over a closed database, as an operator does who knows of no command for it.
+
+    Args:
+        with_mark: what lies beside the database stays; else it comes to an empty folder.
+    """
     for file in path.parent.glob(f"{path.name}*"):
-        file.unlink()
+        if not (with_mark and file.suffix == ".mark"):
+            file.unlink()
     shutil.copy(backup, path)
-    raw = sqlite3.connect(path)
-    raw.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
-    raw.commit()
-    raw.close()

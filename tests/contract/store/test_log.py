@@ -10,9 +10,12 @@ from sidecar.errors import TenantNotFound
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.room import Room
-from sidecar.store.changes import LogHead
+from sidecar.store import changes
+from sidecar.store.changes import LogHead, Pruned
 from tests.support.builders import TENANT, always, make_booking, upsert
 from tests.support.stores import ManualClock, OpenStore
+
+NOTHING = Pruned(0, is_cut_short=False)
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ async def test_log_of_nobody_has_no_head(opened: OpenStore) -> None:
     assert await opened.store.changes.read(TenantUid("nobody"), after_revision=0, count_max=9) == ([], None)
     with pytest.raises(TenantNotFound):
         await opened.store.changes.tenant_head(TenantId("nobody"))
-    assert await opened.store.changes.prune(TenantUid("nobody"), retention=timedelta(days=1), count_max=1) == 0
+    assert await opened.store.changes.prune(TenantUid("nobody"), retention=timedelta(days=1), count_max=1) == NOTHING
 
 
 async def test_old_entries_are_pruned_and_the_floor_tells(opened: OpenStore, room: Room, clock: ManualClock) -> None:
@@ -91,10 +94,12 @@ async def test_old_entries_are_pruned_and_the_floor_tells(opened: OpenStore, roo
     old = await opened.head()
     clock.advance(3600)
     await write(opened, room, "new")
-    assert await opened.store.changes.prune(room.tenant_uid, retention=timedelta(seconds=3600), count_max=10**6) == 0
+    assert (
+        await opened.store.changes.prune(room.tenant_uid, retention=timedelta(seconds=3600), count_max=10**6) == NOTHING
+    )
     clock.advance(1)
     dropped = await opened.store.changes.prune(room.tenant_uid, retention=timedelta(seconds=3600), count_max=10**6)
-    assert dropped > 0
+    assert dropped == Pruned(old, is_cut_short=False)
     assert await opened.store.changes.head(room.tenant_uid) == LogHead(old + 1, old)
     assert await keys_after(opened, room, old) == ["new"]
 
@@ -103,10 +108,11 @@ async def test_log_is_cut_to_its_newest_entries(opened: OpenStore, room: Room) -
     """However much happens, a log has a limit; the floor never goes back."""
     await write(opened, room, *(f"b{number}" for number in range(10)))
     head = await opened.head()
-    await opened.store.changes.prune(room.tenant_uid, retention=timedelta(days=1), count_max=3)
+    dropped = await opened.store.changes.prune(room.tenant_uid, retention=timedelta(days=1), count_max=3)
+    assert dropped == Pruned(head - 3, is_cut_short=True)
     assert await keys_after(opened, room, head - 3) == ["b7", "b8", "b9"]
     assert await opened.store.changes.head(room.tenant_uid) == LogHead(head, head - 3)
-    assert await opened.store.changes.prune(room.tenant_uid, retention=timedelta(days=1), count_max=9) == 0
+    assert await opened.store.changes.prune(room.tenant_uid, retention=timedelta(days=1), count_max=9) == NOTHING
     assert await opened.store.changes.head(room.tenant_uid) == LogHead(head, head - 3)
 
 
@@ -130,3 +136,34 @@ async def test_pruning_one_tenant_leaves_the_others(opened: OpenStore, room: Roo
     assert before is not None
     entries, _ = await opened.store.changes.read(other.uid, after_revision=before.floor, count_max=9)
     assert len(entries) == before.revision - before.floor
+
+
+async def test_long_log_is_pruned_in_steps_to_the_same_end(
+    opened: OpenStore, room: Room, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other writers get in between; what is dropped does not depend on how large the steps are."""
+    monkeypatch.setattr(changes, "_PRUNE_COUNT", 4)
+    start = await opened.head()
+    await write(opened, room, *(f"old{number}" for number in range(9)))
+    clock.advance(60)
+    await write(opened, room, "new")
+    clock.advance(60)
+    dropped = await opened.store.changes.prune(room.tenant_uid, retention=timedelta(seconds=90), count_max=10**6)
+    assert dropped == Pruned(start + 9, is_cut_short=False)
+    assert await keys_after(opened, room, start + 9) == ["new"]
+    await write(opened, room, *(f"b{number}" for number in range(20)))
+    dropped = await opened.store.changes.prune(room.tenant_uid, retention=timedelta(seconds=90), count_max=1)
+    assert dropped == Pruned(20, is_cut_short=True)
+
+
+async def test_clock_that_went_back_drops_nothing_too_early(opened: OpenStore, room: Room, clock: ManualClock) -> None:
+    """An entry that seems old but follows a young one is kept: a reader was promised the young one and all after it."""
+    await write(opened, room, "young")
+    young = await opened.head()
+    clock.advance(-3600)
+    await write(opened, room, "seems-old")
+    clock.advance(3600)
+    assert (
+        await opened.store.changes.prune(room.tenant_uid, retention=timedelta(seconds=1800), count_max=10**6) == NOTHING
+    )
+    assert await keys_after(opened, room, young - 1) == ["young", "seems-old"]

@@ -166,9 +166,8 @@ async def test_read_cannot_write(opened: OpenStore) -> None:
 
 
 async def test_store_has_one_identity(opened: OpenStore) -> None:
-    """Tokens name the store and its epoch; both stay as they are."""
+    """Tokens name the store, which stays the same."""
     identity = await opened.store.identity()
     assert identity.store_id
-    assert identity.epoch
     assert await opened.store.identity() == identity
     await opened.store.check()

@@ -11,10 +11,12 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from sidecar.feed.gaps import epoch_of
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as pb
 from sidecar.model.booking import Booking
 from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.cursor import decode_cursor
 from sidecar.model.ids import TenantId
 from sidecar.model.room import Room
 from tests.support.builders import NOW, after, always, make_booking, removal, upsert
@@ -60,7 +62,7 @@ async def test_watch_begins_with_a_snapshot_whose_inside_has_no_token(rig: Rig) 
     assert kinds == ["snapshot_start", "changes", "snapshot_end", "checkpoint"]
     start, rows, end, checkpoint = messages
     assert [bool(message.resume_token) for message in messages] == [False, False, True, True]
-    epoch = rig.feed.epoch_of(await rig.db.tenant_uid())
+    epoch = epoch_of(decode_cursor(end.resume_token))
     assert (start.snapshot_start.room, start.snapshot_start.epoch) == (ROOM, epoch)
     assert start.snapshot_start.reason == pb.SNAPSHOT_REASON_REQUESTED
     assert start.snapshot_start.estimated_count == 2

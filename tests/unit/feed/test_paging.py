@@ -40,7 +40,7 @@ async def read_all(feed: Feed, resume: str, scope: WatchScope = ALL, *, count_ma
 
 async def start(opened: OpenStore, feed: Feed, scope: WatchScope = ALL) -> str:
     """Return the token of a list that begins now."""
-    return token(feed.cursor(scope, await opened.tenant_uid(), await opened.head()))
+    return token(feed.cursor(scope, *await opened.store.changes.tenant_head(TENANT)))
 
 
 @pytest.mark.parametrize("count_max", [1, 2, 3, 7, 100])
@@ -157,7 +157,9 @@ async def test_room_unmapped_while_it_is_paged_takes_nothing_from_the_next(opene
     await opened.add_filled_room("r2", make_booking("a1"), make_booking("a2"))
     async with open_feed(opened.store, clock=opened.clock) as feed:
         got = await page(
-            feed, token(feed.cursor(ALL, await opened.tenant_uid(), await opened.head(), done=RoomUid(""))), count_max=2
+            feed,
+            token(feed.cursor(ALL, *await opened.store.changes.tenant_head(TENANT), done=RoomUid(""))),
+            count_max=2,
         )
         assert [change.booking_key for change in got.changes] == ["z0", "z1"]
         await opened.store.rooms.unmap(TENANT, gone.room_id, etag="")

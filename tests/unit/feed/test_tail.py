@@ -172,7 +172,7 @@ async def test_failed_refresh_is_made_up_for_though_other_logs_are_busy(opened: 
     room = await opened.add_filled_room()
     noisy = await opened.add_room("r1", tenant_id=TenantId("other"))
     await opened.fill(noisy)
-    tails = Tails(opened.store.changes, count_max=100)
+    tails = Tails(opened.store.changes, opened.store.epochs, count_max=100)
     refreshed: list[TenantUid] = []
     is_down = True
     plain = tails._refresh

@@ -46,8 +46,8 @@ def test_missing_file_is_made_with_an_identity_of_its_own(tmp_path: Path) -> Non
         assert migrate_sqlite(tmp_path / name)
         assert schema_version(tmp_path / name) == SCHEMA_VERSION
         with raw(tmp_path / name) as connection:
-            identities.update(connection.execute("SELECT value FROM meta WHERE key IN ('store_id', 'epoch')"))
-    assert len(identities) == 4
+            identities.update(connection.execute("SELECT value FROM meta WHERE key = 'store_id'"))
+    assert len(identities) == 2
 
 
 def test_migrating_twice_does_nothing(tmp_path: Path) -> None:
@@ -112,3 +112,19 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         migrate_sqlite(path)
     assert path.read_bytes() == before
+
+
+def test_log_goes_on_in_its_epoch_through_the_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reader begins anew because of a new version."""
+    path = tmp_path / "exchange.sqlite3"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "SCHEMA_VERSION", "0001")
+        migrate_sqlite(path)
+    columns = "uid, tenant_id, display_name, directory_id, cloud, version, revision, created_at, updated_at"
+    with raw(path) as connection:
+        connection.execute("INSERT INTO meta (key, value) VALUES ('epoch', '84dbf938')")
+        connection.execute(f"INSERT INTO tenants ({columns}) VALUES ('t1', 'acme', '', '', 'global', 1, 7, 0, 0)")
+    assert migrate_sqlite(path)
+    with raw(path) as connection:
+        assert connection.execute("SELECT revision, epoch FROM tenants").fetchall() == [(7, "84dbf938")]
+        assert connection.execute("SELECT key FROM meta").fetchall() == [("store_id",)]
