@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import bookings, demo, emulator, rooms, server, tenants, watch
+from sidecar.cli import backups, bookings, demo, emulator, rooms, server, tenants, watch
 
 app = typer.Typer(
     name="exchange-sidecar",
@@ -20,6 +20,9 @@ app.add_typer(server.vault_app, name="vault")
 app.command(  # the emulator reads its own options, which are the same as those of `python -m sidecar.emulator`
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )(emulator.emulator)
+app.command()(backups.backup)
+app.command()(backups.restore)
+app.add_typer(backups.epoch_app, name="epoch")
 app.command()(demo.demo)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(rooms.app, name="room")

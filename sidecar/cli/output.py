@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
@@ -58,7 +58,11 @@ def show(messages: Sequence[Message], columns: Sequence[str], rows: Iterable[Seq
 
 def show_one(message: Message, output: Output) -> None:
     """Print one message: as JSON, or as lines of names and values."""
-    values = to_json(message)
+    show_values(to_json(message), output)
+
+
+def show_values(values: Mapping[str, object], output: Output) -> None:
+    """Print names and values: as JSON, or as lines."""
     if output is Output.JSON:
         print(json.dumps(values, indent=2))
         return
