@@ -33,8 +33,9 @@ from sidecar.graph.transport import build_http
 from sidecar.intake.http import build_intake
 from sidecar.intake.probes import build_probes
 from sidecar.intake.sink import MarkingSink
-from sidecar.settings import Settings, split_address
-from sidecar.store.migrate import migrate_sqlite
+from sidecar.settings import Settings, StoreSettings, split_address
+from sidecar.store.engine import Engine
+from sidecar.store.migrate import migrate
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
 from sidecar.store.vault import load_vault
@@ -109,6 +110,9 @@ class Service:
         settings = self._settings
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
+            hearing = group.create_task(
+                keep_running("store", self.store.run, clock=self._clock, rng=self._rng), name="store"
+            )
             following = group.create_task(
                 keep_running("feed", self._feed.run, clock=self._clock, rng=self._rng), name="feed"
             )
@@ -123,7 +127,7 @@ class Service:
             await stack.enter_async_context(
                 serving(probes, probes_socket, group=group, connections_max=_PROBE_CONNECTIONS_MAX, grace_s=1.0)
             )
-            stack.push_async_callback(self._end_tasks, working, following)
+            stack.push_async_callback(self._end_tasks, working, following, hearing)
             webhooks = None
             if settings.webhook.public_url is not None:
                 sink = MarkingSink(self.store.subscriptions, settings=settings.sync, telemetry=self._telemetry)
@@ -153,14 +157,14 @@ class Service:
         self._runner.stop()
         await self._api.stop(self._settings.grpc.drain_s)
 
-    async def _end_tasks(self, working: asyncio.Task[None], following: asyncio.Task[None]) -> None:
+    async def _end_tasks(self, working: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
         """Last stage: background work finishes what it has begun, within its grace."""
         self._runner.stop()  # again, for a start that failed: that is left without draining
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WORK_GRACE_S):
                 await asyncio.shield(working)
-        working.cancel()
-        following.cancel()
+        for task in (working, *others):
+            task.cancel()
 
 
 @asynccontextmanager
@@ -172,28 +176,42 @@ async def running(
     Raises:
         SettingsInvalid, StoreUnavailable: it cannot start, and why.
     """
-    clock = clock or SystemClock()
     rng = rng or Random(secrets.randbits(64))
     vault = load_vault(settings.vault.key_ring_file)
-    await asyncio.get_running_loop().run_in_executor(None, migrate_sqlite, settings.store.path)
+    await migrate(settings.store)
     async with AsyncExitStack() as stack:
         telemetry = Telemetry()
         stack.callback(telemetry.close)
-        engine = SqliteEngine(
-            settings.store.path,
-            synchronous=settings.store.synchronous,
-            busy_s=settings.store.busy_s,
-            clock=clock,
-        )
-        await engine.open()
+        engine, clock = await _open_engine(settings.store, stack, clock=clock, rng=rng)
         store = Store(engine, vault=vault, codec=ProtoBookingCodec())
-        stack.push_async_callback(store.close)
         renewal = await store.epochs.renew_if_rolled_back()
         if renewal is not None:
             log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
-        await store.intents.break_leases()
+        if settings.store.dsn_file is None:
+            await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
         await store.subscriptions.adopt_url(settings.webhook.public_url)
         yield await _build(settings, store, telemetry, stack, clock=clock, rng=rng)
+
+
+async def _open_engine(
+    settings: StoreSettings, stack: AsyncExitStack, *, clock: Clock | None, rng: Random
+) -> tuple[Engine, Clock]:
+    """Open the database that is set, and say whose time the service goes by: its own, or that of all who share it."""
+    if settings.dsn_file is None:
+        clock = clock or SystemClock()
+        sqlite = SqliteEngine(settings.path, synchronous=settings.synchronous, busy_s=settings.busy_s, clock=clock)
+        stack.push_async_callback(sqlite.close)
+        await sqlite.open()
+        return sqlite, clock
+    # Imported here: who runs on SQLite does without the driver.
+    from sidecar.store.postgres import PostgresEngine
+    from sidecar.store.postgres_link import Link
+
+    link = Link(settings.dsn_file, statement_s=settings.statement_s, lock_s=settings.busy_s)
+    postgres = PostgresEngine(link, connections_max=settings.connections_max, clock=clock, rng=rng)
+    stack.push_async_callback(postgres.close)
+    await postgres.open()
+    return postgres, postgres.clock
 
 
 async def _build(

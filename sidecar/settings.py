@@ -63,15 +63,23 @@ class StoreSettings(_Group):
     """Where the copy, the log and the credentials are kept."""
 
     path: Path = Path("/var/lib/exchange/exchange.sqlite3")
-    """The SQLite file; made when missing. One process per file."""
+    """The SQLite file; made when missing. One process per file. Not used with `dsn_file`."""
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
-    """FULL: a change confirmed survives loss of power. NORMAL: survives a killed process only, and is faster."""
+    """SQLite: FULL: a change confirmed survives loss of power. NORMAL: survives a killed process only, and is faster."""
+    dsn_file: Path | None = None
+    """File with the URI of a PostgreSQL to use instead: postgresql://user:password@host/database?sslmode=verify-full."""
+    connections_max: Annotated[int, Field(ge=2, le=100)] = 10
+    """PostgreSQL: connections of this process at most, besides one for announcements."""
+    statement_s: Annotated[float, Field(ge=0.1, le=600)] = 10.0
+    """PostgreSQL: a statement that takes longer is ended, and its call fails with STORE_UNAVAILABLE."""
     busy_s: Seconds = 5.0
-    """How long to wait for a lock on the file (a backup, say) before a call fails with STORE_UNAVAILABLE."""
+    """How long to wait for a lock (a backup of the SQLite file, say) before a call fails with STORE_UNAVAILABLE."""
     retention_days: Annotated[int, Field(ge=1, le=365)] = 14
     """How long changes are kept for watchers to resume from, in days."""
     retention_count_max: Annotated[int, Field(ge=1_000)] = 1_000_000
     """How many changes are kept for each tenant at most."""
+
+    _empty_dsn_file = field_validator("dsn_file", mode="before")(_empty_is_none)
 
 
 class VaultSettings(_Group):

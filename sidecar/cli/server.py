@@ -51,11 +51,11 @@ def serve(config: ConfigOption = None) -> None:
 
 def migrate(config: ConfigOption = None) -> None:
     """Make the database, or bring its schema up to date. `serve` does this by itself."""
-    from sidecar.store.migrate import SCHEMA_VERSION, migrate_sqlite
+    from sidecar.store import migrate as schema
 
     with failing_clearly():
-        was_needed = migrate_sqlite(load_settings(config).store.path)
-        print(f"schema {SCHEMA_VERSION}: {'brought up to date' if was_needed else 'was up to date'}")
+        was_needed = asyncio.run(schema.migrate(load_settings(config).store))
+        print(f"schema {schema.SCHEMA_VERSION}: {'brought up to date' if was_needed else 'was up to date'}")
 
 
 @config_app.command()
@@ -66,6 +66,10 @@ def check(config: ConfigOption = None) -> None:
     with failing_clearly():
         settings = load_settings(config)
         load_vault(settings.vault.key_ring_file)
+        if settings.store.dsn_file is not None:
+            from sidecar.store.postgres_link import read_dsn
+
+            read_dsn(settings.store.dsn_file)
         print("the configuration is in order")
 
 

@@ -40,8 +40,11 @@ class LogSource:
         self._views: TTLCache[TenantUid, TenantView] = TTLCache(_TENANTS_MAX, _VIEW_S, timer=clock.monotonic)
 
     def note(self, tenant_uid: TenantUid) -> None:
-        """Take note that a log has grown; call it after the commit."""
-        self._views.pop(tenant_uid, None)
+        """Take note that a log has grown (empty: perhaps any); call it after the commit."""
+        if tenant_uid:
+            self._views.pop(tenant_uid, None)
+        else:
+            self._views.clear()
         self.tails.note(tenant_uid)
 
     async def view(self, tenant_uid: TenantUid, *, at_least: int) -> TenantView:

@@ -154,8 +154,11 @@ class Tails:
         self._wakeup = Wakeup()
 
     def note(self, tenant_uid: TenantUid) -> None:
-        """Take note that a log has grown; call it after the commit."""
-        if tenant_uid in self._tails:
+        """Take note that a log has grown (empty: perhaps any); call it after the commit."""
+        if not tenant_uid:
+            self._dirty.update(self._tails)
+            self._wakeup.ring()
+        elif tenant_uid in self._tails:
             self._dirty.add(tenant_uid)
             self._wakeup.ring()
 

@@ -15,7 +15,7 @@ from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.plan import Applied, CompleteRead, Removal, RoomPlan, Scope, Upsert
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
-from sidecar.store import booking_rows, journal, rows
+from sidecar.store import booking_rows, journal, locks, rows
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid, save_problem
@@ -95,6 +95,7 @@ class Calendars:
         """
 
         async def run(c: Connection) -> Applied | None:
+            await locks.keep_tenant(c, room.tenant_uid)
             await journal.check_lease(c, lease)
             state = await c.fetch_one(
                 "SELECT r.fresh_as_of_at, t.epoch_at FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"

@@ -9,7 +9,7 @@ from datetime import timedelta
 from sidecar.model.change import Change
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.window import to_micros
-from sidecar.store import rows
+from sidecar.store import locks, rows
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid
 
@@ -142,6 +142,7 @@ async def _prune_some(c: Connection, tenant_uid: TenantUid, cutoff: int, count_m
     Entries are looked at from the floor on and only as far as they are dropped: the search costs no more than the
     dropping, however long the log is. It ends at the first young one, so a clock that went back drops less, never more.
     """
+    await locks.keep_tenant(c, tenant_uid)
     head = await load_head(c, tenant_uid)
     if head is None:
         return Pruned(0, False)

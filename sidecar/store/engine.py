@@ -25,6 +25,10 @@ class Connection(Protocol):
     def now(self) -> datetime:
         """The time of the transaction. With several processes it is the database's, so that they agree."""
 
+    @property
+    def row_lock(self) -> str:
+        """What ends a SELECT that keeps its rows from other writers until the commit; empty where writers are alone."""
+
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """Return all rows."""
 
@@ -64,6 +68,9 @@ class Engine(Protocol):
     async def write(self, transaction: Transaction[T]) -> T:
         """Run a transaction that may write; it is committed when this returns, or nothing of it happened.
 
+        It may be run more than once before it is committed, so it does nothing but ask its connection and compute. Where
+        several write at once, one that reads before it writes begins with a function of `store/locks.py`.
+
         Raises:
             StoreUnavailable: the database did not do it.
         """
@@ -72,7 +79,13 @@ class Engine(Protocol):
         """Run a transaction that sees one consistent state and writes nothing."""
 
     def listen(self, channel: str, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Call `listener` with the payload of each announcement on a channel; the result ends it."""
+        """Call `listener` with the payload of each announcement on a channel; the result ends it.
+
+        The payload is empty when announcements of other processes may have been missed: anything may be new.
+        """
+
+    async def run(self) -> None:
+        """Do what has to go on while the database is in use (hearing other processes); until cancelled."""
 
     async def scrub(self) -> None:
         """Make sure that what was deleted is gone from the files, too."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.window import to_micros
-from sidecar.store import journal
+from sidecar.store import journal, locks
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.rooms import load_tenant_uid
@@ -66,6 +66,7 @@ class Epochs:
         """
 
         async def run(c: Connection) -> LogHead | None:
+            await locks.keep_tenant(c, tenant_uid)
             head = await load_head(c, tenant_uid)
             if head is None or head.epoch != seen.epoch:
                 return head
@@ -91,6 +92,7 @@ async def renew(c: Connection, tenant_uid: TenantUid) -> Renewal:
     is compared in full, and again once its subscription is confirmed, because nobody announced what changed until then.
     """
     now = to_micros(c.now)
+    await locks.keep_tenant(c, tenant_uid)
     await c.execute(
         "UPDATE tenants SET epoch = $2, epoch_at = $3 WHERE uid = $1", tenant_uid, secrets.token_hex(4), now
     )

@@ -14,7 +14,7 @@ from sidecar.model.intent import IntentKind, Lease, Priority
 from sidecar.model.problem import Problem
 from sidecar.model.room import Room
 from sidecar.model.window import to_micros
-from sidecar.store import journal, rows
+from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.tenants import new_uid
 
@@ -53,6 +53,7 @@ class Rooms:
         """
 
         async def run(c: Connection) -> list[Room | SidecarError]:
+            await locks.keep_named_tenant(c, tenant_id)
             tenant_uid = await load_tenant_uid(c, tenant_id)
             outcomes: list[Room | SidecarError] = []
             for mapping in mappings:
@@ -131,6 +132,7 @@ class Rooms:
         """
 
         async def run(c: Connection) -> None:
+            await locks.keep_named_tenant(c, tenant_id)
             room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
             if room is None:
                 raise RoomNotFound("there is no such room")
@@ -191,6 +193,7 @@ class Rooms:
         """
 
         async def run(c: Connection) -> Room:
+            await locks.keep_named_tenant(c, tenant_id)
             room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
             if room is None:
                 raise RoomNotFound("there is no such room")
@@ -219,6 +222,7 @@ async def save_problem(
     c: Connection, uid: RoomUid, column: str, problem: Problem | None, *, lease: Lease | None
 ) -> None:
     """Write one of a room's problem columns; a change of cause is an entry of the log."""
+    await locks.keep_tenant_of_room(c, uid)
     await journal.check_lease(c, lease)
     room = await _load(c, "r.uid = $1 AND t.deleted_at IS NULL", uid)
     if room is None:

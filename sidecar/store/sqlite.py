@@ -41,6 +41,8 @@ def _dialect(sql: str) -> str:
 class _Connection:
     """A `Connection` whose awaits never suspend."""
 
+    row_lock = ""
+
     def __init__(self, raw: sqlite3.Connection, now: datetime) -> None:
         self._raw = raw
         self.now = now
@@ -258,6 +260,9 @@ class SqliteEngine:
         """See `Engine.listen`."""
         self._listeners.setdefault(channel, []).append(listener)
         return lambda: self._listeners[channel].remove(listener)
+
+    async def run(self) -> None:
+        """See `Engine.run`. No other process writes, so there is nothing to hear."""
 
     async def scrub(self) -> None:
         """See `Engine.scrub`. Deleted pages live on in the write-ahead log until it is written back and cut."""

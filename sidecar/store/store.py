@@ -65,12 +65,19 @@ class Store:
         await self._engine.read(run)
 
     def on_changes(self, listener: Callable[[TenantUid], None]) -> Callable[[], None]:
-        """Call `listener` whenever a tenant's log has grown; the result ends it."""
+        """Call `listener` whenever a tenant's log has grown; the result ends it.
+
+        It is told an empty uid when any log may have grown, since announcements of other processes may have been missed.
+        """
         return self._engine.listen(journal.CHANGES, lambda payload: listener(TenantUid(payload)))
 
     def on_work(self, listener: Callable[[TenantUid], None]) -> Callable[[], None]:
-        """Call `listener` whenever work was marked in a lane; the result ends it."""
+        """Call `listener` whenever work was marked in a lane (empty: perhaps in any); the result ends it."""
         return self._engine.listen(journal.WORK, lambda payload: listener(TenantUid(payload)))
+
+    async def run(self) -> None:
+        """Hear what other processes announce, until cancelled."""
+        await self._engine.run()
 
     async def close(self) -> None:
         """Finish what is under way and close the database."""

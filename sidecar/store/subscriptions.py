@@ -13,9 +13,11 @@ from sidecar.model.ids import RoomUid, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.subscription import Lifecycle, Notification, Subscription
 from sidecar.model.window import to_micros
-from sidecar.store import journal, rows
+from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.rooms import save_problem
+
+_ABANDON = "UPDATE subscriptions SET room_uid = NULL WHERE key = $1 AND room_uid IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Subscriptions:
             for notification in notifications:
                 by_key[notification.key].append(notification)
             marked_count = 0
-            for key, group in by_key.items():
+            # In one order everywhere, and tenants' rows before marks: transactions side by side then never wait in a ring.
+            for key, group in sorted(by_key.items(), key=_tenants_first):
                 subscription = await _load(c, "key = $1", key)
                 if subscription is None or subscription.room_uid is None:
                     continue
@@ -72,12 +75,14 @@ class Subscriptions:
         async def run(c: Connection) -> int:
             others = await c.fetch(
                 "SELECT s.key, s.room_uid, s.tenant_uid FROM subscriptions s JOIN tenants t ON t.uid = s.tenant_uid"
-                " WHERE s.room_uid IS NOT NULL AND t.deleted_at IS NULL AND s.url <> $1",
+                " WHERE s.room_uid IS NOT NULL AND t.deleted_at IS NULL AND s.url <> $1 ORDER BY s.tenant_uid, s.key",
                 url or "",
             )
             for key, room_uid, tenant_uid in others:
                 lane = TenantUid(tenant_uid)
-                await c.execute("UPDATE subscriptions SET room_uid = NULL WHERE key = $1", key)
+                await locks.keep_tenant(c, lane)
+                if not await c.execute(_ABANDON, key):
+                    continue  # another process that started at the same time was faster
                 kind = IntentKind.SUBSCRIPTION_REMOVE
                 await journal.mark(c, kind, str(key), lane, priority=Priority.REPAIR)
                 await journal.append_about_room(c, lane, RoomUid(room_uid), ChangeKind.ROOM_CHANGED)
@@ -85,6 +90,7 @@ class Subscriptions:
                 bare = await c.fetch(
                     "SELECT r.uid, r.tenant_uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
                     " LEFT JOIN subscriptions s ON s.room_uid = r.uid WHERE s.key IS NULL AND t.deleted_at IS NULL"
+                    " ORDER BY r.tenant_uid, r.uid"
                 )
                 for room_uid, tenant_uid in bare:
                     kind = IntentKind.ROOM_SUBSCRIBE
@@ -119,6 +125,7 @@ class Subscriptions:
         """
 
         async def run(c: Connection) -> None:
+            await locks.keep_tenant(c, tenant_uid)
             await c.execute("DELETE FROM subscriptions WHERE room_uid = $1", room_uid)
             await c.execute(
                 "INSERT INTO subscriptions (key, room_uid, tenant_uid, directory_id, secret_hash, url, created_at)"
@@ -141,6 +148,7 @@ class Subscriptions:
         """
 
         async def run(c: Connection) -> bool:
+            await locks.keep_tenant_of_subscription(c, key)
             before = await _load(c, "key = $1", key)
             if before is None or before.room_uid is None:
                 return False
@@ -173,6 +181,12 @@ class Subscriptions:
         await self._engine.write(run)
 
 
+def _tenants_first(item: tuple[str, list[Notification]]) -> tuple[bool, str]:
+    """Sort notifications that write about the tenant before those that only leave a mark."""
+    key, group = item
+    return all(notification.lifecycle is None for notification in group), key
+
+
 def _is_genuine(notification: Notification, subscription: Subscription) -> bool:
     is_secret_right = hmac.compare_digest(notification.secret_hash, subscription.secret_hash)
     return is_secret_right and notification.directory_id.casefold() == subscription.directory_id.casefold()
@@ -184,6 +198,7 @@ async def _load(c: Connection, condition: str, value: str) -> Subscription | Non
 
 
 async def _lose(c: Connection, key: str) -> None:
+    await locks.keep_tenant_of_subscription(c, key)
     before = await _load(c, "key = $1", key)
     if before is None or before.graph_id is None:
         return

@@ -15,7 +15,7 @@ from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.problem import Problem
 from sidecar.model.tenant import BLOCKING_REASONS, Cloud, Credential, CredentialKind, Tenant
 from sidecar.model.window import to_micros
-from sidecar.store import journal, rows
+from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.vault import Vault
 
@@ -50,6 +50,7 @@ class Tenants:
         """
 
         async def run(c: Connection) -> Tenant:
+            await locks.keep_named_tenant(c, registration.tenant_id)
             existing = await _load(c, "t.tenant_id = $1", registration.tenant_id)
             if existing is None:
                 uid = TenantUid(new_uid("t", c.now))
@@ -179,6 +180,7 @@ class Tenants:
         """
 
         async def run(c: Connection) -> None:
+            await locks.keep_tenant(c, uid)
             before = await _load(c, "t.uid = $1", uid)
             if before is None or before.credential.fingerprint != fingerprint:
                 return
@@ -203,6 +205,7 @@ class Tenants:
         """Note what stands in the way of a tenant; its rooms change with it."""
 
         async def run(c: Connection) -> None:
+            await locks.keep_tenant(c, uid)
             before = await _load(c, "t.uid = $1", uid)
             if before is None:
                 return
@@ -227,6 +230,7 @@ class Tenants:
         """
 
         async def run(c: Connection) -> Tenant:
+            await locks.keep_named_tenant(c, tenant_id)
             tenant = await _load(c, "t.tenant_id = $1", tenant_id)
             if tenant is None:
                 raise TenantNotFound("there is no such tenant")

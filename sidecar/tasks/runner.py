@@ -51,8 +51,11 @@ class EmbeddedRunner:
     def _note(self, lane: TenantUid) -> None:
         if lane in self._active:
             self._lanes.nudge(lane)
-        else:
-            self._wakeup.ring()
+            return
+        if not lane:  # something may have been missed, in any lane
+            for active in self._active:
+                self._lanes.nudge(active)
+        self._wakeup.ring()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         free = self._settings.lanes_max - len(self._active)

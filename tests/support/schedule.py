@@ -91,7 +91,7 @@ class World:
 
     def head_now(self) -> LogHead:
         """Return where the log stands at this very moment; the database works on this thread."""
-        raw = self.opened.engine._write_raw
+        raw = self.opened.sqlite._write_raw
         assert raw is not None
         revision, floor, epoch = raw.execute("SELECT revision, floor, epoch FROM tenants").fetchone()
         return LogHead(int(revision), int(floor), str(epoch))

@@ -34,17 +34,20 @@ from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
 from sidecar.settings import WatchSettings
-from sidecar.store.engine import Row, Value
+from sidecar.store.engine import Engine, Row, Value
 from sidecar.store.migrate import migrate_sqlite
+from sidecar.store.postgres import PostgresEngine
+from sidecar.store.postgres_link import Link
 from sidecar.store.rooms import RoomMapping
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
 from sidecar.store.vault import Vault
+from tests.support import postgres
 from tests.support.builders import HORIZON, NOW, TENANT, complete_read, make_mapping, make_registration, towards
 
 T = TypeVar("T")
 
-ENGINES = ("sqlite",)
+ENGINES = ("sqlite", "postgres")
 """What the conformance suite runs over."""
 
 
@@ -168,9 +171,16 @@ class OpenStore:
     """A store in use, and shortcuts for what most tests need."""
 
     store: Store
-    engine: SqliteEngine
+    engine: Engine
     clock: Clock
     path: Path
+    """The SQLite file, or the file with the URI of the PostgreSQL."""
+
+    @property
+    def sqlite(self) -> SqliteEngine:
+        """The engine of a store on SQLite, for what is SQLite's own."""
+        assert isinstance(self.engine, SqliteEngine)
+        return self.engine
 
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         """Run a query of the test's own."""
@@ -231,6 +241,8 @@ class OpenStore:
 
     def bytes_at_rest(self) -> bytes:
         """Return everything that the database keeps on disk."""
+        if isinstance(self.engine, PostgresEngine):
+            return postgres.server().bytes_at_rest(postgres.name_of(self.path))
         return b"".join(file.read_bytes() for file in sorted(self.path.parent.glob(f"{self.path.name}*")))
 
 
@@ -260,7 +272,7 @@ async def open_store(
     """Open a store on a file, made when missing; `stepped` runs it without threads, at times chosen by this generator."""
     _provide(path)
     if stepped is None:
-        engine = SqliteEngine(path, synchronous=synchronous, busy_s=busy_s, clock=clock)
+        engine: SqliteEngine = SqliteEngine(path, synchronous=synchronous, busy_s=busy_s, clock=clock)
     else:
         engine = SteppedEngine(path, clock=clock, rng=stepped)
     await engine.open()
@@ -270,6 +282,35 @@ async def open_store(
         yield OpenStore(store, engine, clock, path)
     finally:
         await engine.close()
+
+
+@asynccontextmanager
+async def open_postgres(dsn_file: Path, *, clock: Clock | None, connections_max: int = 8) -> AsyncIterator[OpenStore]:
+    """Open a store on a PostgreSQL, and hear what others announce there; without a clock it goes by the database's."""
+    link = Link(dsn_file, statement_s=5.0, lock_s=5.0)
+    engine = PostgresEngine(link, connections_max=connections_max, clock=clock, rng=Random(1))
+    await engine.open()
+    hearing = asyncio.ensure_future(engine.run())
+    await engine.bell.hears.wait()
+    try:
+        yield OpenStore(Store(engine, vault=make_vault(), codec=JsonCodec()), engine, engine.clock, dsn_file)
+    finally:
+        hearing.cancel()
+        await asyncio.wait([hearing])
+        await engine.close()
+
+
+@asynccontextmanager
+async def open_any(kind: str, folder: Path, *, clock: Clock) -> AsyncIterator[OpenStore]:
+    """Open an empty store on one of ENGINES."""
+    if kind == "sqlite":
+        async with open_store(folder / "exchange.sqlite3", clock=clock) as opened:
+            yield opened
+        return
+    assert kind == "postgres", kind
+    with postgres.database() as dsn_file:
+        async with open_postgres(dsn_file, clock=clock) as opened:
+            yield opened
 
 
 @asynccontextmanager

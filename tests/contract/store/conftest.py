@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stores import ENGINES, ManualClock, OpenStore, open_store
+from tests.support.stores import ENGINES, ManualClock, OpenStore, open_any
 
 
 @pytest.fixture
@@ -19,6 +19,5 @@ def clock() -> ManualClock:
 @pytest.fixture(params=ENGINES)
 async def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[OpenStore]:
     """An empty store over one engine."""
-    assert request.param == "sqlite", "open_store knows no other engine"
-    async with open_store(tmp_path / "exchange.sqlite3", clock=clock) as opened:
+    async with open_any(request.param, tmp_path, clock=clock) as opened:
         yield opened

@@ -169,16 +169,6 @@ async def _count(opened: OpenStore, table: str, column: str, uid: str) -> int:
     return int(count)
 
 
-async def test_erased_tenant_is_gone_from_the_files(opened: OpenStore) -> None:
-    """What was deleted is not left in free pages or in the log of the database, while it runs."""
-    tenant = await opened.add_tenant()
-    await opened.add_filled_room("r1", *(make_booking(f"b{n}", subject=f"{CANARY}-subject-{n}") for n in range(200)))
-    assert f"{CANARY}-subject".encode() in opened.bytes_at_rest()
-    await opened.store.tenants.begin_delete(TENANT, etag="")
-    await opened.store.tenants.erase(tenant.uid)
-    assert CANARY.encode() not in opened.bytes_at_rest()
-
-
 async def test_tenant_registered_again_is_another_one_with_a_log_of_its_own(opened: OpenStore) -> None:
     """Nothing of the former one is left; the feed tells the two logs apart by the uid."""
     tenant = await opened.add_tenant()

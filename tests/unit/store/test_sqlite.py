@@ -14,7 +14,7 @@ from sidecar.model.ids import TenantId
 from sidecar.model.plan import Upsert
 from sidecar.store.engine import Connection
 from sidecar.store.sqlite import SqliteEngine
-from tests.support.builders import TENANT, always, make_booking, upsert
+from tests.support.builders import CANARY, TENANT, always, make_booking, upsert
 from tests.support.stores import ManualClock, OpenStore, open_store
 
 
@@ -26,10 +26,10 @@ async def opened(tmp_path: Path) -> AsyncIterator[OpenStore]:
 
 async def _limit_pages(opened: OpenStore, count: int) -> None:
     """Make the disk full: the file may grow to this many pages, or not at all for 1."""
-    raw = opened.engine._write_raw
+    raw = opened.sqlite._write_raw
     assert raw is not None
     await asyncio.get_running_loop().run_in_executor(
-        opened.engine._writer, lambda: raw.execute(f"PRAGMA max_page_count={count}").fetchone()
+        opened.sqlite._writer, lambda: raw.execute(f"PRAGMA max_page_count={count}").fetchone()
     )
 
 
@@ -174,6 +174,16 @@ async def test_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
         await engine.open()
     await engine.close()
     assert path.read_bytes() == before
+
+
+async def test_erased_tenant_is_gone_from_the_files(opened: OpenStore) -> None:
+    """What was deleted is not left in free pages or in the log of the database, while it runs."""
+    tenant = await opened.add_tenant()
+    await opened.add_filled_room("r1", *(make_booking(f"b{n}", subject=f"{CANARY}-subject-{n}") for n in range(200)))
+    assert f"{CANARY}-subject".encode() in opened.bytes_at_rest()
+    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.tenants.erase(tenant.uid)
+    assert CANARY.encode() not in opened.bytes_at_rest()
 
 
 async def test_transaction_that_waits_for_something_else_is_our_bug(opened: OpenStore) -> None:

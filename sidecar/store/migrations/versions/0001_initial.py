@@ -1,7 +1,8 @@
 """The first schema.
 
-Instants are microseconds since 1970 in UTC, so that both databases compare them the same way. `tenants.revision` is the
-number of the last entry of a tenant's log: whoever holds the tenant's row decides the order.
+Instants are microseconds since 1970 in UTC, so that both databases compare them the same way. Texts sort by their bytes on
+both, whatever language a PostgreSQL was made for: pages go on after the last id, and indexes survive a new system library.
+`tenants.revision` is the number of the last entry of a tenant's log: whoever holds the tenant's row decides the order.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ depends_on: Sequence[str] | None = None
 
 def text(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[str]:
     """A text column."""
-    return sa.Column(name, sa.Text(), nullable=null, server_default=default)
+    kind = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+    return sa.Column(name, kind, nullable=null, server_default=default)
 
 
 def number(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[int]:
