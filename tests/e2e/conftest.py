@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from sidecar.emulator.fixture import RunningEmulator
 from sidecar.emulator.fixture.plugin import exchange_emulator
+from tests.support import postgres
 from tests.support.processes import Service, service_started
 
 __all__ = ["exchange_emulator"]
 
 QUICK = {"SYNC__SETTLE_S": "0.2", "SYNC__PROBE_INTERVAL_S": "0.5", "TASKS__LINGER_S": "0.2"}
 """Settings of a service in a test: nothing is skipped, only waited for less."""
+
+
+@contextmanager
+def store_of(kind: str) -> Iterator[dict[str, str]]:
+    """Give the settings of a service on one of ENGINES, with an empty database."""
+    if kind == "sqlite":
+        yield {}
+        return
+    with postgres.database(is_migrated=False) as dsn_file:
+        # A killed process cannot free its lanes, and in a shared database nobody else may do it before their lease is over.
+        yield {"STORE__DSN_FILE": str(dsn_file), "TASKS__LEASE_S": "2"}
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ from exchange_client import FileTokenStore, Reconnected, RoomMirror, Unavailable
 from exchange_client.messages import BookingChange
 
 from sidecar.emulator.fixture import RunningEmulator
-from tests.e2e.conftest import QUICK
+from tests.e2e.conftest import QUICK, store_of
 from tests.support.processes import ROOT, Service, eventually, service_started
 from tests.support.scene import Scene, Watcher, WatchMessage, prove_copy, scene_set, tomorrow
+from tests.support.stores import ENGINES
 from tests.support.truth import ZONE
 
 pytestmark = pytest.mark.e2e
@@ -29,14 +30,21 @@ NO_COMPARE = {"SYNC__COMPARE_INTERVAL_S": "80000", "SYNC__STALE_AFTER_S": "90000
 """So rarely that only marks and notifications can have brought a change."""
 
 
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Give the settings of each database."""
+    with store_of(request.param) as settings:
+        yield settings
+
+
 async def test_kills_at_random_moments_lose_no_change_and_repeat_none_wrongly(
-    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator, store: dict[str, str]
 ) -> None:
     seed = SystemRandom().randrange(1_000_000)
     print(f"seed {seed}")
     rng = Random(seed)
     folder = tmp_path_factory.mktemp("s")
-    with service_started(folder, emulator, **QUICK, **NO_COMPARE) as service:
+    with service_started(folder, emulator, **QUICK, **NO_COMPARE, **store) as service:
         async with scene_set(service, emulator, rooms=6) as scene:
             async with scene.watching(store=FileTokenStore(folder / "tokens")) as watcher:
                 restless = RestlessWatcher(scene, folder, rng)
@@ -164,9 +172,9 @@ def check_history(messages: Sequence[WatchMessage]) -> None:
 
 
 async def test_notification_taken_right_before_the_kill_is_not_lost(
-    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator, store: dict[str, str]
 ) -> None:
-    settings = QUICK | NO_COMPARE | {"SYNC__SETTLE_S": "3"}  # taken, but not read yet
+    settings = QUICK | NO_COMPARE | store | {"SYNC__SETTLE_S": "3"}  # taken, but not read yet
     with service_started(tmp_path_factory.mktemp("s"), emulator, **settings) as service:
         async with scene_set(service, emulator, processing_delay_s=0) as scene, scene.watching() as watcher:
             for count in range(1, 3):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from random import Random
 
@@ -11,7 +11,8 @@ from exchange_client import ChangeKind, ExchangeClient, names, times
 from exchange_client.messages import Booking, BookingChange, Tenant
 
 from sidecar.emulator.fixture import RunningEmulator
-from tests.support.processes import Service, eventually
+from tests.e2e.conftest import QUICK, store_of
+from tests.support.processes import Service, eventually, service_started
 from tests.support.scene import (
     Scene,
     booking_changes,
@@ -21,11 +22,24 @@ from tests.support.scene import (
     tomorrow,
     wall,
 )
+from tests.support.stores import ENGINES
 from tests.support.truth import ZONE
 
 pytestmark = pytest.mark.e2e
 
 DAILY = {"type": "daily", "interval": 1}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+) -> Iterator[Service]:
+    """Give a running service on each database; each test registers a tenant of its own at it."""
+    with (
+        store_of(request.param) as store,
+        service_started(tmp_path_factory.mktemp("s"), emulator, **QUICK, **store) as running,
+    ):
+        yield running
 
 
 @pytest.fixture

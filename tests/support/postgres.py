@@ -17,6 +17,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -79,8 +80,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="exchange-pg-"))
         self._data = self.folder / "data"
         self._settings = _SETTINGS | settings
-        self._owner: str | int | None = None
-        self._group: str | int | None = None
+        self._as_whom: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._binaries = find_binaries()
         if os.getuid() == 0:
@@ -89,7 +89,8 @@ class Server:
 
     def _become_nobody(self) -> None:
         nobody = pwd.getpwnam("nobody")
-        self._owner, self._group = nobody.pw_uid, nobody.pw_gid
+        # Not with `user=`: Python then forks in full, and gRPC's handlers of a fork end the child now and then.
+        self._as_whom = [sys.executable, "-I", "-c", _BECOME, str(nobody.pw_uid), str(nobody.pw_gid)]
         os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
         if not _is_open_to_all(self._binaries):
             self._binaries = self._copied(self._binaries)
@@ -109,15 +110,12 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [self._binaries / program, *arguments],
+            [*self._as_whom, self._binaries / program, *arguments],
             capture_output=True,
             text=True,
             check=False,
             cwd=self.folder,
             env=_ENVIRONMENT,
-            user=self._owner,
-            group=self._group,
-            extra_groups=None if self._group is None else [],
         )
         assert done.returncode == 0, f"{program} failed:\n{done.stdout}{done.stderr}"
 
@@ -128,6 +126,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *self._as_whom,
                     "/bin/sh",
                     "-c",
                     _GUARD,
@@ -144,12 +143,10 @@ class Server:
                 stderr=log,
                 cwd=self.folder,
                 env=_ENVIRONMENT,
-                user=self._owner,
-                group=self._group,
-                extra_groups=None if self._group is None else [],
             )
         deadline_s = time.monotonic() + _START_S
         while not self._is_up():
+            assert self._process.poll() is None, f"postgres was not run:\n{self.log_tail()}"
             assert time.monotonic() < deadline_s, f"postgres is not up after {_START_S} s:\n{self.log_tail()}"
             time.sleep(0.02)
 
@@ -167,8 +164,8 @@ class Server:
         pid_file = self._data / "postmaster.pid"
         if pid_file.exists():
             os.kill(int(pid_file.read_text().split("\n")[0]), how)
-        process.stdin.write(b"keep\n")
-        process.stdin.close()
+        with process.stdin:
+            process.stdin.write(b"keep\n")
         process.wait(_STOP_S)
 
     def close(self) -> None:
@@ -205,6 +202,14 @@ class Server:
 
 _GUARD = '"$@" & trap "" INT; read -r word; kill -INT $!; wait $!; [ "$word" = keep ] || rm -rf -- "$0"'
 """Ends the server, and removes its folder, when the pipe from this process closes, however this process ended."""
+_BECOME = """
+import os, sys
+uid, gid, *command = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(gid))
+os.setuid(int(uid))
+os.execv(command[0], command)
+"""
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
 
 
