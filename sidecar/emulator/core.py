@@ -19,19 +19,7 @@ from sidecar.emulator.exchange.meetings import Meetings
 from sidecar.emulator.exchange.world import World
 from sidecar.emulator.faults import FaultScript
 from sidecar.emulator.graph.app import GraphApp
-from sidecar.emulator.graph.calendars import by_calendar_id, get_calendar, list_calendars
-from sidecar.emulator.graph.delta import DeltaRoutes
-from sidecar.emulator.graph.events import EventRoutes
-from sidecar.emulator.graph.exchange_ids import translate_ids
-from sidecar.emulator.graph.extensions import ExtensionRoutes
-from sidecar.emulator.graph.mailbox_settings import MailboxSettingRoutes
-from sidecar.emulator.graph.paging import Pager
-from sidecar.emulator.graph.places import PlaceRoutes
-from sidecar.emulator.graph.routes import Handler, Routes
-from sidecar.emulator.graph.schedule import get_schedule
-from sidecar.emulator.graph.subscriptions import SubscriptionRoutes
-from sidecar.emulator.graph.time_zones import TimeZoneRoutes
-from sidecar.emulator.graph.users import count_users, get_user, list_users
+from sidecar.emulator.graph.route_table import graph_routes
 from sidecar.emulator.ids import IdMaker
 from sidecar.emulator.moods import Moods, calm_moods
 from sidecar.emulator.notify.deliveries import Deliveries
@@ -89,7 +77,9 @@ class Emulator:
             login=Login(world=self.world, tokens=self.tokens),
             tokens=self.tokens,
             script=self.script,
-            routes=self._graph_routes(),
+            routes=graph_routes(
+                world=self.world, mailroom=self.mailroom, meetings=self.meetings, subscribing=self.subscribing
+            ),
         )
         parts = Parts(
             seed=seed,
@@ -140,65 +130,3 @@ class Emulator:
     def _mint_validation(self, tenant: Tenant, client_id: str) -> str:
         """Sign a token that shows an app that notifications with resource data come from Microsoft."""
         return self.tokens.mint(tenant, change_tracking_app(), by_assertion=True, audience=client_id)[0]
-
-    def _graph_routes(self) -> Routes:
-        pager = Pager(world=self.world)
-        events = EventRoutes(world=self.world, mailroom=self.mailroom, meetings=self.meetings, pager=pager)
-        delta = DeltaRoutes(world=self.world, pager=pager)
-        extensions = ExtensionRoutes(mailroom=self.mailroom)
-        time_zones = TimeZoneRoutes(world=self.world)
-        subscriptions = SubscriptionRoutes(pager=pager, subscribing=self.subscribing)
-        calendar_routes: tuple[tuple[str, str, Handler], ...] = (
-            ("GET", "/events", events.list_events),
-            ("POST", "/events", events.create),
-            ("GET", "/events/{event}", events.get),
-            ("PATCH", "/events/{event}", events.update),
-            ("DELETE", "/events/{event}", events.delete),
-            ("GET", "/events/{event}/instances", events.instances),
-            ("GET", "/events/{event}/extensions", extensions.list),
-            ("POST", "/events/{event}/extensions", extensions.create),
-            ("GET", "/events/{event}/extensions/{extension}", extensions.get),
-            ("PATCH", "/events/{event}/extensions/{extension}", extensions.update),
-            ("DELETE", "/events/{event}/extensions/{extension}", extensions.delete),
-            ("POST", "/events/{event}/{action}", events.act),
-            ("GET", "/calendarView", events.view),
-            ("GET", "/calendarView/delta", delta.read),
-        )
-        settings, places = MailboxSettingRoutes(world=self.world), PlaceRoutes(world=self.world)
-        return Routes(
-            [
-                *(
-                    (method, f"/users/{{user}}{middle}{path}", handler)
-                    for middle in ("", "/calendar")
-                    for method, path, handler in calendar_routes
-                ),
-                *(
-                    (method, f"/users/{{user}}/calendars/{{calendar}}{path}", by_calendar_id(handler))
-                    for method, path, handler in (*calendar_routes, ("POST", "/getSchedule", get_schedule))
-                ),
-                ("POST", "/users/{user}/calendar/getSchedule", get_schedule),
-                ("GET", "/users/{user}/calendars", list_calendars),
-                ("GET", "/users/{user}/calendars/{calendar}", by_calendar_id(get_calendar)),
-                ("POST", "/users/{user}/translateExchangeIds", translate_ids),
-                ("GET", "/users/{user}/outlook/{function}", time_zones.read),
-                ("GET", "/users", list_users),
-                ("GET", "/users/$count", count_users),
-                ("GET", "/users/{user}", get_user),
-                ("GET", "/users/{user}/mailboxSettings", settings.get),
-                ("PATCH", "/users/{user}/mailboxSettings", settings.update),
-                ("GET", "/users/{user}/mailboxSettings/{name}", settings.get_one),
-                ("GET", "/users/{user}/calendar", get_calendar),
-                ("GET", "/places/microsoft.graph.room", places.list_rooms),
-                ("GET", "/places/microsoft.graph.room/$count", places.count_rooms),
-                ("GET", "/places/microsoft.graph.roomList", places.list_room_lists),
-                ("GET", "/places/microsoft.graph.roomList/$count", places.count_room_lists),
-                ("GET", "/places/{place}", places.get),
-                ("GET", "/places/{place}/microsoft.graph.roomlist/rooms", places.list_rooms_of_list),
-                ("POST", "/subscriptions", subscriptions.create),
-                ("GET", "/subscriptions", subscriptions.list),
-                ("GET", "/subscriptions/{id}", subscriptions.get),
-                ("PATCH", "/subscriptions/{id}", subscriptions.update),
-                ("DELETE", "/subscriptions/{id}", subscriptions.delete),
-                ("POST", "/subscriptions/{id}/reauthorize", subscriptions.reauthorize),
-            ]
-        )

@@ -7,12 +7,14 @@ from sidecar.emulator.errors import NotEmulated
 from sidecar.emulator.graph.call import Call
 
 Handler = Callable[[Call], Reply | Awaitable[Reply]]
+Route = tuple[str, str, Handler]
+"""Method, path pattern and handler; where several patterns fit, the first one counts."""
 
 
 class Routes:
     """Path patterns below `/v1.0` and their handlers; a part in braces matches anything."""
 
-    def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
+    def __init__(self, routes: Iterable[Route]) -> None:
         self._by_length: dict[int, list[tuple[str, tuple[str | None, ...], Handler]]] = {}
         for method, pattern, handler in routes:
             parts = tuple(None if part.startswith("{") else part.lower() for part in pattern.strip("/").split("/"))
