@@ -93,6 +93,17 @@ async def read_request(scope: Scope, receive: Receive, *, body_bytes_max: int = 
     return replace(request, body=body)
 
 
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """Answer ASGI's lifespan messages; the emulator's own start and stop are its owner's business."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
 async def _read_body(receive: Receive, bytes_max: int) -> bytes | None:
     """Read a body; None if it is too large, of which the rest is left unread."""
     parts: list[bytes] = []

@@ -16,11 +16,11 @@ from sidecar.emulator.asgi import (
     Request,
     Scope,
     Send,
+    answer_lifespan,
     read_request,
     write_reply,
 )
 from sidecar.emulator.errors import GraphError
-from sidecar.emulator.graph.app import answer_lifespan
 
 TENANT = "/control/tenants/{tenant}"  # below which are the calls about one tenant, named by id or domain
 BodyT = TypeVar("BodyT")
