@@ -1,7 +1,7 @@
 """Time zone names and wire times, in and out.
 
-Source: Graph "dateTimeTimeZone" and "Get calendarView" pages: seven fractional digits, no offset, Windows and IANA names;
-the years are those of Exchange's PtypTime (MS-OXCDATA), 1601 to 4500.
+Source: Graph "dateTimeTimeZone resource type" and "List calendarView" pages: seven fractional digits, no offset, Windows and
+IANA names; the years are those of Exchange's PtypTime (MS-OXCDATA), 1601 to 4500.
 """
 
 from datetime import UTC, datetime, tzinfo

@@ -1,6 +1,7 @@
 """Microsoft's login server: which path gets what, and how a refusal is written.
 
-Source: Entra "OAuth 2.0 client credentials flow" and "Authentication and authorization error codes" pages.
+Source: Entra "OAuth 2.0 client credentials flow" and "Microsoft Entra authentication and authorization
+error codes" pages.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 A webhook is a stranger: redirects are not followed, cookies are not kept, an answer's body is read up to a limit, and
 connections are made with TLS 1.2 at most, as Microsoft's are: an endpoint that speaks only TLS 1.3 cannot be reached.
+
+Source: that such an endpoint fails the handshake is what users have reported.
 """
 
 import ssl

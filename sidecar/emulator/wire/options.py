@@ -2,7 +2,7 @@
 
 An option nobody wrote down here is refused with 501, because an option silently ignored is a wrong answer.
 
-Source: Graph "Use query parameters" page, "Outlook immutable identifiers" page, "List calendarView" page.
+Source: Graph "Use query parameters", "Obtain immutable identifiers for Outlook resources" and "List calendarView" pages.
 """
 
 import re
