@@ -40,6 +40,19 @@ async def test_control_call_that_is_refused_says_why(emulator: RunningEmulator) 
             await tenant.truth("nobody", NINE, NINE)
 
 
+async def test_unkindness_to_one_tenant_spares_the_others(emulator: RunningEmulator) -> None:
+    url = emulator.text("control_url")
+    async with tenant_made(url) as one, tenant_made(url) as other:
+        assert (await one.change_moods(throttle_share=1))["throttle_share"] == 1
+        assert (await other.change_moods())["throttle_share"] == 0
+        assert (await one.change_moods(calm=True))["throttle_share"] == 0
+        await one.begin_outage(60, service="login")
+        documents = [f"{tenant.authority}/v2.0/.well-known/openid-configuration" for tenant in (one, other)]
+        context = ssl.create_default_context(cafile=emulator.text("ca_file"))
+        async with httpx.AsyncClient(verify=context, trust_env=False) as http:
+            assert [(await http.get(document)).status_code for document in documents] == [503, 200]
+
+
 def test_ready_line_is_enough_for_the_first_read(emulator: RunningEmulator) -> None:
     """Addresses and credentials are told together: no control call comes before the first request."""
     tenant = emulator.ready["tenant"]

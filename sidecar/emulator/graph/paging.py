@@ -49,22 +49,24 @@ class Pager:
         if call.query.get("$orderby"):
             found = sort_events(found, call.query["$orderby"])
         size = self.page_size(call, top)
-        items = [self.dress(call, render_event(event, shape)) for event in found[skip : skip + size]]
+        share = self._world.moods_of(call.caller.tenant).novelty_share
+        items = [self._dressed(render_event(event, shape), share) for event in found[skip : skip + size]]
         link = next_link(call, {"$skip": str(skip + size)}) if skip + size < len(found) else None
         context = f"{call.metadata_url}#users('{mailbox.object_id}')/{path}"
         return raw_reply(200, page_body(context, items, link, count=len(found) if counts else None))
 
     def dress(self, call: Call, written: bytes) -> bytes:
         """Give a written event, by chance with a property no client knows yet; it is in this answer only."""
-        if self._world.chance(self._world.moods_of(call.caller.tenant).novelty_share):
-            return written[:-1] + _NOVELTY
-        return written
+        return self._dressed(written, self._world.moods_of(call.caller.tenant).novelty_share)
 
     def page_size(self, call: Call, top: int) -> int:
         """Give how many items this page really holds."""
         if top > 1 and self._world.chance(self._world.moods_of(call.caller.tenant).small_page_share):
             return self._world.rng.randint(1, top - 1)
         return top
+
+    def _dressed(self, written: bytes, share: float) -> bytes:
+        return written[:-1] + _NOVELTY if self._world.chance(share) else written
 
 
 def find_event(mailbox: Mailbox, item_id: str) -> Event:
