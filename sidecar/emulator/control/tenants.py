@@ -31,6 +31,7 @@ from sidecar.emulator.control.tenant_types import (
     TenantBody,
     UsersBody,
 )
+from sidecar.emulator.entra.login import DOMAIN, GUID
 from sidecar.emulator.exchange.app import App, Secret
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import Event, event_id
@@ -63,6 +64,9 @@ class TenantControl:
         body, ids = call.body, self._world.ids
         tenant_id = (body.tenant_id or ids.guid()).lower()
         domain = body.domain or f"contoso-{tenant_id[:8]}.example"
+        for key, form in ((tenant_id, GUID), (domain, DOMAIN), (body.client_id, GUID)):
+            if key and not form.fullmatch(key):
+                raise ControlError(f"{key!r} is not a {'GUID' if form is GUID else 'domain'}.")
         for key in (tenant_id, domain):
             if self._world.directory.find(key) is not None:
                 raise ControlError(f"There already is a tenant {key}.", status=409)

@@ -18,8 +18,8 @@ from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import JsonObject
 from sidecar.emulator.exchange.world import World
 
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*", re.IGNORECASE)
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*", re.IGNORECASE)
 _EMPTY_GUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -125,7 +125,7 @@ class Login:
             return tenant
         if key == _EMPTY_GUID:
             raise LoginError(900021, error=error, tenant=key)
-        if not _GUID.fullmatch(key) and not _DOMAIN.fullmatch(key):
+        if not GUID.fullmatch(key) and not DOMAIN.fullmatch(key):
             raise LoginError(900023, error=error, tenant=key)
         raise LoginError(90002, error=error, tenant=key)
 
