@@ -15,8 +15,9 @@ from sidecar.emulator.control.mailbox_input import (
     parse_state,
     parse_zone,
 )
+from sidecar.emulator.control.naming import Naming
 from sidecar.emulator.control.registering import change_app, parse_roles
-from sidecar.emulator.control.seeding import PEOPLE, first_day, settled_bookings
+from sidecar.emulator.control.seeding import first_day, settled_bookings
 from sidecar.emulator.control.tenant_types import (
     AppBody,
     ItemAnswer,
@@ -94,13 +95,15 @@ class TenantControl:
         """Make rooms."""
         tenant, body = self.find(call), call.body
         wanted = [MailboxBody()] * body.count if body.rooms is None else body.rooms
-        return {"rooms": [_mailbox_answer(self._create(tenant, one, is_room=True)) for one in wanted]}
+        naming = Naming(tenant, is_room=True)
+        return {"rooms": [_mailbox_answer(self._create(tenant, one, naming, is_room=True)) for one in wanted]}
 
     def create_users(self, call: ControlCall[UsersBody]) -> dict[str, list[MailboxAnswer]]:
         """Make users."""
         tenant, body = self.find(call), call.body
         wanted = [MailboxBody()] * body.count if body.users is None else body.users
-        return {"users": [_mailbox_answer(self._create(tenant, one, is_room=False)) for one in wanted]}
+        naming = Naming(tenant, is_room=False)
+        return {"users": [_mailbox_answer(self._create(tenant, one, naming, is_room=False)) for one in wanted]}
 
     def change_mailbox(self, call: ControlCall[MailboxChange]) -> MailboxAnswer:
         """Change a mailbox: where it is, what it is called, how its room answers."""
@@ -153,7 +156,8 @@ class TenantControl:
             raise ControlError(f"At most {_SEEDED_MAX} bookings can be made at once.")
         if not PRESENT_MIN <= first_day(body, now) <= PRESENT_MAX:
             raise ControlError(f"`start` must be between {PRESENT_MIN:%Y} and {PRESENT_MAX:%Y}.")
-        rooms = [self._create(tenant, MailboxBody(), is_room=True) for _ in range(body.rooms)]
+        naming = Naming(tenant, is_room=True)
+        rooms = [self._create(tenant, MailboxBody(), naming, is_room=True) for _ in range(body.rooms)]
         for room in rooms:
             order = self._parts.mailroom.reserve_order(body.bookings_per_room)
             room.calendar.add_many(settled_bookings(room, tenant.domain, body, self._world.ids, now, order))
@@ -172,12 +176,8 @@ class TenantControl:
             raise ControlError(f"`start` and `end` can be at most {_TRUTH_MAX.days} days apart.")
         return {"items": [_item_answer(event) for event in mailbox.calendar.view(start_at, end_at)]}
 
-    def _create(self, tenant: Tenant, body: MailboxBody, *, is_room: bool) -> Mailbox:
-        number = 1 + sum(one.is_resource == is_room for one in tenant.mailboxes.values())
-        while is_room and body.address is None and f"room{number}@{tenant.domain}" in tenant.addresses:
-            number += 1
-        name = f"Room {number}" if is_room else PEOPLE[(number - 1) % len(PEOPLE)]
-        address = body.address or (f"room{number}@{tenant.domain}" if is_room else _free_address(tenant, name))
+    def _create(self, tenant: Tenant, body: MailboxBody, naming: Naming, *, is_room: bool) -> Mailbox:
+        name, address = naming.next(body.address)
         self._check_free(tenant, address)
         mailbox = Mailbox(
             object_id=self._world.ids.guid(),
@@ -202,11 +202,7 @@ class TenantControl:
             return
         if not mailbox.has_address(address):
             self._check_free(tenant, address)
-        former = [one for one in mailbox.proxy_addresses if one.lower() != address.lower()]
-        mailbox.proxy_addresses = [*former, mailbox.address]
-        del tenant.addresses[mailbox.address.lower()]
-        mailbox.address = address
-        tenant.addresses[address.lower()] = mailbox
+        tenant.readdress(mailbox, address)
 
     def _publish(self, tenant: Tenant, mailbox: Mailbox) -> None:
         if mailbox.is_room:
@@ -229,13 +225,6 @@ class TenantControl:
             authority=f"{self._parts.graph_url}/{tenant.tenant_id}",
             graph_url=self._parts.graph_url,
         )
-
-
-def _free_address(tenant: Tenant, name: str) -> str:
-    base, number = name.lower().replace(" ", "."), 1
-    while f"{base}{'' if number == 1 else number}@{tenant.domain}" in tenant.addresses:
-        number += 1
-    return f"{base}{'' if number == 1 else number}@{tenant.domain}"
 
 
 def _moment(text: str | None, default: datetime) -> datetime:

@@ -57,6 +57,8 @@ class Tenant:
     """By object id."""
     addresses: dict[str, Mailbox] = field(default_factory=dict)
     """By lower-case address."""
+    former_addresses: dict[str, Mailbox] = field(default_factory=dict)
+    """By lower-case address that a mailbox had before."""
     meetings: dict[str, Meeting] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     watchers: dict[str, dict[str, Subscription]] = field(default_factory=dict)
@@ -89,15 +91,23 @@ class Tenant:
 
     def recipient(self, address: str) -> Mailbox | None:
         """Find the mailbox that mail to an address arrives in, former addresses included."""
-        found = self.addresses.get(address.lower())
-        return found or next(
-            (one for one in self.mailboxes.values() if one.proxy_addresses and one.has_address(address)), None
-        )
+        lower = address.lower()
+        return self.addresses.get(lower) or self.former_addresses.get(lower)
 
     def add_mailbox(self, mailbox: Mailbox) -> None:
         """Make a mailbox known by its id and its address."""
         self.mailboxes[mailbox.object_id] = mailbox
         self.addresses[mailbox.address.lower()] = mailbox
+
+    def readdress(self, mailbox: Mailbox, address: str) -> None:
+        """Give a mailbox another address; mail to the one it had still arrives."""
+        del self.addresses[mailbox.address.lower()]
+        self.former_addresses[mailbox.address.lower()] = mailbox
+        former = [one for one in mailbox.proxy_addresses if one.lower() != address.lower()]
+        mailbox.proxy_addresses = [*former, mailbox.address]
+        mailbox.address = address
+        self.former_addresses.pop(address.lower(), None)
+        self.addresses[address.lower()] = mailbox
 
     def watching(self, mailbox: Mailbox, now: datetime) -> list[Subscription]:
         """Give the live subscriptions on a mailbox; there is none to tell where Graph cannot look."""

@@ -7,7 +7,7 @@ expired are held for up to 4 hours) and "Reduce missing subscriptions and change
 are lost; `missed` tells that notifications could not be delivered).
 """
 
-from collections.abc import Iterable
+from bisect import bisect_right, insort
 from datetime import datetime, timedelta
 
 from sidecar.emulator.exchange.directory import DeliveryMode, Tenant
@@ -64,7 +64,7 @@ class Deliveries:
                 subscription.authorization.look_at = None
                 self._lifecycle.watch(tenant, subscription)
         for subscription_id, notices in self.state.unauthorized.items():
-            self._timetable.add(_first_give_up(notices), Errand(ErrandKind.UNAUTHORIZED, subscription_id))
+            self._timetable.add(_give_up_at(notices[0]), Errand(ErrandKind.UNAUTHORIZED, subscription_id))
 
     def note_change(
         self, tenant: Tenant, mailbox: Mailbox, change: str, event: Event, *, immutable: bool | None = None
@@ -200,19 +200,19 @@ class Deliveries:
     def _hold_unauthorized(self, tenant: Tenant, notice: Notice) -> None:
         notice.give_up_at = notice.noted_at + timedelta(seconds=self._world.moods_of(tenant).retry_for_s)
         notices = self.state.unauthorized.setdefault(notice.subscription_id, [])
-        if not notices or notice.give_up_at < _first_give_up(notices):
+        insort(notices, notice, key=_give_up_at)
+        if notices[0] is notice:
             self._timetable.add(notice.give_up_at, Errand(ErrandKind.UNAUTHORIZED, notice.subscription_id))
-        notices.append(notice)
 
     def _give_up_unauthorized(self, subscription_id: str) -> None:
         now = self._world.now()
         notices = self.state.unauthorized.pop(subscription_id, [])
-        left = [notice for notice in notices if notice.give_up_at is not None and notice.give_up_at > now]
-        lost = [notice for notice in notices if notice.give_up_at is None or notice.give_up_at <= now]
+        lost_count = bisect_right(notices, now, key=_give_up_at)
+        lost, left = notices[:lost_count], notices[lost_count:]
         if left:
             self.state.unauthorized[subscription_id] = left
         if left and lost:
-            self._timetable.add(_first_give_up(left), Errand(ErrandKind.UNAUTHORIZED, subscription_id))
+            self._timetable.add(_give_up_at(left[0]), Errand(ErrandKind.UNAUTHORIZED, subscription_id))
         if lost:
             self._record(lost, "given up")
         for notice in lost:
@@ -269,8 +269,9 @@ class Deliveries:
         note_attempt(self._world.directory, notices, Attempt(outcome=outcome), self._world.now())
 
 
-def _first_give_up(notices: Iterable[Notice]) -> datetime:
-    return min(notice.give_up_at for notice in notices if notice.give_up_at is not None)
+def _give_up_at(notice: Notice) -> datetime:
+    assert notice.give_up_at is not None, "set by whoever held it"
+    return notice.give_up_at
 
 
 def _is_pointless(notice: Notice, subscription: Subscription | None, now: datetime) -> bool:

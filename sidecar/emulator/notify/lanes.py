@@ -77,7 +77,8 @@ class Lanes:
         self._end = end
         self._tell_missed = tell_missed
         self._in_flight_count = 0
-        self._blocked: dict[str, None] = {}
+        self._blocked: dict[str, dict[str, None]] = {}
+        """Lanes that wait for room, in the order they began to, by host."""
 
     def put(self, notice: Notice, *, delay_s: float) -> None:
         """Queue a notification; those for a slow endpoint wait ten minutes longer, those for a dropping one are lost."""
@@ -140,7 +141,7 @@ class Lanes:
         now = self._world.now()
         while self._is_due(lane, now):
             if self._is_full(endpoint):
-                self._blocked[lane.key] = None
+                self._blocked.setdefault(endpoint.host, {})[lane.key] = None
                 break
             batch = self._take(lane, now)
             batch.notices = [notice for notice in batch.notices if self._sift_out(notice)]
@@ -262,21 +263,24 @@ class Lanes:
             self._look_again(lane, min(later))
         if not lane.waiting and not lane.retries and not lane.sending:
             self._state.lanes.pop(lane.key, None)
-            self._blocked.pop(lane.key, None)
 
     def _look_again(self, lane: Lane, at: datetime) -> None:
         lane.look_at = at
         self._timetable.add(at, Errand(ErrandKind.LANE, lane.key))
 
     def _pump_blocked(self) -> None:
-        for key in list(self._blocked):
-            if self._in_flight_count >= _OVERALL_MAX:
-                return
-            lane = self._state.lanes.get(key)
-            if lane is None or not self._is_full(self.endpoint(lane.url)):
-                del self._blocked[key]
+        for host in list(self._blocked):
+            endpoint, keys = self._state.endpoints[host], self._blocked[host]
+            while keys and not self._is_full(endpoint):
+                key = next(iter(keys))
+                del keys[key]
+                lane = self._state.lanes.get(key)
                 if lane is not None:
                     self._pump(lane)
+            if not keys:
+                del self._blocked[host]
+            if self._in_flight_count >= _OVERALL_MAX:
+                return
 
     def _is_full(self, endpoint: Endpoint) -> bool:
         return endpoint.in_flight_count >= _PER_ENDPOINT_MAX or self._in_flight_count >= _OVERALL_MAX

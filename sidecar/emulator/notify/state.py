@@ -146,7 +146,7 @@ class DeliveryState:
     held: list[Notice] = field(default_factory=list)
     """Held because control paused the tenant."""
     unauthorized: dict[str, list[Notice]] = field(default_factory=dict)
-    """Held until the subscription, by whose id they are kept, is authorized again."""
+    """Held until the subscription, by whose id they are kept, is authorized again; the first to be given up comes first."""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     disturbances: list[Disturbance] = field(default_factory=list)
     count: int = 0

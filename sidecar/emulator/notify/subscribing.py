@@ -89,8 +89,10 @@ class Subscribing:
         Raises:
             GraphError: 404 for one that is unknown, expired, or somebody else's.
         """
-        self.purge(caller.tenant)
         found = caller.tenant.subscriptions.get(subscription_id.lower())
+        if found is not None and found.expires_at <= self._world.now():
+            caller.tenant.remove_subscription(found)
+            found = None
         if found is None or found.client_id != caller.app.client_id:
             raise GraphError(404, "ResourceNotFound", "The object was not found.")
         return found

@@ -128,3 +128,17 @@ async def test_meeting_can_be_edited() -> None:
         assert [item["is_cancelled"] for item in await r.truth()] == [True]
         assert [item["response"] for item in await r.truth(other)] == ["accepted"]
         assert [item["subject"] for item in await r.truth(r.ada)] == ["New"]
+
+
+async def test_unnamed_mailboxes_get_names_that_are_free() -> None:
+    async with rig() as r:
+        wanted = [{"address": f"room4@{r.tenant['domain']}"}, {"address": f"ada.lovelace2@{r.tenant['domain']}"}]
+        await r.told("POST", r.path("/rooms"), {"rooms": wanted[:1]})
+        await r.told("POST", r.path("/users"), {"users": wanted[1:]})
+        rooms = (await r.told("POST", r.path("/rooms"), {"count": 2}))["rooms"]
+        users = (await r.told("POST", r.path("/users"), {"count": 18}))["users"]
+        assert [one["address"].partition("@")[0] for one in rooms] == ["room5", "room6"]
+        people = [one["address"].partition("@")[0] for one in users]
+        assert people[0] == "barbara.liskov"
+        assert [one for one in people if one.startswith("ada")] == ["ada.lovelace3", "ada.lovelace4"]
+        assert len(set(people)) == 18

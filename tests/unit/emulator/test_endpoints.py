@@ -260,3 +260,20 @@ async def test_paths_of_one_host_take_turns() -> None:
         await r.rest()
         waves = sorted(round(at) for at, _, _ in r.webhook.posts)
         assert [waves.count(at) for at in sorted(set(waves))] == [8, 8, 4]
+
+
+async def test_every_url_of_a_crowded_host_gets_its_turn() -> None:
+    async with rig() as r:
+        for number in range(60):
+            host = "hooks.example.org" if number % 3 else "other.example.org"
+            booked = (await r.told("POST", r.path("/rooms"), {"count": 1}))["rooms"][0]["address"]
+            assert (await r.subscribe(booked, notificationUrl=f"https://{host}/{number}")).status_code == 201
+        r.webhook.delay_s = 1.0
+        rooms = [
+            one for one in r.emulator.world.directory.tenants[r.tenant["tenant_id"]].mailboxes.values() if one.is_room
+        ]
+        for room in rooms[2:]:
+            assert (await r.graph.post(f"/users/{room.object_id}/events", json=wire_event())).status_code == 201
+        await r.rest()
+        assert len({url for _, url, _ in r.webhook.posts}) == 60
+        assert max(at for at, _, _ in r.webhook.posts) < 10.0  # forty POSTs of a second each, eight at one time
