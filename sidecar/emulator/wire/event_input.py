@@ -24,6 +24,7 @@ from sidecar.emulator.wire.members import (
     read_flag,
     read_list,
     read_members,
+    read_object,
     read_text,
     read_whole_number,
     wrong_type,
@@ -133,7 +134,7 @@ def _parse_content(wire: JsonObject, names: set[str], base: Content, lookup: Cal
         elif name == "body":
             changes["body"], changes["body_type"] = _body(value)
         elif name == "location" and "locations" not in names:
-            changes["locations"] = (parse_location(value),) if value else ()
+            changes["locations"] = () if value is None or value == {} else (parse_location(value),)
         elif name == "locations":
             changes["locations"] = tuple(parse_location(one) for one in read_list(wire, name))
         elif name == "attendees":
@@ -194,7 +195,7 @@ def _attendees(
     found = []
     for one in wire:
         members = read_members(one, "attendee", ("emailAddress", "type", "status", "proposedNewTime"))
-        email = read_members(members.get("emailAddress") or {}, "emailAddress", ("address", "name"))
+        email = read_object(members, "emailAddress", "emailAddress", ("address", "name"))
         address = read_text(email, "address") or ""
         if "@" not in address:
             raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient is not valid.")
@@ -209,7 +210,7 @@ def _attendees(
 
 
 def _parse_times(wire: JsonObject, base: Times | None) -> Times | None:
-    if base is None and not (wire.get("start") and wire.get("end")):
+    if base is None and (wire.get("start") is None or wire.get("end") is None):
         raise GraphError(400, "ErrorPropertyValidationFailure", "The event needs a start and an end.")
     is_all_day = (
         read_flag(wire, "isAllDay") if wire.get("isAllDay") is not None else base is not None and base.is_all_day
@@ -218,9 +219,9 @@ def _parse_times(wire: JsonObject, base: Times | None) -> Times | None:
         return base
     start_at, start_zone = (base.start_at, base.start_zone) if base else (None, "UTC")
     end_at, end_zone = (base.end_at, base.end_zone) if base else (None, "UTC")
-    if wire.get("start"):
+    if wire.get("start") is not None:
         start_at, start_zone = parse_moment(wire["start"], is_all_day=is_all_day)
-    if wire.get("end"):
+    if wire.get("end") is not None:
         end_at, end_zone = parse_moment(wire["end"], is_all_day=is_all_day)
     if start_at is None or end_at is None:
         raise invalid_request("The event needs a start and an end.")

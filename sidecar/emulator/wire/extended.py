@@ -108,7 +108,9 @@ def render_extension(extension: JsonObject) -> JsonObject:
 
 
 def _objects(wire: JsonObject, name: str) -> list[JsonObject]:
-    found = wire.get(name) or []
+    found = wire.get(name)
+    if found is None:
+        return []
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise _bad(f"{name} must be a list of objects.")
     return found

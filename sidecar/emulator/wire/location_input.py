@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 from sidecar.emulator.exchange.event import JsonObject
-from sidecar.emulator.wire.members import read_choice, read_members, read_text, wrong_type
+from sidecar.emulator.wire.members import read_choice, read_members, read_object, read_text, wrong_type
 
 _ADDRESS = ("city", "countryOrRegion", "postalCode", "state", "street")
 _COORDINATES = ("accuracy", "altitude", "altitudeAccuracy", "latitude", "longitude")
@@ -29,10 +29,10 @@ def parse_location(wire: Any) -> JsonObject:  # Any: JSON from the wire
     found.update({name: value for name in _LOCATION_TEXTS if (value := read_text(members, name)) is not None})
     for name, choices in (("locationType", _LOCATION_TYPES), ("uniqueIdType", _UNIQUE_ID_TYPES)):
         found[name] = read_choice(members, name, choices) or found[name]
-    address = read_members(members.get("address") or {}, "physicalAddress", _ADDRESS)
+    address = read_object(members, "address", "physicalAddress", _ADDRESS)
     if address:
         found["address"] = {name: value for name in _ADDRESS if (value := read_text(address, name)) is not None}
-    coordinates = read_members(members.get("coordinates") or {}, "outlookGeoCoordinates", _COORDINATES)
+    coordinates = read_object(members, "coordinates", "outlookGeoCoordinates", _COORDINATES)
     if any(isinstance(value, bool) or not isinstance(value, (int, float, NoneType)) for value in coordinates.values()):
         raise wrong_type("coordinates")
     if coordinates:

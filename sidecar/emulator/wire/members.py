@@ -42,6 +42,12 @@ def read_members(wire: Any, type_name: str, known: Collection[str]) -> JsonObjec
     return wire
 
 
+def read_object(wire: JsonObject, name: str, type_name: str, known: Collection[str]) -> JsonObject:
+    """Read a member that is a complex value; missing or null is one without members."""
+    found = wire.get(name)
+    return {} if found is None else read_members(found, type_name, known)
+
+
 def read_list(wire: JsonObject, name: str) -> list[Any]:  # Any: JSON from the wire
     """Read a list; null is an empty one."""
     found = wire[name]

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -132,7 +133,7 @@ def _head(event: Event, shape: Shape) -> JsonObject:
         "seriesMasterId": master_id,
         "showAs": content.show_as,
         "type": event.kind.value,
-        "webLink": f"https://outlook.office365.com/owa/?itemid={event_id(event, immutable=shape.immutable)}"
+        "webLink": f"https://outlook.office365.com/owa/?itemid={quote(event_id(event, immutable=shape.immutable))}"
         "&exvsurl=1&path=/calendar/item",
         "onlineMeetingUrl": None,
         "isOnlineMeeting": bool(content.join_url),

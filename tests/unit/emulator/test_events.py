@@ -1,5 +1,7 @@
 """Events through Graph: writing, reading, answering, and the two formats of an id."""
 
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 
 from tests.unit.emulator.rig import rig, wire_event
@@ -41,6 +43,13 @@ async def test_id_format_follows_prefer_and_both_formats_are_understood() -> Non
         assert immutable.endswith("=")
         assert answer.headers["preference-applied"] == 'IdType="ImmutableId"'
         assert (await r.graph.get(r.event_url(immutable))).json()["id"] == mutable
+
+
+async def test_web_link_names_the_item() -> None:
+    async with rig() as r:
+        made = (await r.graph.post(f"/users/{r.room}/events", json=wire_event())).json()
+        assert parse_qs(urlsplit(made["webLink"]).query)["itemid"] == [made["id"]]
+        assert "=&" not in made["webLink"]
 
 
 async def test_same_transaction_id_and_body_gives_the_event_again() -> None:

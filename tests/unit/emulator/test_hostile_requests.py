@@ -110,6 +110,15 @@ async def test_moment_of_another_shape_is_refused(start: Any) -> None:
         assert answer.status_code == 400
 
 
+@pytest.mark.parametrize("name", ["start", "end", "location", "body", "singleValueExtendedProperties", "attendees"])
+@pytest.mark.parametrize("value", [False, 0, ""])
+async def test_value_that_is_nothing_of_another_type_is_refused(name: str, value: object) -> None:
+    async with rig() as r:
+        made = (await r.graph.post(f"/users/{r.room}/events", json=wire_event())).json()
+        assert (await r.graph.patch(r.event_url(made["id"]), json={name: value})).status_code == 400
+        assert (await r.graph.get(r.event_url(made["id"]))).json() == made
+
+
 async def test_all_day_event_in_two_zones_is_refused() -> None:
     async with rig() as r:
         body = wire_event("2026-11-24T00:00:00", "2026-11-25T00:00:00", isAllDay=True)
