@@ -73,7 +73,7 @@ class StoreSettings(_Group):
     statement_s: Annotated[float, Field(ge=0.1, le=600)] = 10.0
     """PostgreSQL: a statement that takes longer is ended, and its call fails with STORE_UNAVAILABLE."""
     busy_s: Seconds = 5.0
-    """How long to wait for a lock (a backup of the SQLite file, say) before a call fails with STORE_UNAVAILABLE."""
+    """How long to wait for a lock (of somebody's shell, say) before a call fails with STORE_UNAVAILABLE."""
     retention_days: Annotated[int, Field(ge=1, le=365)] = 14
     """How long changes are kept for watchers to resume from, in days."""
     retention_count_max: Annotated[int, Field(ge=1_000)] = 1_000_000

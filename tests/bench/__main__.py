@@ -13,7 +13,17 @@ from rich.console import Console
 
 from tests.bench.figures import Figure, Scale, print_table
 
-NAMES = ("list_bookings", "watch_room", "idle_streams", "notify", "intake", "first_import", "engine", "emulator")
+NAMES = (
+    "list_bookings",
+    "watch_room",
+    "idle_streams",
+    "notify",
+    "intake",
+    "first_import",
+    "engine",
+    "backup",
+    "emulator",
+)
 
 
 class _Bench(Protocol):
