@@ -314,6 +314,16 @@ async def open_any(kind: str, folder: Path, *, clock: Clock) -> AsyncIterator[Op
 
 
 @asynccontextmanager
+async def beside(opened: OpenStore, *, clock: Clock) -> AsyncIterator[OpenStore]:
+    """Open the same database once more, as another process would; SQLite lets nobody else in, so there it is the same."""
+    if not isinstance(opened.engine, PostgresEngine):
+        yield opened
+        return
+    async with open_postgres(opened.path, clock=clock) as other:
+        yield other
+
+
+@asynccontextmanager
 async def open_feed(
     store: Store, *, clock: Clock, seed: int = 0, watches_max: int = 100, **settings: Any
 ) -> AsyncIterator[Feed]:
