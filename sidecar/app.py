@@ -1,6 +1,6 @@
 """The composition root: builds every object, owns the task group, and stops things in order.
 
-Nothing else picks concrete classes. To see what talks to what, read `_build`; to see what stops when, read `_drain`.
+Nothing else picks concrete classes. To see what talks to what, read `build_service`; to see what stops when, read `drain`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 
+import httpx
 import structlog
+from starlette.applications import Starlette
 
 from sidecar.aio.clock import Clock, SystemClock
 from sidecar.aio.serving import address_of, bind, serving
@@ -81,7 +83,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self.store = store
-        self._feed = feed
+        self.feed = feed
         self._runner = runner
         self._api = api
         self._telemetry = telemetry
@@ -110,15 +112,7 @@ class Service:
         settings = self._settings
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            hearing = group.create_task(
-                keep_running("store", self.store.run, clock=self._clock, rng=self._rng), name="store"
-            )
-            following = group.create_task(
-                keep_running("feed", self._feed.run, clock=self._clock, rng=self._rng), name="feed"
-            )
-            working = group.create_task(
-                keep_running("runner", self._runner.run, clock=self._clock, rng=self._rng), name="runner"
-            )
+            working, *others = self.start_work(group)
             # What is entered last is left first: the probes outlive everything, so that the kubelet sees the draining.
             probes = build_probes(
                 telemetry=self._telemetry, check_store=self.store.check, is_serving=lambda: self._is_serving
@@ -127,15 +121,13 @@ class Service:
             await stack.enter_async_context(
                 serving(probes, probes_socket, group=group, connections_max=_PROBE_CONNECTIONS_MAX, grace_s=1.0)
             )
-            stack.push_async_callback(self._end_tasks, working, following, hearing)
+            stack.push_async_callback(self.end_work, working, *others)
             webhooks = None
             if settings.webhook.public_url is not None:
-                sink = MarkingSink(self.store.subscriptions, settings=settings.sync, telemetry=self._telemetry)
-                intake = build_intake(sink=sink, counters=self._telemetry, settings=settings.webhook)
                 intake_socket = _bind(settings.webhook.listen, "webhook.listen")
                 await stack.enter_async_context(
                     serving(
-                        intake,
+                        self.intake(),
                         intake_socket,
                         group=group,
                         connections_max=settings.webhook.requests_max * 4,
@@ -145,19 +137,31 @@ class Service:
                 webhooks = address_of(intake_socket)
             grpc = await self._api.start()
             group.create_task(self._api.wait_ended(), name="api")
-            stack.push_async_callback(self._drain)
+            stack.push_async_callback(self.drain)
             self._is_serving = True
             yield Listening(grpc=grpc, webhooks=webhooks, probes=address_of(probes_socket))
 
-    async def _drain(self) -> None:
+    def start_work(self, group: asyncio.TaskGroup) -> tuple[asyncio.Task[None], ...]:
+        """Start what runs whether or not anybody calls: the background work, which comes first, and what it rests on."""
+        return tuple(
+            group.create_task(keep_running(name, body, clock=self._clock, rng=self._rng), name=name)
+            for name, body in (("runner", self._runner.run), ("feed", self.feed.run), ("store", self.store.run))
+        )
+
+    def intake(self) -> Starlette:
+        """Return the application behind the webhook address."""
+        sink = MarkingSink(self.store.subscriptions, settings=self._settings.sync, telemetry=self._telemetry)
+        return build_intake(sink=sink, counters=self._telemetry, settings=self._settings.webhook)
+
+    async def drain(self) -> None:
         """First stage of stopping: unready, watches closed with a message, calls finished. The webhooks still answer."""
-        log.info("service.draining", watches_count=self._feed.watches_count)
+        log.info("service.draining", watches_count=self.feed.watches_count)
         self._is_serving = False
-        self._feed.drain()
+        self.feed.drain()
         self._runner.stop()
         await self._api.stop(self._settings.grpc.drain_s)
 
-    async def _end_tasks(self, working: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
+    async def end_work(self, working: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
         """Last stage: background work finishes what it has begun, within its grace."""
         self._runner.stop()  # again, for a start that failed: that is left without draining
         with contextlib.suppress(TimeoutError):
@@ -184,13 +188,12 @@ async def running(
         stack.callback(telemetry.close)
         engine, clock = await _open_engine(settings.store, stack, clock=clock, rng=rng)
         store = Store(engine, vault=vault, codec=ProtoBookingCodec())
-        renewal = await store.epochs.renew_if_rolled_back()
-        if renewal is not None:
-            log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
-        if settings.store.dsn_file is None:
-            await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
-        await store.subscriptions.adopt_url(settings.webhook.public_url)
-        yield await _build(settings, store, telemetry, stack, clock=clock, rng=rng)
+        tokens = TokenSource(credentials=store.tenants, settings=settings.graph, clock=clock)
+        stack.callback(tokens.close)
+        http = await stack.enter_async_context(build_http(settings.graph))
+        yield await build_service(
+            settings, store=store, telemetry=telemetry, tokens=tokens, http=http, clock=clock, rng=rng
+        )
 
 
 async def _open_engine(
@@ -214,12 +217,26 @@ async def _open_engine(
     return postgres, postgres.clock
 
 
-async def _build(
-    settings: Settings, store: Store, telemetry: Telemetry, stack: AsyncExitStack, *, clock: Clock, rng: Random
+async def build_service(
+    settings: Settings,
+    *,
+    store: Store,
+    telemetry: Telemetry,
+    tokens: TokenSource,
+    http: httpx.AsyncClient,
+    clock: Clock,
+    rng: Random,
 ) -> Service:
-    tokens = TokenSource(credentials=store.tenants, settings=settings.graph, clock=clock)
-    stack.callback(tokens.close)
-    http = await stack.enter_async_context(build_http(settings.graph))
+    """Put the service together over an open store, and make the store fit its settings.
+
+    What reaches outside (database, login, network, time, chance) is handed in: a simulation brings its own.
+    """
+    renewal = await store.epochs.renew_if_rolled_back()  # before anything else is written
+    if renewal is not None:
+        log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
+    if settings.store.dsn_file is None:
+        await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
+    await store.subscriptions.adopt_url(settings.webhook.public_url)
     throttle = Throttle(settings=settings.graph, clock=clock)
     graph = GraphClient(http=http, tokens=tokens, throttle=throttle, clock=clock, rng=rng, settings=settings.graph)
     room_sync = RoomSync(store=store, reader=graph, clock=clock, settings=settings.sync, telemetry=telemetry)

@@ -260,7 +260,8 @@ def make_vault() -> Vault:
     return Vault(primary="k1", keys={"k1": bytes(range(32))})
 
 
-def _provide(path: Path) -> None:
+def provide(path: Path) -> None:
+    """Make an empty migrated database, unless there is one."""
     if not path.exists():
         path.write_bytes(_template())
 
@@ -270,7 +271,7 @@ async def open_store(
     path: Path, *, clock: Clock, stepped: Random | None = None, busy_s: float = 0.05, synchronous: str = "OFF"
 ) -> AsyncIterator[OpenStore]:
     """Open a store on a file, made when missing; `stepped` runs it without threads, at times chosen by this generator."""
-    _provide(path)
+    provide(path)
     if stepped is None:
         engine: SqliteEngine = SqliteEngine(path, synchronous=synchronous, busy_s=busy_s, clock=clock)
     else:

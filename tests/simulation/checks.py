@@ -1,0 +1,132 @@
+"""What must hold when everything is at rest. Each function has one promise and raises AssertionError with what breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from exchange_client import times
+from exchange_client.messages import Booking
+
+from sidecar.model.room import Room, RoomState, SyncState, sync_state
+from sidecar.model.window import Window
+from tests.simulation.watchers import Watcher
+from tests.simulation.world import World
+from tests.support.truth import Stay, expected, stay_of
+
+
+async def check_at_rest(world: World) -> None:
+    """Check everything that is to hold once nothing moves any more."""
+    rooms = await world.stored_rooms()
+    assert {room.name for room in rooms} == set(world.rooms), "other rooms are mapped than were asked for"
+    check_states(world, rooms)
+    for room in rooms:
+        await check_copy(world, room)
+    for watcher in world.watchers:
+        check_mirror(world, watcher, rooms)
+    check_log(world)
+    check_no_mark_lost(world)
+    await check_subscriptions(world)
+
+
+def check_states(world: World, rooms: Iterable[Room]) -> None:
+    """Every room is up and live: Exchange can be reached, and nothing is in the way."""
+    for room in rooms:
+        assert room.problems == [], f"{room.name} still tells of {[one.reason for one in room.problems]}"
+        assert room.state is RoomState.UP, f"{room.name} is {room.state}"
+        state = sync_state(room, now=world.clock.now(), stale_after_s=world.plan.settings.sync.stale_after_s)
+        assert state is SyncState.LIVE, f"{room.name} is {state}"
+
+
+async def check_copy(world: World, room: Room) -> None:
+    """The copy of a room equals its calendar, over all that the copy covers."""
+    assert room.horizon is not None, f"{room.name} was never read"
+    bodies = world.fetch("SELECT body FROM bookings WHERE room_uid = ? AND takes_room = 1", room.uid)
+    bookings = [Booking.FromString(body) for (body,) in bodies]
+    wanted = await truth_of(world, world.rooms[room.name], room.horizon)
+    compare(f"the copy of {room.name}", bookings, wanted)
+
+
+async def truth_of(world: World, mailbox: str, horizon: Window) -> list[Stay]:
+    """Return what a calendar holds within a horizon, as watchers have to see it."""
+    day = timedelta(days=2)
+    items = await world.directory.truth(mailbox, horizon.start_at - day, horizon.end_at + day)
+    return [stay for stay in expected(items) if horizon.overlaps(stay.start_at, stay.end_at)]
+
+
+def compare(what: str, bookings: Iterable[Booking], wanted: list[Stay]) -> None:
+    """Compare bookings with what has to be there."""
+    shown = sorted(map(stay_of, bookings), key=str)
+    missing, extra = set(wanted) - set(shown), set(shown) - set(wanted)
+    assert shown == wanted, f"{what}: missing {sorted(missing, key=str)}, too many {sorted(extra, key=str)}"
+
+
+def check_mirror(world: World, watcher: Watcher, rooms: Iterable[Room]) -> None:
+    """A watcher's mirror equals the copy: the very same bytes, revisions included, within the horizon."""
+    for room in rooms:
+        if watcher.room not in (None, room.name):
+            continue
+        assert watcher.mirror.is_complete(room.name), f"{room.name} is unknown to {watcher.name}"
+        assert room.horizon is not None
+        bodies = world.fetch("SELECT body FROM bookings WHERE room_uid = ? AND takes_room = 1", room.uid)
+        copy = {booking.name: booking for booking in (Booking.FromString(body) for (body,) in bodies)}
+        mirror = {b.name: b for b in watcher.mirror.bookings(room.name) if overlaps(room.horizon, b)}
+        who = f"the mirror of {watcher.name}, {room.name}"
+        assert copy.keys() - mirror.keys() == set(), f"{who} lacks {[copy[n] for n in copy.keys() - mirror.keys()]}"
+        assert mirror.keys() - copy.keys() == set(), f"{who} shows {[mirror[n] for n in mirror.keys() - copy.keys()]}"
+        for name, booking in mirror.items():
+            assert booking == copy[name], f"{who} shows an old version of {name}"
+
+
+def overlaps(horizon: Window, booking: Booking) -> bool:
+    """Tell whether a booking touches a window."""
+    return horizon.overlaps(times.to_datetime(booking.time.start_time), times.to_datetime(booking.time.end_time))
+
+
+def check_log(world: World) -> None:
+    """The log has no hole, and ends where the tenant says."""
+    head, floor = world.fetch("SELECT revision, floor FROM tenants")[0]
+    revisions = [row[0] for row in world.fetch("SELECT revision FROM changes ORDER BY revision")]
+    assert revisions == list(range(floor + 1, head + 1)), "the log has a hole"
+
+
+def check_no_mark_lost(world: World) -> None:
+    """Nothing that was announced waits, nothing is overdue, and every room has its next read and its next renewal planned."""
+    assert world.fetch("SELECT room_uid FROM hints") == [], "hints were left"
+    kinds = world.fetch("SELECT kind, key, attempts, last_error FROM intents WHERE kind = 'room.sync'")
+    assert kinds == [], f"hinted reads were left: {kinds}"
+    left = world.fetch("SELECT kind, attempts, last_error FROM intents WHERE attempts > 0")
+    assert left == [], f"work fails although nothing is in its way: {left}"
+    for kind in ("room.compare", "room.subscribe"):
+        missing = world.fetch(
+            "SELECT room_id FROM rooms WHERE NOT EXISTS"
+            " (SELECT 1 FROM intents WHERE intents.key = rooms.uid AND intents.kind = ?)",
+            kind,
+        )
+        assert missing == [], f"{kind} is not planned for {missing}"
+
+
+async def check_subscriptions(world: World) -> None:
+    """Each mapped room has exactly one live subscription at Exchange, and no other mailbox has one."""
+    assert await world.directory.subscribed() == sorted(world.rooms.values()), "subscriptions at Exchange"
+
+
+_HARMLESS = frozenset(
+    {"crash", "restart", "graph_weather", "login_outage", "tokens_revoked", "resync", "store_fails", "outage"}
+)
+"""Troubles in which every change is announced within minutes all the same: Microsoft tries again until it is heard."""
+_LOSING = ("lost", "given up", "dropped", "subscription ended")
+
+
+async def check_drift(world: World) -> None:
+    """No full read found a change that had not been announced: hints alone kept the copy equal.
+
+    Only where Microsoft announced each change in time; what it lost, it tells us here.
+    """
+    if not {kind for _, kind in world.plan.troubles} <= _HARMLESS:
+        return
+    outcomes = {str(one["outcome"]) for one in await world.directory.deliveries()}
+    if any(outcome.startswith(_LOSING) for outcome in outcomes):
+        return
+    drift = world.fetch("SELECT room_id, drift_count FROM rooms WHERE drift_count > 0")
+    assert drift == [], f"a full read found what no announcement had brought: {drift}"

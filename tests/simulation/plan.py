@@ -1,0 +1,171 @@
+"""What a seed decides before anything happens: how large the world is, how unkind, and what goes wrong when. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from random import Random
+
+from sidecar.emulator.moods import Moods, calm_moods
+from sidecar.settings import (
+    GraphSettings,
+    GrpcSettings,
+    Settings,
+    StoreSettings,
+    SyncSettings,
+    TasksSettings,
+    WatchSettings,
+    WebhookSettings,
+)
+
+HOOKS_URL = "https://hooks.example.com"
+
+_STARTS = (
+    datetime(2026, 11, 23, 6, 0, tzinfo=UTC),
+    datetime(2027, 3, 26, 6, 0, tzinfo=UTC),  # the clocks of Berlin go forward on the 28th
+    datetime(2026, 10, 23, 6, 0, tzinfo=UTC),  # and back on the 25th
+    datetime(2026, 12, 31, 20, 0, tzinfo=UTC),
+    datetime(2028, 2, 28, 22, 0, tzinfo=UTC),
+)
+
+TROUBLES = (
+    "crash",
+    "webhook_weather",
+    "graph_weather",
+    "outage",
+    "login_outage",
+    "subscription_removed",
+    "subscription_expired",
+    "lifecycle",
+    "access_revoked",
+    "deliveries_lost",
+    "deliveries_held",
+    "tokens_revoked",
+    "store_fails",
+    "clock_set",
+    "pause",
+    "resync",
+    "remap",
+    "restart",
+)
+"""Everything that can go wrong, by the name of the method of `faults.Troubles` that brings it about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a watcher behaves; shares are of messages."""
+
+    cut_share: float = 0.0
+    stall_share: float = 0.0
+    crash_share: float = 0.0
+    """The watcher's process dies, and goes on from what it saved."""
+    old_token_share: float = 0.0
+    """It reconnects with a token older than its rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run.
+
+    `troubles` are (when, seconds from the start of work; what), in order of time. `habits` are those of the watchers.
+    """
+
+    seed: int
+    start_at: datetime
+    rooms_count: int
+    people_count: int
+    watchers_count: int
+    actions_count: int
+    duration_s: float
+    habits: Habits
+    moods: Moods
+    settings: Settings
+    troubles: tuple[tuple[float, str], ...]
+
+    def rng(self, name: str) -> Random:
+        """Return the randomness of one part of the world; parts do not disturb each other."""
+        return Random(f"{self.seed}/{name}")
+
+
+def calm_plan(seed: int, *, rooms: int = 1, actions: int = 30, hours: float = 4.0) -> Plan:
+    """Return a plan in which nothing goes wrong."""
+    return Plan(
+        seed=seed,
+        start_at=_STARTS[0],
+        rooms_count=rooms,
+        people_count=2,
+        watchers_count=2,
+        actions_count=actions,
+        duration_s=hours * 3600.0,
+        habits=Habits(),
+        moods=calm_moods(),
+        settings=make_settings(),
+        troubles=(),
+    )
+
+
+def plan_of(seed: int) -> Plan:
+    """Return the plan of a seed: about half of the seeds have few kinds of trouble, so that each is met alone, too."""
+    rng = Random(f"plan {seed}")
+    hours = rng.choice((1.0, 4.0, 12.0, 30.0))
+    kinds = rng.sample(TROUBLES, rng.choice((0, 1, 2, 3, 5, len(TROUBLES))))
+    count = rng.randint(1, 10) if kinds else 0
+    duration_s = hours * 3600.0
+    troubles = sorted((rng.uniform(0.0, duration_s), rng.choice(kinds)) for _ in range(count))
+    calm = rng.random() < 0.4
+    return replace(
+        calm_plan(seed),
+        start_at=rng.choice(_STARTS),
+        rooms_count=rng.choice((1, 1, 2, 3, 5)),
+        people_count=rng.choice((2, 3)),
+        watchers_count=rng.choice((1, 2, 3)),
+        actions_count=rng.choice((10, 20, 40)),
+        duration_s=duration_s,
+        habits=rng.choice((Habits(), Habits(0.05, 0.02, 0.03, 0.03))),
+        moods=calm_moods() if calm else Moods(),
+        settings=make_settings(
+            past_days=rng.choice((0, 1, 7)),
+            future_days=rng.choice((3, 14, 40)),
+            compare_interval_s=rng.choice((900.0, 3_600.0, 6 * 3_600.0)),
+            subscription_minutes=rng.choice((45, 120, 10_000)),
+            settle_s=rng.choice((0.0, 1.0)),
+            hints_max=rng.choice((1, 8)),
+            confirm_max=rng.choice((0, 20)),
+            batch_count_max=rng.choice((1, 3, 100)),
+            page_size=rng.choice((10, 500)),
+        ),
+        troubles=tuple(troubles),
+    )
+
+
+def make_settings(
+    *,
+    past_days: int = 1,
+    future_days: int = 30,
+    compare_interval_s: float = 6 * 3_600.0,
+    subscription_minutes: int = 10_000,
+    settle_s: float = 1.0,
+    hints_max: int = 8,
+    confirm_max: int = 20,
+    batch_count_max: int = 100,
+    page_size: int = 500,
+) -> Settings:
+    """Return the service's settings; what only costs time here (looks for work that nobody announced) is seldom."""
+    return Settings(
+        grpc=GrpcSettings(socket=None),
+        store=StoreSettings(retention_days=14),
+        webhook=WebhookSettings(public_url=HOOKS_URL),
+        graph=GraphSettings(page_size=page_size),
+        sync=SyncSettings(
+            past_days=past_days,
+            future_days=future_days,
+            settle_s=settle_s,
+            hints_max=hints_max,
+            confirm_max=confirm_max,
+            compare_interval_s=compare_interval_s,
+            stale_after_s=compare_interval_s * 3,
+            subscription_minutes=subscription_minutes,
+        ),
+        tasks=TasksSettings(sweep_s=60.0),
+        watch=WatchSettings(batch_count_max=batch_count_max, tail_count=100),
+    )

@@ -1,0 +1,112 @@
+"""Runs a plan: people work, things go wrong, then everything comes to rest and is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.simulation import promises
+from tests.simulation.checks import check_at_rest, check_drift
+from tests.simulation.faults import Troubles
+from tests.simulation.logs import LogBook, check_log_clean, kept
+from tests.simulation.loop import run_virtually
+from tests.simulation.office import Office
+from tests.simulation.plan import Habits, Plan
+from tests.simulation.trace import Trace
+from tests.simulation.witness import Witness
+from tests.simulation.world import World, world_made
+
+_LOOK_S = 600.0
+_REPAIR_S = 3 * 3_600.0
+"""Beyond the interval of full reads: the longest pause of a probe is an hour, that of Graph's notifications half of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. `failure` None: everything held."""
+
+    plan: Plan
+    digest: str
+    failure: BaseException | None
+    counts: Counter[str]
+    last: Sequence[str]
+    took_s: float
+
+
+def run(plan: Plan, *, trace_file: Path | None = None) -> Outcome:
+    """Run a plan to its end, and say how it went."""
+    began_s = time.perf_counter()
+    trace = Trace(trace_file)
+    failure: BaseException | None = None
+    with tempfile.TemporaryDirectory(prefix="simulation") as folder, kept(trace) as book:
+        try:
+            run_virtually(lambda: _main(plan, Path(folder), trace, book))
+        except Exception as error:
+            failure = _first(error)
+    trace.close()
+    return Outcome(plan, trace.digest, failure, trace.counts, list(trace.last), time.perf_counter() - began_s)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook) -> None:
+    async with world_made(plan, folder, trace) as world:
+        book.secrets.append(world.directory.secret)
+        witness = Witness(world)
+        world.calendar_changed = witness.note
+        await world.begin_life()
+        world.start(world.keep_alive())
+        await world.register()
+        world.watch(witness.take)
+        troubles = Troubles(world)
+        coming = world.start(troubles.work())
+        await Office(world).work()
+        await coming
+        await troubles.heal()
+        await _come_to_rest(world)
+        await check_drift(world)
+        _check_promises(world)
+        check_log_clean(book.faults)
+
+
+async def _come_to_rest(world: World) -> None:
+    """Wait until everything is right, as long as the promise allows.
+
+    Raises:
+        AssertionError: what is not right in the end.
+    """
+    for watcher in world.watchers:
+        watcher.habits = Habits()
+    for mailbox in sorted(world.rooms.values()):
+        await world.knock(mailbox)  # so that a subscription that is gone is missed
+    deadline_s = asyncio.get_running_loop().time() + 2.4 * world.plan.settings.sync.compare_interval_s + _REPAIR_S
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            await check_at_rest(world)
+            return
+        except AssertionError:
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise
+
+
+def _check_promises(world: World) -> None:
+    log = promises.Log.of(
+        world.fetch("SELECT revision, room_uid, body FROM changes WHERE booking_key IS NOT NULL ORDER BY revision")
+    )
+    streams = [stream for watcher in world.watchers for stream in watcher.streams]
+    for stream in streams:
+        promises.check_ordered(stream)
+        promises.check_atomic(stream)
+        promises.check_resumable(stream)
+        promises.check_complete(stream, log)
+    promises.check_unique(streams)
