@@ -54,7 +54,7 @@ _SENTENCES = {
 def login_error(answer: Mapping[str, object], *, status: int | None, retry_after_s: float | None) -> SidecarError:
     """Name what a refusal by the token endpoint means. Branches on the numbers, then on the OAuth code."""
     code = _first_code(answer)
-    error = answer.get("error")
+    error = answer.get("error", "")
     details = {"subject": "login"}
     if code:
         details["aadsts"] = f"AADSTS{code}"
@@ -66,6 +66,9 @@ def login_error(answer: Mapping[str, object], *, status: int | None, retry_after
         details["status"] = str(status)
     if code in _THROTTLED or status == 429:
         return Throttled("the login service asks us to slow down", retry_after_s=retry_after_s, details=details)
+    if not isinstance(error, str):
+        # Not the login service's form: whatever stands in front of it answers in Graph's, or in its own.
+        return GraphUnavailable("the login service failed to answer", retry_after_s=retry_after_s, details=details)
     if code in _TRANSIENT or error in _TRANSIENT_ERRORS or status == 408 or (status or 0) >= 500:
         return GraphUnavailable("the login service failed to answer", retry_after_s=retry_after_s, details=details)
     if code in _NO_DIRECTORY:

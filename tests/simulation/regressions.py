@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-SEEDS: dict[int, str] = {}
+SEEDS: dict[int, str] = {
+    10: "a login service that is away answered in Graph's form, and the refusal could not be named",
+}

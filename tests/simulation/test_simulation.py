@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import pytest
 
-from tests.simulation.plan import Plan, calm_plan
+from tests.simulation.plan import Plan, calm_plan, plan_of
+from tests.simulation.regressions import SEEDS
 from tests.simulation.run import run
 from tests.support.stores import no_stray_loop
 
 __all__ = ["no_stray_loop"]
-
-SEEDS_COUNT = int(os.environ.get("SIMULATION_SEEDS", "24"))
-BLOCKS = 6
 
 
 def _must_hold(plan: Plan) -> str:
@@ -27,3 +25,10 @@ def _must_hold(plan: Plan) -> str:
 def test_calm_office_ends_with_every_mirror_equal_to_the_calendars() -> None:
     """Nothing goes wrong, and nothing is wrong."""
     _must_hold(calm_plan(1, rooms=3, actions=40, hours=6))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_seed_that_once_found_something_finds_nothing(seed: int) -> None:
+    """What was mended stays mended."""
+    print(SEEDS[seed])
+    _must_hold(plan_of(seed))

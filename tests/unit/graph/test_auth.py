@@ -230,6 +230,8 @@ async def test_good_token_outlives_a_failing_login_service(stage: Stage, failure
         (httpx.Response(200, json={}), GraphUnavailable),
         (httpx.Response(200, json={"access_token": 7}), GraphUnavailable),
         (httpx.Response(403, text="<html>proxy</html>"), GraphUnavailable),
+        (httpx.Response(503, json={"error": {"code": "ServiceUnavailable"}}), GraphUnavailable),
+        (httpx.Response(403, json={"error": {"code": "Blocked"}}), GraphUnavailable),
         (httpx.ReadTimeout("slow"), GraphUnavailable),
         (httpx.ConnectError("refused"), GraphUnavailable),
         (refusal(418, 12345, error="teapot"), CredentialRejected),
