@@ -190,15 +190,17 @@ class RoomSync:
             first = [booking for booking in bookings if booking.key not in shown]
             absent = [item for item in missing if item.key not in shown and item.event_id not in broken]
             return first + again, frozenset(booking.key for booking in absent)
-        gone: set[BookingKey] = set()
         found: list[GraphEvent] = []
         for booking in missing:
             event = await self._reader.fetch_event(ref_of(tenant), address_of(room), booking.event_id)
-            if event is None or event.type == "seriesMaster":
-                gone.add(booking.key)
-            else:
+            if event is not None and event.type != "seriesMaster":
                 found.append(event)
-        return bookings + self._bookings(found, room)[0], frozenset(gone)
+        more, broken = self._bookings(found, room)
+        # An id that still exists does not keep a booking: a series that was moved to another hour gives its days' ids to
+        # occurrences that are other bookings.
+        kept = {booking.key for booking in more}
+        gone = frozenset(item.key for item in missing if item.key not in kept and item.event_id not in broken)
+        return bookings + more, gone
 
     async def _view(self, room: Room, tenant: Tenant, horizon: Window) -> tuple[list[Booking], frozenset[EventId]]:
         """Read everything; see `_bookings`."""

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 SEEDS: dict[int, str] = {
     10: "a login service that is away answered in Graph's form, and the refusal could not be named",
+    21: "a full read kept the old times of a series that was moved: the ids of its days still exist",
 }

@@ -84,6 +84,16 @@ async def test_compare_asks_again_before_it_takes_a_booking_away(desk: Desk) -> 
     assert [item.event_id for item in (await desk.opened.store.calendars.load_stored(desk.room.uid)).values()] == ["e1"]
 
 
+async def test_series_moved_to_another_hour_leaves_nothing_at_the_old_one(desk: Desk) -> None:
+    """Exchange gives an occurrence the id of its day: the id still exists, and what it named before does not."""
+    desk.calendar.put(master("m", after(hours=1)), occurrence("m", 1, after(hours=1)))
+    await desk.compare()
+    desk.calendar.put(occurrence("m", 1, after(hours=5), iCalUId="uid-m-1"))
+    await desk.compare()
+    (stored,) = (await desk.opened.store.calendars.load_stored(desk.room.uid)).values()
+    assert stored.start_at == after(hours=5)
+
+
 async def test_compare_that_misses_many_needs_a_second_read_of_everything(desk: Desk) -> None:
     """An answer that suddenly lacks most of a calendar is not believed the first time."""
     desk.settings = SyncSettings(confirm_max=2)
