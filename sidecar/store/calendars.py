@@ -19,6 +19,7 @@ from sidecar.store import booking_rows, journal, locks, rows
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid, save_problem
+from sidecar.store.subscriptions import renew_soon
 
 Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 """A pure function of the stored bookings in question; runs inside the transaction."""
@@ -110,16 +111,20 @@ class Calendars:
                 await _forget_hints(c, room.uid, hints_through)
                 return Applied(changes_count=0, drift_count=0, is_first=False)
             plan = planner(await booking_rows.load_stored(c, room.uid, scope))
-            drift_count = 0
+            unannounced_count = drift_count = 0
             # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
             is_known = state[0] is not None and state[0] >= state[1]
             if complete is not None and is_known and not await _has_hints(c, room.uid):
-                drift_count = _count_drift(plan, room, complete)
+                unannounced_count, drift_count = _count_unannounced(plan, room, complete)
             await self._write(c, room, plan, is_first=is_first)
             await _forget_hints(c, room.uid, hints_through)
             if complete is not None:
                 await _save_complete(c, room, complete, drift_count=drift_count, is_first=is_first)
                 await journal.hurry(c, IntentKind.ROOM_SYNC, room.uid, room.tenant_uid)
+                if unannounced_count:
+                    # The subscription may be gone without a word. Asking about it for nothing now and then, because the
+                    # read was quicker than the notification, costs one request.
+                    await renew_soon(c, room.uid, room.tenant_uid)
             elif scope is not None and scope.event_ids and room.problem is not None and room.problem.reason in _PASSING:
                 # Exchange answers again. What refuses the room as a whole is only disproved by a read of the whole.
                 await save_problem(c, room.uid, "problem", None, lease=None)
@@ -324,21 +329,21 @@ async def _page(
     )
 
 
-def _count_drift(plan: RoomPlan, room: Room, complete: CompleteRead) -> int:
-    """Count what a full read found that should have been announced and was not.
+def _count_unannounced(plan: RoomPlan, room: Room, complete: CompleteRead) -> tuple[int, int]:
+    """Count what a full read found and nothing had announced, and how much of it is drift.
 
-    That is not: what a room without a subscription is never told, what came into or left the horizon as it moved, and
-    what is so young that its notification may still be on the way.
+    A room without a subscription is never told, and neither is what came into or left the horizon as it moved. What is so
+    young that its notification may still be on the way is no drift.
     """
     if not room.is_subscribed or room.horizon is None:
-        return 0
-    count = sum(removal.kind is ChangeKind.REMOVED for removal in plan.removals)
+        return 0, 0
+    count = drift_count = sum(removal.kind is ChangeKind.REMOVED for removal in plan.removals)
     for upsert in plan.upserts:
         booking = upsert.booking
-        is_old = booking.updated_at is not None and booking.updated_at < complete.began_at - _ANNOUNCED_WITHIN
-        if upsert.kind is not None and is_old and room.horizon.overlaps(booking.start_at, booking.end_at):
+        if upsert.kind is not None and room.horizon.overlaps(booking.start_at, booking.end_at):
             count += 1
-    return count
+            drift_count += booking.updated_at is not None and booking.updated_at < complete.began_at - _ANNOUNCED_WITHIN
+    return count, drift_count
 
 
 async def _has_hints(c: Connection, room_uid: RoomUid) -> bool:

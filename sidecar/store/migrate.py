@@ -90,7 +90,7 @@ def migrate_sqlite(path: Path) -> bool:
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as connection:
-            upgrade(connection)
+            upgrade(connection, SCHEMA_VERSION)
     except SQLAlchemyError as error:
         raise StoreUnavailable(f"cannot migrate {path.name}: {error}") from error
     finally:
@@ -98,7 +98,7 @@ def migrate_sqlite(path: Path) -> bool:
     return True
 
 
-def upgrade(connection: Connection, version: str = SCHEMA_VERSION) -> None:
+def upgrade(connection: Connection, version: str) -> None:
     """Run the scripts up to a version inside the connection's transaction, and give a new store its identity."""
     from alembic import command
     from alembic.config import Config

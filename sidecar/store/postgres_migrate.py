@@ -62,7 +62,7 @@ async def _migrate(link: Link) -> bool:
             assert isinstance(driver, asyncpg.Connection), "connect() makes one"
             if is_current(await postgres_schema_version(driver)):
                 return False
-            await connection.run_sync(upgrade)
+            await connection.run_sync(upgrade, SCHEMA_VERSION)
     except DBAPIError as error:
         cause = error.orig.__cause__ if error.orig is not None else None
         raise translate(cause if isinstance(cause, Exception) else error, "migrate") from error

@@ -187,6 +187,15 @@ def _tenants_first(item: tuple[str, list[Notification]]) -> tuple[bool, str]:
     return all(notification.lifecycle is None for notification in group), key
 
 
+async def renew_soon(c: Connection, room_uid: RoomUid, lane: TenantUid) -> None:
+    """Have a room's subscription renewed at once: Exchange asks for it, or it may have dropped it without a word.
+
+    Runs inside somebody else's transaction.
+    """
+    await c.execute("UPDATE subscriptions SET renew_at = $2 WHERE room_uid = $1", room_uid, to_micros(c.now))
+    await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room_uid, lane, priority=Priority.REPAIR)
+
+
 def _is_genuine(notification: Notification, subscription: Subscription) -> bool:
     is_secret_right = hmac.compare_digest(notification.secret_hash, subscription.secret_hash)
     return is_secret_right and notification.directory_id.casefold() == subscription.directory_id.casefold()
@@ -217,9 +226,7 @@ async def _mark_lifecycle(c: Connection, subscription: Subscription, kinds: set[
         await _lose(c, subscription.key)
         await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room_uid, lane, priority=Priority.REPAIR, force=True)
     if Lifecycle.REAUTHORIZATION_REQUIRED in kinds:
-        now = to_micros(c.now)
-        await c.execute("UPDATE subscriptions SET renew_at = $2 WHERE key = $1", subscription.key, now)
-        await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room_uid, lane, priority=Priority.REPAIR)
+        await renew_soon(c, room_uid, lane)
 
 
 async def _mark_events(

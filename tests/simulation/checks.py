@@ -108,7 +108,8 @@ def check_no_mark_lost(world: World) -> None:
 
 async def check_subscriptions(world: World) -> None:
     """Each mapped room has exactly one live subscription at Exchange, and no other mailbox has one."""
-    assert await world.directory.subscribed() == sorted(world.rooms.values()), "subscriptions at Exchange"
+    live, wanted = await world.directory.subscribed(), sorted(world.rooms.values())
+    assert live == wanted, f"Exchange has subscriptions for {live}, where {wanted} are mapped"
 
 
 _HARMLESS = frozenset(

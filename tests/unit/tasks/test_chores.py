@@ -21,6 +21,7 @@ from sidecar.errors import (
     MailboxNotInCloud,
     SecretUnreadable,
     SidecarError,
+    SubscriptionGone,
     SubscriptionRefused,
     Throttled,
     Unavailable,
@@ -32,12 +33,14 @@ from sidecar.model.intent import Intent, IntentKind, Priority
 from sidecar.model.problem import Actor
 from sidecar.model.room import Room, RoomState
 from sidecar.model.tenant import Tenant, TenantState
+from sidecar.model.window import to_micros
 from sidecar.settings import StoreSettings
 from sidecar.tasks.chores import Chores, Done, Outcome, PutOff
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
-from tests.support.builders import TENANT
+from tests.support.builders import TENANT, after
 from tests.support.desk import Desk
+from tests.support.fake_calendar import event
 
 
 @dataclass
@@ -304,6 +307,24 @@ async def test_refused_subscription_degrades_the_room_until_it_works(shift: Shif
     assert (await shift.room()).state is RoomState.DEGRADED
     await shift.run(IntentKind.ROOM_SUBSCRIBE)
     assert (await shift.room()).state is RoomState.UP
+
+
+@pytest.mark.parametrize("age_s", [3_600.0, 1.0])
+async def test_subscription_that_vanished_without_a_word_is_made_again_after_a_change(
+    shift: Shift, age_s: float
+) -> None:
+    """A change that a full read finds first puts the subscription in doubt: it is renewed, and so found to be gone."""
+    await shift.desk.subscribe()
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.subscriptions.live.clear()
+    shift.desk.subscriptions.errors = [SubscriptionGone("it does not exist")]
+    changed_at = shift.desk.clock.now() - timedelta(seconds=age_s)
+    shift.desk.calendar.put(event("e1", after(hours=1), lastModifiedDateTime=f"{changed_at:%Y-%m-%dT%H:%M:%S}Z"))
+    await shift.run(IntentKind.ROOM_COMPARE)
+    due = await shift.desk.due()
+    assert due[IntentKind.ROOM_SUBSCRIBE] == to_micros(shift.desk.clock.now())
+    await shift.run(IntentKind.ROOM_SUBSCRIBE)
+    assert list(shift.desk.subscriptions.live) == ["s2"]
 
 
 async def test_work_for_an_unmapped_room_is_done(shift: Shift) -> None:
