@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +22,9 @@ from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, RoomId
 from sidecar.model.room import Room
 from sidecar.model.window import Window
+from tests.support import postgres
 from tests.support.builders import ALWAYS, NOW, TENANT, complete_read, make_booking, towards
-from tests.support.stores import ManualClock, OpenStore, decoded, no_stray_loop, open_store
+from tests.support.stores import ManualClock, OpenStore, decoded, no_stray_loop, open_postgres, open_store
 
 __all__ = ["no_stray_loop"]
 
@@ -63,14 +64,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**16))
     def open(self, seed: int) -> None:
-        self.runner = asyncio.Runner(loop_factory=looptime.new_event_loop)
         self.stack = AsyncExitStack()
-        self.directory = tempfile.TemporaryDirectory()
-        path = Path(self.directory.name) / "exchange.sqlite3"
-        opening = open_store(path, clock=ManualClock(), stepped=Random(seed))
+        self.runner, opening = self.prepare(seed)
         self.opened: OpenStore = self.run(self.stack.enter_async_context(opening))
         self.tenant = self.run(self.opened.add_tenant())
         self.start = self.run(self.opened.head())
+
+    def prepare(self, seed: int) -> tuple[asyncio.Runner, AbstractAsyncContextManager[OpenStore]]:
+        """Return what runs the calls, and what opens the store."""
+        path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "exchange.sqlite3"
+        runner = asyncio.Runner(loop_factory=looptime.new_event_loop)
+        return runner, open_store(path, clock=ManualClock(), stepped=Random(seed))
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:  # nothing is sent or yielded
         """Run a call to its end."""
@@ -80,7 +84,6 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             self.run(self.stack.aclose())
             self.runner.close()
-            self.directory.cleanup()
 
     @rule(name=ROOMS)
     def map_room(self, name: RoomId) -> None:
@@ -212,3 +215,16 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+class PostgresMachine(StoreMachine):
+    """The same calls on PostgreSQL, in real time: its server knows no other."""
+
+    def prepare(self, seed: int) -> tuple[asyncio.Runner, AbstractAsyncContextManager[OpenStore]]:
+        """Return what runs the calls, and what opens the store."""
+        dsn_file = self.stack.enter_context(postgres.database())
+        return asyncio.Runner(), open_postgres(dsn_file, clock=ManualClock())
+
+
+TestStoreOnPostgres = PostgresMachine.TestCase
+TestStoreOnPostgres.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
