@@ -1,1 +1,1 @@
-"""What a mailbox holds and how mailboxes deal with each other, without any wire format."""
+"""The world behind the wire: tenants, their apps and mailboxes, what those hold, and how they deal with each other."""
