@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from sidecar.store.migrate import is_current, upgrade
+from sidecar.store.migrate import SCHEMA_VERSION, is_current, upgrade
 from sidecar.store.postgres_link import TROUBLE, Link, Raw, translate
 
 _LOCK_KEY = 0x45584348_5349_4445
