@@ -55,8 +55,11 @@ def run(arguments: list[str] | None = None, *, program: str = "python -m sidecar
 
 
 def _moment(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    return check_present(at if at.tzinfo else at.replace(tzinfo=UTC))
+    try:
+        at = datetime.fromisoformat(text)
+        return check_present(at if at.tzinfo else at.replace(tzinfo=UTC))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":

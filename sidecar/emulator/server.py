@@ -30,6 +30,9 @@ from sidecar.emulator.moods import Moods
 from sidecar.emulator.notify.sender import HttpxSender, webhook_client
 
 _GRACE_S = 2
+_KEEP_ALIVE_S = (
+    180  # longer than client libraries keep an idle connection, or they would meet a closed one now and then
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ def main(config: EmulatorConfig) -> int:
 
     Returns:
         0, the exit code of a clean stop.
+    Raises:
+        SystemExit: it cannot start; the message says why.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config))
@@ -80,11 +85,21 @@ def main(config: EmulatorConfig) -> int:
 
 
 async def _serve(config: EmulatorConfig) -> None:
-    graph_socket, control_socket = _listen(config.host, config.port), _listen(config.control_host, config.control_port)
-    tls, ca_file = _make_tls(config.host, config.ca_dir, config.names)
+    with (
+        _listen(config.host, config.port) as graph_socket,
+        _listen(config.control_host, config.control_port) as control_socket,
+    ):
+        await _serve_on(config, graph_socket, control_socket)
+
+
+async def _serve_on(config: EmulatorConfig, graph_socket: socket.socket, control_socket: socket.socket) -> None:
+    with _told(f"make certificates in {config.ca_dir}"):
+        tls, ca_file = _make_tls(config.host, config.ca_dir, config.names)
+    with _told(f"read the authority in {config.webhook_ca_file}"):
+        webhooks = webhook_client(config.webhook_ca_file)
     shown = config.public_host or ("127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host)
     graph_url = f"https://{shown}:{graph_socket.getsockname()[1]}"
-    async with webhook_client(config.webhook_ca_file) as client:
+    async with webhooks as client:
         emulator = Emulator(
             seed=config.seed,
             calm=config.calm,
@@ -143,6 +158,8 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
                 date_header=False,  # the app tells the emulated time
                 timeout_graceful_shutdown=_GRACE_S,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                ws="none",  # an offer to speak another protocol is ignored, and the request answered
                 ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
         )
@@ -174,6 +191,9 @@ class _Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope[ABORT_KEY] = self.transport.abort  # type: ignore[literal-required]  # ours, beside ASGI's
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: what uvicorn advises here, a library to install, would not help."""
+
 
 def _stop_on_signals(*servers: uvicorn.Server) -> None:
     def stop() -> None:
@@ -186,10 +206,24 @@ def _stop_on_signals(*servers: uvicorn.Server) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    with _told(f"listen on {host} port {port}"):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+        except BaseException:
+            listener.close()
+            raise
     return listener
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Let a start that fails end with a sentence: it is the caller's machine or command line, not a fault of ours."""
+    try:
+        yield
+    except (OSError, OverflowError, ValueError) as error:  # of which OverflowError: a port beyond 65535
+        raise SystemExit(f"cannot {what}: {error}") from None
 
 
 def _make_tls(host: str, ca_dir: Path, names: tuple[str, ...]) -> tuple[ssl.SSLContext, Path]:

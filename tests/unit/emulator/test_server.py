@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -22,6 +23,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+
+from sidecar.emulator.__main__ import run
 
 SCOPES = ["https://graph.microsoft.com/.default"]
 
@@ -155,3 +158,38 @@ async def test_help_tells_the_options() -> None:
     out, _ = await process.communicate()
     assert process.returncode == 0
     assert b"--calm" in out
+
+
+@pytest.mark.parametrize("option", ["--port", "--control-port"])
+def test_port_in_use_is_told_in_a_sentence(option: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(SystemExit, match=f"cannot listen on 127.0.0.1 port {port}: .*in use"):
+            run([option, port, "--ca-dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "99999"], "cannot listen"),
+        (["--host", "nosuch.invalid"], "cannot listen"),
+        (["--ca-dir", "/dev/null/x"], "cannot make certificates in /dev/null/x"),
+        (["--webhook-ca-file", "/dev/null/x"], "cannot read the authority in /dev/null/x"),
+        (["--webhook-ca-file", "/dev/null"], "cannot read the authority in /dev/null"),
+    ],
+)
+def test_start_that_cannot_be_is_told_in_a_sentence(options: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=words):
+        run(["--ca-dir", str(tmp_path), *options])
+
+
+async def test_offer_of_another_protocol_is_ignored(started: tuple[dict[str, Any], asyncio.subprocess.Process]) -> None:
+    ready, _ = started
+    headers = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+    }
+    async with httpx.AsyncClient(base_url=ready["control_url"]) as control:
+        assert (await control.get("/control/health", headers=headers)).status_code == 200
