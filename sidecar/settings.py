@@ -77,7 +77,7 @@ class StoreSettings(_Group):
     retention_days: Annotated[int, Field(ge=1, le=365)] = 14
     """How long changes are kept for watchers to resume from, in days."""
     retention_count_max: Annotated[int, Field(ge=1_000)] = 1_000_000
-    """How many changes are kept for each tenant at most."""
+    """How many changes are kept for each tenant at most. `log_prune.cut_short` in the log: they did not last for the days."""
 
     _empty_dsn_file = field_validator("dsn_file", mode="before")(_empty_is_none)
 

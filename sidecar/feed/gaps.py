@@ -14,7 +14,7 @@ def log_epoch(tenant_uid: TenantUid, head: LogHead) -> str:
 
     A tenant registered anew begins at revision 1 again, under another uid; a restored log goes on under another epoch.
     """
-    return f"{head.epoch}.{tenant_uid}"
+    return f"{head.epoch}.{tenant_uid}" if head.epoch else tenant_uid
 
 
 def epoch_of(cursor: Cursor) -> str:

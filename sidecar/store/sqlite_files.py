@@ -37,7 +37,7 @@ def lock_database(path: Path) -> int:
     except OSError as error:
         os.close(lock)
         if isinstance(error, BlockingIOError):
-            raise StoreUnavailable(f"another process has the database {path}") from None
+            raise StoreUnavailable(f"another process has the database {path}; stop it first") from None
         raise StoreUnavailable(f"cannot lock the database {path}: {error.strerror}") from error
     return lock
 
@@ -71,9 +71,9 @@ class HighWaterMark:
             StoreUnavailable: it can be neither read nor made.
         """
         try:
-            self._file = os.open(f"{database}.mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = os.open(f"{database}.highwater", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreUnavailable(f"cannot open {database}.mark: {error.strerror}") from error
+            raise StoreUnavailable(f"cannot open {database}.highwater: {error.strerror}") from error
         self._is_failing = False
 
     def load(self) -> int | None:
@@ -90,7 +90,7 @@ class HighWaterMark:
         except OSError as error:
             # The commit it is about has happened; what is lost is only that going back behind it would be noticed.
             if not self._is_failing:
-                log.error("store.mark_failed", error=error.strerror)
+                log.error("store.high_water_failed", error=error.strerror)
             self._is_failing = True
 
     def close(self) -> None:

@@ -42,10 +42,7 @@ def restore(source: Path, database: Path, *, now: datetime) -> Restored:
         raise BackupRefused(f"there is no file {source}")
     if database.exists() and source.samefile(database):
         raise BackupRefused(f"{source} is the database itself; `exchange-sidecar epoch renew` gives it new epochs")
-    try:
-        lock = lock_database(database)
-    except StoreUnavailable as error:
-        raise StoreUnavailable(f"{error.message}; stop the service first") from error
+    lock = lock_database(database)
     try:
         with staged(database) as copy:
             contents = copy_database(source, copy)
@@ -100,7 +97,9 @@ def _fold_log(database: Path, former: Path) -> None:
         with closing(sqlite3.connect(database, timeout=1.0, isolation_level=None)) as raw:
             (mode,) = raw.execute("PRAGMA journal_mode=DELETE").fetchone()
     except sqlite3.OperationalError as error:
-        raise StoreUnavailable(f"another program is using the database {database}: {error}") from error
+        raise StoreUnavailable(
+            f"cannot close the database {database}; is another program using it? ({error})"
+        ) from error
     except sqlite3.DatabaseError:
         mode = "damaged"  # perhaps why somebody restores; its log goes with it
         for suffix in ("-wal", "-journal"):
@@ -109,4 +108,4 @@ def _fold_log(database: Path, former: Path) -> None:
         with suppress(FileNotFoundError):
             os.unlink(f"{database}-shm")
     if mode == "wal":
-        raise StoreUnavailable(f"another program is using the database {database}")
+        raise StoreUnavailable(f"cannot close the database {database}; is another program using it?")

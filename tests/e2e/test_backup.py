@@ -223,7 +223,7 @@ def test_commands_refuse_in_a_sentence_and_with_their_exit_codes(own_service: Se
     assert (exists.returncode, "--overwrite" in exists.stderr) == (1, True)
     command(own_service, "backup", "--to", str(target), "--overwrite")
     running = refused(own_service, "restore", "--from", str(target))
-    assert (running.returncode, "stop the service first" in running.stderr) == (3, True)
+    assert (running.returncode, "stop it first" in running.stderr) == (3, True)
     with SyncExchangeClient.connect(own_service.target) as client:
         assert list(client.list_tenants()) == []
     own_service.stop()

@@ -374,6 +374,6 @@ def put_back(backup: Path, path: Path, *, with_mark: bool) -> None:
         with_mark: what lies beside the database stays; else it comes to an empty folder.
     """
     for file in path.parent.glob(f"{path.name}*"):
-        if not (with_mark and file.suffix == ".mark"):
+        if not (with_mark and file.suffix == ".highwater"):
             file.unlink()
     shutil.copy(backup, path)

@@ -79,9 +79,9 @@ async def test_copy_made_within_one_run_is_found_out_after_a_kill(path: Path) ->
         await opened.engine.scrub()  # everything is in the one file now
         shutil.copy(path, copy)
         await _use(opened, "b2")
-        mark = path.with_name(f"{path.name}.mark").read_bytes()
+        mark = path.with_name(f"{path.name}.highwater").read_bytes()
     put_back(copy, path, with_mark=False)
-    path.with_name(f"{path.name}.mark").write_bytes(mark)  # as of the kill
+    path.with_name(f"{path.name}.highwater").write_bytes(mark)  # as of the kill
     assert await live(path) != before
 
 
@@ -128,7 +128,7 @@ async def _fail(c: Connection) -> None:
 async def test_mark_that_fell_behind_does_no_harm(path: Path) -> None:
     """A loss of power may take the last marks, never the commits before them."""
     before = await live(path, "b1")
-    mark = path.with_name(f"{path.name}.mark")
+    mark = path.with_name(f"{path.name}.highwater")
     earlier = mark.read_bytes()
     await live(path, "b2", "b3")
     mark.write_bytes(earlier)
@@ -138,13 +138,13 @@ async def test_mark_that_fell_behind_does_no_harm(path: Path) -> None:
 async def test_mark_that_cannot_be_understood_counts_as_missing(path: Path) -> None:
     """Then nothing is known, and the safe side is a new epoch."""
     before = await live(path, "b1")
-    path.with_name(f"{path.name}.mark").write_bytes(b"\x00garbage")
+    path.with_name(f"{path.name}.highwater").write_bytes(b"\x00garbage")
     assert await live(path) != before
 
 
 def test_mark_on_a_disk_that_fails_does_not_fail_the_commit(path: Path) -> None:
     """The commit has happened; a caller must not be told otherwise."""
-    path.with_name(f"{path.name}.mark").symlink_to("/dev/full")
+    path.with_name(f"{path.name}.highwater").symlink_to("/dev/full")
     mark = HighWaterMark(path)
     mark.note(7)
     mark.note(8)

@@ -58,7 +58,7 @@ def put_back(saved: Path, path: Path, *, seconds: int = 0) -> Restored:
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix not in (".lock", ".mark")}
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix not in (".lock", ".highwater")}
 
 
 async def test_restored_database_holds_what_the_backup_held_in_a_new_epoch(path: Path, saved: Path) -> None:
@@ -120,7 +120,7 @@ async def test_database_in_use_by_the_service_is_left_alone(path: Path, saved: P
         await _use(opened, "b1")
         back_up(path, saved, overwrite=False)
         await _use(opened, "b2")
-        with pytest.raises(StoreUnavailable, match="stop the service first"):
+        with pytest.raises(StoreUnavailable, match="stop it first"):
             put_back(saved, path)
         assert (await _use(opened, "b3"))[0] == {"b1", "b2", "b3"}
     assert not list(path.parent.glob("*.partial*"))

@@ -9,6 +9,7 @@ from datetime import timedelta
 from random import Random
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.errors import (
     ConsentMissing,
@@ -371,6 +372,16 @@ async def test_old_changes_are_pruned(shift: Shift) -> None:
     assert entries == []
     assert head is not None
     assert head.floor == head.revision
+
+
+async def test_log_that_is_too_short_for_its_time_is_told_to_the_operator(shift: Shift) -> None:
+    """Readers were promised days; more changes than are kept cut them short, and somebody must choose."""
+    with capture_logs() as logs:
+        await shift.run(IntentKind.LOG_PRUNE)
+        assert logs == []
+        shift.chores._retention_count = 0
+        await shift.run(IntentKind.LOG_PRUNE)
+    assert [(line["event"], line["log_level"]) for line in logs] == [("log_prune.cut_short", "warning")]
 
 
 def test_every_problem_text_names_an_action() -> None:
