@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
+from sidecar.emulator.bounds import check_year
 from sidecar.emulator.control.app import ControlError
 from sidecar.emulator.control.tenant_types import AppBody, FederatedBody, GrantBody, PolicyBody, SignInBody
 from sidecar.emulator.exchange.app import (
@@ -49,6 +50,11 @@ def change_app(world: World, tenant: Tenant, app: App, body: AppBody) -> str | N
     for uri in body.redirect_uris or ():
         if not _URI.fullmatch(uri):
             raise ControlError(f"{uri!r} is not a redirect URI.")
+    if body.secret_expires_at is not None:
+        try:
+            check_year(body.secret_expires_at)
+        except ValueError as error:
+            raise ControlError(f"`secret_expires_at` cannot be: {error}.") from None
     certificates = {} if body.certificate_pem is None else _thumbprints(body.certificate_pem)
     federated = app.federated_credentials
     if body.federated_credentials is not None:

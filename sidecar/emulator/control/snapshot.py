@@ -31,13 +31,26 @@ from sidecar.emulator.exchange import (
     subscription,
     sync_state,
 )
-from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import JsonObject
+from sidecar.emulator.exchange.field_types import check_content
 from sidecar.emulator.exchange.object_graph import StateInvalid, Types
 from sidecar.emulator.notify import state
 from sidecar.emulator.parts import Parts
 
 FORMAT = "exchange-emulator-state/1"
+_ROOT: dict[str, Any] = {  # Any: annotations
+    "now": datetime,
+    "randomness": tuple[int, tuple[int, ...], float | None],
+    "change_count": int,
+    "item_count": int,
+    "signing_key": dict[str, str],
+    "moods": moods.Moods,
+    "metering": metering.Metering,
+    "faults": list[faults.Fault],
+    "outages": dict[str | None, faults.Outage],
+    "tenants": list[directory.Tenant],
+    "deliveries": state.DeliveryState,
+}
 _MODULES = (
     *(app, calendar_index, directory, event, faults, mailbox, metering, moods, pending, people, places, recurrence),
     *(room_settings, state, subscription, sync_state),
@@ -70,15 +83,16 @@ class Snapshots:
             raise ControlError(f"This is no state: `format` must be {FORMAT}, not {dump.get('format')!r}.")
         try:
             root = _TYPES.load(dump)
-            missing = set(self._root()) - set(root)
         except StateInvalid as error:
             raise ControlError(f"This is no state: {error}.") from None
+        missing = set(_ROOT) - set(root)
         if missing:
             raise ControlError(f"This is no state: it lacks {', '.join(sorted(missing))}.")
         before = self._root()
         try:
+            check_content(root, _ROOT)
             self._take(root)
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError, OverflowError, msgspec.ValidationError) as error:
             self._take(before)
             raise ControlError(f"This is no state: {type(error).__name__}: {error}.") from None
 
@@ -100,28 +114,22 @@ class Snapshots:
 
     def _take(self, root: dict[str, Any]) -> None:  # Any: as above
         parts, world = self._parts, self._parts.world
-        now, tenants = _checked(root["now"], datetime), _checked(root["tenants"], list)
+        now, tenants = root["now"], root["tenants"]
         for tenant in tenants:
-            _checked(tenant, Tenant)
-        world.rng.setstate(_checked(root["randomness"], tuple))
+            moods.with_moods(root["moods"], tenant.own_moods)
+        world.rng.setstate(root["randomness"])
         world.background.cancel_all()
         parts.tokens.key_state = root["signing_key"]
         world.ids.change_count, parts.mailroom.item_count = root["change_count"], root["item_count"]
         world.clock.advance((now - world.now()).total_seconds())
-        world.moods = _checked(root["moods"], moods.Moods)
+        world.moods = root["moods"]
         in_flight = world.metering.in_flight  # of requests that are being answered now; they will count themselves out
-        world.metering = _checked(root["metering"], metering.Metering)
+        world.metering = root["metering"]
         world.metering.in_flight = in_flight
-        parts.script.faults, parts.script.outages = _checked(root["faults"], list), _checked(root["outages"], dict)
+        parts.script.faults, parts.script.outages = root["faults"], root["outages"]
         world.directory.replace(tenants)
         parts.meetings.resume()
-        parts.deliveries.resume(_checked(root["deliveries"], state.DeliveryState))
-
-
-def _checked(value: Any, kind: type) -> Any:  # Any: whatever a dump holds
-    if not isinstance(value, kind):
-        raise TypeError(f"a {kind.__name__} was expected, not a {type(value).__name__}")
-    return value
+        parts.deliveries.resume(root["deliveries"])
 
 
 def _types_of(modules: Iterable[ModuleType]) -> Iterator[type]:

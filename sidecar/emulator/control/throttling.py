@@ -121,7 +121,7 @@ class ThrottleControl:
                     )
             for name, limit in LIMITS.items():
                 for key, mailbox in _keys(app.client_id, tenant, limit.scope):
-                    window = metering.windows[name].get(key)
+                    window = metering.windows.get(name, {}).get(key)
                     if window is None:
                         continue
                     is_open = window.ends_at > now

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from sidecar.emulator.exchange.event import Event, EventKind, mutable_core
+from sidecar.emulator.exchange.field_types import check_content
 from sidecar.emulator.exchange.series import expand, occurrence_on
 from sidecar.emulator.ids import parse_item_id
 
@@ -27,6 +28,15 @@ class CalendarChange:
     days: tuple[date, ...] = ()
     left: str = ""
     """The core of the mutable id it had until it was filed elsewhere, or went after that."""
+
+
+_STATE: dict[str, Any] = {  # Any: annotations
+    "roots": list[Event],
+    "refiled": dict[str, str],
+    "transactions": dict[str, Event],
+    "version": int,
+    "changes": list[CalendarChange],
+}
 
 
 class Calendar:
@@ -54,7 +64,14 @@ class Calendar:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:  # Any: as above
-        """Take over what `dump_state` gave."""
+        """Take over what `dump_state` gave.
+
+        Raises:
+            ValueError: it is not of that shape.
+        """
+        check_content(state, _STATE)
+        if any((event.kind is EventKind.MASTER) != (event.series is not None) for event in state["roots"]):
+            raise ValueError("a series without a pattern, or a pattern without a series")
         self.add_many(event for event in state["roots"] if event.kind is not EventKind.MASTER)
         self._masters = {event.core: event for event in state["roots"] if event.kind is EventKind.MASTER}
         self._roots = {event.core: event for event in state["roots"]}

@@ -132,7 +132,7 @@ class Metering:
         return None
 
     def _window(self, charge: Charge, now: datetime) -> Window:
-        windows = self.windows[charge.limit]
+        windows = self.windows.setdefault(charge.limit, {})  # an older dump may not know the limit
         window = windows.get(charge.key)
         if window is None:
             window = windows[charge.key] = Window(ends_at=now + LIMITS[charge.limit].span)

@@ -15,7 +15,14 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import msgspec
 
+from sidecar.emulator.exchange.field_types import field_checks
+
 Json = Any  # Any: JSON of any kind
+# What reading raises where a dump has another shape than what was written. OverflowError: numbers beyond measure.
+_UNREADABLE = (
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError),
+    msgspec.ValidationError,
+)
 NOT_DUMPED = {"dump": False}
 """Metadata of a dataclass field that is left out, a cache for instance; it takes its default when it is read back."""
 
@@ -55,7 +62,7 @@ class Types:
         """
         try:
             return _Reader(self, dump["objects"]).read_all(dump["root"])
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except _UNREADABLE as error:
             raise StateInvalid(f"the dump is not whole: {type(error).__name__}: {error}") from error
 
     def name_of(self, kind: type) -> str:
@@ -142,8 +149,7 @@ class _Reader:
             if isinstance(made, Stateful):
                 stateful.append((made, content))
             else:
-                for name, value in _complete(type(made), content).items():
-                    object.__setattr__(made, name, value)
+                _fill(made, content)
         for one, content in stateful:
             one.load_state(content)
         return {name: self.read(value) for name, value in root.items()}
@@ -153,7 +159,7 @@ class _Reader:
             return [self.read(one) for one in written]
         if not isinstance(written, dict):
             return written
-        tag = next(iter(written))
+        tag = next(iter(written), None)
         content = written[tag]
         if tag == "ref":
             return self._made[content]
@@ -176,10 +182,11 @@ class _Reader:
     def _read_value(self, kind: type, written: dict[str, Json]) -> Any:
         content = {name: self.read(value) for name, value in written.items()}
         if issubclass(kind, msgspec.Struct):
-            return kind(**content)
+            made = kind(**content)
+            msgspec.convert(msgspec.to_builtins(made), kind)  # which checks what the constructor does not
+            return made
         made = _blank(kind)
-        for name, value in _complete(kind, content).items():
-            object.__setattr__(made, name, value)
+        _fill(made, content)
         return made
 
 
@@ -198,6 +205,16 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "bytes": base64.b64decode,
 }
 _GROUPS: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+
+
+def _fill(made: Any, content: dict[str, Any]) -> None:
+    """Set the fields of a dataclass; what the dump leaves out takes its default."""
+    kind: type = type(made)
+    checks = field_checks(kind)
+    for name, value in _complete(kind, content).items():
+        if not checks[name](value):
+            raise StateInvalid(f"the dump has a {kind.__name__} with an odd {name}")
+        object.__setattr__(made, name, value)
 
 
 def _compares_by_value(kind: type) -> bool:

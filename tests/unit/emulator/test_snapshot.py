@@ -169,21 +169,43 @@ async def some_calls(r: Rig, seed: int) -> list[tuple[int, Any]]:
     return seen
 
 
+def of(state: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Give the fields of the first object of a kind."""
+    found: dict[str, Any] = next(one["of"] for one in state["objects"] if one["is"] == kind)
+    return found
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda state: state.update(format="other/1"), "`format` must be exchange-emulator-state/1"),
         (lambda state: state["root"].pop("deliveries"), "it lacks deliveries"),
         (lambda state: state["objects"][0].update({"is": "Popen"}), "'Popen', which this emulator does not know"),
-        (lambda state: state["root"].update(tenants=[1]), "a Tenant was expected, not a int"),
-        (lambda state: state["root"].update(now="soon"), "a datetime was expected, not a str"),
-        (lambda state: state["root"].update(randomness=[1]), "a tuple was expected"),
+        (lambda state: state["root"].update(tenants=[1]), "tenants is not what it should be"),
+        (lambda state: state["root"].update(now="soon"), "now is not what it should be"),
+        (lambda state: state["root"].update(randomness=[1]), "randomness is not what it should be"),
         (lambda state: state["root"].update(signing_key={"map": []}), "KeyError"),
         (lambda state: state.pop("objects"), "not whole"),
+        (lambda state: state["root"].update(now={"at": "2026-11-24T10:00:00"}), "now is not what it should be"),
+        (lambda state: state["root"].update(now={"at": "9000-01-01T00:00:00+00:00"}), "now is not what it should be"),
+        (lambda state: state["root"].update(item_count=True), "item_count is not what it should be"),
+        (lambda state: state["root"].update(tenants=[{}]), "not whole"),
+        (lambda state: state["root"]["moods"]["of"].update(retry_for_s=1e18), "ValidationError"),
+        (lambda state: of(state, "Subscription").update(expires_at="soon"), "a Subscription with an odd expires_at"),
+        (lambda state: of(state, "Subscription").update(mailbox={"ref": 0}), "a Subscription with an odd mailbox"),
+        (lambda state: of(state, "Tenant").update(pending_acts={"map": [[1, 2]]}), "a Tenant with an odd pending_acts"),
+        (lambda state: of(state, "Tenant").update(own_moods={"map": [["retry_for_s", "x"]]}), "ValidationError"),
+        (
+            lambda state: of(state, "Event").update(kind={"enum": "EventKind", "value": "seriesMaster"}),
+            "a series without",
+        ),
+        (lambda state: of(state, "Lane").update(waiting=[{"tuple": [1, 2, 3]}]), "a Lane with an odd waiting"),
+        (lambda state: of(state, "Notice").update(item={"map": [["a", {"ref": 0}]]}), "a Notice with an odd item"),
     ],
 )
 async def test_odd_state_is_refused_and_changes_nothing(change: Any, message: str) -> None:
     async with rig() as r:
+        await r.subscribe()
         await r.book(*TEN)
         state = await dumped(r)
         change(state)

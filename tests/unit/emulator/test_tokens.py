@@ -203,3 +203,11 @@ async def test_older_token_endpoint_is_not_played() -> None:
     async with rig() as r:
         answer = await r.login.post(f"/{r.tenant['tenant_id']}/oauth2/token", data={"resource": "x"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (501, "notImplementedByEmulator")
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"])
+async def test_secret_expires_within_what_can_be_counted(at: str) -> None:
+    async with rig() as r:
+        answer = await r.control.patch(r.path("/app"), json={"secret_expires_at": at, "disabled": True})
+        assert (answer.status_code, "secret_expires_at" in answer.text) == (400, True)
+        assert (await r.ask_token()).status_code == 200  # nothing was changed
