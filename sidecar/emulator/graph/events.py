@@ -226,7 +226,7 @@ class EventRoutes:
 
 def _lookup(call: Call) -> Callable[[str], Person | None]:
     def lookup(address: str) -> Person | None:
-        mailbox = call.caller.tenant.mailbox(address)
+        mailbox = call.caller.tenant.recipient(address)
         return mailbox.person if mailbox else None
 
     return lookup

@@ -71,7 +71,7 @@ def _schedule(
     call: Call, tenant: Tenant, address: str, start_at: datetime, end_at: datetime, step: timedelta
 ) -> JsonObject:
     mailbox = tenant.recipient(address)
-    if mailbox is None or mailbox.state is MailboxState.GONE:
+    if mailbox is None or not mailbox.is_in_directory:
         return _failed(address, "5016", f"Unable to resolve e-mail address {address} to an Active Directory object.")
     if mailbox.state is not MailboxState.CLOUD:
         raise NotEmulated(f"getSchedule of a mailbox that is {mailbox.state.value}")

@@ -98,7 +98,7 @@ def parse_event(
         wire: the JSON object.
         base: what the event holds now; new ones start from an empty one.
         base_times: when the event is now; None demands start and end in the body.
-        lookup: finds who an address belongs to, for attendees given without a name.
+        lookup: finds who an address belongs or belonged to, for attendees given without a name.
         base_extras: what is kept beside the event now; None for a new one.
     Raises:
         GraphError: 400 for what Graph refuses, 501 for what the emulator does not play.
@@ -191,7 +191,12 @@ def _attendees(
 ) -> tuple[Attendee, ...]:
     if len(wire) > _ATTENDEES_MAX:
         raise GraphError(400, "ErrorInvalidAttendees", f"An event can have at most {_ATTENDEES_MAX} attendees.")
-    before = {one.person.address.lower(): one for one in base.attendees}
+
+    def key(address: str) -> str:
+        known = lookup(address)  # under a former address it is still the same attendee
+        return (known.address if known else address).lower()
+
+    before = {key(one.person.address): one for one in base.attendees}
     found = []
     for one in wire:
         members = read_members(one, "attendee", ("emailAddress", "type", "status", "proposedNewTime"))
@@ -199,10 +204,10 @@ def _attendees(
         address = read_text(email, "address") or ""
         if "@" not in address:
             raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient is not valid.")
-        known, old = lookup(address), before.get(address.lower())
+        known, old = lookup(address), before.get(key(address))
         person = Person(
             name=read_text(email, "name") or (known.name if known else address),
-            address=known.address if known else address,
+            address=known.address if known and known.address.lower() == address.lower() else address,
         )
         kind = read_choice(members, "type", _ATTENDEE_KINDS) or "required"
         found.append(replace(old, person=person, kind=kind) if old else Attendee(person=person, kind=kind))

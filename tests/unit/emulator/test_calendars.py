@@ -180,6 +180,16 @@ async def test_address_nobody_knows_is_told_in_its_own_entry() -> None:
         assert "error" not in second
 
 
+@pytest.mark.parametrize("kind", ["gone", "softDeleted"])
+async def test_mailbox_the_directory_has_lost_is_told_in_its_own_entry(kind: str) -> None:
+    async with rig() as r:
+        other = r.rooms[1]["address"]
+        await r.told("PATCH", r.path(f"/mailboxes/{other}"), {"kind": kind})
+        first, second = (await schedule(r, [other, r.room])).json()["value"]
+        assert first["error"]["responseCode"] == "5016"
+        assert "error" not in second
+
+
 async def test_schedule_of_more_than_a_thousand_items_is_an_error_of_its_own() -> None:
     async with rig() as r:
         series = wire_event("2026-11-24T06:00:00", "2026-11-24T06:30:00")

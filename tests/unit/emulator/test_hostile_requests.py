@@ -12,15 +12,15 @@ from sidecar.emulator.moods import calm_moods
 from tests.unit.emulator.rig import Rig, rig, wire_event
 
 pytestmark = pytest.mark.looptime
-SECONDS_MAX = 1.0
+SECONDS_MAX = 2.0
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Measure how long the emulator itself takes, in a loop whose own time stands still."""
-    began = time.perf_counter()
+    """Measure the processor's time; the loop's own stands still, and the machine may be busy with other things."""
+    began = time.process_time()
     yield
-    assert time.perf_counter() - began < SECONDS_MAX
+    assert time.process_time() - began < SECONDS_MAX
 
 
 async def ask(r: Rig, path: str, **params: str) -> tuple[int, str]:

@@ -273,6 +273,22 @@ async def test_meeting_knows_a_room_whose_address_has_changed() -> None:
         ]
 
 
+async def test_attendee_named_by_another_of_their_addresses_keeps_their_answer() -> None:
+    async with rig() as r:
+        booked = await r.book(*TEN)
+        await r.rest()
+        await r.told("PATCH", r.path(f"/mailboxes/{r.room}"), {"address": "atrium@contoso.example"})
+        (before,) = await r.truth("atrium@contoso.example")
+        url = r.event_url(booked["events"][r.ada], r.ada)
+        for address in ("atrium@contoso.example", r.room.upper()):
+            body = {"attendees": [{"type": "resource", "emailAddress": {"address": address}}]}
+            (attendee,) = (await r.graph.patch(url, json=body)).json()["attendees"]
+            assert attendee["emailAddress"]["name"] == "Room 1"
+            assert attendee["status"]["response"] == "accepted"
+        await r.rest()
+        assert await r.truth("atrium@contoso.example") == [before]
+
+
 async def test_invitation_to_a_former_address_arrives() -> None:
     async with rig() as r:
         await r.told("PATCH", r.path(f"/mailboxes/{r.room}"), {"address": f"atrium@{r.tenant['domain']}"})
