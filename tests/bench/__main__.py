@@ -22,6 +22,7 @@ NAMES = (
     "first_import",
     "engine",
     "backup",
+    "commits",
     "emulator",
 )
 

@@ -36,7 +36,7 @@ from tests.support.stores import make_vault
 _BOOKINGS_PER_ROOM = 100
 
 
-def _bookings(version: int, count: int) -> list[Booking]:
+def some_bookings(version: int, count: int) -> list[Booking]:
     """Return a room's first bookings as of a version; each version is news for each of them."""
     guest = Attendee(Person("grace.hopper@contoso.example", "Grace Hopper"), False, Response.ACCEPTED)
     return [
@@ -79,7 +79,7 @@ class _Driver:
 
     async def _apply(self, room: Room, changes_count: int) -> None:
         self._version += 1
-        items = [upsert(booking) for booking in _bookings(self._version, changes_count)]
+        items = [upsert(booking) for booking in some_bookings(self._version, changes_count)]
         await self._store.calendars.apply(room, always(*items), lease=None)
 
 
@@ -89,7 +89,7 @@ async def _seed(store: Store, rooms_count: int) -> list[Room]:
     rooms: list[Room] = []
     for room in mapped:
         assert isinstance(room, Room), room
-        items = [upsert(booking) for booking in _bookings(0, _BOOKINGS_PER_ROOM)]
+        items = [upsert(booking) for booking in some_bookings(0, _BOOKINGS_PER_ROOM)]
         read = complete_read(began_at=SystemClock().now())
         await store.calendars.apply(room, always(*items), lease=None, complete=read)
         rooms.append(await store.rooms.load(TENANT, room.room_id))
