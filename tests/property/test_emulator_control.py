@@ -61,12 +61,14 @@ class Caller:
         await self.call(self.r.control, method.upper(), filled, body)
 
     async def sensible_call(self) -> None:
-        """Book, change, subscribe or let time pass."""
+        """Book, now and then at absurd times, change, subscribe or let time pass."""
         tenant, address = self.r.path(""), self.rng.choice(self.addresses)
         match self.rng.randrange(4):
             case 0:
                 recurrence = self.rng.choice([None, None, *SERIES])
                 times = {"start": self.rng.choice(HOURS[:5]), "end": self.rng.choice(HOURS[5:])}
+                if self.rng.random() < 0.3:
+                    times = {"start": self.text("start"), "end": self.text("end")}
                 body = {"organizer": address, "rooms": [self.r.room], **times, "recurrence": recurrence}
                 answer = await self.call(self.r.control, "POST", f"{tenant}/outlook/book", body)
                 if answer is not None and answer.status_code == 201:
