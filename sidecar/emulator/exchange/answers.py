@@ -84,6 +84,7 @@ class Answers:
         return judge(room, item, self._world.now(), guests_count=guests, apart=apart)
 
     def _accept(self, tenant: Tenant, meeting: Meeting, room: Mailbox, item: Event, ruling: Ruling) -> None:
+        item = self._mailroom.detach(item)
         if ruling.last_day is not None:
             _cut(item, ruling.last_day)
         now, followers = self._world.now(), _followers(tenant, room, item)
@@ -103,7 +104,7 @@ class Answers:
             self._tell_organizer(tenant, room, one, Verdict.DECLINE.value)
 
     def _ask(self, tenant: Tenant, room: Mailbox, item: Event) -> None:
-        show_as = "tentative" if room.settings.TentativePendingApproval else "free"
+        item, show_as = self._mailroom.detach(item), "tentative" if room.settings.TentativePendingApproval else "free"
         now, followers = self._world.now(), _followers(tenant, room, item)
         for one in (item, *followers):
             _mark(room, one, Verdict.ASK.value, now, show_as)

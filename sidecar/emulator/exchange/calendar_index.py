@@ -28,6 +28,8 @@ class CalendarChange:
     days: tuple[date, ...] = ()
     left: str = ""
     """The core of the mutable id it had until it was filed elsewhere, or went after that."""
+    gone: Event | None = None
+    """The series, if it went as a whole."""
 
 
 _STATE: dict[str, Any] = {  # Any: annotations
@@ -159,10 +161,11 @@ class Calendar:
         found.sort(key=_by_start)
         return found
 
-    def log(self, event: Event, *, days: tuple[date, ...] = (), left: str = "") -> None:
-        """Remember that an item changed or went; `days` are the occurrences of a series that went."""
+    def log(self, event: Event, *, days: tuple[date, ...] = (), left: str = "", is_gone: bool = False) -> None:
+        """Remember that an item changed or went; `days` are the single occurrences of a series that went."""
         self.version += 1
-        self.changes.append(CalendarChange(version=self.version, core=event.core, days=days, left=left))
+        gone = event if is_gone and event.series is not None else None
+        self.changes.append(CalendarChange(version=self.version, core=event.core, days=days, left=left, gone=gone))
         if len(self.changes) > 2 * _CHANGES_KEPT_MAX:
             del self.changes[:-_CHANGES_KEPT_MAX]
 

@@ -174,7 +174,7 @@ class Series:
     """What the organizer asked for, where a room has cut the series off at its booking window."""
     exceptions: dict[date, Event] = field(default_factory=dict)
     removed: set[date] = field(default_factory=set)
-    shown: dict[date, Event] = field(default_factory=dict)
+    shown: dict[date, Event] = field(default_factory=dict, metadata=NOT_DUMPED)
     """Occurrences as they were last shown; forgotten when the master changes."""
 
 

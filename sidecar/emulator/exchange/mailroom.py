@@ -115,8 +115,7 @@ class Mailroom:
             self._note(tenant, mailbox, "updated", event.master)
             return
         mailbox.calendar.remove(event)
-        days = tuple(event.series.shown) + tuple(event.series.exceptions) if event.series else ()
-        mailbox.calendar.log(event, days=days, left=event.mutable_core or "")
+        mailbox.calendar.log(event, left=event.mutable_core or "", is_gone=True)
         self._note(tenant, mailbox, "deleted", event)
 
     def refile(self, tenant: Tenant, mailbox: Mailbox, event: Event) -> None:

@@ -112,13 +112,14 @@ class DeltaRoutes:
         if changes is None:
             raise _refusal(*GONE, None)
         days, lefts = dict[str, dict[str, None]](), dict[str, dict[str, None]]()  # by core; dicts as sets with an order
+        gone = {change.core: change.gone for change in changes if change.gone is not None}
         for change in changes:
             days.setdefault(change.core, {"": None}).update((day.isoformat(), None) for day in change.days)
             if change.left:
                 lefts.setdefault(change.core, {})[change.left] = None
         entries = list[DeltaEntry]()
         for core, mine in days.items():
-            root = calendar.find_core(core)
+            root = calendar.find_core(core) or gone.get(core)
             if root is not None:
                 mine.update((one.day.isoformat(), None) for one in expand(root, last.start_at, last.end_at) if one.day)
             for day in mine:

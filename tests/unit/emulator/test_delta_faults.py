@@ -91,6 +91,18 @@ async def test_deleted_occurrence_causes_its_whole_series_to_be_told_again() -> 
         assert f"-{second['id']}" in told
 
 
+async def test_deleted_series_is_told_with_its_occurrences_whoever_has_looked_at_them() -> None:
+    async with rig() as r:
+        master = await post(r, recurrence=daily(3))
+        first = await pages(r)
+        told = ids(first)
+        await r.graph.patch(r.event_url(master["id"]), json={"subject": "New"})  # what was shown is forgotten
+        await r.graph.delete(r.event_url(master["id"]))
+        gone = ids(await pages(r, first[-1]["@odata.deltaLink"]))
+        assert sorted(gone) == sorted(f"-{one[1:]}" for one in told)
+        assert len(told) == 4
+
+
 async def test_unkind_page_goes_on_to_the_end_of_its_series() -> None:
     async with rig() as r:
         await post(r, recurrence=daily(30))
