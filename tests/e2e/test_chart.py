@@ -68,6 +68,7 @@ def test_kinds_are_the_intended_ones() -> None:
     assert kinds["default"] == everything
     assert kinds["no-ingress"] == everything - {"Ingress", "PersistentVolumeClaim", "ServiceAccount"}
     assert kinds["ephemeral"] == everything - {"NetworkPolicy", "PersistentVolumeClaim"}
+    assert kinds["postgres"] == everything - {"PersistentVolumeClaim"}
 
 
 def test_pod_meets_the_restricted_standard(objects: list[KubeObject]) -> None:
@@ -105,6 +106,22 @@ def test_key_ring_comes_as_a_read_only_file(objects: list[KubeObject]) -> None:
         mount = next(m for m in container["volumeMounts"] if m["name"] == "vault")
         assert mount["readOnly"] is True
         assert settings_of(container)["EXCHANGE_VAULT__KEY_RING_FILE"] == f"{mount['mountPath']}/keyring.json"
+
+
+def test_uri_of_the_postgres_comes_as_a_read_only_file() -> None:
+    objects = chart.render_objects("postgres")
+    volume = next(v for v in pod_of(objects)["volumes"] if v["name"] == "postgres")
+    assert volume["secret"]["secretName"] == "exchange-postgres"
+    assert volume["secret"]["defaultMode"] == 0o440
+    for container in chart.containers(objects):
+        mount = next(m for m in container["volumeMounts"] if m["name"] == "postgres")
+        assert mount["readOnly"] is True
+        (item,) = volume["secret"]["items"]
+        assert settings_of(container)["EXCHANGE_STORE__DSN_FILE"] == f"{mount['mountPath']}/{item['path']}"
+
+
+def test_postgres_behind_a_policy_that_does_not_let_it_through_is_refused() -> None:
+    assert "networkPolicy.extraEgress is empty" in refusal("postgres.existingSecret=exchange-postgres")
 
 
 def test_only_three_folders_can_be_written(objects: list[KubeObject]) -> None:
@@ -199,9 +216,17 @@ def test_policy_keeps_the_pod_from_the_metadata_address() -> None:
     assert all(":" in cidr for cidr in blocks["::/0"])
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case != "postgres"])
 def test_one_pod_at_a_time_owns_the_store(objects: list[KubeObject]) -> None:
     deployment = chart.only(objects, "Deployment")["spec"]
     assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_pods_that_share_a_database_are_replaced_one_by_one() -> None:
+    deployment = chart.only(chart.render_objects("postgres"), "Deployment")["spec"]
+    assert deployment["replicas"] == 2
+    rolling = {"maxUnavailable": 0, "maxSurge": 1}
+    assert deployment["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
 
 
 def test_store_is_kept_unless_asked_otherwise() -> None:
@@ -227,7 +252,7 @@ def test_digest_decides_over_the_tag() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("replicas=2", "replicas is 2: the SQLite store belongs to one process, so run 1 replica."),
+        ("replicas=2", "replicas is 2: the SQLite store belongs to one process, so run 1 replica, or set"),
         ("image.repository=", "image.repository is empty: name the image in your registry"),
         ("grpc.insecureAcknowledged=false", "serves gRPC to other pods without TLS and without a token"),
         ("webhook.publicUrl=", "webhook.publicUrl is empty: name the https address of the Ingress"),

@@ -19,7 +19,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "exchange-sidecar"
 HELM = ROOT / ".tools" / "bin" / "helm"
-CASES = ("default", "no-ingress", "ephemeral")
+CASES = ("default", "no-ingress", "ephemeral", "postgres")
 # The newest version of the schemas that were there when the goldens were made; nothing in the chart depends on it.
 KUBE_VERSION = "1.37.0"
 

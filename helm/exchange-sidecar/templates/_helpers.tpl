@@ -48,6 +48,9 @@ EXCHANGE_GRPC__INSECURE_ACKNOWLEDGED: {{ .Values.grpc.insecureAcknowledged | quo
 # For an operator's commands inside the pod; no other container shares it.
 EXCHANGE_GRPC__SOCKET: /run/exchange/exchange.sock
 EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
+{{- if .Values.postgres.existingSecret }}
+EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
+{{- end }}
 EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
 EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.webhook.port) }}
 EXCHANGE_WEBHOOK__PUBLIC_URL: {{ .Values.webhook.publicUrl | trimSuffix "/" | quote }}

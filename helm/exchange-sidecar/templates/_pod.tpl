@@ -23,6 +23,11 @@ volumeMounts:
   - name: vault
     mountPath: /etc/exchange/vault
     readOnly: true
+  {{- if .Values.postgres.existingSecret }}
+  - name: postgres
+    mountPath: /etc/exchange/postgres
+    readOnly: true
+  {{- end }}
   - name: run
     mountPath: /run/exchange
   - name: tmp
@@ -33,7 +38,10 @@ resources:
 
 {{- define "exchange-sidecar.volumes" -}}
 - name: store
-  {{- if .Values.persistence.enabled }}
+  {{- if .Values.postgres.existingSecret }}
+  emptyDir:
+    sizeLimit: 16Mi
+  {{- else if .Values.persistence.enabled }}
   persistentVolumeClaim:
     claimName: {{ default (include "exchange-sidecar.fullname" .) .Values.persistence.existingClaim }}
   {{- else }}
@@ -48,6 +56,15 @@ resources:
     items:
       - key: {{ .Values.vault.key }}
         path: keyring.json
+{{- with .Values.postgres.existingSecret }}
+- name: postgres
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: {{ $.Values.postgres.key }}
+        path: dsn
+{{- end }}
 - name: run
   emptyDir:
     medium: Memory

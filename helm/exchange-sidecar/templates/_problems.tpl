@@ -5,8 +5,8 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- define "exchange-sidecar.refuseProblems" -}}
 {{- $problems := list }}
 {{- $url := urlParse .Values.webhook.publicUrl }}
-{{- if gt (int .Values.replicas) 1 }}
-{{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, so run 1 replica." (int .Values.replicas)) }}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.postgres.existingSecret) }}
+{{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, so run 1 replica, or set postgres.existingSecret." (int .Values.replicas)) }}
 {{- end }}
 {{- if not .Values.image.repository }}
 {{- $problems = append $problems "image.repository is empty: name the image in your registry; no public image exists." }}
@@ -33,6 +33,9 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- end }}
 {{- if ne (len (list (int .Values.grpc.port) (int .Values.webhook.port) (int .Values.probes.port) | uniq)) 3 }}
 {{- $problems = append $problems "grpc.port, webhook.port and probes.port must differ: the three listeners live in one pod." }}
+{{- end }}
+{{- if and .Values.postgres.existingSecret .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) }}
+{{- $problems = append $problems "networkPolicy.extraEgress is empty: the policy keeps the pods from every PostgreSQL; name yours and its port there." }}
 {{- end }}
 {{- if .Values.networkPolicy.enabled }}
 {{- range $name, $labels := dict "grpc.podLabels" .Values.networkPolicy.grpc.podLabels "webhook.namespaceLabels" .Values.networkPolicy.webhook.namespaceLabels "metrics.namespaceLabels" .Values.networkPolicy.metrics.namespaceLabels "dns.namespaceLabels" .Values.networkPolicy.dns.namespaceLabels }}
