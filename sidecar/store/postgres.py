@@ -129,12 +129,13 @@ class PostgresEngine:
     async def write(self, transaction: Transaction[T]) -> T:
         """See `Engine.write`."""
         self._check_open()
-        return await asyncio.shield(self._write(transaction))
+        # A task of its own, in no group: it outlives a caller that leaves, and what it fails with is its caller's only.
+        task = asyncio.get_running_loop().create_task(self._write(transaction))
+        self._writes.add(task)  # the loop itself would forget it
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)
 
     async def _write(self, transaction: Transaction[T]) -> T:
-        task = asyncio.current_task()
-        assert task is not None, "asyncio.shield makes one"
-        self._writes.add(task)  # the loop itself would forget it
         try:
             for attempt in range(1, _TRIES_MAX):
                 try:
@@ -153,8 +154,6 @@ class PostgresEngine:
             if not isinstance(error, SidecarError):
                 log.error("store.transaction_failed", exc_info=error)
             raise
-        finally:
-            self._writes.discard(task)
 
     async def _write_once(self, transaction: Transaction[T]) -> T:
         async with self._acquire() as raw:

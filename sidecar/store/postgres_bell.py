@@ -86,6 +86,7 @@ class Bell:
         """Serve over one connection until it fails."""
         raw = await self._link.connect()
         try:
+            raw.add_termination_listener(lambda _: self._wakeup.ring())
             await raw.add_listener(_PG_CHANNEL, self._take)
             # What was announced while nobody heard is not told again.
             for channel in self._listeners:
@@ -105,6 +106,8 @@ class Bell:
             raw.terminate()
 
     async def _send(self, raw: Raw) -> None:
+        if raw.is_closed():
+            raise ConnectionResetError("the connection for announcements was ended")
         while self._pending:
             sent = list(self._pending)[:_SEND_MAX]
             payloads = [f"{self._origin} {channel} {payload}" for channel, payload in sent]
