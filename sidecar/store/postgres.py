@@ -20,7 +20,7 @@ from asyncpg.pool import PoolAcquireContext
 
 from sidecar.aio.backoff import backoff_s
 from sidecar.aio.clock import Clock, SystemClock
-from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.errors import SettingsInvalid, SidecarError, StoreUnavailable
 from sidecar.store.engine import Row, Transaction, Value
 from sidecar.store.postgres_bell import Bell
 from sidecar.store.postgres_clock import DatabaseClock
@@ -114,7 +114,13 @@ class PostgresEngine:
             raise translate(error, "let us in") from error
 
     async def _connect(self, *_: object, **__: object) -> asyncpg.Connection:
-        return await self._link.connect()
+        try:
+            return await self._link.connect()
+        except SettingsInvalid as error:
+            if self._pool is None:
+                raise
+            # It was in order at the start: for those who ask now this is an outage like another.
+            raise StoreUnavailable("the file with the database's URI cannot be used") from error
 
     @property
     def is_rolled_back(self) -> bool:
@@ -151,7 +157,7 @@ class PostgresEngine:
         except TROUBLE as error:
             raise translate(error, "commit") from error
         except BaseException as error:
-            if not isinstance(error, SidecarError):
+            if not isinstance(error, SidecarError | asyncio.CancelledError):
                 log.error("store.transaction_failed", exc_info=error)
             raise
 

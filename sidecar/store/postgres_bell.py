@@ -32,7 +32,6 @@ _RETRY_BASE_S, _RETRY_CAP_S = 0.2, 2.0
 _PENDING_MAX = 10_000
 """Announcements kept while the connection is away; with more, listeners elsewhere are told that anything may be new."""
 _SEND_MAX = 500
-_CLOSE_S = 2.0
 
 
 class Bell:
@@ -97,10 +96,10 @@ class Bell:
                     await self._database_clock.measure(raw)
                 else:
                     await raw.execute("SELECT 1")
-                rang = True
-                while rang:
+                looks_again_s = self._clock.monotonic() + _LOOK_S
+                while (left_s := looks_again_s - self._clock.monotonic()) > 0:
                     await self._send(raw)
-                    rang = await self._wakeup.wait(_LOOK_S)
+                    await self._wakeup.wait(left_s)
         finally:
             self.hears.clear()
             raw.terminate()
@@ -120,6 +119,8 @@ class Bell:
                 raise
 
     def _take(self, _: object, __: int, ___: str, heard: object) -> None:
-        origin, channel, payload = str(heard).split(" ", 2)
-        if origin != self._origin:
-            self._ring_here(channel, payload)
+        match str(heard).split(" "):
+            case [origin, channel, payload] if origin != self._origin:
+                self._ring_here(channel, payload)
+            case _:
+                pass  # our own, which was rung at once, or somebody else's use of the channel

@@ -13,9 +13,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from sidecar.errors import SettingsInvalid, StoreUnavailable
+
+log = structlog.get_logger(__name__)
 
 Raw = asyncpg.Connection | PoolConnectionProxy
 """A connection, of its own or out of a pool."""
@@ -31,6 +34,8 @@ _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _MODES = frozenset({"disable", "require", "verify-ca", "verify-full"})
 _RACES = frozenset({"23503", "23505", "40001", "40P01"})
 """Foreign key, unique key, serialization, deadlock: two transactions met, and what one of them had read is not so any more."""
+_OUR_FAULTS = frozenset({"22", "23", "42"})
+"""Classes of refusals that no database in good order has for us: wrong data, broken constraints, wrong SQL."""
 
 TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """Everything that asking the database may end with, besides an answer."""
@@ -137,8 +142,11 @@ def is_race(error: BaseException) -> bool:
 
 def translate(error: Exception, what: str) -> StoreUnavailable:
     """Say in our words that the database did not do `what`; PostgreSQL's own words may hold values of rows."""
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, asyncpg.InterfaceError) or sqlstate[:2] in _OUR_FAULTS:
+        log.error("store.statement_refused", error=type(error).__name__, sqlstate=sqlstate)
     if isinstance(error, asyncpg.PostgresError):
-        why = f"{type(error).__name__} {error.sqlstate or ''}".strip()
+        why = f"{type(error).__name__} {sqlstate}".strip()
     elif isinstance(error, TimeoutError | asyncio.TimeoutError):
         why = "it did not answer in time"
     elif isinstance(error, ssl.SSLError):

@@ -166,6 +166,16 @@ def test_config_check_lists_every_mistake_at_once(service: Service, tmp_path: Pa
     assert (service.folder / "keyring.json").read_text() not in shown.stdout
 
 
+def test_config_check_tells_a_wrong_uri_of_the_database_without_showing_it(service: Service, tmp_path: Path) -> None:
+    dsn_file = tmp_path / "dsn"
+    dsn_file.write_text("postgresql://user:CANARY-password@db.example/exchange\n")
+    checked = run_cli("config", "check", env=service.env | {"EXCHANGE_STORE__DSN_FILE": str(dsn_file)})
+    assert checked.returncode == 2
+    assert "store.dsn_file" in checked.stderr
+    assert "sslmode=verify-full" in checked.stderr
+    assert "CANARY" not in checked.stderr + checked.stdout
+
+
 def test_reflection_lets_buf_call_the_service(desk: Desk) -> None:
     url = f"http://{desk.target}/ioffice.exchange.v1.TenantService/GetTenant"
     body = json.dumps({"name": f"tenants/{desk.tenant}"})

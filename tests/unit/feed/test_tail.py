@@ -201,6 +201,21 @@ async def test_failed_refresh_is_made_up_for_though_other_logs_are_busy(opened: 
         assert tails.tail(room.tenant_uid).newest == await opened.head()
 
 
+async def test_tails_are_all_read_again_when_anything_may_be_new(opened: OpenStore) -> None:
+    """What another process announced while nobody heard is found at once, not at the next look."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room()
+    tails = Tails(opened.store.changes, count_max=100)
+    with tails.watching(room.tenant_uid, LogHead(await opened.head(), 0)):
+        running = asyncio.ensure_future(tails.run(poll_s=1_000.0))
+        await asyncio.sleep(1.0)
+        await write(opened, room, make_booking("b1"))
+        tails.note(TenantUid(""))
+        await asyncio.sleep(1.0)
+        assert tails.tail(room.tenant_uid).newest == await opened.head()
+        running.cancel()
+
+
 async def test_tail_is_kept_while_somebody_watches(opened: OpenStore) -> None:
     """Memory is spent on watched tenants only."""
     tenant = await opened.add_tenant()

@@ -378,6 +378,32 @@ async def test_changed_uri_is_used_by_the_next_connection(opened: OpenStore) -> 
     await opened.store.check()
 
 
+async def test_uri_that_is_gone_later_is_an_outage(opened: OpenStore) -> None:
+    """At the start it is a mistake of the configuration; for a caller it is a database that does not answer."""
+    good, pids = opened.path.read_text(), await connected(opened)
+    opened.path.unlink()
+    await cut(opened, pids)
+    with pytest.raises(StoreUnavailable):
+        await opened.store.check()
+    opened.path.write_text(good)
+    await opened.store.check()
+
+
+async def test_foreign_words_on_the_channel_are_passed_over(opened: OpenStore) -> None:
+    """Anybody on the database may notify; only announcements of ours are heard."""
+    heard: list[TenantUid] = []
+    opened.store.on_work(heard.append)
+    for words in (
+        "NOTIFY exchange_sidecar",
+        "NOTIFY exchange_sidecar, 'a b c d'",
+        "SELECT pg_notify('exchange_sidecar', 'x')",
+    ):
+        await opened.execute(words)
+    async with beside(opened, clock=ManualClock()) as other:
+        await mark(other)
+        await eventually(lambda: heard == [LANE], "ours is heard")
+
+
 async def test_values_of_rows_are_no_part_of_errors(opened: OpenStore) -> None:
     """PostgreSQL quotes the row that breaks a rule; we do not."""
 

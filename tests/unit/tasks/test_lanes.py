@@ -233,6 +233,36 @@ def test_work_that_ends_while_the_list_is_read_does_not_run_again(
     assert sorted(on_bench(tmp_path, work, play).ran) == ["r1", "r2"]
 
 
+def test_runner_looks_everywhere_when_anything_may_be_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks that another process made while nobody heard are found at once, in lanes at work and in idle ones."""
+
+    async def play(bench: Bench) -> None:
+        async def work(intent: Intent) -> None:
+            if intent.key == "long":
+                await bench.clock.sleep(100)
+
+        bench._work = work
+        heard: list[Callable[[str], None]] = []
+
+        def listen(_: str, listener: Callable[[str], None]) -> Callable[[], None]:
+            heard.append(listener)
+            return heard.clear
+
+        monkeypatch.setattr(bench.opened.engine, "listen", listen)
+        await bench.mark("long")
+        async with bench.running_engine():
+            while "long" not in bench.running:
+                await bench.clock.sleep(0.01)
+            await bench.mark("r1")
+            await bench.mark("r2", lane="other")
+            for listener in heard:
+                listener("")
+            await bench.clock.sleep(0.5)  # less than a sweep
+            assert sorted(bench.ran) == ["r1", "r2"]
+
+    on_bench(tmp_path, nothing, play)
+
+
 def test_blocked_work_waits_and_a_forced_mark_frees_it(tmp_path: Path) -> None:
     """Ordinary marks do not hurry what Microsoft refuses; somebody who mended it does."""
     is_blocked = [True]
