@@ -205,7 +205,7 @@ async def test_tails_are_all_read_again_when_anything_may_be_new(opened: OpenSto
     """What another process announced while nobody heard is found at once, not at the next look."""
     await opened.add_tenant()
     room = await opened.add_filled_room()
-    tails = Tails(opened.store.changes, count_max=100)
+    tails = Tails(opened.store.changes, opened.store.epochs, count_max=100)
     with tails.watching(room.tenant_uid, LogHead(await opened.head(), 0)):
         running = asyncio.ensure_future(tails.run(poll_s=1_000.0))
         await asyncio.sleep(1.0)

@@ -290,8 +290,10 @@ async def test_clock_follows_the_database_and_stands_still_while_it_is_right() -
     told = clock.now()
 
     async def slow(_: str) -> datetime:
-        await asyncio.sleep(0.01)
-        return datetime.now(UTC)
+        await asyncio.sleep(0.005)
+        told_at = datetime.now(UTC)
+        await asyncio.sleep(0.005)
+        return told_at
 
     await clock.measure(cast("Any", SimpleNamespace(fetchval=slow)))
     assert clock._ahead_by == known

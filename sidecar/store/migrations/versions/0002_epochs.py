@@ -16,7 +16,8 @@ depends_on: Sequence[str] | None = None
 
 def upgrade() -> None:
     """Move the epoch from the store to its logs."""
-    op.add_column("tenants", sa.Column("epoch", sa.Text(), nullable=False, server_default=""))
+    text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # as all texts: by their bytes
+    op.add_column("tenants", sa.Column("epoch", text, nullable=False, server_default=""))
     op.add_column("tenants", sa.Column("epoch_at", sa.BigInteger(), nullable=False, server_default="0"))
     op.execute("UPDATE tenants SET epoch = (SELECT value FROM meta WHERE key = 'epoch')")
     op.execute("DELETE FROM meta WHERE key = 'epoch'")
