@@ -188,11 +188,20 @@ LORD_HOWE_BACK = Asked(
     zone="Australia/Lord_Howe",
 )
 
+LORD_HOWE_FIRST_DAY_IN_A_GAP = Asked(
+    pattern={"type": "absoluteMonthly", "interval": 5, "dayOfMonth": 1},
+    reach={"type": "noEnd", "startDate": "2028-05-02"},
+    first=datetime(2028, 5, 2, 2, 0),
+    minutes=15,
+    zone="Australia/Lord_Howe",
+)
+
 
 @settings(max_examples=200)
 @given(series())
 @example(BERLIN_GAP)
 @example(LORD_HOWE_BACK)
+@example(LORD_HOWE_FIRST_DAY_IN_A_GAP)
 def test_occurrences_start_when_dateutil_says(asked: Asked) -> None:
     until = (asked.first + timedelta(days=800)).replace(tzinfo=UTC)
     master = made_or_refused(asked)

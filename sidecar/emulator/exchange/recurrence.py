@@ -10,7 +10,7 @@ import calendar
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import assert_never
@@ -55,6 +55,8 @@ class Recurrence:
     first_day: int = 6
     end: date | None = None
     count: int = 0
+    clock: tuple[time, time] | None = None
+    """Start and end by the clock, where the clocks skip them on the first day, so that its times do not tell them."""
 
     def dates(self, first: date, last: date) -> Iterator[date]:
         """Give the series' days from `first` to `last`, both included, ascending; `noEnd` is expanded no further."""

@@ -31,7 +31,7 @@ def _clock_of(master: Event) -> Callable[[date], Times]:
         raise ValueError("only a series has occurrences")
     times, zone = master.times, _series_zone(master.times, master.series.recurrence)
     start_local, end_local = times.start_at.astimezone(zone), times.end_at.astimezone(zone)
-    start_time, end_time = start_local.time(), end_local.time()
+    start_time, end_time = master.series.recurrence.clock or (start_local.time(), end_local.time())
     length, days_between = times.end_at - times.start_at, end_local.date() - start_local.date()
 
     def tell(day: date) -> Times:
@@ -137,8 +137,11 @@ def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrenc
     day = times.start_at.astimezone(zone).date()
     recurrence = replace(recurrence, start=day, end=recurrence.end and max(recurrence.end, day))
     first = recurrence.first_date() or day
+    if recurrence.clock is not None and _at(day, recurrence.clock[0], zone) != times.start_at:
+        recurrence = replace(recurrence, clock=None)  # it has been moved since
     if first != day:
         start_at, end_at = times.start_at.astimezone(zone), times.end_at.astimezone(zone)
+        clock = start_at.time(), end_at.time()
         shift, recurrence = first - day, replace(recurrence, start=first)
         times = replace(
             times,
@@ -146,4 +149,6 @@ def align_series(times: Times, recurrence: Recurrence) -> tuple[Times, Recurrenc
             end_at=_at(end_at.date() + shift, end_at.time(), zone),
         )
         recurrence = replace(recurrence, start=first)  # so that aligning again changes nothing
+        if times.start_at.astimezone(zone).time() != clock[0] or times.end_at.astimezone(zone).time() != clock[1]:
+            recurrence = replace(recurrence, clock=clock)  # on the first day the clocks skip that time
     return times, recurrence
