@@ -7,6 +7,7 @@ Source: Graph "Microsoft Graph error responses and resource types" page; that ca
 one way is what users have reported.
 """
 
+import re
 from contextlib import nullcontext
 from inspect import isawaitable
 
@@ -43,6 +44,8 @@ from sidecar.emulator.zones import format_instant
 
 # What workloads have been seen to say to a caller without any role, besides the usual 403.
 _ROLELESS_CODES = ("AuthenticationError", "UnauthorizedError", "unauthenticated")
+# What belongs into a body or a header, and is not kept where a caller has put it into the query by mistake.
+_SECRETS = re.compile(r"((?:^|&)(?:client_secret|client_assertion|access_token|password)=)[^&]*", re.IGNORECASE)
 
 
 class GraphApp:
@@ -211,7 +214,7 @@ class GraphApp:
                 "at": format_instant(self._world.now()),
                 "method": request.method,
                 "path": request.path,
-                "query": request.query_string,
+                "query": _SECRETS.sub(r"\1...", request.query_string),
                 "status": reply.status,
                 "request_id": reply.headers.get("request-id"),
                 "client_request_id": request.header("client-request-id") or None,
