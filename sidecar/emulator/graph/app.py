@@ -38,7 +38,7 @@ from sidecar.emulator.graph.envelope import Envelope
 from sidecar.emulator.graph.routes import Routes
 from sidecar.emulator.graph.spoiling import Spoiler
 from sidecar.emulator.graph.throttle import Throttle, mailbox_of, throttled
-from sidecar.emulator.wire.members import check_nesting
+from sidecar.emulator.wire.members import check_content_type, check_nesting
 from sidecar.emulator.wire.options import check_given_once, parse_prefer
 from sidecar.emulator.zones import format_instant
 
@@ -137,6 +137,7 @@ class GraphApp:
             if request.segments[0].lower() == "beta":
                 raise NotEmulated("the beta endpoint")
             check_given_once(request.query_string)
+            check_content_type(request.body, request.header("content-type"))
             check_nesting(request.body)
             if is_batch(request):
                 return await self._batch_reply(request, caller)

@@ -17,6 +17,17 @@ _NESTING_MAX = 50  # of objects and lists; what reads and writes them again has 
 _BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
+def check_content_type(body: bytes, content_type: str) -> None:
+    """Refuse a body that does not say that it is JSON."""
+    if body and "json" not in content_type.lower():
+        raise GraphError(
+            400,
+            "BadRequest",
+            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON "
+            "format.",
+        )
+
+
 def check_nesting(body: bytes) -> None:
     """Refuse JSON that is nested too deeply; whether it is JSON at all is not asked."""
     if body.count(b"[") + body.count(b"{") <= _NESTING_MAX:

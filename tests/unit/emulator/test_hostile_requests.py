@@ -156,8 +156,20 @@ async def test_extended_property_by_number_is_read_with_leading_zeros() -> None:
 @pytest.mark.parametrize("body", ["[" * 500_000, '{"a":' * 300_000])
 async def test_body_nested_without_end_is_refused(path: str, body: str) -> None:
     async with rig() as r:
-        answer = await r.graph.post(f"/users/{r.room}{path}", content=body)
+        headers = {"content-type": "application/json"}
+        answer = await r.graph.post(f"/users/{r.room}{path}", content=body, headers=headers)
         assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+async def test_body_that_does_not_say_it_is_json_is_refused(content_type: str | None) -> None:
+    async with rig() as r:
+        headers = {} if content_type is None else {"content-type": content_type}
+        body = msgspec.json.encode(wire_event())
+        answer = await r.graph.post(f"/users/{r.room}/events", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "BadRequest")
+        headers = {"content-type": "Application/JSON; charset=utf-8"}
+        assert (await r.graph.post(f"/users/{r.room}/events", content=body, headers=headers)).status_code == 201
 
 
 async def test_brackets_in_texts_are_no_nesting() -> None:

@@ -17,7 +17,8 @@ LONG_NUMBER = "9" * 5000
 @pytest.mark.parametrize("path", ["/subscriptions", "/$batch", "/users/{room}/events"])
 async def test_body_that_is_no_json_is_refused_by_graph(path: str, body: bytes) -> None:
     async with rig() as r:
-        answer = await r.graph.post(path.replace("{room}", r.room), content=body)
+        headers = {"content-type": "application/json"}
+        answer = await r.graph.post(path.replace("{room}", r.room), content=body, headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "BadRequest")
 
 
