@@ -37,7 +37,6 @@ class DatabaseClock(SystemClock):
                 best = took, ahead_by
         assert best is not None, "looked at least once"
         took, ahead_by = best
-        if (
-            abs(ahead_by - self._ahead_by) > took / 2
-        ):  # else what is known is as good: a clock that is right stands still
+        is_noise = abs(ahead_by - self._ahead_by) <= took / 2
+        if not is_noise:  # a clock that is right stays as it is
             self._ahead_by = ahead_by

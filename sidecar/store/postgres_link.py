@@ -143,9 +143,12 @@ def is_race(error: BaseException) -> bool:
 def translate(error: Exception, what: str) -> StoreUnavailable:
     """Say in our words that the database did not do `what`; PostgreSQL's own words may hold values of rows."""
     sqlstate = getattr(error, "sqlstate", None) or ""
-    if isinstance(error, asyncpg.InterfaceError) or sqlstate[:2] in _OUR_FAULTS:
+    is_misused = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.ClientConfigurationError)
+    if is_misused or sqlstate[:2] in _OUR_FAULTS:
         log.error("store.statement_refused", error=type(error).__name__, sqlstate=sqlstate)
-    if isinstance(error, asyncpg.PostgresError):
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        why = "its URI cannot be used; is the file of its sslrootcert there?"
+    elif isinstance(error, asyncpg.PostgresError):
         why = f"{type(error).__name__} {sqlstate}".strip()
     elif isinstance(error, TimeoutError | asyncio.TimeoutError):
         why = "it did not answer in time"

@@ -369,6 +369,15 @@ async def test_database_that_cannot_be_reached_is_unavailable_and_keeps_its_pass
         assert CANARY not in str(refused.value)
 
 
+async def test_missing_file_of_authorities_is_told_as_such(tmp_path: Path) -> None:
+    """Whoever forgot to mount it reads what to look at."""
+    file = tmp_path / "dsn"
+    file.write_text("postgresql://u:p@127.0.0.1:1/db?sslmode=verify-full")
+    with pytest.raises(StoreUnavailable, match="sslrootcert"):
+        async with engine_on(file):
+            pass
+
+
 async def test_changed_uri_is_used_by_the_next_connection(opened: OpenStore) -> None:
     """A password that is changed in its file needs no restart."""
     good, pids = opened.path.read_text(), await connected(opened)
