@@ -15,7 +15,7 @@ from sidecar.store.rooms import load_tenant_uid
 
 _HEAD = "SELECT revision, floor, epoch, deleted_at FROM tenants WHERE uid = $1"
 _PRUNE_COUNT = 1_000
-"""Entries dropped in one transaction: other writers wait some ten milliseconds for it."""
+"""Entries dropped in one transaction: other writers wait some five milliseconds for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _GROUP_MAX = 64
+_SCRUB_BUSY_MS = 50
+"""Enough for the engine's own reads to end, little enough for the writers that wait behind."""
+_SCRUB_PAUSE_S, _SCRUB_TRIES_MAX = 1.0, 300
+"""Five minutes: a backup of the largest database is done long before."""
 
 
 @lru_cache(maxsize=512)
@@ -265,17 +269,35 @@ class SqliteEngine:
         """See `Engine.run`. No other process writes, so there is nothing to hear."""
 
     async def scrub(self) -> None:
-        """See `Engine.scrub`. Deleted pages live on in the write-ahead log until it is written back and cut."""
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, self._run_scrub)
+        """See `Engine.scrub`. Deleted pages live on in the write-ahead log until it is written back and cut.
 
-    def _run_scrub(self) -> None:
-        assert self._write_raw is not None, "open() comes first"
+        It cannot be cut while somebody reads, such as a backup; that is waited for here, not in the writer's thread.
+
+        Raises:
+            StoreUnavailable: somebody reads for very long, or the disk fails.
+        """
+        loop = asyncio.get_running_loop()
+        for _ in range(_SCRUB_TRIES_MAX):
+            self._check_open()
+            if await loop.run_in_executor(self._writer, self._run_scrub):
+                return
+            await self._clock.sleep(_SCRUB_PAUSE_S)
+        raise StoreUnavailable(
+            "another program reads the database for so long that what was deleted cannot be scrubbed"
+        )
+
+    def _run_scrub(self) -> bool:
+        raw = self._write_raw
+        assert raw is not None, "open() comes first"
         try:
-            self._write_raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            raw.execute(f"PRAGMA busy_timeout={_SCRUB_BUSY_MS}")
+            try:
+                (is_busy, _, _) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                raw.execute(f"PRAGMA busy_timeout={round(self._busy_s * 1000)}")
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the database did not scrub: {error}") from error
+        return not is_busy
 
     async def close(self) -> None:
         """See `Engine.close`. Closing again does nothing."""

@@ -254,15 +254,22 @@ class Tenants:
         return await self._engine.write(run)
 
     async def erase(self, uid: TenantUid) -> None:
-        """Remove every row of a tenant, from the files, too."""
+        """Remove every row of a tenant, from the files, too; doing it again finishes what was cut off.
 
-        async def run(c: Connection) -> None:
+        Raises:
+            StoreUnavailable: the files could not be scrubbed now; what is due of the tenant stays due until they are.
+        """
+
+        async def remove(c: Connection) -> None:
             await c.execute("DELETE FROM tenants WHERE uid = $1", uid)
+
+        async def forget_work(c: Connection) -> None:
             await c.execute("DELETE FROM intents WHERE lane = $1", uid)
             await c.execute("DELETE FROM lanes WHERE lane = $1", uid)
 
-        await self._engine.write(run)
-        await self._engine.scrub()
+        await self._engine.write(remove)
+        await self._engine.scrub()  # may wait for a backup; the work and its lease must outlive that
+        await self._engine.write(forget_work)
 
 
 async def _load(c: Connection, condition: str, value: str) -> Tenant | None:

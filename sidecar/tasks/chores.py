@@ -218,6 +218,7 @@ class Chores:
         try:
             tenant = await self._store.tenants.load_by_uid(lease.lane)
         except TenantNotFound:
+            await self._store.tenants.erase(lease.lane)  # its rows are gone, but not yet from the files
             return Done()
         await self._remover.remove(tenant, is_last_try=intent.attempts >= _REMOVE_TRIES_MAX)
         return Done()

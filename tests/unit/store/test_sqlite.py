@@ -12,6 +12,7 @@ import pytest
 from sidecar.errors import StoreUnavailable
 from sidecar.model.ids import TenantId
 from sidecar.model.plan import Upsert
+from sidecar.store import sqlite
 from sidecar.store.engine import Connection
 from sidecar.store.sqlite import SqliteEngine
 from tests.support.builders import CANARY, TENANT, always, make_booking, upsert
@@ -196,3 +197,34 @@ async def test_transaction_that_waits_for_something_else_is_our_bug(opened: Open
     with pytest.raises(AssertionError):
         await opened.engine.write(wait)
     assert await opened.fetch("SELECT key FROM meta WHERE key = $1", "half") == []
+
+
+async def test_scrub_waits_for_a_foreign_reader_and_no_writer_waits_for_it(opened: OpenStore) -> None:
+    """A tenant erased during a backup is gone from the log, too, as soon as the backup is done."""
+    await opened.add_tenant()
+    log = opened.path.with_name(f"{opened.path.name}-wal")
+    other = sqlite3.connect(opened.path, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT COUNT(*) FROM tenants").fetchone()
+    await opened.add_tenant("t1")
+    scrubbing = asyncio.ensure_future(opened.engine.scrub())
+    for number in range(5):
+        await opened.add_tenant(f"u{number}")
+    assert not scrubbing.done()
+    other.close()
+    await scrubbing
+    assert log.stat().st_size == 0
+
+
+async def test_scrub_that_is_kept_from_it_for_ever_is_told(opened: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was deleted is then still in the log; nobody may believe otherwise."""
+    monkeypatch.setattr(sqlite, "_SCRUB_TRIES_MAX", 3)
+    await opened.add_tenant()
+    other = sqlite3.connect(opened.path, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT COUNT(*) FROM tenants").fetchone()
+    await opened.add_tenant("t1")
+    with pytest.raises(StoreUnavailable, match="scrub"):
+        await opened.engine.scrub()
+    other.close()
+    await opened.engine.scrub()

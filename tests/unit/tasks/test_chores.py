@@ -22,6 +22,7 @@ from sidecar.errors import (
     MailboxNotInCloud,
     SecretUnreadable,
     SidecarError,
+    StoreUnavailable,
     SubscriptionGone,
     SubscriptionRefused,
     Throttled,
@@ -39,7 +40,7 @@ from sidecar.settings import StoreSettings
 from sidecar.tasks.chores import Chores, Done, Outcome, PutOff
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
-from tests.support.builders import TENANT, after
+from tests.support.builders import CANARY, TENANT, after
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
 
@@ -361,6 +362,26 @@ async def test_tenant_is_erased_at_last_though_microsoft_is_away(shift: Shift) -
     with pytest.raises(GraphUnavailable):
         await shift.run(IntentKind.TENANT_REMOVE, attempts=0)
     assert await shift.run(IntentKind.TENANT_REMOVE, attempts=10) == Done()
+
+
+async def test_tenant_whose_files_could_not_be_scrubbed_stays_due_until_they_are(shift: Shift) -> None:
+    """A backup under way keeps the log from being cut; the secret is still in it then."""
+    opened = shift.desk.opened
+    await opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    plain = opened.engine.scrub
+
+    async def fail() -> None:
+        raise StoreUnavailable("a backup is under way")
+
+    opened.engine.scrub = fail  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await shift.run(IntentKind.TENANT_REMOVE)
+    assert await opened.fetch("SELECT uid FROM tenants") == []
+    assert [row[0] for row in await opened.fetch("SELECT kind FROM intents")] == [IntentKind.TENANT_REMOVE]
+    opened.engine.scrub = plain  # type: ignore[method-assign]
+    assert await shift.run(IntentKind.TENANT_REMOVE) == Done()
+    assert await opened.store.intents.count() == 0
+    assert CANARY.encode() not in opened.bytes_at_rest()
 
 
 async def test_old_changes_are_pruned(shift: Shift) -> None:
