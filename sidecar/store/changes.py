@@ -113,17 +113,25 @@ class Changes:
 
         return await self._engine.read(run)
 
-    async def prune(self, tenant_uid: TenantUid, *, retention: timedelta, count_max: int) -> Pruned:
+    async def prune(
+        self, tenant_uid: TenantUid, *, retention: timedelta, count_max: int, held: timedelta = timedelta()
+    ) -> Pruned:
         """Drop entries older than `retention`, and the oldest beyond `count_max`, in steps that let other writers in.
 
-        Readers need not be held back or asked: whoever has not read what goes now finds the floor beyond its position,
-        and begins with snapshots; bookings are not touched.
+        No reader is misled: whoever has not read what goes now finds the floor beyond its position, and begins with
+        snapshots; bookings are not touched.
+
+        Args:
+            held: entries younger than this stay, however many they are, so that a snapshot that is being sent meanwhile
+                can be followed by the changes since it began, and does not begin again and again.
         """
         dropped_count, is_cut_short = 0, False
         while True:
 
             async def run(c: Connection) -> Pruned:
-                return await _prune_some(c, tenant_uid, to_micros(c.now - retention), count_max)
+                return await _prune_some(
+                    c, tenant_uid, to_micros(c.now - retention), to_micros(c.now - held) + 1, count_max
+                )
 
             step = await self._engine.write(run)
             dropped_count += step.dropped_count
@@ -136,7 +144,7 @@ def _head(row: Row) -> LogHead:
     return LogHead(int(row[0]), int(row[1]), str(row[2]))
 
 
-async def _prune_some(c: Connection, tenant_uid: TenantUid, cutoff: int, count_max: int) -> Pruned:
+async def _prune_some(c: Connection, tenant_uid: TenantUid, cutoff: int, held_since: int, count_max: int) -> Pruned:
     """Move the floor over the oldest entries that may go, `_PRUNE_COUNT` at most, and drop them.
 
     Entries are looked at from the floor on and only as far as they are dropped: the search costs no more than the
@@ -147,19 +155,24 @@ async def _prune_some(c: Connection, tenant_uid: TenantUid, cutoff: int, count_m
     if head is None:
         return Pruned(0, False)
     last = min(head.revision, head.floor + _PRUNE_COUNT)
-    young = await c.fetch_one(
-        "SELECT revision FROM changes WHERE tenant_uid = $1 AND revision > $2 AND revision <= $3 AND recorded_at >= $4"
-        " ORDER BY revision LIMIT 1",
-        tenant_uid,
-        head.floor,
-        last,
-        cutoff,
-    )
-    by_age = last if young is None else int(young[0]) - 1
-    by_count = min(last, head.revision - count_max)
+    by_age = await _last_before(c, tenant_uid, head.floor, last, cutoff)
+    by_count = min(head.revision - count_max, await _last_before(c, tenant_uid, head.floor, last, held_since))
     floor = max(head.floor, by_age, by_count)
     if floor == head.floor:
         return Pruned(0, False)
     await c.execute("UPDATE tenants SET floor = $2 WHERE uid = $1", tenant_uid, floor)
     dropped_count = await c.execute("DELETE FROM changes WHERE tenant_uid = $1 AND revision <= $2", tenant_uid, floor)
     return Pruned(dropped_count, by_count > by_age)
+
+
+async def _last_before(c: Connection, tenant_uid: TenantUid, floor: int, last: int, at: int) -> int:
+    """Return the last of the entries from `floor` to `last` before the first one that was recorded at `at` or later."""
+    young = await c.fetch_one(
+        "SELECT revision FROM changes WHERE tenant_uid = $1 AND revision > $2 AND revision <= $3 AND recorded_at >= $4"
+        " ORDER BY revision LIMIT 1",
+        tenant_uid,
+        floor,
+        last,
+        at,
+    )
+    return last if young is None else int(young[0]) - 1

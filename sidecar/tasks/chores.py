@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 
 _VERIFY_INTERVAL = timedelta(hours=1)
 _PRUNE_INTERVAL = timedelta(hours=1)
+_PRUNE_HELD = timedelta(hours=1)
+"""Longer than a snapshot of one room takes: some ten messages, each of which its reader has a minute for."""
 _PROBE_CAP_S = 3_600.0
 _REMOVE_TRIES_MAX = 10
 _TELL_AFTER_ATTEMPTS = 2
@@ -224,7 +226,9 @@ class Chores:
         return Done()
 
     async def _prune_log(self, intent: Intent, lease: Lease) -> Outcome:
-        pruned = await self._store.changes.prune(lease.lane, retention=self._retention, count_max=self._retention_count)
+        pruned = await self._store.changes.prune(
+            lease.lane, retention=self._retention, count_max=self._retention_count, held=_PRUNE_HELD
+        )
         if pruned.is_cut_short:
             # Readers that were away for less than they were promised get snapshots: the operator may want a longer log.
             log.warning("log_prune.cut_short", dropped_count=pruned.dropped_count, count_max=self._retention_count)

@@ -116,6 +116,21 @@ async def test_log_is_cut_to_its_newest_entries(opened: OpenStore, room: Room) -
     assert await opened.store.changes.head(room.tenant_uid) == LogHead(head, head - 3)
 
 
+async def test_entries_that_a_snapshot_may_still_rest_on_are_held_back(
+    opened: OpenStore, room: Room, clock: ManualClock
+) -> None:
+    """Too many young entries are no reason to drop them: who began a snapshot before them could never catch up."""
+    await write(opened, room, "a", "b")
+    old = await opened.head()
+    clock.advance(60)
+    await write(opened, room, "c", "d")
+    dropped = await opened.store.changes.prune(
+        room.tenant_uid, retention=timedelta(days=1), count_max=1, held=timedelta(seconds=60)
+    )
+    assert dropped == Pruned(old, is_cut_short=True)
+    assert await keys_after(opened, room, old) == ["c", "d"]
+
+
 async def test_log_pruned_to_nothing_goes_on_where_it_was(opened: OpenStore, room: Room) -> None:
     """Revisions are never given twice, even if no entry remembers them."""
     head = await opened.head()
