@@ -74,13 +74,14 @@ class Tail:
             self.ring_all()
             return
         self._slices.clear()
-        touched: set[RoomUid | None] = {None} if entries else set()
+        # A dict for its order: watchers are woken in the same order in every run.
+        touched: dict[RoomUid | None, None] = {None: None} if entries else {}
         for entry in entries:
             self._entries.append(entry)
             self._by_room[entry.room_uid].append(entry)
-            touched.add(entry.room_uid)
+            touched[entry.room_uid] = None
             if not entry.room_uid:  # about the tenant as a whole
-                touched.update(self._bells)
+                touched.update(dict.fromkeys(self._bells))
         self._drop(max(0, len(self._entries) - self._count_max))
         for room_uid in touched:
             if room_uid in self._bells:

@@ -83,7 +83,9 @@ class RoomSync:
         events, gone, series = await self._fetch_hinted(room, tenant, hints, room.horizon)
         bookings, broken = self._bookings(events, room)
         horizon = room.horizon
-        scope = Scope(event_ids=tuple({*hints, *gone, *series}), keys=tuple(booking.key for booking in bookings))
+        scope = Scope(
+            event_ids=tuple(sorted({*hints, *gone, *series})), keys=tuple(booking.key for booking in bookings)
+        )
         applied = await self._store.calendars.apply(
             room,
             lambda stored: plan_hinted(
