@@ -3,7 +3,7 @@ PY := .venv/bin/python
 RUN := sh .ci/venv &&
 CODE := sidecar clients/python tests protos helm
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check format lint types imports proto docs unit property contract e2e bench lock goldens
+.PHONY: help install tools demo test check format lint types imports proto docs unit property contract sim sim-mutations e2e bench lock goldens
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,13 @@ property: ## Property tests only
 
 contract: ## Conformance suites only
 	$(RUN) $(PY) -m pytest -q -n 2 tests/contract
+
+SEEDS ?= 20
+sim: ## Simulate whole lives of the service on virtual time, SEEDS=20 of them from FIRST=0 on
+	$(RUN) $(PY) -m tests.simulation --seeds $(SEEDS) --first $(or $(FIRST),0)
+
+sim-mutations: ## Break one rule at a time on purpose, and see that a simulated life finds it
+	$(RUN) $(PY) -m tests.simulation --mutations --seeds 1000
 
 e2e: ## Tests with real processes only
 	$(RUN) sh .ci/tools && $(PY) -m pytest -q -n 2 --dist loadgroup tests/e2e

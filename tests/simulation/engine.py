@@ -39,7 +39,7 @@ class MortalEngine(SteppedEngine):
 
     Attributes:
         is_failing: asked before each step; while it says yes, nothing can be read or written.
-        stepped: called after each group of transactions that was committed.
+        stepped: called before each transaction that may write, and after each group of them that was committed.
     """
 
     def __init__(self, path: Path, *, clock: Clock, rng: Random) -> None:
@@ -68,9 +68,17 @@ class MortalEngine(SteppedEngine):
         for raw in (self._write_raw, self._read_raw):
             if raw is not None:
                 raw.close()
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    async def write(self, transaction: Transaction[T]) -> T:
+        """See `Engine.write`."""
+        self.stepped()
+        return await super().write(transaction)
 
     def _run_group(self, jobs: list[Any]) -> None:  # Any: jobs of all result types
         if self.is_failing():

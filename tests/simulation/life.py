@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.servicers import Servicers, build_servicers
 from sidecar.app import Service, build_service
+from sidecar.errors import SidecarError
 from sidecar.graph.transport import build_http
 from sidecar.settings import Settings
 from sidecar.store.store import Store
@@ -50,7 +51,7 @@ class Outside:
 
 @dataclass(slots=True)
 class Life:
-    """A process. `lived` ends when it does."""
+    """A process, from its start to its stop or its death."""
 
     outside: Outside
     rng: Random
@@ -117,6 +118,18 @@ class Life:
         return await elsewhere(self.spawn, work, hangs_up=True)
 
     async def _live(self) -> None:
+        try:
+            await self._serve()
+        except SidecarError as error:
+            if self._ready.is_set():
+                raise
+            self.outside.trace.note("life", f"does not begin: {error.reason}")
+            self.is_dead = True
+        except Exception:
+            if not self.engine.is_killed:  # what a dead process still says, nobody hears
+                raise
+
+    async def _serve(self) -> None:
         outside = self.outside
         self.engine = MortalEngine(outside.path, clock=outside.clock, rng=Random(self.rng.random()))
         self.engine.is_failing = outside.is_disk_failing

@@ -129,16 +129,25 @@ class Weather:
 class WebhookWay:
     """Microsoft's way to the service: a `Sender` of the emulator."""
 
-    def __init__(self, *, rng: Random, trace: Trace, intake: Callable[[], tuple[Any, Spawn] | None]) -> None:
+    def __init__(
+        self,
+        *,
+        rng: Random,
+        trace: Trace,
+        intake: Callable[[], tuple[Any, Spawn] | None],
+        answered: Callable[[], None],
+    ) -> None:
         """Take over a way.
 
         Args:
             intake: returns the ASGI app that listens now, and how its process runs things; None while nobody listens.
+            answered: called after each answer of the service.
         """
         self.weather = Weather()
         self._rng = rng
         self._trace = trace
         self._intake = intake
+        self._answered = answered
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
         """Carry a call, as well as the weather allows.
@@ -173,6 +182,7 @@ class WebhookWay:
         except PeerGone:
             raise SendFailed("broken off") from None
         self._trace.note("webhook", f"{what} {answer.status}")
+        self._answered()
         return answer
 
 

@@ -47,6 +47,7 @@ TROUBLES = (
     "resync",
     "remap",
     "restart",
+    "restore",
 )
 """Everything that can go wrong, by the name of the method of `faults.Troubles` that brings it about."""
 
@@ -75,6 +76,7 @@ class Plan:
     rooms_count: int
     people_count: int
     watchers_count: int
+    heartbeat_s: int
     actions_count: int
     duration_s: float
     habits: Habits
@@ -95,6 +97,7 @@ def calm_plan(seed: int, *, rooms: int = 1, actions: int = 30, hours: float = 4.
         rooms_count=rooms,
         people_count=2,
         watchers_count=2,
+        heartbeat_s=60,
         actions_count=actions,
         duration_s=hours * 3600.0,
         habits=Habits(),
@@ -107,18 +110,20 @@ def calm_plan(seed: int, *, rooms: int = 1, actions: int = 30, hours: float = 4.
 def plan_of(seed: int) -> Plan:
     """Return the plan of a seed: about half of the seeds have few kinds of trouble, so that each is met alone, too."""
     rng = Random(f"plan {seed}")
-    hours = rng.choice((1.0, 4.0, 12.0, 30.0))
+    hours = rng.choice((1.0, 1.0, 3.0, 6.0, 24.0))
     kinds = rng.sample(TROUBLES, rng.choice((0, 1, 2, 3, 5, len(TROUBLES))))
     count = rng.randint(1, 10) if kinds else 0
     duration_s = hours * 3600.0
     troubles = sorted((rng.uniform(0.0, duration_s), rng.choice(kinds)) for _ in range(count))
     calm = rng.random() < 0.4
+    compare_interval_s = rng.choice((900.0, 3_600.0, 6 * 3_600.0))
     return replace(
         calm_plan(seed),
         start_at=rng.choice(_STARTS),
         rooms_count=rng.choice((1, 1, 2, 3, 5)),
         people_count=rng.choice((2, 3)),
         watchers_count=rng.choice((1, 2, 3)),
+        heartbeat_s=5 if hours * compare_interval_s <= 3_600.0 else 60,
         actions_count=rng.choice((10, 20, 40)),
         duration_s=duration_s,
         habits=rng.choice((Habits(), Habits(0.05, 0.02, 0.03, 0.03))),
@@ -126,7 +131,7 @@ def plan_of(seed: int) -> Plan:
         settings=make_settings(
             past_days=rng.choice((0, 1, 7)),
             future_days=rng.choice((3, 14, 40)),
-            compare_interval_s=rng.choice((900.0, 3_600.0, 6 * 3_600.0)),
+            compare_interval_s=compare_interval_s,
             subscription_minutes=rng.choice((45, 120, 10_000)),
             settle_s=rng.choice((0.0, 1.0)),
             hints_max=rng.choice((1, 8)),

@@ -111,14 +111,13 @@ def check_complete(stream: Stream, log: Log) -> None:
             everywhere = start.revision
         else:
             since = {room: start.revision for room, uid in log.uids.items() if uid <= start.done}
-    sent: set[int] = set()
     for seen in stream.seen:
         cursor = _cursor(seen.message.resume_token)
         if cursor is not None:
             position = cursor.revision
         if seen.message.WhichOneof("event") == "snapshot_end" and cursor is not None:
             since.setdefault(seen.message.snapshot_end.room, cursor.revision)
-    sent |= {change.booking.revision for change, is_row in _changes(stream) if not is_row}
+    sent = {change.booking.revision for change, is_row in _changes(stream) if not is_row}
     for entry in log.entries:
         if stream.room not in (None, entry.room):
             continue

@@ -22,7 +22,6 @@ from tests.simulation.network import PeerGone
 from tests.simulation.plan import Habits
 from tests.simulation.trace import Trace
 
-_HEARTBEAT_S = 60
 _STALLS_S = (0.0, 0.0, 0.5, 20.0, 90.0)
 """A stall of more than 60 s is one that the service ends the stream for."""
 
@@ -37,15 +36,15 @@ class Seen:
 
     message: WatchRoomsResponse
     head: int
-    at_s: float
 
 
 @dataclass(slots=True)
 class Stream:
-    """One stream from its beginning to where it was cut."""
+    """One stream from its beginning to where it was cut. `epoch` counts how often the store was restored before."""
 
     token: str
     room: str | None
+    epoch: int
     seen: list[Seen] = field(default_factory=list)
 
 
@@ -62,10 +61,12 @@ class Watcher:
         tenant: str,
         room: str | None,
         rng: Random,
+        heartbeat_s: int,
         habits: Habits,
         trace: Trace,
         life: Callable[[], Life | None],
         head: Callable[[], int],
+        epoch: Callable[[], int],
         told: Callable[[Watcher, WatchRoomsResponse], None],
     ) -> None:
         self.name = name
@@ -77,9 +78,11 @@ class Watcher:
         self._saved = self.mirror.save()
         self._saved_token = ""
         self._rng = rng
+        self._heartbeat_s = heartbeat_s
         self._trace = trace
         self._life = life
         self._head = head
+        self._epoch = epoch
         self._told = told
 
     async def follow(self) -> None:
@@ -96,7 +99,7 @@ class Watcher:
         """Have one stream; say whether anything was heard."""
         self.mirror.forget_marks()
         token = self.mirror.resume_token
-        stream = Stream(token, self.room)
+        stream = Stream(token, self.room, self._epoch())
         self.streams.append(stream)
         try:
             await life.call(lambda: self._call(life, token, stream))
@@ -106,23 +109,27 @@ class Watcher:
 
     async def _call(self, life: Life, token: str, stream: Stream) -> None:
         async def send(raw: bytes) -> None:
+            await self._dawdle()
             if life.is_dead:
                 raise PeerGone("the process is dead")
-            await self._take(WatchRoomsResponse.FromString(raw), stream)
+            self._take(WatchRoomsResponse.FromString(raw), stream)
 
-        options = pb.WatchOptions(resume_token=token, heartbeat_interval=Duration(seconds=_HEARTBEAT_S))
+        options = pb.WatchOptions(resume_token=token, heartbeat_interval=Duration(seconds=self._heartbeat_s))
         if self.room is None:
             await life.servicers.watch.watch_rooms(pb.WatchRoomsRequest(parent=self.tenant, options=options), send)
         else:
             await life.servicers.watch.watch_room(pb.WatchRoomRequest(room=self.room, options=options), send)
 
-    async def _take(self, message: WatchRoomsResponse, stream: Stream) -> None:
-        habits, rng = self.habits, self._rng
-        if rng.random() < habits.stall_share:
-            await asyncio.sleep(rng.choice(_STALLS_S))
-        if rng.random() < habits.cut_share:
+    async def _dawdle(self) -> None:
+        """Be slow now and then, and lose the connection now and then."""
+        if self._rng.random() < self.habits.stall_share:
+            await asyncio.sleep(self._rng.choice(_STALLS_S))
+        if self._rng.random() < self.habits.cut_share:
             raise CutOff
-        stream.seen.append(Seen(message, self._head(), asyncio.get_running_loop().time()))
+
+    def _take(self, message: WatchRoomsResponse, stream: Stream) -> None:
+        habits, rng = self.habits, self._rng
+        stream.seen.append(Seen(message, self._head()))
         self._trace.note("watcher", f"{self.name} {_told(message)}")
         if self.saves_token_early and message.resume_token:
             self.mirror.resume_token = message.resume_token

@@ -17,7 +17,7 @@ from tests.simulation.world import World
 from tests.support.truth import Stay, expected, stay_of
 
 _Key = tuple[str, datetime | None]
-_SEEN_SHARE = 0.1
+_SEEN_SHARE = 0.2
 """Share of checkpoints that are checked: each costs a look at every booking."""
 _KEPT = timedelta(days=90)
 _EDGE = timedelta(days=1)

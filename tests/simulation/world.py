@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,10 +27,12 @@ from tests.simulation.network import PeerGone, WebhookWay
 from tests.simulation.plan import Plan
 from tests.simulation.trace import Trace
 from tests.simulation.watchers import Watcher
-from tests.support.stores import provide
+from tests.support.stores import provide, put_back
 from tests.support.truth import ZONE
 
 TENANT = "acme"
+_RESTART_S = 1.0
+"""How long it takes whoever looks after the process to start it again."""
 _ROLES = ["Calendars.ReadWrite", "MailboxSettings.Read"]
 
 
@@ -58,16 +61,25 @@ class World:
     life: Life | None = None
     lives_count: int = 0
     remaps_count: int = 0
+    restores_count: int = 0
     crash_after: int | None = None
     is_disk_failing: bool = False
     wants_life: bool = True
+    backup: Path | None = None
+    """What the database is put back to before the next life."""
     calendar_changed: Callable[[str], None] = lambda _: None
+    _backups_count: int = 0
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def begin_life(self) -> None:
         """Start the service's process; start it again for as long as it dies while starting."""
         while self.wants_life:
             self.lives_count += 1
+            if self.backup is not None:
+                self.restores_count += 1
+                has_mark = self.plan.rng(f"restore {self.restores_count}").random() < 0.7
+                put_back(self.backup, self.path, with_mark=has_mark)
+                self.backup = None
             outside = Outside(
                 path=self.path,
                 settings=self.plan.settings,
@@ -75,7 +87,7 @@ class World:
                 graph_app=self.emulator.graph_app,
                 spawn=self._at_microsoft,
                 trace=self.trace,
-                stepped=self._stepped,
+                stepped=self.stepped,
                 is_disk_failing=lambda: self.is_disk_failing,
             )
             life = Life(outside, self.plan.rng(f"life {self.lives_count}"))
@@ -85,11 +97,13 @@ class World:
             if not life.is_dead:
                 return
             await life.ended()
+            await asyncio.sleep(_RESTART_S)
 
     def _at_microsoft(self, work: Coroutine[Any, Any, None], /) -> asyncio.Task[None]:  # Any: as in `start`
         return self.group.create_task(work)
 
-    def _stepped(self) -> None:
+    def stepped(self) -> None:
+        """Take note that the process has done something: it may have been its last deed."""
         if self.crash_after is None:
             return
         self.crash_after -= 1
@@ -103,6 +117,21 @@ class World:
             self.trace.note("life", "is killed")
             self.life.kill()
 
+    def back_up(self) -> Path:
+        """Copy the database as it is now."""
+        assert self.life is not None, "somebody started it"
+        self._backups_count += 1
+        path = self.path.with_name(f"backup{self._backups_count}")
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(path)) as copy:
+            source.backup(copy)
+        return path
+
+    def restore(self, backup: Path) -> None:
+        """Put the database back."""
+        self.trace.note("life", "is to be restored")
+        self.backup = backup
+        self.crash()
+
     async def keep_alive(self) -> None:
         """Start the process again whenever it has died, as a kubelet does."""
         while True:
@@ -110,7 +139,7 @@ class World:
             await self.life.ended()
             if not self.wants_life:
                 return
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_RESTART_S)
             await self.begin_life()
 
     @property
@@ -171,10 +200,12 @@ class World:
                 tenant=names.tenant(TENANT),
                 room=room,
                 rng=self.plan.rng(f"watcher {number}"),
+                heartbeat_s=self.plan.heartbeat_s,
                 habits=self.plan.habits,
                 trace=self.trace,
                 life=lambda: self.serving,
                 head=self.head,
+                epoch=lambda: self.restores_count,
                 told=told,
             )
             self.watchers.append(watcher)
@@ -252,7 +283,7 @@ async def world_made(plan: Plan, folder: Path, trace: Trace) -> AsyncIterator[Wo
         life = made[0].serving if made else None
         return None if life is None else (life.intake, life.spawn)
 
-    way = WebhookWay(rng=plan.rng("way"), trace=trace, intake=intake)
+    way = WebhookWay(rng=plan.rng("way"), trace=trace, intake=intake, answered=lambda: made[0].stepped())
     emulator = Emulator(seed=plan.seed, moods=plan.moods, clock=emulator_clock, sender=way)
     control = httpx.AsyncClient(transport=httpx.ASGITransport(app=emulator.control_app), base_url="http://control")
     note = emulator.mailroom._note  # there is no public way to hear of each change without a subscription

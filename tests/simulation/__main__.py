@@ -1,0 +1,123 @@
+"""Simulates seeds from the command line: prints each that fails and how to repeat it, and how many held."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sidecar.emulator.moods import Moods
+from tests.simulation import mutations
+from tests.simulation.plan import calm_plan, plan_of
+from tests.simulation.run import Outcome, run
+
+_LAST_LINES = 40
+_CHUNK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is told of a seed; it crosses processes, which an exception and its frames cannot."""
+
+    seed: int
+    failure: str
+    digest: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; return 1 if a seed failed, or a mutation was not found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="run this seed alone, and show the end of its trace if it fails")
+    parser.add_argument("--trace", type=Path, help="with --seed: write the whole trace to this file")
+    parser.add_argument("--seeds", type=int, default=20, help="how many seeds to run")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--mutations", action="store_true", help="break one rule at a time and see that it is found")
+    parser.add_argument("--mutation", choices=sorted(mutations.ALL), help="break this rule, for --seed or --mutations")
+    parser.add_argument("--day", action="store_true", help="time a day of twenty rooms, calm and unkind")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    options = parser.parse_args(arguments)
+    if options.day:
+        return _time_a_day()
+    if options.mutations:
+        return _hunt(options)
+    if options.seed is not None:
+        return _show(_run(options.seed, options.mutation, options.trace))
+    return _run_many(options)
+
+
+def _run(seed: int, mutation: str | None, trace_file: Path | None = None) -> Outcome:
+    if mutation is None:
+        return run(plan_of(seed), trace_file=trace_file)
+    with mutations.ALL[mutation].applied():
+        return run(plan_of(seed), trace_file=trace_file)
+
+
+def _show(outcome: Outcome) -> int:
+    print(outcome.plan)
+    print(", ".join(f"{kind} {count}" for kind, count in sorted(outcome.counts.items())))
+    if outcome.failure is not None:
+        print("\n".join(outcome.last[-_LAST_LINES:]))
+        traceback.print_exception(outcome.failure)
+    print(f"seed {outcome.plan.seed}: {'held' if outcome.failure is None else 'FAILED'}, trace {outcome.digest}")
+    return int(outcome.failure is not None)
+
+
+def _time_a_day() -> int:
+    day = calm_plan(1, rooms=20, actions=200, hours=24)
+    failed = 0
+    for name, plan in (("calm", day), ("unkind", replace(day, moods=Moods()))):
+        outcome = run(plan)
+        failed += outcome.failure is not None
+        verdict = "held" if outcome.failure is None else f"FAILED: {outcome.failure}"
+        print(f"a {name} day of {plan.rooms_count} rooms: {outcome.took_s:.1f} s, {verdict}")
+    return int(failed > 0)
+
+
+def _judge(seed: int) -> _Verdict:
+    outcome = _run(seed, None)
+    failure = "" if outcome.failure is None else f"{type(outcome.failure).__name__}: {outcome.failure}"
+    return _Verdict(seed, failure, outcome.digest)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
+
+
+def _run_many(options: argparse.Namespace) -> int:
+    began_s = time.monotonic()
+    failed: list[int] = []
+    with _pool(options.workers) as pool:
+        seeds = range(options.first, options.first + options.seeds)
+        for verdict in pool.map(_judge, seeds, chunksize=_CHUNK):
+            if verdict.failure:
+                failed.append(verdict.seed)
+                print(f"seed {verdict.seed} FAILED: {verdict.failure[:600]}")
+                print(f"  repeat it: .venv/bin/python -m tests.simulation --seed {verdict.seed}", flush=True)
+    print(f"{options.seeds - len(failed)} of {options.seeds} seeds held, {time.monotonic() - began_s:.0f} s")
+    return int(bool(failed))
+
+
+def _hunt(options: argparse.Namespace) -> int:
+    names = sorted(mutations.ALL) if options.mutation is None else [options.mutation]
+    missed = 0
+    with _pool(options.workers) as pool:
+        searches = [
+            pool.submit(mutations.find, name, range(options.first, options.first + options.seeds)) for name in names
+        ]
+        for name, search in zip(names, searches, strict=True):
+            found = search.result()
+            missed += found is None
+            how = f"NOT found in {options.seeds} seeds" if found is None else f"found by seed {found.seed}: {found.how}"
+            print(f"{name}: {how}", flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
