@@ -142,9 +142,11 @@ class GraphSettings(_Group):
     wait_in_place_s: Seconds = 5.0
     """A Retry-After up to this long is waited for in place; a longer one puts the task off."""
     concurrency_per_mailbox: Annotated[int, Field(ge=1, le=4)] = 3
-    """Requests under way per mailbox. Graph refuses a fifth of one app, in all processes; one is kept for writes."""
+    """Requests under way per mailbox; one more for writes. Graph refuses a fifth of one app, in all processes."""
     concurrency_per_tenant: Annotated[int, Field(ge=1, le=256)] = 32
     """Requests under way per tenant."""
+    concurrency: Annotated[int, Field(ge=4, le=1024)] = 128
+    """Requests under way for all tenants together; those that want more than there is get equal shares."""
     page_size: Annotated[int, Field(ge=10, le=1000)] = 500
     """Events asked for per page of a calendar."""
     pages_max: Annotated[int, Field(ge=1)] = 200
@@ -192,6 +194,8 @@ class TasksSettings(_Group):
     """Tenants worked for at once."""
     rooms_per_lane_max: Annotated[int, Field(ge=1)] = 16
     """Rooms of one tenant worked on at once."""
+    rooms_kept_for_hints: Annotated[int, Field(ge=0)] = 4
+    """Of these, kept for rooms in which a change was announced: full reads never hold all of them."""
     lease_s: Seconds = 10.0
     """How long a process that died keeps a tenant's work from others."""
     linger_s: Annotated[float, Field(ge=0, le=30)] = 1.0

@@ -14,8 +14,9 @@ from sidecar.aio.clock import Clock
 from sidecar.aio.supervise import contain
 from sidecar.aio.wakeup import Wakeup
 from sidecar.errors import SidecarError, StoreConflict, Unavailable
+from sidecar.graph.urgency import acting_with, urgency_of
 from sidecar.model.ids import TenantUid
-from sidecar.model.intent import Intent, IntentKind, Lease
+from sidecar.model.intent import Intent, IntentKind, Lease, Priority
 from sidecar.settings import TasksSettings
 from sidecar.store.intents import Intents
 from sidecar.store.store import Store
@@ -124,7 +125,8 @@ class Lanes:
             await self._store.intents.put_off(intent, until=until, reason=reason)
 
     async def _run_chore(self, intent: Intent, lease: Lease) -> None:
-        outcome = await self._chores.by_kind[intent.kind](intent, lease)
+        with acting_with(urgency_of(intent.priority)):
+            outcome = await self._chores.by_kind[intent.kind](intent, lease)
         if isinstance(outcome, PutOff):
             log.info("intent.blocked", reason=outcome.reason, until=outcome.until.isoformat())
             await self._store.intents.put_off(intent, until=outcome.until, reason=outcome.reason)
@@ -150,7 +152,7 @@ class _Drain:
         self._clock = clock
         self._settings = settings
         self._should_yield = should_yield
-        self._running: set[str] = set()
+        self._running: dict[str, Priority] = {}
         self._ended: set[str] = set()
         self.wakeup = Wakeup()
 
@@ -188,17 +190,24 @@ class _Drain:
                 continue  # it ended while we read: the row may be older than that, and its end has rung for another look
             if len(self._running) >= rooms_max:
                 return
+            if intent.priority > Priority.HINT and self._is_full_of_others():
+                return  # all that follow are no more urgent
             if intent.kind is IntentKind.TENANT_REMOVE and self._running:
                 return  # what is under way may still make a subscription, and needs the credential to take it back
             if intent.key not in self._running:
-                self._running.add(intent.key)
+                self._running[intent.key] = intent.priority
                 group.create_task(self._run(intent), name=f"{intent.kind} {intent.key}")
+
+    def _is_full_of_others(self) -> bool:
+        """Tell whether all is taken but what is kept for announced changes."""
+        others_max = max(1, self._settings.rooms_per_lane_max - self._settings.rooms_kept_for_hints)
+        return sum(priority > Priority.HINT for priority in self._running.values()) >= others_max
 
     async def _run(self, intent: Intent) -> None:
         try:
             await self._lanes.run_intent(intent, self._lease)
         finally:
-            self._running.discard(intent.key)
+            del self._running[intent.key]
             self._ended.add(intent.key)
             self.wakeup.ring()
 

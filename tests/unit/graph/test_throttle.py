@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from sidecar.errors import Throttled
-from sidecar.graph.throttle import Throttle
+from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
+from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.ids import TenantUid
 from sidecar.settings import GraphSettings
 from tests.unit.graph.kit import FakeClock
@@ -24,10 +25,11 @@ class Line:
         self.inside: list[str] = []
         self.go = asyncio.Event()
 
-    async def hold(self, tenant_uid: TenantUid, mailbox: str) -> None:
-        async with self.throttle.slot(tenant_uid, mailbox):
-            self.inside.append(mailbox)
-            await self.go.wait()
+    async def hold(self, tenant_uid: TenantUid, mailbox: str, urgency: Urgency = Urgency.HINT) -> None:
+        with acting_with(urgency):
+            async with self.throttle.slot(tenant_uid, mailbox):
+                self.inside.append(mailbox)
+                await self.go.wait()
 
 
 async def settle() -> None:
@@ -137,7 +139,7 @@ async def test_nothing_is_kept_of_mailboxes_that_are_quiet() -> None:
         line.clock.passed_s += 2.0
         await line.hold(T1, f"{number}@x")
 
-    assert line.throttle._lanes == {}
+    assert line.throttle._line._tenants == {}
     assert len(line.throttle._holds) == 0
 
 
@@ -152,4 +154,86 @@ async def test_cancelled_waiter_gives_its_place_back() -> None:
         await settle()
         line.go.set()
     await line.hold(T1, "a@x")
-    assert line.throttle._lanes == {}
+    assert line.throttle._line._tenants == {}
+
+
+async def test_one_slot_of_a_mailbox_is_kept_for_writes() -> None:
+    line = Line(concurrency_per_mailbox=3)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(line.hold(T1, "a@x"))
+        await settle()
+        for _ in range(2):
+            group.create_task(line.hold(T1, "a@x", Urgency.WRITE))
+        await settle()
+        assert len(line.inside) == 4
+        line.go.set()
+
+
+async def test_write_goes_no_further_than_exchange_allows() -> None:
+    line = Line(concurrency_per_mailbox=4)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(line.hold(T1, "a@x", Urgency.WRITE))
+        await settle()
+        assert len(line.inside) == 4
+        line.go.set()
+
+
+async def test_all_tenants_together_take_no_more_than_is_set() -> None:
+    line = Line(concurrency=4)
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            group.create_task(line.hold(TenantUid(f"t{number}"), "a@x"))
+        await settle()
+        assert len(line.inside) == 4
+        line.go.set()
+
+
+async def test_subscription_service_has_slots_of_its_own() -> None:
+    line = Line()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(line.hold(T1, SUBSCRIPTIONS))
+        await settle()
+        assert len(line.inside) == 16
+        line.go.set()
+
+
+async def test_who_waits_for_a_refusal_to_end_holds_no_slot() -> None:
+    line = Line(concurrency_per_tenant=1)
+    waiting = asyncio.Event()
+
+    async def sleep(duration_s: float) -> None:
+        line.clock.passed_s += duration_s
+        waiting.set()
+        await asyncio.sleep(0)
+        assert line.inside == ["free@x"], "the tenant's only slot was free for the other"
+
+    line.clock.sleep = sleep  # type: ignore[method-assign]  # looks at what happens during the wait
+    line.throttle.hold(T1, "held@x", 2.0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(line.hold(T1, "held@x"))
+        group.create_task(line.hold(T1, "free@x"))
+        await settle()
+        assert waiting.is_set()
+        line.go.set()
+    assert line.inside == ["free@x", "held@x"]
+
+
+async def test_wait_in_line_and_for_refusals_is_bounded_together() -> None:
+    """Two refusals, each short enough to be waited for, are put off when together they are not."""
+    line = Line(concurrency_per_mailbox=1)
+    line.throttle.hold(T1, "a@x", 4.0)
+
+    async def be_put_off() -> None:
+        with pytest.raises(Throttled):
+            await line.hold(T1, "a@x")
+
+    async def sleep(duration_s: float) -> None:
+        line.clock.passed_s += duration_s
+        line.throttle.hold(T1, "a@x", 4.0)
+
+    line.clock.sleep = sleep  # type: ignore[method-assign]  # somebody else is refused during the wait
+    await be_put_off()
+    assert line.inside == []

@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from sidecar.errors import GraphUnavailable
+from sidecar.graph.urgency import Urgency, current_urgency, urgency_of
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Lease, Priority
 from sidecar.settings import TasksSettings
@@ -24,7 +25,9 @@ from sidecar.telemetry import Telemetry
 from tests.support.stores import OpenStore, TickingClock, open_store, run_virtually
 
 LANE = TenantUid("t1")
-SETTINGS = TasksSettings(lease_s=3.0, linger_s=0.2, slice_s=1.0, sweep_s=5.0, rooms_per_lane_max=4, lanes_max=2)
+SETTINGS = TasksSettings(
+    lease_s=3.0, linger_s=0.2, slice_s=1.0, sweep_s=5.0, rooms_per_lane_max=4, rooms_kept_for_hints=1, lanes_max=2
+)
 
 
 class Bench:
@@ -157,6 +160,46 @@ def test_urgent_work_goes_first(tmp_path: Path) -> None:
         await bench.lanes.drain(LANE)
 
     assert on_bench(tmp_path, nothing, play).ran.index("hint") < SETTINGS.rooms_per_lane_max
+
+
+def test_hint_starts_at_once_though_imports_take_all_they_may(tmp_path: Path) -> None:
+    """Some of the rooms worked on at once are kept for rooms in which something changed."""
+
+    async def play(bench: Bench) -> None:
+        async def work(intent: Intent) -> None:
+            await bench.clock.sleep(1 if intent.key == "hint" else 100)
+
+        bench._work = work
+        for number in range(8):
+            await bench.mark(f"import{number}", priority=Priority.IMPORT)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bench.lanes.drain(LANE))
+            while len(bench.running) < SETTINGS.rooms_per_lane_max - SETTINGS.rooms_kept_for_hints:
+                await bench.clock.sleep(0.01)
+            await bench.mark("hint")
+            bench.lanes.nudge(LANE)
+            await bench.clock.sleep(2)
+            assert bench.ran == ["hint"]
+            assert len(bench.running) == SETTINGS.rooms_per_lane_max - SETTINGS.rooms_kept_for_hints
+
+    assert len(on_bench(tmp_path, nothing, play).ran) == 9
+
+
+def test_requests_of_work_are_as_urgent_as_the_work(tmp_path: Path) -> None:
+    """What a lane runs goes to Microsoft with the urgency of its mark."""
+    seen: dict[str, Urgency] = {}
+
+    async def work(intent: Intent) -> None:
+        seen[intent.key] = current_urgency()
+
+    async def play(bench: Bench) -> None:
+        for priority in Priority:
+            await bench.mark(priority.name, priority=priority)
+        await bench.lanes.drain(LANE)
+
+    on_bench(tmp_path, work, play)
+    assert seen == {priority.name: urgency_of(priority) for priority in Priority}
+    assert seen["HINT"] < seen["COMPARE"] < seen["IMPORT"]
 
 
 def test_failed_work_is_tried_again_later(tmp_path: Path) -> None:
