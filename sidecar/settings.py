@@ -140,7 +140,7 @@ class GraphSettings(_Group):
     attempts_max: Annotated[int, Field(ge=1, le=10)] = 4
     """Tries of one request within one task; after that the task is put off and tried again later."""
     wait_in_place_s: Seconds = 5.0
-    """A Retry-After up to this long is waited for in place; a longer one puts the task off."""
+    """Waits of one request together that are spent in place; whoever is told to wait longer is put off."""
     concurrency_per_mailbox: Annotated[int, Field(ge=1, le=4)] = 3
     """Requests under way per mailbox; one more for writes. Graph refuses a fifth of one app, in all processes."""
     concurrency_per_tenant: Annotated[int, Field(ge=1, le=256)] = 32

@@ -102,6 +102,7 @@ class Transport:
         """
         url = self._url(tenant, call.path)
         failures = 0
+        patience_s = self._settings.wait_in_place_s
         claims: str | None = None
         was_refused = False
         while True:
@@ -114,9 +115,10 @@ class Transport:
                     self._tokens.forget(tenant.tenant_uid, token=failure.token)
                     continue
                 failures += 1
-                wait_s = self._wait_s(error, failures)
+                wait_s = self._wait_s(error, failures, patience_s)
                 if wait_s is None or (failure.may_be_done and not call.is_repeatable):
                     raise _diagnosed(error, failure.token) from failure.__cause__
+                patience_s -= wait_s
                 await self._clock.sleep(wait_s)
             else:
                 if failures:
@@ -165,14 +167,19 @@ class Transport:
         except httpx.InvalidURL as error:
             raise GraphUnavailable("Exchange named an address that is none") from error
 
-    def _wait_s(self, error: SidecarError, failures: int) -> float | None:
-        """Return how long to wait before the next try; None when there is none."""
+    def _wait_s(self, error: SidecarError, failures: int, patience_s: float) -> float | None:
+        """Return how long to wait before the next try; None when there is none.
+
+        All waits of a call together take no longer than is waited in place: whoever is told to wait again and again makes
+        way for others, too.
+        """
         if not isinstance(error, Unavailable) or failures >= self._settings.attempts_max:
             return None
-        patience_s = self._settings.wait_in_place_s
-        if error.retry_after_s is not None:
-            return error.retry_after_s if error.retry_after_s <= patience_s else None
-        return backoff_s(failures, base_s=_BACKOFF_BASE_S, cap_s=patience_s, rng=self._rng)
+        wait_s = error.retry_after_s
+        if wait_s is None:
+            cap_s = self._settings.wait_in_place_s
+            wait_s = backoff_s(failures, base_s=_BACKOFF_BASE_S, cap_s=cap_s, rng=self._rng)
+        return wait_s if wait_s <= patience_s else None
 
     def _url(self, tenant: TenantRef, path: str) -> str:
         base = endpoints_of(tenant.cloud, self._settings).graph_url

@@ -9,7 +9,6 @@ from random import Random
 
 import structlog
 
-from sidecar.aio.backoff import backoff_s
 from sidecar.aio.clock import Clock
 from sidecar.aio.supervise import contain
 from sidecar.aio.wakeup import Wakeup
@@ -21,12 +20,10 @@ from sidecar.settings import TasksSettings
 from sidecar.store.intents import Intents
 from sidecar.store.store import Store
 from sidecar.tasks.chores import Chores, PutOff
+from sidecar.tasks.retries import retry_wait_s
 from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
-
-_RETRY_BASE_S = 1.0
-_RETRY_CAP_S = 300.0
 
 
 class LaneLost(SidecarError):
@@ -113,9 +110,8 @@ class Lanes:
             if isinstance(error, StoreConflict):
                 raise LaneLost("the lease was taken over") from error
             self._telemetry.count("intents_failed", 1)
-            wait_s = backoff_s(intent.attempts + 1, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S, rng=self._rng)
+            wait_s = retry_wait_s(error, attempts=intent.attempts, rng=self._rng)
             if isinstance(error, Unavailable):
-                wait_s = max(wait_s, error.retry_after_s or 0.0)
                 log.warning("intent.put_off", reason=error.reason, wait_s=round(wait_s, 1), **error.details)
             else:
                 log.error("intent.failed", wait_s=round(wait_s, 1), exc_info=error)

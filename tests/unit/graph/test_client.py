@@ -208,6 +208,17 @@ async def test_long_retry_after_puts_the_task_off_and_spares_the_mailbox(
     await stage.client.probe(TENANT, MAILBOX)
 
 
+async def test_waits_in_place_are_bounded_together() -> None:
+    """Who is told to wait a little, again and again, is put off."""
+    stage = Stage(*(bad(429, "X", retry_after="2") for _ in range(4)))
+    with pytest.raises(Throttled) as caught:
+        await stage.client.probe(TENANT, MAILBOX)
+
+    assert caught.value.retry_after_s == 2.0
+    assert len(stage.graph.requests) == 3
+    assert sum(stage.clock.sleeps) <= stage.settings.wait_in_place_s
+
+
 async def test_refused_token_is_replaced_once() -> None:
     stage = Stage(bad(401, "InvalidAuthenticationToken"), ok({"id": "c"}))
     await stage.client.probe(TENANT, MAILBOX)
