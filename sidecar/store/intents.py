@@ -190,6 +190,20 @@ class Intents:
 
         await self._engine.write(run)
 
+    async def postpone(self, intent: Intent, *, until: datetime) -> None:
+        """Make work that is due come later because it is not its turn: neither done nor failed. A mark made meanwhile wins."""
+
+        async def run(c: Connection) -> None:
+            await c.execute(
+                "UPDATE intents SET ready_at = $4 WHERE kind = $1 AND key = $2 AND generation = $3",
+                intent.kind,
+                intent.key,
+                intent.generation,
+                to_micros(until),
+            )
+
+        await self._engine.write(run)
+
     async def put_off(self, intent: Intent, *, until: datetime, reason: str) -> None:
         """Note that work failed and shall be tried again at `until`; marks do not bring it forward, unless forced.
 

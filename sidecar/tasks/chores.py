@@ -35,7 +35,7 @@ from sidecar.settings import StoreSettings, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.problems import problem_of
 from sidecar.sync.rooms import RoomSync
-from sidecar.sync.subscriptions import SubscriptionKeeper
+from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
 
@@ -67,7 +67,14 @@ class PutOff:
     reason: str
 
 
-Outcome = Done | PutOff
+@dataclass(frozen=True, slots=True)
+class Later:
+    """It was not this run's turn. Nothing was done and nothing failed; it is due again at `until`."""
+
+    until: datetime
+
+
+Outcome = Done | PutOff | Later
 Chore = Callable[[Intent, Lease], Awaitable[Outcome]]
 _RoomBody = Callable[[Room, Tenant, Lease], Awaitable[Outcome]]
 
@@ -128,7 +135,7 @@ class Chores:
     async def _subscribe_room(self, intent: Intent, lease: Lease) -> Outcome:
         async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
             try:
-                next_at = await self._subscriptions.ensure(room, tenant)
+                kept = await self._subscriptions.ensure(room, tenant)
             except (SubscriptionProblem, GraphRefused) as error:
                 until = self._next_probe_at(intent)
                 problem = problem_of(error, now=self._clock.now(), next_check_at=until)
@@ -139,7 +146,7 @@ class Chores:
                     problem = problem_of(error, now=self._clock.now(), next_check_at=None)
                     await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
                 raise
-            return Done(next_at, Priority.REPAIR)
+            return Later(kept.until) if isinstance(kept, NotYet) else Done(kept.next_at, Priority.REPAIR)
 
         return await self._on_room(intent, lease, body)
 
@@ -183,10 +190,10 @@ class Chores:
     async def _remove_subscription(self, intent: Intent, lease: Lease) -> Outcome:
         tenant = await self._store.tenants.load_by_uid(lease.lane)
         try:
-            await self._subscriptions.remove(intent.key, tenant)
+            kept = await self._subscriptions.remove(intent.key, tenant)
         except (TenantBlocked, RoomBlocked, SubscriptionProblem, GraphRefused, SecretUnreadable) as error:
             return PutOff(self._next_probe_at(intent), error.reason)
-        return Done()
+        return Later(kept.until) if isinstance(kept, NotYet) else Done()
 
     async def _verify_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:

@@ -19,7 +19,7 @@ from sidecar.model.intent import Intent, IntentKind, Lease, Priority
 from sidecar.settings import TasksSettings
 from sidecar.store.intents import Intents
 from sidecar.store.store import Store
-from sidecar.tasks.chores import Chores, PutOff
+from sidecar.tasks.chores import Chores, Later, PutOff
 from sidecar.tasks.retries import retry_wait_s
 from sidecar.telemetry import Telemetry
 
@@ -123,7 +123,9 @@ class Lanes:
     async def _run_chore(self, intent: Intent, lease: Lease) -> None:
         with acting_with(urgency_of(intent.priority)):
             outcome = await self._chores.by_kind[intent.kind](intent, lease)
-        if isinstance(outcome, PutOff):
+        if isinstance(outcome, Later):
+            await self._store.intents.postpone(intent, until=outcome.until)
+        elif isinstance(outcome, PutOff):
             log.info("intent.blocked", reason=outcome.reason, until=outcome.until.isoformat())
             await self._store.intents.put_off(intent, until=outcome.until, reason=outcome.reason)
         else:

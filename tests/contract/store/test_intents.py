@@ -50,6 +50,26 @@ async def test_marks_merge_into_one_intent(opened: OpenStore) -> None:
     assert await opened.store.intents.count() == 1
 
 
+async def test_postponed_work_has_neither_failed_nor_been_done(opened: OpenStore, clock: ManualClock) -> None:
+    """It comes at its turn, with the failures it had before."""
+    await mark(opened)
+    await opened.store.intents.put_off(await only(opened), until=after(seconds=1), reason="X")
+    clock.at = after(seconds=1)
+    await opened.store.intents.postpone(await only(opened), until=after(seconds=9))
+    assert await due(opened) == []
+    clock.at = after(seconds=9)
+    assert (await only(opened)).attempts == 1
+
+
+async def test_mark_during_a_run_that_is_postponed_wins(opened: OpenStore) -> None:
+    """There is something new to look at."""
+    await mark(opened)
+    running = await only(opened)
+    await mark(opened)
+    await opened.store.intents.postpone(running, until=after(hours=1))
+    assert (await only(opened)).generation == running.generation + 1
+
+
 async def test_work_is_due_from_its_instant_on(opened: OpenStore, clock: ManualClock) -> None:
     """Not a microsecond earlier."""
     await mark(opened, ready_at=after(seconds=5))

@@ -37,7 +37,8 @@ from sidecar.model.room import Room, RoomState
 from sidecar.model.tenant import Tenant, TenantState
 from sidecar.model.window import to_micros
 from sidecar.settings import StoreSettings
-from sidecar.tasks.chores import Chores, Done, Outcome, PutOff
+from sidecar.sync.pace import BURST_MAX
+from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
 from tests.support.builders import CANARY, TENANT, after
@@ -78,10 +79,11 @@ class Shift:
         self.desk = desk
         self.login = FakeLogin()
         store = desk.opened.store
+        self.keeper = desk.keeper()
         self.chores = Chores(
             store=store,
             room_sync=desk.sync,
-            subscriptions=desk.keeper(),
+            subscriptions=self.keeper,
             verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login),
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login),
             clock=desk.clock,
@@ -417,3 +419,16 @@ def test_every_problem_text_names_an_action() -> None:
         problem = problem_of(kind("x"), now=NOW, next_check_at=None)
         assert "unexpected" not in problem.message, kind
         assert replace(problem, metadata={}).action.endswith(".")
+
+
+async def test_subscription_that_must_wait_its_turn_is_neither_done_nor_failed(shift: Shift) -> None:
+    """It comes back when it was told to; nothing was asked of Microsoft, and nobody is told of a problem."""
+    for _ in range(BURST_MAX):
+        shift.keeper.pace.note_write(shift.desk.tenant.uid)
+    outcome = await shift.run(IntentKind.ROOM_SUBSCRIBE)
+    assert isinstance(outcome, Later)
+    assert outcome.until > shift.desk.clock.now()
+    assert shift.desk.subscriptions.states == []
+    assert (await shift.room()).problems == []
+    shift.desk.clock.at = outcome.until
+    assert isinstance(await shift.run(IntentKind.ROOM_SUBSCRIBE), Done)
