@@ -24,6 +24,7 @@ NAMES = (
     "backup",
     "commits",
     "emulator",
+    "many_rooms",
 )
 
 

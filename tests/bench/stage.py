@@ -28,6 +28,7 @@ TENANT = "bench"
 PREFIX = "/ioffice.exchange.v1."
 _CALL_S = 60.0
 _READY_S = 600.0
+"""How long an import may take on a busy machine; a benchmark with more to import says so."""
 _LIST_MAX = 1_000
 
 M = TypeVar("M", bound=Message)
@@ -113,11 +114,16 @@ def microsoft(folder: Path, *, rooms_count: int, bookings_count: int) -> Iterato
 
 
 @contextmanager
-def service(folder: Path, emulator: Microsoft) -> Iterator[Service]:
-    """Start the service on a new database in a folder."""
+def service(folder: Path, emulator: Microsoft, *, webhook_port: int | None = None) -> Iterator[Service]:
+    """Start the service on the database in a folder, a new one if there is none.
+
+    Args:
+        webhook_port: where it listened before, for a start on a database that is not new.
+    """
     folder.mkdir(exist_ok=True)
-    create_key_ring(folder / "keyring.json")
-    port = _free_port()
+    if not (folder / "keyring.json").exists():
+        create_key_ring(folder / "keyring.json")
+    port = webhook_port or free_port()
     env = service_env(folder, emulator.started, webhook_port=port)
     env["EXCHANGE_LOG__LEVEL"] = "warning"
     with started(["serve"], log_file=folder / "service.log", env=env) as running:
@@ -140,13 +146,13 @@ def stage(folder: Path, *, rooms_count: int, bookings_count: int) -> Iterator[tu
         yield running, emulator
 
 
-def map_rooms(running: Service, emulator: Microsoft) -> None:
+def map_rooms(running: Service, emulator: Microsoft, *, tenant_id: str = TENANT) -> None:
     """Register the tenant and map all its rooms as r1, r2, ..."""
     tenant = emulator.tenant
     running.api.call(
         "TenantService/RegisterTenant",
         tenant_pb.RegisterTenantRequest(
-            tenant_id=TENANT,
+            tenant_id=tenant_id,
             tenant=tenant_pb.Tenant(directory_id=tenant["tenant_id"]),
             credential=tenant_pb.Credential(application_id=tenant["client_id"], client_secret=tenant["client_secret"]),
         ),
@@ -154,19 +160,19 @@ def map_rooms(running: Service, emulator: Microsoft) -> None:
     )
     requests = [
         room_pb.MapRoomRequest(
-            parent=f"tenants/{TENANT}", room_id=f"r{number}", room=room_pb.Room(mailbox=room["address"])
+            parent=f"tenants/{tenant_id}", room_id=f"r{number}", room=room_pb.Room(mailbox=room["address"])
         )
         for number, room in enumerate(emulator.rooms, 1)
     ]
     for start in range(0, len(requests), 100):
-        batch = room_pb.BatchMapRoomsRequest(parent=f"tenants/{TENANT}", requests=requests[start : start + 100])
+        batch = room_pb.BatchMapRoomsRequest(parent=f"tenants/{tenant_id}", requests=requests[start : start + 100])
         running.api.call("RoomService/BatchMapRooms", batch, room_pb.BatchMapRoomsResponse)
 
 
-def wait_live(running: Service, rooms_count: int) -> float:
+def wait_live(running: Service, rooms_count: int, *, tenant_id: str = TENANT, patience_s: float = _READY_S) -> float:
     """Wait until so many rooms have been read completely and are announced; return when that was seen."""
-    request = room_pb.ListRoomsRequest(parent=f"tenants/{TENANT}", page_size=_LIST_MAX)
-    deadline_s = time.monotonic() + _READY_S
+    request = room_pb.ListRoomsRequest(parent=f"tenants/{tenant_id}", page_size=_LIST_MAX)
+    deadline_s = time.monotonic() + patience_s
     while time.monotonic() < deadline_s:
         rooms = running.api.call("RoomService/ListRooms", request, room_pb.ListRoomsResponse).rooms
         if sum(room.sync.state == common_pb.SYNC_STATE_LIVE for room in rooms) == rooms_count:
@@ -184,7 +190,8 @@ def list_request(room_id: str, *, page_size: int = 100) -> booking_pb.ListBookin
     return request
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
