@@ -213,6 +213,19 @@ class GraphRefused(SidecarError):
     reason = "EXCHANGE_REFUSED"
 
 
+class DeltaUnusable(SidecarError):
+    """Inner: what changed since a delta link cannot be learned from it; read everything and begin with another link.
+
+    `is_endless`: the pages had no end. Another link would most likely not help, so this one mailbox does without for a while.
+    """
+
+    reason = "EXCHANGE_REFUSED"
+
+    def __init__(self, message: str, *, is_endless: bool = False, details: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, details=details)
+        self.is_endless = is_endless
+
+
 class NotificationBodyInvalid(SidecarError):
     """Inner: what came to the webhook is not a body of notifications, or holds too many."""
 

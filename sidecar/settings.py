@@ -175,10 +175,17 @@ class SyncSettings(_Group):
     """A notified room is read this long after its first notification at the latest; each room by a share of its own."""
     hints_max: Annotated[int, Field(ge=1, le=100)] = 8
     """With more notified events than this the room's calendar is read as a whole instead of one by one."""
-    compare_interval_s: Seconds = 900.0
-    """Time between full reads of a room, jittered by a tenth; each proves that no notification was lost."""
-    stale_after_s: Seconds = 2_700.0
-    """A room without a complete read for this long is STALE."""
+    check_interval_s: Seconds = 900.0
+    """Time between delta checks of a room whose changes are announced, jittered by a tenth; each proves that none was lost."""
+    poll_min_s: Seconds = 30.0
+    """Time between delta checks of a room whose changes are not announced (POLLING), while something happens in it."""
+    poll_max_s: Seconds = 240.0
+    """The same while nothing happens in it, or while Exchange asks us to slow down; jittered by a tenth."""
+    freshness_budget_s: Seconds = 300.0
+    """A POLLING room not checked for this long is STALE; a LIVE one when its check is late by as much; every room of a tenant
+    that Exchange was away from for this long."""
+    compare_interval_s: Seconds = 86_400.0
+    """Time between full reads of a room, spread over it; each moves the horizon, and proves that checks lost nothing."""
     confirm_max: Annotated[int, Field(ge=0, le=100)] = 20
     """Bookings missing from a full read that are asked for one by one; with more, a second full read must agree."""
     subscription_minutes: Annotated[int, Field(ge=45, le=10_070)] = 10_000
@@ -265,9 +272,11 @@ class Settings(BaseSettings):
                 )
         if not self.grpc.addresses and self.grpc.socket is None:
             raise ValueError("grpc: neither a socket nor an address to listen on")
-        if self.sync.stale_after_s <= self.sync.compare_interval_s * 1.1:
+        if self.sync.poll_min_s > self.sync.poll_max_s:
+            raise ValueError("sync.poll_min_s must not be longer than sync.poll_max_s")
+        if self.sync.freshness_budget_s <= self.sync.poll_max_s * 1.1:
             raise ValueError(
-                "sync.stale_after_s must be longer than sync.compare_interval_s, or every room turns STALE"
+                "sync.freshness_budget_s must be longer than sync.poll_max_s, or every POLLING room turns STALE"
             )
         split_address(self.webhook.listen)
         split_address(self.probes.listen)

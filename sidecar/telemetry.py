@@ -22,7 +22,11 @@ from sidecar.settings import LogSettings
 
 COUNTERS = {
     "changes": "Changes of bookings told to watchers.",
-    "room_drift": "Differences older than 5 minutes that a full read found and nothing had announced. 0 when nothing is lost.",
+    "room_drift": "Differences older than 5 minutes that a full read found and nothing had named. 0 when nothing is lost.",
+    "unannounced_changes": "Changes older than 5 minutes that a check or a full read found and no notification had announced.",
+    "delta_checks": "Delta rounds that were read to their end and named what changed in a room.",
+    "delta_resets": "Delta links given up, because Exchange had forgotten them or their rounds did not work.",
+    "deletions_held": "Bookings that a full read lacked in large number, kept until a second one agrees.",
     "events_broken": "Events of Exchange without a usable start and end.",
     "subscriptions_lost": "Subscriptions that Exchange had dropped by itself.",
     "intents_failed": "Pieces of background work that failed and are tried again.",

@@ -18,7 +18,7 @@ from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
 from sidecar.model.booking import Booking
 from sidecar.model.problem import Actor, Problem
-from sidecar.model.room import Room, RoomState, SyncState, sync_state
+from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
 from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
 from sidecar.model.window import EPOCH, Window
 
@@ -128,9 +128,9 @@ def tenant_to_proto(tenant: Tenant) -> tenant_pb.Tenant:
 class RoomConverter:
     """Writes rooms and the state of their copies, which depends on the time of asking."""
 
-    def __init__(self, *, clock: Clock, stale_after_s: float) -> None:
+    def __init__(self, *, clock: Clock, limits: FreshnessLimits) -> None:
         self._clock = clock
-        self._stale_after_s = stale_after_s
+        self._limits = limits
 
     def room_to_proto(self, room: Room) -> room_pb.Room:
         """Write a room."""
@@ -190,7 +190,7 @@ class RoomConverter:
         return message
 
     def _state(self, room: Room, now: datetime) -> SyncState:
-        return sync_state(room, now=now, stale_after_s=self._stale_after_s)
+        return sync_state(room, now=now, limits=self._limits)
 
 
 def _common_horizon(rooms: Sequence[Room]) -> Window | None:

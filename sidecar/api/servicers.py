@@ -12,6 +12,7 @@ from sidecar.api.rooms import RoomServicer
 from sidecar.api.tenants import TenantServicer
 from sidecar.api.watch import WatchServicer
 from sidecar.feed.feed import Feed
+from sidecar.model.room import freshness_limits
 from sidecar.settings import Settings
 from sidecar.store.store import Store
 
@@ -28,7 +29,7 @@ class Servicers:
 
 def build_servicers(*, store: Store, feed: Feed, settings: Settings, clock: Clock) -> Servicers:
     """Build all servicers over one store and one feed."""
-    converter = RoomConverter(clock=clock, stale_after_s=settings.sync.stale_after_s)
+    converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
     return Servicers(
         tenants=TenantServicer(tenants=store.tenants, clock=clock),
         rooms=RoomServicer(rooms=store.rooms, converter=converter, clock=clock),

@@ -63,6 +63,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.Throttled: (_CODE.UNAVAILABLE, "EXCHANGE_THROTTLED", "Exchange asks the sidecar to slow down"),
     errors.GraphUnavailable: (_CODE.UNAVAILABLE, "EXCHANGE_UNAVAILABLE", "Exchange cannot be reached"),
     errors.GraphRefused: _INTERNAL,
+    errors.DeltaUnusable: _INTERNAL,
     errors.NotificationBodyInvalid: _INTERNAL,
     errors.StoreUnavailable: (_CODE.UNAVAILABLE, "STORE_UNAVAILABLE", _STORE),
     errors.ServerDraining: (_CODE.UNAVAILABLE, "SERVER_DRAINING", None),

@@ -19,17 +19,20 @@ from sidecar.aio.clock import Clock
 from sidecar.errors import (
     BookingNotFound,
     ConsentMissing,
+    DeltaUnusable,
     GraphRefused,
     GraphUnavailable,
+    MailboxNotFound,
     RoomBlocked,
     SubscriptionGone,
 )
 from sidecar.graph import wire
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, endpoints_of
+from sidecar.graph.delta import Round, is_forgotten
 from sidecar.graph.events import iana_zone
 from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
 from sidecar.graph.transport import Tokens, Transport
-from sidecar.graph.wire import Call, GraphEvent, GraphSubscription
+from sidecar.graph.wire import Call, DeltaRound, GraphEvent, GraphSubscription
 from sidecar.model.window import Window
 from sidecar.settings import GraphSettings
 
@@ -70,6 +73,36 @@ class GraphClient:
         """
         call = wire.view_call(mailbox, window, page_size=self._settings.page_size)
         return await self._fetch_pages(tenant, mailbox, call)
+
+    async def fetch_delta(self, tenant: TenantRef, mailbox: str, window: Window, *, link: str | None) -> DeltaRound:
+        """Read what changed since `link`; without one everything in a window, a day more at both ends.
+
+        Args:
+            link: what an earlier round of this mailbox and window ended with.
+        Raises:
+            DeltaUnusable: Exchange has forgotten the link, it leads elsewhere, or the pages have no end.
+        """
+        pages = Round(pages_max=self._settings.pages_max)
+        base = endpoints_of(tenant.cloud, self._settings).graph_url
+        call = wire.delta_call(mailbox, window)
+        async with _budget(self._read_s):
+            while True:
+                if link is not None:
+                    if not link.startswith(f"{base}/"):
+                        raise DeltaUnusable("a delta link leads to another place than Graph is at now")
+                    call = wire.delta_link_call(link)
+                try:
+                    body = await self._transport.send(tenant, mailbox, call)
+                except (GraphRefused, MailboxNotFound) as error:
+                    if link is None or not is_forgotten(error):
+                        raise
+                    raise DeltaUnusable("Exchange has forgotten a delta link", details=error.details) from error
+                with _understood():
+                    page = wire.parse_delta_page(body)
+                taken = pages.take(page)
+                if not isinstance(taken, str):
+                    return taken
+                link = taken
 
     async def fetch_instances(
         self, tenant: TenantRef, mailbox: str, master_id: str, window: Window

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from tzlocal.windows_tz import win_tz
 
-from sidecar.graph.wire import GraphAddress, GraphAttendee, GraphEvent, GraphRecipient, GraphTime
+from sidecar.graph.wire import DeltaItem, GraphAddress, GraphAttendee, GraphEvent, GraphRecipient, GraphTime
 from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response
 from sidecar.model.ids import EventId, RoomUid, booking_key
 from sidecar.model.room import Room
@@ -52,6 +52,27 @@ def master_id_of(event: GraphEvent) -> EventId | None:
     if event.type == _MASTER:
         return event.id
     return event.series_master_id or None
+
+
+def is_series(item: DeltaItem) -> bool:
+    """Tell whether a delta round speaks of a series as such."""
+    return item.type == _MASTER
+
+
+def span_of(item: DeltaItem) -> tuple[datetime, datetime] | None:
+    """Return when something that a delta round tells begins and ends.
+
+    None when that cannot be told: times that are no times, and whole days, which depend on the room's zone. Occurrences do
+    not say whether they are whole days; one that lasts from midnight to midnight may be.
+    """
+    if item.start is None or item.end is None or item.is_all_day is True:
+        return None
+    start_at, end_at = _instant(item.start), _instant(item.end)
+    if start_at is None or end_at is None:
+        return None
+    if item.is_all_day is None and start_at.time() == end_at.time() == time():
+        return None
+    return start_at, end_at
 
 
 def to_booking(event: GraphEvent, *, room: Room) -> Booking | None:
@@ -128,16 +149,16 @@ def iana_zone(name: str | None) -> str:
     return candidate if candidate and _load_zone(candidate) is not None else ""
 
 
-def _instant(time: GraphTime) -> datetime | None:
+def _instant(told: GraphTime) -> datetime | None:
     """Read a wall-clock time: seven digits, no offset, in UTC because that is what every request asks for."""
-    text = time.date_time
+    text = told.date_time
     try:
-        if time.time_zone == "UTC" and len(text) == _WALL_CHARS:
+        if told.time_zone == "UTC" and len(text) == _WALL_CHARS:
             return _usable(datetime.fromisoformat(text + "Z"))
         wall = datetime.fromisoformat(text)
         if wall.tzinfo is not None:
             return _usable(wall)
-        name = iana_zone(time.time_zone)
+        name = iana_zone(told.time_zone)
         return _usable(wall.replace(tzinfo=_zone(name))) if name else None
     except ValueError:
         return None

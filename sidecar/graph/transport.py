@@ -151,7 +151,7 @@ class Transport:
     async def _exchange(self, call: Call, url: str, token: str) -> _Answer:
         headers = {
             "authorization": f"Bearer {token}",
-            "prefer": PREFER,
+            "prefer": f"{PREFER}, {call.prefer}" if call.prefer else PREFER,
             "client-request-id": str(UUID(int=self._rng.getrandbits(128))),
         }
         if call.content:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
@@ -29,6 +30,10 @@ EVENT_FIELDS = (
 
 MARGIN = timedelta(days=1)
 """Added to both ends of a window that is asked for: whole-day events float, and Graph matches them as if in UTC."""
+
+
+_DELTA_PREFER = "odata.maxpagesize=200"
+"""Pages of delta come with ten events otherwise. Exchange sends whole events there, so they are not made larger still."""
 
 
 class _Wire(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -111,6 +116,47 @@ class EventPage(_Wire, frozen=True):
     next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
 
 
+class DeltaRemoval(_Wire, frozen=True):
+    """Why something was removed."""
+
+    reason: str | None = None
+
+
+class DeltaItem(_Wire, frozen=True):
+    """What a delta round says of an event: that it is different now, and as much as tells whether that is known already.
+
+    Occurrences carry little more than this; what is removed carries its id only.
+    """
+
+    id: EventId
+    type: str | None = None
+    series_master_id: EventId | None = None
+    etag: str | None = msgspec.field(default=None, name="@odata.etag")
+    start: GraphTime | None = None
+    end: GraphTime | None = None
+    is_all_day: bool | None = None
+    removed: DeltaRemoval | None = msgspec.field(default=None, name="@removed")
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether Exchange says that it left the calendar, or the window; also said of what never was in it."""
+        return self.removed is not None
+
+
+class DeltaPage(_Wire, frozen=True):
+    """A page of a delta round; the last one has the link of the next round."""
+
+    value: list[DeltaItem]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+    delta_link: str | None = msgspec.field(default=None, name="@odata.deltaLink")
+
+
+class _RawDeltaPage(_Wire, frozen=True):
+    value: list[msgspec.Raw]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+    delta_link: str | None = msgspec.field(default=None, name="@odata.deltaLink")
+
+
 class _RawPage(_Wire, frozen=True):
     value: list[msgspec.Raw]
     next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
@@ -140,6 +186,14 @@ class MailboxZone(_Wire, frozen=True):
     time_zone: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DeltaRound:
+    """A delta round that was read to its end: the last word on each event, and the link that the next round begins with."""
+
+    items: Sequence[DeltaItem]
+    link: str = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSubscription:
     """A subscription as Graph tells it; only the expiry told here counts, not the one asked for."""
@@ -163,18 +217,25 @@ class Subject(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request. `is_repeatable` means that sending it twice does what sending it once does."""
+    """A request. `is_repeatable` means that sending it twice does what sending it once does.
+
+    `prefer` is what it asks for beyond PREFER.
+    """
 
     method: str
     path: str
     subject: Subject
     is_repeatable: bool = True
+    prefer: str = ""
     content: bytes = field(default=b"", repr=False)
 
 
 _EVENT = msgspec.json.Decoder(GraphEvent)
 _PAGE = msgspec.json.Decoder(EventPage)
 _RAW_PAGE = msgspec.json.Decoder(_RawPage)
+_DELTA_PAGE = msgspec.json.Decoder(DeltaPage)
+_RAW_DELTA_PAGE = msgspec.json.Decoder(_RawDeltaPage)
+_DELTA_ITEM = msgspec.json.Decoder(DeltaItem)
 _EVENT_ID = msgspec.json.Decoder(_EventId)
 _SUBSCRIPTION = msgspec.json.Decoder(_Subscription)
 _IDENTITY = msgspec.json.Decoder(Identity)
@@ -200,6 +261,20 @@ def view_call(mailbox: str, window: Window, *, page_size: int) -> Call:
     """Ask for the events that touch a window, occurrences expanded."""
     path = f"/users/{segment(mailbox)}/calendarView?{_span(window)}"
     return Call(method="GET", path=f"{path}&$orderby=start/dateTime&$top={page_size}", subject=Subject.MAILBOX)
+
+
+def delta_call(mailbox: str, window: Window) -> Call:
+    """Ask for a first round of changes within a window: everything, and a link to what changes from then on.
+
+    No options may be given here; the size of pages is a preference.
+    """
+    path = f"/users/{segment(mailbox)}/calendarView/delta?{urlencode(_bounds(window))}"
+    return Call(method="GET", path=path, subject=Subject.MAILBOX, prefer=_DELTA_PREFER)
+
+
+def delta_link_call(link: str) -> Call:
+    """Ask for what changed since a round, by the link that it ended with, or for a round's next page."""
+    return Call(method="GET", path=link, subject=Subject.MAILBOX, prefer=_DELTA_PREFER)
 
 
 def instances_call(mailbox: str, master_id: str, window: Window, *, page_size: int) -> Call:
@@ -298,6 +373,31 @@ def parse_page(body: bytes) -> EventPage:
         raise Malformed("not a page of events") from error
 
 
+def parse_delta_page(body: bytes) -> DeltaPage:
+    """Read a page of a delta round. An item that is not understood is kept as its bare id: something is different there.
+
+    Raises:
+        Malformed: it is no page, or an item has not even an id.
+    """
+    try:
+        return _DELTA_PAGE.decode(body)
+    except _MALFORMED:
+        pass
+    try:
+        page = _RAW_DELTA_PAGE.decode(_repair(body))
+        items = [_tolerate_item(item) for item in page.value]
+    except _MALFORMED as error:
+        raise Malformed("not a page of changes") from error
+    return DeltaPage(value=items, next_link=page.next_link, delta_link=page.delta_link)
+
+
+def _tolerate_item(item: msgspec.Raw) -> DeltaItem:
+    try:
+        return _DELTA_ITEM.decode(item)
+    except msgspec.ValidationError:
+        return DeltaItem(id=_EVENT_ID.decode(item).id)
+
+
 def parse_event(body: bytes) -> GraphEvent:
     """Read one event; a broken one is kept as its bare id.
 
@@ -361,8 +461,11 @@ def parse_zone(body: bytes) -> str | None:
 
 
 def _span(window: Window) -> str:
-    span = {
+    return f"{urlencode(_bounds(window))}&$select={EVENT_FIELDS}"
+
+
+def _bounds(window: Window) -> dict[str, str]:
+    return {
         "startDateTime": (window.start_at - MARGIN).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "endDateTime": (window.end_at + MARGIN).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    return f"{urlencode(span)}&$select={EVENT_FIELDS}"

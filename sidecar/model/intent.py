@@ -14,6 +14,8 @@ class IntentKind(enum.StrEnum):
 
     ROOM_SYNC = "room.sync"
     """Read the events that notifications named."""
+    ROOM_CHECK = "room.check"
+    """Ask which events of a room changed, and read them."""
     ROOM_COMPARE = "room.compare"
     """Read a room's whole calendar."""
     ROOM_SUBSCRIBE = "room.subscribe"
@@ -33,6 +35,7 @@ class Priority(enum.IntEnum):
 
     HINT = 10
     REPAIR = 20
+    CHECK = 25
     COMPARE = 30
     IMPORT = 40
 

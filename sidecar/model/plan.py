@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sidecar.model.booking import Booking
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.problem import Problem
 from sidecar.model.window import Window
 
 
@@ -63,19 +64,62 @@ class Scope:
     keys: tuple[BookingKey, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DeltaPlace:
+    """Where the next look for changes begins: Graph's link, and the window that it is bound to. The link stays inside."""
+
+    link: str = field(repr=False)
+    window: Window
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteRead:
-    """Facts of a read of the whole horizon: what it covered, when it began, and the resyncs asked for until then."""
+    """Facts of a read of the whole horizon.
+
+    Attributes:
+        horizon: what it covered.
+        began_at: when it began.
+        resyncs: those asked for until then.
+        place: taken before the read began, so that nothing falls between; None: there is none, and changes are found by
+            reading everything.
+        no_delta_until_at: until when this mailbox does without delta, because it does not work there.
+        named: what a delta round named right before; None: none could be read.
+        held: bookings that the read did not show and that are kept until a second read agrees; `hold` tells people.
+    """
 
     horizon: Window
     began_at: datetime
     resyncs: int
+    place: DeltaPlace | None = None
+    no_delta_until_at: datetime | None = None
+    named: frozenset[EventId] | None = None
+    held: frozenset[BookingKey] = frozenset()
+    hold: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaRead:
+    """Facts of a delta round that was read to its end, and of which all that it named was then read: from where the next one
+    begins, and when it began."""
+
+    place: DeltaPlace
+    began_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What a plan did: changes told to watchers, and how many of them nobody had announced."""
+    """What a plan did.
+
+    Attributes:
+        changes_count: changes told to watchers.
+        unannounced_count: those of them that no notification had announced although it should have, minutes ago.
+        drift_count: those of them that nothing had named, neither a notification nor a delta round.
+        held_count: bookings that the read did not show and that are kept for now.
+        is_first: the room was never read before.
+    """
 
     changes_count: int
-    drift_count: int
-    is_first: bool
+    unannounced_count: int = 0
+    drift_count: int = 0
+    held_count: int = 0
+    is_first: bool = False

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sidecar.model.ids import Mailbox, RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.plan import DeltaPlace
 from sidecar.model.problem import Problem
 from sidecar.model.tenant import BLOCKING_REASONS
 from sidecar.model.window import Window
+from sidecar.settings import SyncSettings
 
 
 class RoomState(enum.StrEnum):
@@ -39,17 +41,21 @@ _ROOM_REASONS = {
     "MAILBOX_NOT_FOUND": RoomState.NOT_FOUND,
     "MAILBOX_NOT_IN_CLOUD": RoomState.NOT_CLOUD_MAILBOX,
 }
+OUTAGE_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
+"""Problems of a tenant that keep Exchange's word from reaching us, whatever it has promised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """A room.
 
-    `horizon` and `fresh_as_of_at` are those of the last complete read, None before the first; everything that Exchange
-    held inside the horizon at `fresh_as_of_at` is in the copy. `is_subscribed` means Exchange has promised to call us.
-    Three things can stand in the way: `tenant_problem` (the whole tenant is refused), `problem` (this mailbox cannot be
-    read) and `subscription_problem` (it can be read, but its changes are not announced). `resyncs` counts the requests
-    for a new snapshot that no read has answered yet.
+    `horizon` is that of the last complete read, None before the first; everything that Exchange held inside of it at
+    `fresh_as_of_at` is in the copy. `is_subscribed` means that Exchange has promised to call us, until
+    `subscribed_until_at`. Four things can stand in the way: `tenant_problem` (the whole tenant is refused), `problem` (this
+    mailbox cannot be read), `hold_problem` (a read lacked many bookings, and is not believed yet) and
+    `subscription_problem` (it can be read, but its changes are not announced). `resyncs` counts the requests for a new
+    snapshot that no read has answered yet. `delta` is where the next look for changes begins; `no_delta_until_at` says
+    until when this mailbox does without. `news_at` is when the room's bookings last changed in the copy.
     """
 
     uid: RoomUid
@@ -73,6 +79,11 @@ class Room:
     version: int
     created_at: datetime
     updated_at: datetime
+    subscribed_until_at: datetime | None = None
+    delta: DeltaPlace | None = None
+    no_delta_until_at: datetime | None = None
+    news_at: datetime | None = None
+    hold_problem: Problem | None = None
 
     @property
     def name(self) -> str:
@@ -88,29 +99,64 @@ class Room:
             return _ROOM_REASONS[self.problem.reason]
         if self.fresh_as_of_at is None:
             return RoomState.IMPORTING
-        return RoomState.UP if self.problem is None and self.subscription_problem is None else RoomState.DEGRADED
+        is_up = self.problem is None and self.hold_problem is None and self.subscription_problem is None
+        return RoomState.UP if is_up else RoomState.DEGRADED
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether Exchange tells of this room's changes."""
+        return self.is_subscribed and self.subscription_problem is None
+
+    @property
+    def outage_since_at(self) -> datetime | None:
+        """Since when Exchange is away from the whole tenant; None: it is not."""
+        problem = self.tenant_problem
+        return problem.first_seen_at if problem is not None and problem.reason in OUTAGE_REASONS else None
 
     @property
     def problems(self) -> list[Problem]:
         """Everything that stands in the way, the widest first."""
-        found = (self.tenant_problem, self.problem, self.subscription_problem)
+        found = (self.tenant_problem, self.problem, self.hold_problem, self.subscription_problem)
         return [problem for problem in found if problem is not None]
 
 
 _BLOCKED = frozenset({RoomState.DENIED, RoomState.NOT_FOUND, RoomState.NOT_CLOUD_MAILBOX, RoomState.CREDENTIAL_EXPIRED})
+_CHECK_SPREAD = 1.1
+"""Checks are jittered by a tenth."""
 
 
-def sync_state(room: Room, *, now: datetime, stale_after_s: float) -> SyncState:
-    """Tell how far a room's copy can be trusted at this moment.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshnessLimits:
+    """How old a copy may be before nobody vouches for it any more, in seconds.
 
-    Args:
-        stale_after_s: how long after the last complete read the copy is still vouched for, in seconds.
+    Attributes:
+        live_s: of a room whose changes are announced, since its last complete check.
+        polling_s: of a room whose changes are not.
+        outage_s: how long Exchange may be away from the tenant as a whole.
     """
+
+    live_s: float
+    polling_s: float
+    outage_s: float
+
+
+def freshness_limits(settings: SyncSettings) -> FreshnessLimits:
+    """Return the limits that follow from how often rooms are checked, and how late a check may be."""
+    budget_s = settings.freshness_budget_s
+    live_s = settings.check_interval_s * _CHECK_SPREAD + budget_s
+    return FreshnessLimits(live_s=live_s, polling_s=budget_s, outage_s=budget_s)
+
+
+def sync_state(room: Room, *, now: datetime, limits: FreshnessLimits) -> SyncState:
+    """Tell how far a room's copy can be trusted at this moment; follows from facts and the clock alone."""
     if room.state in _BLOCKED:
         return SyncState.BLOCKED
     if room.fresh_as_of_at is None:
         return SyncState.INITIALIZING
-    if (now - room.fresh_as_of_at).total_seconds() > stale_after_s:
+    outage_at = room.outage_since_at
+    if outage_at is not None and (now - outage_at).total_seconds() > limits.outage_s:
         return SyncState.STALE
-    is_announced = room.is_subscribed and room.subscription_problem is None
-    return SyncState.LIVE if is_announced else SyncState.POLLING
+    limit_s = limits.live_s if room.is_announced else limits.polling_s
+    if (now - room.fresh_as_of_at).total_seconds() > limit_s:
+        return SyncState.STALE
+    return SyncState.LIVE if room.is_announced else SyncState.POLLING

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from sidecar.errors import RoomNotFound
 from sidecar.model.booking import Booking, StoredBooking
-from sidecar.model.change import ChangeKind, SnapshotReason
+from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
-from sidecar.model.intent import IntentKind, Lease
-from sidecar.model.plan import Applied, CompleteRead, Removal, RoomPlan, Scope, Upsert
+from sidecar.model.intent import Lease
+from sidecar.model.plan import Applied, CompleteRead, DeltaRead, Removal, RoomPlan, Scope, Upsert
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
-from sidecar.store import booking_rows, journal, locks, rows
+from sidecar.store import booking_rows, journal, locks, reads, rows
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid, save_problem
@@ -26,8 +26,6 @@ Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 
 _LISTED_ROOM = f"{rows.ROOM} WHERE t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL"
 _PASSING = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
-_ANNOUNCED_WITHIN = timedelta(minutes=5)
-"""Microsoft states three minutes at most between a change and its notification. What is younger may still be announced."""
 
 
 class BookingCodec(Protocol):
@@ -78,6 +76,7 @@ class Calendars:
         lease: Lease | None,
         scope: Scope | None = None,
         complete: CompleteRead | None = None,
+        delta: DeltaRead | None = None,
         hints_through: int | None = None,
     ) -> Applied | None:
         """Carry out what `planner` decides about the stored bookings, with everything that belongs to it.
@@ -88,6 +87,7 @@ class Calendars:
             lease: the right to write for the tenant; None only outside of lanes (tests).
             scope: which stored bookings the planner is given; None: all of the room.
             complete: the read covered the whole horizon; the room is fresh as of its beginning.
+            delta: the read covered all that a delta round named; the room is fresh as of the round's beginning.
             hints_through: hints with a generation up to this one are answered by this read.
         Returns:
             What was done; None when the room is not mapped any more, or its tenant is being deleted.
@@ -109,26 +109,39 @@ class Calendars:
             if state[0] is None and complete is None:
                 # Not read as a whole yet: what a hint says will be part of the first complete read.
                 await _forget_hints(c, room.uid, hints_through)
-                return Applied(changes_count=0, drift_count=0, is_first=False)
-            plan = planner(await booking_rows.load_stored(c, room.uid, scope))
-            unannounced_count = drift_count = 0
+                return Applied(changes_count=0)
+            stored = await booking_rows.load_stored(c, room.uid, scope)
+            plan = planner(stored)
+            surprises = reads.Surprises()
             # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
             is_known = state[0] is not None and state[0] >= state[1]
-            if complete is not None and is_known and not await _has_hints(c, room.uid):
-                unannounced_count, drift_count = _count_unannounced(plan, room, complete)
+            read = complete or delta
+            if read is not None and is_known and not await _has_hints(c, room.uid):
+                surprises = reads.count_surprises(plan, stored, room, read)
             await self._write(c, room, plan, is_first=is_first)
             await _forget_hints(c, room.uid, hints_through)
+            is_news = plan.news_count > 0
             if complete is not None:
-                await _save_complete(c, room, complete, drift_count=drift_count, is_first=is_first)
-                await journal.hurry(c, IntentKind.ROOM_SYNC, room.uid, room.tenant_uid)
-                if unannounced_count:
-                    # The subscription may be gone without a word. Asking about it for nothing now and then, because the
-                    # read was quicker than the notification, costs one request.
-                    await renew_soon(c, room.uid, room.tenant_uid)
+                drift_count = surprises.drift_count
+                await reads.save_complete(
+                    c, room, complete, drift_count=drift_count, is_first=is_first, is_news=is_news
+                )
+            elif delta is not None:
+                await reads.save_delta(c, room, delta, is_news=is_news)
             elif scope is not None and scope.event_ids and room.problem is not None and room.problem.reason in _PASSING:
                 # Exchange answers again. What refuses the room as a whole is only disproved by a read of the whole.
                 await save_problem(c, room.uid, "problem", None, lease=None)
-            return Applied(changes_count=plan.news_count, drift_count=drift_count, is_first=is_first)
+            if surprises.count:
+                # The subscription may be gone without a word. Asking about it for nothing now and then, because the
+                # read was quicker than the notification, costs one request.
+                await renew_soon(c, room.uid, room.tenant_uid)
+            return Applied(
+                changes_count=plan.news_count,
+                unannounced_count=surprises.unannounced_count,
+                drift_count=surprises.drift_count,
+                held_count=0 if complete is None else len(complete.held),
+                is_first=is_first,
+            )
 
         return await self._engine.write(run)
 
@@ -185,6 +198,10 @@ class Calendars:
             return [EventId(row[0]) for row in found], max((int(row[1]) for row in found), default=0)
 
         return await self._engine.read(run)
+
+    async def load_held(self, room_uid: RoomUid) -> dict[BookingKey, datetime]:
+        """Return the bookings that are held back, each with the beginning of the read that first lacked it."""
+        return await self._engine.read(lambda c: reads.load_held(c, room_uid))
 
     async def load_stored(self, room_uid: RoomUid) -> dict[BookingKey, StoredBooking]:
         """Return what is stored of a room's bookings."""
@@ -329,23 +346,6 @@ async def _page(
     )
 
 
-def _count_unannounced(plan: RoomPlan, room: Room, complete: CompleteRead) -> tuple[int, int]:
-    """Count what a full read found and nothing had announced, and how much of it is drift.
-
-    A room without a subscription is never told, and neither is what came into or left the horizon as it moved. What is so
-    young that its notification may still be on the way is no drift.
-    """
-    if not room.is_subscribed or room.horizon is None:
-        return 0, 0
-    count = drift_count = sum(removal.kind is ChangeKind.REMOVED for removal in plan.removals)
-    for upsert in plan.upserts:
-        booking = upsert.booking
-        if upsert.kind is not None and room.horizon.overlaps(booking.start_at, booking.end_at):
-            count += 1
-            drift_count += booking.updated_at is not None and booking.updated_at < complete.began_at - _ANNOUNCED_WITHIN
-    return count, drift_count
-
-
 async def _has_hints(c: Connection, room_uid: RoomUid) -> bool:
     return await c.fetch_one("SELECT 1 FROM hints WHERE room_uid = $1 LIMIT 1", room_uid) is not None
 
@@ -353,31 +353,3 @@ async def _has_hints(c: Connection, room_uid: RoomUid) -> bool:
 async def _forget_hints(c: Connection, room_uid: RoomUid, hints_through: int | None) -> None:
     if hints_through is not None:
         await c.execute("DELETE FROM hints WHERE room_uid = $1 AND generation <= $2", room_uid, hints_through)
-
-
-async def _save_complete(
-    c: Connection, room: Room, complete: CompleteRead, *, drift_count: int, is_first: bool
-) -> None:
-    """Note a complete read, and give every watcher a snapshot where one is due."""
-    await c.execute(
-        "UPDATE rooms SET horizon_start_at = $2, horizon_end_at = $3, fresh_as_of_at = $4, problem = NULL,"
-        " drift_count = drift_count + $5, resyncs = resyncs - $6, version = version + $7, updated_at = $8 WHERE uid = $1",
-        room.uid,
-        to_micros(complete.horizon.start_at),
-        to_micros(complete.horizon.end_at),
-        to_micros(complete.began_at),
-        drift_count,
-        complete.resyncs,
-        int(is_first or room.problem is not None),
-        to_micros(c.now) if is_first or room.problem is not None else to_micros(room.updated_at),
-    )
-    entries = []
-    if is_first:
-        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_SNAPSHOT, SnapshotReason.ROOM_ADDED))
-    elif complete.resyncs:
-        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_SNAPSHOT, SnapshotReason.RESYNCED))
-    if is_first or room.problem is not None:
-        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_CHANGED))
-    if entries:
-        after_revision = await journal.take_revisions(c, room.tenant_uid, len(entries))
-        await journal.append(c, room.tenant_uid, entries, after_revision=after_revision)

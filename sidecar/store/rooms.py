@@ -240,6 +240,13 @@ async def save_problem(
     )
     if is_news:
         await journal.append_about_room(c, room.tenant_uid, uid, ChangeKind.ROOM_CHANGED)
+        if column == "subscription_problem" and problem is not None:
+            await check_soon(c, uid, room.tenant_uid)
+
+
+async def check_soon(c: Connection, uid: RoomUid, lane: TenantUid) -> None:
+    """Have a room checked at once, because from now on nobody announces its changes; part of somebody's transaction."""
+    await journal.mark(c, IntentKind.ROOM_CHECK, uid, lane, priority=Priority.CHECK)
 
 
 async def _load(c: Connection, condition: str, *values: str) -> Room | None:

@@ -10,6 +10,7 @@ import msgspec
 from sidecar.model.change import Change, ChangeKind
 from sidecar.model.ids import BookingKey, Mailbox, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.model.plan import DeltaPlace
 from sidecar.model.problem import Problem
 from sidecar.model.room import Room
 from sidecar.model.subscription import Subscription
@@ -26,7 +27,8 @@ SELECT t.uid, t.tenant_id, t.display_name, t.directory_id, t.cloud, t.problem, t
 ROOM = """
 SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.display_name, r.time_zone, r.capacity,
        r.annotations, t.problem, r.problem, r.subscription_problem, r.horizon_start_at, r.horizon_end_at,
-       r.fresh_as_of_at, s.expires_at, r.drift_count, r.resyncs, r.version, r.created_at, r.updated_at
+       r.fresh_as_of_at, s.expires_at, r.drift_count, r.resyncs, r.version, r.created_at, r.updated_at,
+       r.delta_link, r.delta_start_at, r.delta_end_at, r.no_delta_until_at, r.news_at, r.hold_problem
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
 """
@@ -113,6 +115,11 @@ def room_from_row(row: Row, *, now: datetime) -> Room:
         version=row[19],
         created_at=from_micros(row[20]),
         updated_at=from_micros(row[21]),
+        subscribed_until_at=instant(row[16]),
+        delta=None if row[22] is None else DeltaPlace(row[22], Window(from_micros(row[23]), from_micros(row[24]))),
+        no_delta_until_at=instant(row[25]),
+        news_at=instant(row[26]),
+        hold_problem=problem_from_text(row[27]),
     )
 
 

@@ -15,7 +15,7 @@ from sidecar.model.subscription import Lifecycle, Notification, Subscription
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
-from sidecar.store.rooms import save_problem
+from sidecar.store.rooms import check_soon, save_problem
 
 _ABANDON = "UPDATE subscriptions SET room_uid = NULL WHERE key = $1 AND room_uid IS NOT NULL"
 
@@ -86,6 +86,7 @@ class Subscriptions:
                 kind = IntentKind.SUBSCRIPTION_REMOVE
                 await journal.mark(c, kind, str(key), lane, priority=Priority.REPAIR)
                 await journal.append_about_room(c, lane, RoomUid(room_uid), ChangeKind.ROOM_CHANGED)
+                await check_soon(c, RoomUid(room_uid), lane)
             if url is not None:
                 bare = await c.fetch(
                     "SELECT r.uid, r.tenant_uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
@@ -214,6 +215,7 @@ async def _lose(c: Connection, key: str) -> None:
     await c.execute("UPDATE subscriptions SET graph_id = NULL, expires_at = NULL, renew_at = NULL WHERE key = $1", key)
     if before.room_uid is not None:
         await journal.append_about_room(c, before.tenant_uid, before.room_uid, ChangeKind.ROOM_CHANGED)
+        await check_soon(c, before.room_uid, before.tenant_uid)
 
 
 async def _mark_lifecycle(c: Connection, subscription: Subscription, kinds: set[Lifecycle | None]) -> None:

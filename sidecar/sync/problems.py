@@ -48,6 +48,11 @@ _TEXTS: dict[str, tuple[str, str, Actor]] = {
         "Make webhook.public_url reachable from the internet over TLS 1.2 without anything that demands a login.",
         Actor.OPERATOR,
     ),
+    "DELETION_HELD": (
+        "A read of the calendar lacked many bookings at once; they are shown until a second read agrees.",
+        "Wait some minutes; if the bookings were deleted, they go by themselves.",
+        Actor.NOBODY,
+    ),
     "EXCHANGE_THROTTLED": (
         "Exchange asks us to slow down.",
         "Wait; the sidecar obeys and goes on by itself.",
@@ -70,6 +75,21 @@ _TEXTS: dict[str, tuple[str, str, Actor]] = {
     ),
 }
 _UNKNOWN = ("The sidecar met something unexpected.", "Look for the reason in the sidecar's log.", Actor.OPERATOR)
+
+
+def hold_of(count: int, *, now: datetime, next_check_at: datetime) -> Problem:
+    """Tell people that so many bookings are held back, which no error says: the read went well, and is not believed."""
+    message, action, actor = _TEXTS["DELETION_HELD"]
+    return Problem(
+        reason="DELETION_HELD",
+        message=message,
+        action=action,
+        actor=actor,
+        first_seen_at=now,
+        last_seen_at=now,
+        next_check_at=next_check_at,
+        metadata={"bookings_count": str(count)},
+    )
 
 
 def problem_of(error: SidecarError, *, now: datetime, next_check_at: datetime | None) -> Problem:

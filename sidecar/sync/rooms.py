@@ -1,57 +1,49 @@
-"""Reads a room from Exchange, as far as needed, and carries out the plan. One room at a time, by the lane's lease."""
+"""Reads a room from Exchange, as far as needed, and carries out the plan. One room at a time, by the lane's lease.
+
+Three ways to learn of a change, one way to apply it: a notification names events, a delta round names events, a full read
+shows everything. Whatever is named is read from Exchange itself before anything is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
 from sidecar.aio.clock import Clock
-from sidecar.graph.clouds import TenantRef
-from sidecar.graph.events import is_part_of_series, master_id_of, to_booking
-from sidecar.graph.wire import GraphEvent
+from sidecar.errors import DeltaUnusable, GraphUnavailable
 from sidecar.model.booking import Booking, StoredBooking
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.intent import Lease
-from sidecar.model.plan import Applied, CompleteRead, Scope
+from sidecar.model.plan import Applied, CompleteRead, DeltaPlace, DeltaRead, Scope
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window, horizon_at
 from sidecar.settings import SyncSettings
 from sidecar.store.store import Store
+from sidecar.sync.baseline import Asked, Baselines
+from sidecar.sync.brake import SECOND_READ, agreed, choose_held
+from sidecar.sync.delta import events_named, plan_check
 from sidecar.sync.plan import find_missing, plan_compare, plan_hinted
+from sidecar.sync.problems import hold_of
+from sidecar.sync.reading import CalendarReader, Found, RoomReader
 from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
-
-class CalendarReader(Protocol):
-    """Reading calendars at Microsoft; `graph.client.GraphClient` is one. Errors are those it names."""
-
-    async def fetch_view(self, tenant: TenantRef, mailbox: str, window: Window) -> list[GraphEvent]:
-        """Read all events that touch a window."""
-
-    async def fetch_instances(
-        self, tenant: TenantRef, mailbox: str, master_id: str, window: Window
-    ) -> list[GraphEvent] | None:
-        """Read the occurrences of a series; None when it is gone."""
-
-    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
-        """Read one event; None when it is gone."""
-
-    async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
-        """Read a mailbox's object id and zone; None for what may not be known."""
+_DELTA_TRIES = 2
+"""A delta round that Exchange failed to answer so often in a row is given up for a full read: that may work."""
 
 
-def ref_of(tenant: Tenant) -> TenantRef:
-    """Return as much of a tenant as a call to Microsoft needs."""
-    return TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a window read means: the bookings that are there, those that are gone, and those that are not believed gone."""
 
-
-def address_of(room: Room) -> str:
-    """Return what to call a mailbox by: its object id, which survives a change of address, once it is known."""
-    return room.object_id or room.mailbox
+    bookings: list[Booking]
+    gone: frozenset[BookingKey] = frozenset()
+    held: frozenset[BookingKey] = frozenset()
 
 
 class RoomSync:
@@ -61,7 +53,8 @@ class RoomSync:
         self, *, store: Store, reader: CalendarReader, clock: Clock, settings: SyncSettings, telemetry: Telemetry
     ) -> None:
         self._store = store
-        self._reader = reader
+        self._reading = RoomReader(reader=reader, telemetry=telemetry)
+        self._baselines = Baselines(reading=self._reading, clock=clock, telemetry=telemetry)
         self._clock = clock
         self._settings = settings
         self._telemetry = telemetry
@@ -69,109 +62,171 @@ class RoomSync:
     async def read_hinted(self, room: Room, tenant: Tenant, *, lease: Lease) -> bool:
         """Read the events that notifications named; False when there are too many and a full read is the better way.
 
+        This does not make the room fresher: what was announced says nothing of what was not.
+
         Raises:
             Whatever reading raises, and StoreConflict when the lease is lost; the hints are then still there.
         """
         hints, generation = await self._store.calendars.load_hints(room.uid)
         if not hints or room.horizon is None:
             # Not read as a whole yet: the first full read is on its way and will hold what was hinted.
-            await self._apply_nothing(room, lease=lease, generation=generation)
+            nothing = Found(bookings=(), gone=frozenset(), series=frozenset(), broken=frozenset())
+            await self._apply(room, (), nothing, self._horizon(), lease=lease, hints_through=generation)
             return True
         if len(hints) > self._settings.hints_max:
             return False
         began_s = self._clock.monotonic()
-        events, gone, series = await self._fetch_hinted(room, tenant, hints, room.horizon)
-        bookings, broken = self._bookings(events, room)
-        horizon = room.horizon
-        scope = Scope(
-            event_ids=tuple(sorted({*hints, *gone, *series})), keys=tuple(booking.key for booking in bookings)
-        )
-        applied = await self._store.calendars.apply(
-            room,
-            lambda stored: plan_hinted(
-                stored, bookings, horizon, gone_events=gone, read_series=series, broken_events=broken
-            ),
-            lease=lease,
-            scope=scope,
-            hints_through=generation,
-        )
-        self._report("room_sync.done", applied, began_s, hints_count=len(hints))
+        found = await self._reading.events(room, tenant, hints, room.horizon)
+        applied = await self._apply(room, hints, found, room.horizon, lease=lease, hints_through=generation)
+        self._report("room_sync.done", room, applied, began_s, hints_count=len(hints))
         return True
 
-    async def _apply_nothing(self, room: Room, *, lease: Lease, generation: int) -> None:
-        none = Scope(event_ids=(), keys=())
-        empty = frozenset[EventId]()
-        horizon = room.horizon or self._horizon()
-        await self._store.calendars.apply(
+    async def check(self, room: Room, tenant: Tenant, *, lease: Lease, attempts: int = 0) -> Applied | None:
+        """Ask which events changed since the last time, and read those; read everything where that cannot be learned.
+
+        The room is as fresh as the beginning of the round, because all that the round named is in the copy then. The next
+        round's link is kept in the same transaction, so that nothing is ever passed over.
+
+        Args:
+            attempts: how often in a row this has failed.
+        Returns:
+            None when the room was unmapped meanwhile.
+        Raises:
+            Whatever reading raises, and StoreConflict when the lease is lost; the former link is then still there.
+        """
+        place = room.delta
+        if place is None or place.window != room.horizon:
+            return await self.compare(room, tenant, lease=lease)
+        began_at, began_s = self._clock.now(), self._clock.monotonic()
+        hints, generation = await self._store.calendars.load_hints(room.uid)
+        try:
+            told = await self._reading.delta(room, tenant, place.window, link=place.link)
+        except (DeltaUnusable, GraphUnavailable) as error:
+            if isinstance(error, GraphUnavailable) and attempts < _DELTA_TRIES:
+                raise
+            return await self.compare(self._baselines.without(room, error), tenant, lease=lease)
+        self._telemetry.count("delta_checks", 1)
+        stored = await self._store.calendars.load_stored(room.uid) if told.items else {}
+        event_ids = sorted({*hints, *plan_check(stored, told.items, place.window)})
+        after = DeltaPlace(told.link, place.window)
+        if len(event_ids) > self._settings.hints_max:
+            return await self.compare(room, tenant, lease=lease, asked=Asked(after, events_named(told.items)))
+        found = await self._reading.events(room, tenant, event_ids, place.window)
+        delta = DeltaRead(place=after, began_at=began_at)
+        applied = await self._apply(
+            room, event_ids, found, place.window, lease=lease, hints_through=generation, delta=delta
+        )
+        counts = {"told_count": len(told.items), "read_count": len(event_ids)}
+        self._report("room_check.done", room, applied, began_s, **counts)
+        return applied
+
+    async def _apply(
+        self,
+        room: Room,
+        event_ids: Sequence[EventId],
+        found: Found,
+        horizon: Window,
+        *,
+        lease: Lease,
+        hints_through: int,
+        delta: DeltaRead | None = None,
+    ) -> Applied | None:
+        """Carry out what reading single events gave."""
+        return await self._store.calendars.apply(
             room,
-            lambda stored: plan_hinted(stored, (), horizon, gone_events=empty, read_series=empty),
+            lambda stored: plan_hinted(
+                stored,
+                found.bookings,
+                horizon,
+                gone_events=found.gone,
+                read_series=found.series,
+                broken_events=found.broken,
+            ),
             lease=lease,
-            scope=none,
-            hints_through=generation,
+            scope=Scope(
+                event_ids=tuple(sorted({*event_ids, *found.gone, *found.series})),
+                keys=tuple(booking.key for booking in found.bookings),
+            ),
+            hints_through=hints_through,
+            delta=delta,
         )
 
-    async def _fetch_hinted(
-        self, room: Room, tenant: Tenant, hints: Sequence[EventId], horizon: Window
-    ) -> tuple[list[GraphEvent], frozenset[EventId], frozenset[EventId]]:
-        """Return the events that exist, the ids that do not, and the series that were read as sets."""
-        events: list[GraphEvent] = []
-        gone: set[EventId] = set()
-        masters: set[EventId] = set()
-        for event_id in hints:
-            if event_id in masters:
-                continue
-            event = await self._reader.fetch_event(ref_of(tenant), address_of(room), event_id)
-            if event is None:
-                gone.add(event_id)
-            elif is_part_of_series(event):
-                masters.add(master_id_of(event) or event_id)
-            else:
-                events.append(event)
-        read: set[EventId] = set()
-        for master_id in sorted(masters):
-            instances = await self._reader.fetch_instances(ref_of(tenant), address_of(room), master_id, horizon)
-            if instances is None:
-                gone.add(master_id)
-                continue
-            events += instances
-            read.add(master_id)
-        return events, frozenset(gone), frozenset(read)
-
-    async def compare(self, room: Room, tenant: Tenant, *, lease: Lease) -> Applied | None:
+    async def compare(self, room: Room, tenant: Tenant, *, lease: Lease, asked: Asked | None = None) -> Applied | None:
         """Read the whole horizon and repair every difference; None when the room was unmapped meanwhile.
 
+        Args:
+            asked: what delta has just told; it is asked here otherwise, before the read begins.
         Raises:
             Whatever reading raises, and StoreConflict when the lease is lost.
         """
         room = await self._learn_mailbox(room, tenant)
-        began_at, began_s = self._clock.now(), self._clock.monotonic()
-        _, generation = await self._store.calendars.load_hints(room.uid)
         horizon = self._horizon()
-        bookings, broken = await self._view(room, tenant, horizon)
-        gone: frozenset[BookingKey] = frozenset()
+        if asked is None:
+            room, asked = await self._baselines.ask(room, tenant, horizon)
+        elif asked.place is not None and asked.place.window != horizon:
+            room, asked = await self._baselines.begin(room, tenant, horizon, named=asked.named)
+        began_at, began_s = self._clock.now(), self._clock.monotonic()
+        hints, generation = await self._store.calendars.load_hints(room.uid)
+        bookings, broken = await self._reading.view(room, tenant, horizon)
+        verdict = _Verdict(bookings)
         if room.fresh_as_of_at is not None:
             stored = await self._store.calendars.load_stored(room.uid)
             missing = find_missing(stored, bookings, horizon, broken_events=broken)
-            bookings, gone = await self._confirm(room, tenant, bookings, missing, horizon)
+            named = frozenset(hints) | (asked.named or frozenset())
+            verdict = await self._judge(room, tenant, verdict, missing, stored, horizon, named, began_at)
+        held = verdict.held
+        complete = CompleteRead(
+            horizon=horizon,
+            began_at=began_at,
+            resyncs=room.resyncs,
+            place=asked.place,
+            no_delta_until_at=room.no_delta_until_at if asked.place is None else None,
+            named=asked.named,
+            held=held,
+            hold=hold_of(len(held), now=began_at, next_check_at=began_at + SECOND_READ) if held else None,
+        )
         applied = await self._store.calendars.apply(
             room,
-            lambda stored: plan_compare(stored, bookings, horizon, confirmed_gone=gone),
+            lambda stored: plan_compare(stored, verdict.bookings, horizon, confirmed_gone=verdict.gone),
             lease=lease,
-            complete=CompleteRead(horizon=horizon, began_at=began_at, resyncs=room.resyncs),
+            complete=complete,
             hints_through=generation,
         )
-        if applied is not None and applied.drift_count:
-            self._telemetry.count("room_drift", applied.drift_count)
-        self._report("room_compare.done", applied, began_s, bookings_count=len(bookings))
+        self._report("room_compare.done", room, applied, began_s, bookings_count=len(bookings))
         return applied
 
     async def _learn_mailbox(self, room: Room, tenant: Tenant) -> Room:
         """Ask once what is worth knowing about the mailbox: its zone decides when whole days begin."""
         if room.fresh_as_of_at is not None or (room.time_zone and room.object_id):
             return room
-        object_id, zone = await self._reader.fetch_mailbox(ref_of(tenant), room.mailbox)
+        object_id, zone = await self._reading.mailbox(room, tenant)
         await self._store.rooms.set_mailbox(room.uid, object_id=object_id, time_zone=zone)
         return await self._store.rooms.load_by_uid(room.uid) or room
+
+    async def _judge(
+        self,
+        room: Room,
+        tenant: Tenant,
+        read: _Verdict,
+        missing: Sequence[StoredBooking],
+        stored: Mapping[BookingKey, StoredBooking],
+        horizon: Window,
+        named: frozenset[EventId],
+        began_at: datetime,
+    ) -> _Verdict:
+        """Decide what the absence of bookings from a window read means: a second look, now or later, for each of them."""
+        if not missing:
+            return read
+        before = {} if room.hold_problem is None else await self._store.calendars.load_held(room.uid)
+        gone = agreed(missing, before, began_at=began_at)
+        rest = [item for item in missing if item.key not in gone]
+        held = choose_held(rest, stored, named=named, now=began_at)
+        if held and room.hold_problem is None:
+            self._telemetry.count("deletions_held", len(held))
+            log.warning("room_compare.deletions_held", room_uid=room.uid, bookings_count=len(held))
+        doubtful = [item for item in rest if item.key not in held]
+        bookings, absent = await self._confirm(room, tenant, read.bookings, doubtful, horizon)
+        return _Verdict(bookings, gone | absent, held - {booking.key for booking in bookings})
 
     async def _confirm(
         self, room: Room, tenant: Tenant, bookings: list[Booking], missing: Sequence[StoredBooking], horizon: Window
@@ -187,53 +242,28 @@ class RoomSync:
             return bookings, frozenset()
         if len(missing) > self._settings.confirm_max:
             log.warning("room_compare.many_missing", room_uid=room.uid, missing_count=len(missing))
-            again, broken = await self._view(room, tenant, horizon)
+            again, broken = await self._reading.view(room, tenant, horizon)
             shown = {booking.key for booking in again}
             first = [booking for booking in bookings if booking.key not in shown]
             absent = [item for item in missing if item.key not in shown and item.event_id not in broken]
             return first + again, frozenset(booking.key for booking in absent)
-        found: list[GraphEvent] = []
-        for booking in missing:
-            event = await self._reader.fetch_event(ref_of(tenant), address_of(room), booking.event_id)
-            if event is not None and event.type != "seriesMaster":
-                found.append(event)
-        more, broken = self._bookings(found, room)
-        # An id that still exists does not keep a booking: a series that was moved to another hour gives its days' ids to
-        # occurrences that are other bookings.
-        kept = {booking.key for booking in more}
-        gone = frozenset(item.key for item in missing if item.key not in kept and item.event_id not in broken)
+        more, gone = await self._reading.look_for(room, tenant, missing)
         return bookings + more, gone
-
-    async def _view(self, room: Room, tenant: Tenant, horizon: Window) -> tuple[list[Booking], frozenset[EventId]]:
-        """Read everything; see `_bookings`."""
-        return self._bookings(await self._reader.fetch_view(ref_of(tenant), address_of(room), horizon), room)
-
-    def _bookings(self, events: Sequence[GraphEvent], room: Room) -> tuple[list[Booking], frozenset[EventId]]:
-        """Return the bookings that events mean, and the ids of events that cannot be understood: those are not gone."""
-        bookings: list[Booking] = []
-        broken: set[EventId] = set()
-        for event in events:
-            booking = to_booking(event, room=room)
-            if booking is not None:
-                bookings.append(booking)
-            elif event.type != "seriesMaster":
-                broken.add(event.id)
-        if broken:
-            self._telemetry.count("events_broken", len(broken))
-            log.warning("room.events_broken", room_uid=room.uid, events_count=len(broken))
-        return bookings, frozenset(broken)
 
     def _horizon(self) -> Window:
         settings = self._settings
         return horizon_at(self._clock.now(), past_days=settings.past_days, future_days=settings.future_days)
 
-    def _report(self, event: str, applied: Applied | None, began_s: float, **counts: int) -> None:
+    def _report(self, event: str, room: Room, applied: Applied | None, began_s: float, **counts: int) -> None:
         if applied is None:
             return
         self._telemetry.count("changes", applied.changes_count)
+        self._telemetry.count("unannounced_changes", applied.unannounced_count)
+        self._telemetry.count("room_drift", applied.drift_count)
         log.info(
             event,
             changes_count=applied.changes_count,
+            unannounced_count=applied.unannounced_count,
             drift_count=applied.drift_count,
             duration_s=round(self._clock.monotonic() - began_s, 3),
             **counts,

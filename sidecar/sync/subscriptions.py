@@ -21,8 +21,8 @@ from sidecar.model.tenant import Tenant
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.pace import SubscriptionPace
+from sidecar.sync.reading import address_of, ref_of
 from sidecar.sync.renewals import is_renewal_due, plan_renewal
-from sidecar.sync.rooms import address_of, ref_of
 from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)

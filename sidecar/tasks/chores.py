@@ -33,7 +33,9 @@ from sidecar.model.room import Room
 from sidecar.model.tenant import BLOCKING_REASONS, Tenant
 from sidecar.settings import StoreSettings, SyncSettings
 from sidecar.store.store import Store
+from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.problems import problem_of
+from sidecar.sync.rhythm import next_check_s, next_compare_at
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
 from sidecar.tenants.remove import TenantRemover
@@ -107,6 +109,7 @@ class Chores:
         self._retention_count = store_settings.retention_count_max
         self.by_kind: dict[IntentKind, Chore] = {
             IntentKind.ROOM_SYNC: self._sync_room,
+            IntentKind.ROOM_CHECK: self._check_room,
             IntentKind.ROOM_COMPARE: self._compare_room,
             IntentKind.ROOM_SUBSCRIBE: self._subscribe_room,
             IntentKind.SUBSCRIPTION_REMOVE: self._remove_subscription,
@@ -120,17 +123,54 @@ class Chores:
         async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
             if not await self._room_sync.read_hinted(room, tenant, lease=lease):
                 await self._room_sync.compare(room, tenant, lease=lease)
+                await self._plan_second_read(await self._reloaded(room))
             return Done()
+
+        return await self._on_room(intent, lease, body)
+
+    async def _check_room(self, intent: Intent, lease: Lease) -> Outcome:
+        async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
+            if room.fresh_as_of_at is None:
+                return Done()  # its first full read makes the checks due that follow it
+            await self._room_sync.check(room, tenant, lease=lease, attempts=intent.attempts)
+            room = await self._reloaded(room)
+            await self._plan_second_read(room)
+            return Done(self._next_check_at(room, was_failing=intent.attempts > 0), Priority.CHECK)
 
         return await self._on_room(intent, lease, body)
 
     async def _compare_room(self, intent: Intent, lease: Lease) -> Outcome:
         async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
-            await self._room_sync.compare(room, tenant, lease=lease)
-            interval_s = self._settings.compare_interval_s * (0.9 + self._rng.random() / 5)
-            return Done(self._clock.now() + timedelta(seconds=interval_s), Priority.COMPARE)
+            applied = await self._room_sync.compare(room, tenant, lease=lease)
+            if applied is None:
+                return Done()
+            check_at = self._next_check_at(await self._reloaded(room), was_failing=intent.attempts > 0)
+            kind, priority = IntentKind.ROOM_CHECK, Priority.CHECK
+            await self._store.intents.mark(kind, room.uid, tenant.uid, priority=priority, ready_at=check_at)
+            now = self._clock.now()
+            if applied.held_count:
+                return Done(now + SECOND_READ, Priority.REPAIR)
+            interval_s = self._settings.compare_interval_s
+            next_at = next_compare_at(room.uid, now=now, interval_s=interval_s, rng=self._rng)
+            return Done(next_at, Priority.COMPARE)
 
         return await self._on_room(intent, lease, body)
+
+    async def _reloaded(self, room: Room) -> Room:
+        """Return a room as it is after a read: what was just found out decides when it is read next."""
+        return await self._store.rooms.load_by_uid(room.uid) or room
+
+    def _next_check_at(self, room: Room, *, was_failing: bool) -> datetime:
+        now = self._clock.now()
+        is_pressed = was_failing or room.outage_since_at is not None
+        wait_s = next_check_s(room, now=now, is_pressed=is_pressed, settings=self._settings, rng=self._rng)
+        return now + timedelta(seconds=wait_s)
+
+    async def _plan_second_read(self, room: Room) -> None:
+        """Make the full read due that decides about what is held back. Not for a full read's own intent: that is running."""
+        if room.hold_problem is not None:
+            kind, ready_at = IntentKind.ROOM_COMPARE, room.hold_problem.next_check_at
+            await self._store.intents.mark(kind, room.uid, room.tenant_uid, priority=Priority.REPAIR, ready_at=ready_at)
 
     async def _subscribe_room(self, intent: Intent, lease: Lease) -> Outcome:
         async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:

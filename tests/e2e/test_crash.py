@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 KILLS = 7
 WATCHER_KILLS = 3
-NO_COMPARE = {"SYNC__COMPARE_INTERVAL_S": "80000", "SYNC__STALE_AFTER_S": "90000"}
+NO_COMPARE = {"SYNC__COMPARE_INTERVAL_S": "80000", "SYNC__CHECK_INTERVAL_S": "80000"}
 """So rarely that only marks and notifications can have brought a change."""
 
 

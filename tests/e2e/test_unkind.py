@@ -15,7 +15,7 @@ from tests.support.scene import prove_copy, scene_set, tomorrow
 pytestmark = pytest.mark.e2e
 
 WORK_S = 15.0
-NO_COMPARE = {"SYNC__COMPARE_INTERVAL_S": "80000", "SYNC__STALE_AFTER_S": "90000"}
+NO_COMPARE = {"SYNC__COMPARE_INTERVAL_S": "80000", "SYNC__CHECK_INTERVAL_S": "80000"}
 """So rarely that only notifications can have brought a change."""
 GRIM = {
     "notify_duplicate_share": 0.3,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from exchange_client import times
 from exchange_client.messages import Booking
 
-from sidecar.model.room import Room, RoomState, SyncState, sync_state
+from sidecar.model.room import Room, RoomState, SyncState, freshness_limits, sync_state
 from sidecar.model.window import Window
 from tests.simulation.watchers import Watcher
 from tests.simulation.world import World
@@ -34,7 +34,7 @@ def check_states(world: World, rooms: Iterable[Room]) -> None:
     for room in rooms:
         assert room.problems == [], f"{room.name} still tells of {[one.reason for one in room.problems]}"
         assert room.state is RoomState.UP, f"{room.name} is {room.state}"
-        state = sync_state(room, now=world.clock.now(), stale_after_s=world.plan.settings.sync.stale_after_s)
+        state = sync_state(room, now=world.clock.now(), limits=freshness_limits(world.plan.settings.sync))
         assert state is SyncState.LIVE, f"{room.name} is {state}"
 
 
@@ -97,7 +97,7 @@ def check_no_mark_lost(world: World) -> None:
     assert kinds == [], f"hinted reads were left: {kinds}"
     left = world.fetch("SELECT kind, attempts, last_error FROM intents WHERE attempts > 0")
     assert left == [], f"work fails although nothing is in its way: {left}"
-    for kind in ("room.compare", "room.subscribe"):
+    for kind in ("room.check", "room.compare", "room.subscribe"):
         missing = world.fetch(
             "SELECT room_id FROM rooms WHERE NOT EXISTS"
             " (SELECT 1 FROM intents WHERE intents.key = rooms.uid AND intents.kind = ?)",

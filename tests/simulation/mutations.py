@@ -25,9 +25,10 @@ from sidecar.store.calendars import Calendars
 from sidecar.store.engine import Connection
 from sidecar.store.intents import Intents
 from sidecar.store.subscriptions import MarkOutcome, Subscriptions
-from sidecar.sync import plan, rooms
-from sidecar.sync.rooms import RoomSync, address_of, ref_of
-from sidecar.sync.subscriptions import SubscriptionKeeper
+from sidecar.sync import plan, reading, rooms
+from sidecar.sync import subscriptions as keeper
+from sidecar.sync.reading import address_of, ref_of
+from sidecar.sync.rooms import RoomSync
 from tests.simulation.plan import plan_of
 from tests.simulation.run import run
 from tests.simulation.watchers import Watcher
@@ -125,16 +126,13 @@ async def _believe_the_first_read(_: Any, __: Any, ___: Any, bookings: Any, miss
 async def _believe_in_ids(self: Any, room: Any, tenant: Any, bookings: Any, missing: Any, _: Any) -> Any:
     gone, found = set(), []
     for booking in missing:
-        event = await self._reader.fetch_event(ref_of(tenant), address_of(room), booking.event_id)
+        reader = self._reading._reader
+        event = await reader.fetch_event(ref_of(tenant), address_of(room), booking.event_id)
         if event is None or event.type == "seriesMaster":
             gone.add(booking.key)
         else:
             found.append(event)
-    return bookings + self._bookings(found, room)[0], frozenset(gone)
-
-
-async def _never_renew(_: Any, existing: Any, *__: Any, **___: Any) -> Any:
-    return existing.renew_at
+    return bookings + self._reading._bookings(found, room)[0], frozenset(gone)
 
 
 async def _do_nothing(*_: Any, **__: Any) -> None:
@@ -167,14 +165,14 @@ ALL: dict[str, Mutation] = {
         "a hinted read takes away what is gone", rooms, "plan_hinted", _plan_hinted_without_removals
     ),
     "series_read_one_by_one": Mutation(
-        "a series is read as a set", rooms, "is_part_of_series", lambda event: event.type == "seriesMaster"
+        "a series is read as a set", reading, "is_part_of_series", lambda event: event.type == "seriesMaster"
     ),
     "fresh_as_of_the_end": Mutation(
         "a copy is fresh as of the beginning of its read", Calendars, "apply", _apply_as_of_the_end
     ),
     "first_read_believed": Mutation("a booking goes after two looks", RoomSync, "_confirm", _believe_the_first_read),
     "ids_believed": Mutation("an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids),
-    "never_renewed": Mutation("subscriptions are renewed", SubscriptionKeeper, "_keep", _never_renew),
+    "never_renewed": Mutation("subscriptions are renewed", keeper, "is_renewal_due", lambda *_, **__: False),
     "lifecycle_ignored": Mutation("lifecycle is heeded", subscriptions, "_mark_lifecycle", _do_nothing),
     "no_doubt_after_news": Mutation("news casts doubt on a subscription", calendars, "renew_soon", _do_nothing),
     "snapshot_skips_a_row": Mutation(

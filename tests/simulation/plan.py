@@ -168,7 +168,6 @@ def make_settings(
             hints_max=hints_max,
             confirm_max=confirm_max,
             compare_interval_s=compare_interval_s,
-            stale_after_s=compare_interval_s * 3,
             subscription_minutes=subscription_minutes,
         ),
         tasks=TasksSettings(sweep_s=60.0),

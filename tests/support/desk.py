@@ -70,6 +70,14 @@ class Desk:
         assert applied is not None
         return applied
 
+    async def check(self, *, attempts: int = 0) -> Applied:
+        """Ask what changed, and read it."""
+        self.room = await self.opened.reload(self.room)
+        applied = await self.sync.check(self.room, self.tenant, lease=self.lease, attempts=attempts)
+        self.room = await self.opened.reload(self.room)
+        assert applied is not None
+        return applied
+
     async def subscribe(self) -> None:
         """Have Exchange promise to announce the room's changes."""
         await self.keeper().ensure(await self.opened.reload(self.room), self.tenant)

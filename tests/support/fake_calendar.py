@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
-from sidecar.graph.wire import GraphEvent, GraphSubscription
+from sidecar.graph.wire import DeltaItem, DeltaRemoval, DeltaRound, GraphEvent, GraphSubscription
+from sidecar.model.ids import EventId
 from sidecar.model.window import Window
 from tests.unit.graph.kit import make_event
 
@@ -46,10 +47,33 @@ def _wall(at: datetime) -> dict[str, str]:
     return {"dateTime": f"{at:%Y-%m-%dT%H:%M:%S}.0000000", "timeZone": "UTC"}
 
 
+def _told(item: GraphEvent) -> DeltaItem:
+    """Return what delta tells of an event."""
+    return DeltaItem(
+        id=item.id,
+        type=item.type,
+        series_master_id=item.series_master_id,
+        etag=f'W/"{item.change_key}"',
+        start=item.start,
+        end=item.end,
+        is_all_day=None if item.type == "occurrence" else item.is_all_day,
+    )
+
+
 class FakeCalendar:
-    """One mailbox. `hidden` events are missing from windows though they exist; `error` is raised by every read."""
+    """One mailbox. `hidden` events are missing from windows though they exist; `error` is raised by every read.
+
+    Attributes:
+        delta_error: raised by the next delta rounds that go on from a link, until it is taken away.
+        first_round_error: the same for first rounds.
+        untold: ids of which delta does not speak, though something about them changed.
+    """
 
     def __init__(self) -> None:
+        self.delta_error: SidecarError | None = None
+        self.first_round_error: SidecarError | None = None
+        self.untold: set[str] = set()
+        self._log: list[str] = []
         self.events: dict[str, GraphEvent] = {}
         self.hidden: set[str] = set()
         self.error: SidecarError | None = None
@@ -59,11 +83,13 @@ class FakeCalendar:
     def put(self, *events: GraphEvent) -> None:
         """Add events, or replace those with the same id."""
         self.events.update((item.id, item) for item in events)
+        self._log += [item.series_master_id or item.id for item in events]
 
     def drop(self, *event_ids: str) -> None:
         """Remove events."""
         for event_id in event_ids:
-            del self.events[event_id]
+            gone = self.events.pop(event_id)
+            self._log += [gone.series_master_id or gone.id, gone.id]
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
@@ -75,6 +101,25 @@ class FakeCalendar:
         """See `CalendarReader`."""
         self._note("view")
         return [item for item in self.events.values() if item.type != "seriesMaster" and item.id not in self.hidden]
+
+    async def fetch_delta(self, tenant: TenantRef, mailbox: str, window: Window, *, link: str | None) -> DeltaRound:
+        """See `CalendarReader`. Changed events, each whole series, and what is gone; a link is a place in the log."""
+        self._note("delta" if link else "delta first")
+        error = self.delta_error if link else self.first_round_error
+        if error is not None:
+            raise error
+        changed = self._log[int(link.removeprefix("link-")) :] if link else list(self.events)
+        told: dict[str, DeltaItem] = {}
+        for event_id in dict.fromkeys(changed):
+            if event_id in self.untold:
+                continue
+            parts = [item for item in self.events.values() if item.series_master_id == event_id]
+            for item in [self.events.get(event_id), *parts]:
+                if item is not None:
+                    told[item.id] = _told(item)
+            if event_id not in self.events:
+                told[event_id] = DeltaItem(id=EventId(event_id), removed=DeltaRemoval(reason="deleted"))
+        return DeltaRound(list(told.values()), f"link-{len(self._log)}")
 
     async def fetch_instances(
         self, tenant: TenantRef, mailbox: str, master_id: str, window: Window

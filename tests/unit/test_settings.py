@@ -84,7 +84,9 @@ def test_plaintext_on_the_network_must_be_acknowledged(monkeypatch: pytest.Monke
     [
         ("GRPC__ADDRESSES", '["50551"]'),
         ("PROBES__LISTEN", "127.0.0.1"),
-        ("SYNC__COMPARE_INTERVAL_S", "2700"),
+        ("SYNC__POLL_MAX_S", "290"),
+        ("SYNC__POLL_MIN_S", "250"),
+        ("SYNC__FRESHNESS_BUDGET_S", "264"),
         ("GRAPH__LOGIN_URL", "http://login.example.com"),
         ("WEBHOOK__PUBLIC_URL", "https://hooks.example.com/?a=b"),
     ],

@@ -15,18 +15,19 @@ from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
 from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response, booking_digest
 from sidecar.model.ids import RoomId, TenantId, TenantUid
-from sidecar.model.room import Room, RoomState, SyncState
+from sidecar.model.room import Room, RoomState, SyncState, freshness_limits
 from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, Tenant
 from sidecar.model.window import Window
+from sidecar.settings import SyncSettings
 from tests.support.builders import DIRECTORY, HORIZON, NOW, after, make_booking, make_problem, make_room
 from tests.support.stores import ManualClock
 from tests.unit.api.rig import time_of, window_of
 
-STALE_S = 2_700.0
+LIMITS = freshness_limits(SyncSettings())
 
 
 def converter(clock: ManualClock | None = None) -> RoomConverter:
-    return RoomConverter(clock=clock or ManualClock(), stale_after_s=STALE_S)
+    return RoomConverter(clock=clock or ManualClock(), limits=LIMITS)
 
 
 def whole_booking() -> Booking:
@@ -131,7 +132,7 @@ def test_copy_turns_stale_by_waiting() -> None:
     clock = ManualClock()
     room = make_room()
     assert converter(clock).sync_to_proto(room).state == common_pb.SYNC_STATE_LIVE
-    clock.advance(STALE_S + 1)
+    clock.advance(LIMITS.live_s + 1)
     assert converter(clock).sync_to_proto(room).state == common_pb.SYNC_STATE_STALE
 
 

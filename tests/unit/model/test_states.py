@@ -9,8 +9,9 @@ import pytest
 from sidecar.model.change import Change, ChangeKind
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.plan import RoomPlan
-from sidecar.model.room import RoomState, SyncState, sync_state
+from sidecar.model.room import FreshnessLimits, RoomState, SyncState, freshness_limits, sync_state
 from sidecar.model.tenant import Cloud, Credential, CredentialInfo, CredentialKind, Tenant, TenantState
+from sidecar.settings import SyncSettings
 from tests.support.builders import CANARY, NOW, after, make_booking, make_problem, make_room, removal, upsert
 
 BLOCKED = make_problem("CREDENTIAL_REJECTED")
@@ -26,6 +27,7 @@ BLOCKED = make_problem("CREDENTIAL_REJECTED")
         ({"problem": make_problem("MAILBOX_NOT_IN_CLOUD")}, RoomState.NOT_CLOUD_MAILBOX),
         ({"problem": make_problem("EXCHANGE_UNAVAILABLE")}, RoomState.DEGRADED),
         ({"subscription_problem": make_problem("WEBHOOK_UNREACHABLE")}, RoomState.DEGRADED),
+        ({"hold_problem": make_problem("DELETION_HELD")}, RoomState.DEGRADED),
         ({"tenant_problem": BLOCKED}, RoomState.CREDENTIAL_EXPIRED),
         ({"tenant_problem": BLOCKED, "problem": make_problem("MAILBOX_NOT_FOUND")}, RoomState.CREDENTIAL_EXPIRED),
         ({"tenant_problem": make_problem("EXCHANGE_UNAVAILABLE")}, RoomState.UP),
@@ -38,23 +40,44 @@ def test_state_of_a_room_is_the_widest_obstacle(facts: dict[str, Any], state: Ro
     assert make_room(**facts).state is state
 
 
+LIMITS = FreshnessLimits(live_s=100, polling_s=30, outage_s=20)
+AWAY = make_problem("EXCHANGE_UNAVAILABLE")
+UNSUBSCRIBED = {"is_subscribed": False}
+
+
 @pytest.mark.parametrize(
     ("facts", "age_s", "state"),
     [
         ({}, 0, SyncState.LIVE),
-        ({"is_subscribed": False}, 0, SyncState.POLLING),
         ({}, 100, SyncState.LIVE),
         ({}, 101, SyncState.STALE),
-        ({"is_subscribed": False}, 101, SyncState.STALE),
+        (UNSUBSCRIBED, 0, SyncState.POLLING),
+        (UNSUBSCRIBED, 30, SyncState.POLLING),
+        (UNSUBSCRIBED, 31, SyncState.STALE),
+        ({"subscription_problem": make_problem("WEBHOOK_UNREACHABLE")}, 30, SyncState.POLLING),
+        ({"subscription_problem": make_problem("WEBHOOK_UNREACHABLE")}, 31, SyncState.STALE),
         ({"fresh_as_of_at": None}, 101, SyncState.INITIALIZING),
         ({"problem": make_problem("MAILBOX_NOT_FOUND")}, 0, SyncState.BLOCKED),
-        ({"problem": make_problem("EXCHANGE_UNAVAILABLE")}, 0, SyncState.LIVE),
+        ({"problem": AWAY}, 0, SyncState.LIVE),
+        ({"hold_problem": make_problem("DELETION_HELD")}, 0, SyncState.LIVE),
+        ({"tenant_problem": AWAY}, 20, SyncState.LIVE),
+        ({"tenant_problem": AWAY}, 21, SyncState.STALE),
+        ({"tenant_problem": AWAY, **UNSUBSCRIBED}, 21, SyncState.STALE),
+        ({"tenant_problem": make_problem("EXCHANGE_THROTTLED")}, 21, SyncState.STALE),
+        ({"tenant_problem": make_problem("SOMETHING_ELSE")}, 21, SyncState.LIVE),
+        ({"tenant_problem": AWAY, "fresh_as_of_at": None}, 21, SyncState.INITIALIZING),
         ({"tenant_problem": BLOCKED, "fresh_as_of_at": None}, 0, SyncState.BLOCKED),
     ],
 )
-def test_copy_is_trusted_no_further_than_its_last_read(facts: dict[str, Any], age_s: int, state: SyncState) -> None:
-    """A room is never silently stale."""
-    assert sync_state(make_room(**facts), now=after(seconds=age_s), stale_after_s=100) is state
+def test_copy_is_trusted_no_further_than_its_last_check(facts: dict[str, Any], age_s: int, state: SyncState) -> None:
+    """A room is never silently stale: not its own check, nor the tenant's way to Exchange, may be older than is promised."""
+    assert sync_state(make_room(**facts), now=after(seconds=age_s), limits=LIMITS) is state
+
+
+def test_limits_follow_from_how_often_rooms_are_checked() -> None:
+    """A check may be late by a tenth of jitter and the budget; then nobody vouches for the room."""
+    limits = freshness_limits(SyncSettings(check_interval_s=900, freshness_budget_s=300))
+    assert (limits.live_s, limits.polling_s, limits.outage_s) == (1_290, 300, 300)
 
 
 def test_problems_are_told_the_widest_first() -> None:

@@ -11,7 +11,7 @@ from sidecar.errors import GraphUnavailable, StoreConflict
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.intent import IntentKind, Lease
-from sidecar.model.room import RoomState, SyncState, sync_state
+from sidecar.model.room import RoomState, SyncState, freshness_limits, sync_state
 from sidecar.settings import SyncSettings
 from tests.support.builders import NOW, after, make_problem
 from tests.support.desk import Desk
@@ -29,13 +29,14 @@ async def test_first_read_fills_the_copy_without_an_entry_for_each_booking(desk:
     assert (desk.room.time_zone, desk.room.object_id) == ("America/Chicago", "object-1")
 
 
-async def test_compare_finds_what_nobody_announced_and_counts_it_as_drift(desk: Desk) -> None:
-    """Drift is the number of differences that a full read found without a hint."""
+async def test_compare_finds_what_nothing_named_and_counts_it_as_drift(desk: Desk) -> None:
+    """Drift is the number of differences that a full read found, and that neither a notification nor delta had named."""
     await desk.subscribe()
     await desk.compare()
+    desk.calendar.untold = {"e1"}
     desk.calendar.put(event("e1", after(hours=1), lastModifiedDateTime="2026-01-01T00:00:00Z"))
     applied = await desk.compare()
-    assert (applied.changes_count, applied.drift_count) == (1, 1)
+    assert (applied.changes_count, applied.unannounced_count, applied.drift_count) == (1, 1, 1)
     assert desk.room.drift_count == 1
 
 
@@ -95,11 +96,11 @@ async def test_series_moved_to_another_hour_leaves_nothing_at_the_old_one(desk: 
 
 
 async def test_compare_that_misses_many_needs_a_second_read_of_everything(desk: Desk) -> None:
-    """An answer that suddenly lacks most of a calendar is not believed the first time."""
+    """More than are asked for one by one, and fewer than the brake holds: a second look at everything decides."""
     desk.settings = SyncSettings(confirm_max=2)
     desk.calendar.put(*(event(f"e{n}", after(hours=n)) for n in range(1, 7)))
     await desk.compare()
-    desk.calendar.hidden = {f"e{n}" for n in range(1, 7)}
+    desk.calendar.hidden = {f"e{n}" for n in range(1, 6)}
 
     def show_again() -> None:
         if desk.calendar.calls.count("view") == 3:
@@ -301,7 +302,6 @@ def replace_times(item: GraphEvent) -> GraphEvent:
 async def test_room_turns_stale_by_itself_when_reads_stop(desk: Desk) -> None:
     """The state follows from the last complete read and the clock; nobody has to notice."""
     await desk.compare()
-    room = replace(desk.room, is_subscribed=True)
-    budget_s = desk.settings.stale_after_s
-    assert sync_state(room, now=after(seconds=budget_s), stale_after_s=budget_s) is SyncState.LIVE
-    assert sync_state(room, now=after(seconds=budget_s + 1), stale_after_s=budget_s) is SyncState.STALE
+    room, limits = replace(desk.room, is_subscribed=True), freshness_limits(desk.settings)
+    assert sync_state(room, now=after(seconds=limits.live_s), limits=limits) is SyncState.LIVE
+    assert sync_state(room, now=after(seconds=limits.live_s + 1), limits=limits) is SyncState.STALE

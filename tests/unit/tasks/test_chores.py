@@ -122,13 +122,105 @@ def shift(desk: Desk) -> Shift:
 
 
 async def test_compare_brings_the_room_up_and_is_due_again(shift: Shift) -> None:
-    """Full reads go on for ever, around the interval."""
+    """Full reads go on for ever, each room at a time of its own."""
     outcome = await shift.run(IntentKind.ROOM_COMPARE)
     assert isinstance(outcome, Done)
     assert outcome.next_at is not None
     interval_s = (outcome.next_at - shift.desk.clock.now()).total_seconds()
-    assert 0.9 <= interval_s / shift.desk.settings.compare_interval_s <= 1.1
+    assert 0.2 <= interval_s / shift.desk.settings.compare_interval_s <= 1.3
     assert (await shift.room()).state is RoomState.UP
+
+
+async def check_due_s(shift: Shift) -> float:
+    """Return in how many seconds the next check is due."""
+    due = await shift.desk.due()
+    return float(due[IntentKind.ROOM_CHECK] - to_micros(shift.desk.clock.now())) / 1e6
+
+
+async def test_first_read_makes_the_checks_due_that_follow_it(shift: Shift) -> None:
+    """From then on changes are asked for; before, there is nothing that they could be changes of."""
+    assert await shift.run(IntentKind.ROOM_CHECK) == Done()
+    assert shift.desk.calendar.calls == []
+    await shift.desk.subscribe()
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert 810 <= await check_due_s(shift) <= 990
+
+
+async def test_checks_of_an_announced_room_go_on_at_their_interval(shift: Shift) -> None:
+    """Each proves that no announcement was lost."""
+    await shift.desk.subscribe()
+    await shift.run(IntentKind.ROOM_COMPARE)
+    outcome = await shift.run(IntentKind.ROOM_CHECK)
+    assert isinstance(outcome, Done)
+    assert outcome.next_at is not None
+    assert 810 <= (outcome.next_at - shift.desk.clock.now()).total_seconds() <= 990
+    assert (await shift.room()).fresh_as_of_at == shift.desk.clock.now()
+
+
+async def test_room_that_nobody_announces_is_polled_at_once_after_news(shift: Shift) -> None:
+    """Something happens in it, so more is likely to."""
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.calendar.put(event("e1", after(hours=1)))
+    outcome = await shift.run(IntentKind.ROOM_CHECK)
+    assert isinstance(outcome, Done)
+    assert outcome.next_at is not None
+    assert 27 <= (outcome.next_at - shift.desk.clock.now()).total_seconds() <= 33
+
+
+async def test_polling_gives_way_after_a_failure(shift: Shift) -> None:
+    """Exchange asked for less, or was away; everybody who waits comes back at once."""
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.calendar.put(event("e1", after(hours=1)))
+    outcome = await shift.run(IntentKind.ROOM_CHECK, attempts=1)
+    assert isinstance(outcome, Done)
+    assert outcome.next_at is not None
+    assert (outcome.next_at - shift.desk.clock.now()).total_seconds() >= 216
+
+
+async def test_room_that_loses_its_announcements_is_checked_at_once(shift: Shift) -> None:
+    """It is polled from now on, and its last check may be a quarter of an hour old."""
+    await shift.desk.subscribe()
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.clock.advance(600)
+    await shift.desk.opened.execute("UPDATE subscriptions SET renew_at = 0")
+    shift.desk.subscriptions.errors = [SubscriptionRefused("x")]
+    await shift.run(IntentKind.ROOM_SUBSCRIBE)
+    assert await check_due_s(shift) <= 0
+
+
+async def test_room_whose_subscription_is_removed_is_checked_at_once(shift: Shift) -> None:
+    """So says a lifecycle notification; a new subscription may take a while."""
+    await shift.desk.subscribe()
+    await shift.run(IntentKind.ROOM_COMPARE)
+    subscription = await shift.desk.opened.store.subscriptions.load_for_room(shift.desk.room.uid)
+    assert subscription is not None
+    await shift.desk.opened.store.subscriptions.lose(subscription.key)
+    assert await check_due_s(shift) <= 0
+
+
+async def test_check_that_was_put_off_is_due_once_a_full_read_went_well(shift: Shift) -> None:
+    """What stood in its way is gone; waiting out its time would let the room turn stale."""
+    await shift.run(IntentKind.ROOM_COMPARE)
+    await shift.desk.opened.execute("UPDATE intents SET ready_at = 0")
+    (check,) = [
+        due
+        for due in await shift.desk.opened.store.intents.due(shift.desk.tenant.uid, count_max=9)
+        if due.kind is IntentKind.ROOM_CHECK
+    ]
+    await shift.desk.opened.store.intents.put_off(check, until=after(hours=1), reason="MAILBOX_ACCESS_DENIED")
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert await check_due_s(shift) <= 0
+
+
+async def test_check_heals_a_refused_room(shift: Shift) -> None:
+    """Full reads are a day apart: the check is what finds out that access was given back."""
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.calendar.error = MailboxDenied("x")
+    assert isinstance(await shift.run(IntentKind.ROOM_CHECK), PutOff)
+    assert (await shift.room()).state is RoomState.DENIED
+    shift.desk.calendar.error = None
+    await shift.run(IntentKind.ROOM_CHECK)
+    assert (await shift.room()).problems == []
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. Exchange refuses something for a reason that this version does not know; metadata has its code."""
     ERROR_REASON_SECRET_UNREADABLE: _ErrorReason.ValueType  # 33
     """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
+    ERROR_REASON_DELETION_HELD: _ErrorReason.ValueType  # 34
+    """Only in Problem. A read of a room lacked many bookings at once; they are shown until a second read agrees."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -148,4 +150,6 @@ ERROR_REASON_EXCHANGE_REFUSED: ErrorReason.ValueType  # 32
 """Only in Problem. Exchange refuses something for a reason that this version does not know; metadata has its code."""
 ERROR_REASON_SECRET_UNREADABLE: ErrorReason.ValueType  # 33
 """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
+ERROR_REASON_DELETION_HELD: ErrorReason.ValueType  # 34
+"""Only in Problem. A read of a room lacked many bookings at once; they are shown until a second read agrees."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

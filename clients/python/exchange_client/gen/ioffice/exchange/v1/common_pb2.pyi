@@ -31,11 +31,13 @@ class _SyncStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncState.V
     SYNC_STATE_INITIALIZING: _SyncState.ValueType  # 1
     """The first read of the calendar is under way; the copy is not complete yet."""
     SYNC_STATE_LIVE: _SyncState.ValueType  # 2
-    """Exchange tells of changes within seconds, and regular reads prove that none was lost."""
+    """Exchange tells of changes within seconds, and regular checks, the last one not long ago, prove that none was lost."""
     SYNC_STATE_POLLING: _SyncState.ValueType  # 3
-    """Exchange's notifications are out; regular reads alone carry the changes, minutes late."""
+    """Exchange does not tell of changes; frequent checks alone carry them, half a minute to some minutes late."""
     SYNC_STATE_STALE: _SyncState.ValueType  # 4
-    """No read succeeded within the promised time; the copy may be old."""
+    """No check succeeded within the promised time, or Exchange is away from the whole tenant; the copy may be old. A state
+    that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several rooms.
+    """
     SYNC_STATE_PAUSED: _SyncState.ValueType  # 5
     """Reading was stopped on purpose."""
     SYNC_STATE_BLOCKED: _SyncState.ValueType  # 6
@@ -49,11 +51,13 @@ SYNC_STATE_UNSPECIFIED: SyncState.ValueType  # 0
 SYNC_STATE_INITIALIZING: SyncState.ValueType  # 1
 """The first read of the calendar is under way; the copy is not complete yet."""
 SYNC_STATE_LIVE: SyncState.ValueType  # 2
-"""Exchange tells of changes within seconds, and regular reads prove that none was lost."""
+"""Exchange tells of changes within seconds, and regular checks, the last one not long ago, prove that none was lost."""
 SYNC_STATE_POLLING: SyncState.ValueType  # 3
-"""Exchange's notifications are out; regular reads alone carry the changes, minutes late."""
+"""Exchange does not tell of changes; frequent checks alone carry them, half a minute to some minutes late."""
 SYNC_STATE_STALE: SyncState.ValueType  # 4
-"""No read succeeded within the promised time; the copy may be old."""
+"""No check succeeded within the promised time, or Exchange is away from the whole tenant; the copy may be old. A state
+that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several rooms.
+"""
 SYNC_STATE_PAUSED: SyncState.ValueType  # 5
 """Reading was stopped on purpose."""
 SYNC_STATE_BLOCKED: SyncState.ValueType  # 6
