@@ -29,6 +29,7 @@ from sidecar.api.server import ApiServer
 from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
 from sidecar.graph.auth import TokenSource
+from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.transport import build_http
@@ -46,6 +47,7 @@ from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.tasks.chores import Chores
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner
+from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry import Telemetry
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
@@ -238,7 +240,10 @@ async def build_service(
         await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
     await store.subscriptions.adopt_url(settings.webhook.public_url)
     throttle = Throttle(settings=settings.graph, clock=clock)
-    graph = GraphClient(http=http, tokens=tokens, throttle=throttle, clock=clock, rng=rng, settings=settings.graph)
+    breaker = Breaker(clock=clock, rng=rng)
+    graph = GraphClient(
+        http=http, tokens=tokens, throttle=throttle, breaker=breaker, clock=clock, rng=rng, settings=settings.graph
+    )
     room_sync = RoomSync(store=store, reader=graph, clock=clock, settings=settings.sync, telemetry=telemetry)
     keeper = SubscriptionKeeper(
         store=store,
@@ -253,8 +258,9 @@ async def build_service(
         store=store,
         room_sync=room_sync,
         subscriptions=keeper,
-        verifier=TenantVerifier(store=store, tokens=tokens, prober=graph),
+        verifier=TenantVerifier(store=store, tokens=tokens, prober=graph, rng=rng),
         remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens),
+        health=TenantHealth(store=store, breaker=breaker, clock=clock, rng=rng),
         clock=clock,
         rng=rng,
         sync_settings=settings.sync,
@@ -275,6 +281,9 @@ async def build_service(
     )
     api = ApiServer(store=store, feed=feed, settings=settings, clock=clock, metrics=telemetry)
     telemetry.observe("watches_open", lambda: feed.watches_count)
+    telemetry.observe("tenants_paused", lambda: breaker.open_count)
+    telemetry.observe("requests_under_way", lambda: throttle.under_way_count)
+    telemetry.observe("requests_waiting", lambda: throttle.waiting_count)
     return Service(settings, store=store, feed=feed, runner=runner, api=api, telemetry=telemetry, clock=clock, rng=rng)
 
 

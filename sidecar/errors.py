@@ -204,6 +204,10 @@ class GraphUnavailable(Unavailable):
     reason = "EXCHANGE_UNAVAILABLE"
 
 
+class TenantPaused(GraphUnavailable):
+    """Inner: the tenant's calls go unanswered, so this one was not sent; see `graph.breaker`."""
+
+
 class GraphRefused(SidecarError):
     """Exchange refused a request for a reason we have no better name for; `details` holds its status and code.
 

@@ -53,6 +53,9 @@ DURATIONS = {
 
 GAUGES = {
     "watches_open": "Watches open now.",
+    "tenants_paused": "Tenants that Exchange does not answer; one request at a time finds out when it does.",
+    "requests_under_way": "Requests to Exchange under way.",
+    "requests_waiting": "Requests to Exchange that wait for their turn.",
 }
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -62,6 +62,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.Unavailable: _INTERNAL,
     errors.Throttled: (_CODE.UNAVAILABLE, "EXCHANGE_THROTTLED", "Exchange asks the sidecar to slow down"),
     errors.GraphUnavailable: (_CODE.UNAVAILABLE, "EXCHANGE_UNAVAILABLE", "Exchange cannot be reached"),
+    errors.TenantPaused: (_CODE.UNAVAILABLE, "EXCHANGE_UNAVAILABLE", "Exchange does not answer this tenant's calls"),
     errors.GraphRefused: _INTERNAL,
     errors.DeltaUnusable: _INTERNAL,
     errors.NotificationBodyInvalid: _INTERNAL,

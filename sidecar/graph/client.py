@@ -27,6 +27,7 @@ from sidecar.errors import (
     SubscriptionGone,
 )
 from sidecar.graph import wire
+from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.delta import Round, is_forgotten
 from sidecar.graph.events import iana_zone
@@ -55,13 +56,14 @@ class GraphClient:
         http: httpx.AsyncClient,
         tokens: Tokens,
         throttle: Throttle,
+        breaker: Breaker,
         clock: Clock,
         rng: Random,
         settings: GraphSettings,
     ) -> None:
         self._settings = settings
         self._transport = Transport(
-            http=http, tokens=tokens, throttle=throttle, clock=clock, rng=rng, settings=settings
+            http=http, tokens=tokens, throttle=throttle, breaker=breaker, clock=clock, rng=rng, settings=settings
         )
         self._request_s = settings.attempts_max * (settings.request_s + settings.wait_in_place_s)
         self._read_s = _PAGED_READ_REQUESTS * settings.request_s

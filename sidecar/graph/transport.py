@@ -26,6 +26,7 @@ from sidecar.errors import (
     Throttled,
     Unavailable,
 )
+from sidecar.graph.breaker import Breaker, Passage
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.logins import build_tls, token_roles
 from sidecar.graph.refusals import parse_claims_challenge, to_error
@@ -61,7 +62,7 @@ class _Answer:
 
 
 class _Failure(Exception):
-    """A try that failed. `may_be_done` is False when Exchange certainly did nothing."""
+    """A try that failed. `may_be_done` is False when Exchange certainly did nothing: when nothing was sent, for one."""
 
     def __init__(self, error: SidecarError, *, may_be_done: bool, token: str = "", claims: str | None = None) -> None:
         super().__init__(error.message)
@@ -80,6 +81,7 @@ class Transport:
         http: httpx.AsyncClient,
         tokens: Tokens,
         throttle: Throttle,
+        breaker: Breaker,
         clock: Clock,
         rng: Random,
         settings: GraphSettings,
@@ -87,6 +89,7 @@ class Transport:
         self._http = http
         self._tokens = tokens
         self._throttle = throttle
+        self._breaker = breaker
         self._clock = clock
         self._rng = rng
         self._settings = settings
@@ -116,6 +119,8 @@ class Transport:
                     continue
                 failures += 1
                 wait_s = self._wait_s(error, failures, patience_s)
+                if self._breaker.outage(tenant.tenant_uid) is not None:
+                    wait_s = None  # nobody gains by trying on; a probe will tell when it is over
                 if wait_s is None or (failure.may_be_done and not call.is_repeatable):
                     raise _diagnosed(error, failure.token) from failure.__cause__
                 patience_s -= wait_s
@@ -128,25 +133,42 @@ class Transport:
                 return body
 
     async def _try(self, tenant: TenantRef, lane: str, call: Call, url: str, claims: str | None) -> bytes:
-        try:
-            token = await self._tokens.fetch_token(tenant, claims=claims)
-        except Unavailable as closed:
-            if isinstance(closed, Throttled) and closed.retry_after_s:
-                self._throttle.hold(tenant.tenant_uid, None, closed.retry_after_s)
-            raise _Failure(closed, may_be_done=False) from closed.__cause__
-        async with self._throttle.slot(tenant.tenant_uid, lane):
-            answer = await self._exchange(call, url, token)
-        if 200 <= answer.status < 300:
-            return answer.body
-        error = to_error(answer.status, answer.body, answer.headers, about=call.subject, now=self._clock.now())
-        if isinstance(error, Unavailable) and error.retry_after_s:
-            self._throttle.hold(tenant.tenant_uid, lane, error.retry_after_s)
+        with self._breaker.passing(tenant.tenant_uid) as passage:
+            token = await self._fetch_token(tenant, claims, passage)
+            async with self._throttle.slot(tenant.tenant_uid, lane):
+                passage.proceed()
+                try:
+                    answer = await self._exchange(call, url, token)
+                except _Failure as failure:
+                    if isinstance(failure.error, Unavailable):
+                        # Without a connection it cannot be one mailbox's trouble.
+                        passage.failed(failure.error, mailbox=lane if failure.may_be_done else None)
+                    raise
+            if 200 <= answer.status < 300:
+                passage.answered()
+                return answer.body
+            error = to_error(answer.status, answer.body, answer.headers, about=call.subject, now=self._clock.now())
+            if isinstance(error, Unavailable):
+                passage.failed(error, mailbox=lane)
+                if error.retry_after_s:
+                    self._throttle.hold(tenant.tenant_uid, lane, error.retry_after_s)
+            else:
+                passage.answered()
         raise _Failure(
             error,
             may_be_done=answer.status >= 500 or answer.status == 408,
             token=token,
             claims=parse_claims_challenge(answer.headers) if answer.status == 401 else None,
         )
+
+    async def _fetch_token(self, tenant: TenantRef, claims: str | None, passage: Passage) -> str:
+        try:
+            return await self._tokens.fetch_token(tenant, claims=claims)
+        except Unavailable as closed:
+            if isinstance(closed, Throttled) and closed.retry_after_s:
+                self._throttle.hold(tenant.tenant_uid, None, closed.retry_after_s)
+            passage.failed(closed, mailbox=None)
+            raise _Failure(closed, may_be_done=False) from closed.__cause__
 
     async def _exchange(self, call: Call, url: str, token: str) -> _Answer:
         headers = {

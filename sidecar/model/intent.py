@@ -24,6 +24,8 @@ class IntentKind(enum.StrEnum):
     """Delete a subscription at Graph that nothing uses any more."""
     TENANT_VERIFY = "tenant.verify"
     """Find out whether Microsoft accepts a tenant's credential."""
+    TENANT_PULSE = "tenant.pulse"
+    """Notice when Microsoft has answered nothing for a tenant for a while."""
     TENANT_REMOVE = "tenant.remove"
     """Erase a deleted tenant."""
     LOG_PRUNE = "log.prune"

@@ -223,6 +223,35 @@ class Intents:
 
         await self._engine.write(run)
 
+    async def bring_back(self, lane: TenantUid, *, reason: str, step_s: float, spread_s_max: float) -> int:
+        """Make due again what was put off for a reason that is over, the most urgent first, one `step_s` after the other.
+
+        Args:
+            spread_s_max: the last is due this long from now at the latest.
+        Returns:
+            How much there was.
+        """
+
+        async def run(c: Connection) -> int:
+            found = await c.fetch(
+                "SELECT kind, key FROM intents WHERE lane = $1 AND last_error = $2 AND held_until > 0"
+                " ORDER BY priority, kind, key",
+                lane,
+                reason,
+            )
+            if not found:
+                return 0
+            step = timedelta(seconds=min(step_s, spread_s_max / len(found)))
+            await c.execute_many(
+                "UPDATE intents SET ready_at = $4, held_until = 0, last_error = NULL"
+                " WHERE kind = $1 AND key = $2 AND last_error = $3",
+                [(row[0], row[1], reason, to_micros(c.now + step * number)) for number, row in enumerate(found)],
+            )
+            c.announce(journal.WORK, lane)
+            return len(found)
+
+        return await self._engine.write(run)
+
     async def count(self) -> int:
         """Return how much work is known, due or not."""
 

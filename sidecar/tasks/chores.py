@@ -24,6 +24,7 @@ from sidecar.errors import (
     SubscriptionProblem,
     TenantBlocked,
     TenantNotFound,
+    TenantPaused,
     Throttled,
     Unavailable,
 )
@@ -38,6 +39,7 @@ from sidecar.sync.problems import problem_of
 from sidecar.sync.rhythm import next_check_s, next_compare_at
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
+from sidecar.tasks.tenant_health import PAUSED, TenantHealth
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
 
@@ -49,6 +51,7 @@ _PRUNE_HELD = timedelta(hours=1)
 """Longer than a snapshot of one room takes: some ten messages, each of which its reader has a minute for."""
 _PROBE_CAP_S = 3_600.0
 _REMOVE_TRIES_MAX = 10
+_SOON_S = 1.0
 _TELL_AFTER_ATTEMPTS = 2
 """Exchange being away for a moment is no news; failing this often in a row is."""
 
@@ -92,6 +95,7 @@ class Chores:
         subscriptions: SubscriptionKeeper,
         verifier: TenantVerifier,
         remover: TenantRemover,
+        health: TenantHealth,
         clock: Clock,
         rng: Random,
         sync_settings: SyncSettings,
@@ -102,6 +106,7 @@ class Chores:
         self._subscriptions = subscriptions
         self._verifier = verifier
         self._remover = remover
+        self._health = health
         self._clock = clock
         self._rng = rng
         self._settings = sync_settings
@@ -114,6 +119,7 @@ class Chores:
             IntentKind.ROOM_SUBSCRIBE: self._subscribe_room,
             IntentKind.SUBSCRIPTION_REMOVE: self._remove_subscription,
             IntentKind.TENANT_VERIFY: self._verify_tenant,
+            IntentKind.TENANT_PULSE: self._pulse_tenant,
             IntentKind.TENANT_REMOVE: self._remove_tenant,
             IntentKind.LOG_PRUNE: self._prune_log,
         }
@@ -182,7 +188,7 @@ class Chores:
                 await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
                 return PutOff(until, error.reason)
             except (Throttled, GraphUnavailable) as error:
-                if intent.attempts >= _TELL_AFTER_ATTEMPTS:
+                if intent.attempts >= _TELL_AFTER_ATTEMPTS and not isinstance(error, TenantPaused):
                     problem = problem_of(error, now=self._clock.now(), next_check_at=None)
                     await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
                 raise
@@ -199,9 +205,12 @@ class Chores:
         if tenant.problem is not None and tenant.problem.reason in BLOCKING_REASONS:
             # The tenant's own verification finds out when this is over, and then makes every room due at once.
             return PutOff(self._clock.now() + timedelta(seconds=_PROBE_CAP_S), tenant.problem.reason)
+        paused_until = await self._health.paused_until(intent)
+        if paused_until is not None:
+            return PutOff(paused_until, PAUSED)
         until = self._next_probe_at(intent)
         try:
-            return await body(room, tenant, lease)
+            outcome = await body(room, tenant, lease)
         except (TenantBlocked, SecretUnreadable) as error:
             # One mailbox's answer does not condemn the tenant: its verification, which is due at once now, decides.
             await self._tell_room(room, error, until, lease)
@@ -212,11 +221,17 @@ class Chores:
         except (RoomBlocked, GraphRefused) as error:
             await self._tell_room(room, error, until, lease)
             return PutOff(until, error.reason)
+        except TenantPaused:
+            soon_at = self._clock.now() + timedelta(seconds=_SOON_S)
+            return PutOff(await self._health.paused_until(intent) or soon_at, PAUSED)
         except Unavailable as error:
+            await self._health.note_failure(tenant.uid)
             is_told = intent.kind is not IntentKind.ROOM_SUBSCRIBE and not isinstance(error, StoreUnavailable)
             if is_told and intent.attempts >= _TELL_AFTER_ATTEMPTS:
                 await self._tell_room(room, error, None, lease)
             raise
+        await self._health.note_success(tenant)
+        return outcome
 
     async def _tell_room(self, room: Room, error: SidecarError, until: datetime | None, lease: Lease) -> None:
         problem = problem_of(error, now=self._clock.now(), next_check_at=until)
@@ -248,12 +263,11 @@ class Chores:
             await self._store.tenants.set_problem(tenant.uid, problem)
             return PutOff(until, error.reason)
         except Unavailable as error:
-            is_told = tenant.problem is None and not isinstance(error, StoreUnavailable)
-            if is_told and intent.attempts >= _TELL_AFTER_ATTEMPTS:
-                await self._store.tenants.set_problem(
-                    tenant.uid, problem_of(error, now=self._clock.now(), next_check_at=None)
-                )
-            raise
+            again_at = await self._health.note_unverified(tenant, error, attempts=intent.attempts)
+            if again_at is None:
+                raise
+            return PutOff(again_at, error.reason)
+        await self._health.note_verified(tenant.uid)
         await self._store.intents.mark(
             IntentKind.LOG_PRUNE,
             tenant.uid,
@@ -263,6 +277,9 @@ class Chores:
         )
         return Done(self._clock.now() + _VERIFY_INTERVAL, Priority.COMPARE)
 
+    async def _pulse_tenant(self, intent: Intent, lease: Lease) -> Outcome:
+        return Done(await self._health.feel_pulse(lease.lane), Priority.REPAIR)
+
     async def _remove_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:
             tenant = await self._store.tenants.load_by_uid(lease.lane)
@@ -270,6 +287,7 @@ class Chores:
             await self._store.tenants.erase(lease.lane)  # its rows are gone, but not yet from the files
             return Done()
         await self._remover.remove(tenant, is_last_try=intent.attempts >= _REMOVE_TRIES_MAX)
+        self._health.forget(tenant.uid)
         return Done()
 
     async def _prune_log(self, intent: Intent, lease: Lease) -> Outcome:

@@ -21,6 +21,7 @@ from sidecar.store.intents import Intents
 from sidecar.store.store import Store
 from sidecar.tasks.chores import Chores, Later, PutOff
 from sidecar.tasks.retries import retry_wait_s
+from sidecar.tasks.tenant_health import PAUSED
 from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -126,7 +127,8 @@ class Lanes:
         if isinstance(outcome, Later):
             await self._store.intents.postpone(intent, until=outcome.until)
         elif isinstance(outcome, PutOff):
-            log.info("intent.blocked", reason=outcome.reason, until=outcome.until.isoformat())
+            if outcome.reason != PAUSED:  # that was said once, for all of the tenant's work
+                log.info("intent.blocked", reason=outcome.reason, until=outcome.until.isoformat())
             await self._store.intents.put_off(intent, until=outcome.until, reason=outcome.reason)
         else:
             await self._store.intents.finish(intent, next_at=outcome.next_at, priority=outcome.priority)

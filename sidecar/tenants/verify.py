@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from random import Random
 from typing import Protocol
 
 import structlog
 
-from sidecar.errors import ConsentMissing, GraphRefused, MailboxDenied, RoomBlocked, SidecarError, Unavailable
+from sidecar.errors import (
+    ConsentMissing,
+    GraphRefused,
+    GraphUnavailable,
+    MailboxDenied,
+    RoomBlocked,
+    SidecarError,
+    Unavailable,
+)
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.logins import token_roles
 from sidecar.model.ids import TenantUid
@@ -18,6 +28,10 @@ from sidecar.store.store import Store
 log = structlog.get_logger(__name__)
 
 _PROBED_ROOMS_MAX = 5
+_ABSENCES_MAX = 2
+"""One mailbox may be in trouble by itself; a second that does not answer, either, makes it Microsoft's."""
+_PROBE_S = 25.0
+"""A look at one calendar, with all its tries; two of them leave room in the five minutes after which an outage is known."""
 _CALENDAR_ROLES = frozenset({"Calendars.Read", "Calendars.ReadWrite"})
 
 
@@ -41,10 +55,11 @@ class Prober(Protocol):
 class TenantVerifier:
     """Checks tenants."""
 
-    def __init__(self, *, store: Store, tokens: Tokens, prober: Prober) -> None:
+    def __init__(self, *, store: Store, tokens: Tokens, prober: Prober, rng: Random) -> None:
         self._store = store
         self._tokens = tokens
         self._prober = prober
+        self._rng = rng
 
     async def verify(self, tenant: Tenant) -> None:
         """Return when the tenant is in order; that is noted, and a problem that was there is gone.
@@ -74,16 +89,30 @@ class TenantVerifier:
             Unavailable: no room could be asked.
         """
         refusal: SidecarError | None = None
-        absence: Unavailable | None = None
-        for room in rooms[:_PROBED_ROOMS_MAX]:
+        absences: list[Unavailable] = []
+        for room in self._choose(rooms):
             try:
-                await self._prober.probe(ref, room.object_id or room.mailbox)
+                await self._probe(ref, room)
             except (RoomBlocked, GraphRefused) as error:
                 refusal = error
             except Unavailable as error:
-                absence = error
+                absences.append(error)
+                if len(absences) >= _ABSENCES_MAX:
+                    break
             else:
                 return None
-        if refusal is None and absence is not None:
-            raise absence
+        if refusal is None and absences:
+            raise absences[0]
         return refusal
+
+    async def _probe(self, ref: TenantRef, room: Room) -> None:
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                await self._prober.probe(ref, room.object_id or room.mailbox)
+        except TimeoutError as error:
+            raise GraphUnavailable("Exchange took too long to show a calendar") from error
+
+    def _choose(self, rooms: Sequence[Room]) -> list[Room]:
+        """Return rooms to try, in another order each time, those in trouble last: one mailbox's must not pass for all's."""
+        shuffled = self._rng.sample(list(rooms), len(rooms))
+        return sorted(shuffled, key=lambda room: room.problem is not None)[:_PROBED_ROOMS_MAX]

@@ -278,3 +278,39 @@ async def test_notifications_do_not_bring_failed_work_forward(room: Room, clock:
     await room.opened.store.intents.put_off(running, until=until, reason="EXCHANGE_THROTTLED")
     await room.notify()
     assert hold_s <= await room.due_after_s() <= max(hold_s, 1.5)
+
+
+async def test_what_is_brought_back_comes_spread_and_the_most_urgent_first(
+    opened: OpenStore, clock: ManualClock
+) -> None:
+    """What waited together does not come back together, and all of it within the time given."""
+    for number in range(10):
+        await mark(opened, f"r{number}", priority=Priority.IMPORT)
+    await mark(opened, "hinted", priority=Priority.HINT)
+    intents = opened.store.intents
+    for intent in await intents.due(LANE, count_max=50):
+        await intents.put_off(intent, until=after(hours=1), reason="PAUSED")
+    count = await intents.bring_back(LANE, reason="PAUSED", step_s=10.0, spread_s_max=22.0)
+    assert count == 11
+    assert [intent.key for intent in await intents.due(LANE, count_max=50)] == ["hinted"]
+    clock.advance(11)
+    assert len(await intents.due(LANE, count_max=50)) == 6
+    clock.advance(11)
+    assert len(await intents.due(LANE, count_max=50)) == 11
+
+
+async def test_only_what_waits_for_this_reason_in_this_lane_is_brought_back(
+    opened: OpenStore, clock: ManualClock
+) -> None:
+    """An obstacle of one kind that is gone says nothing about others."""
+    intents, other = opened.store.intents, TenantUid("other")
+    await mark(opened, "paused")
+    await mark(opened, "refused")
+    await mark(opened, "elsewhere", lane=other)
+    for lane in (LANE, other):
+        for intent in await intents.due(lane, count_max=50):
+            reason = "REFUSED" if intent.key == "refused" else "PAUSED"
+            await intents.put_off(intent, until=after(hours=1), reason=reason)
+    await intents.bring_back(LANE, reason="PAUSED", step_s=0.1, spread_s_max=10.0)
+    assert [intent.key for intent in await intents.due(LANE, count_max=50)] == ["paused"]
+    assert await intents.due(other, count_max=50) == []

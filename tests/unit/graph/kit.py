@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.throttle import Throttle
@@ -175,10 +176,12 @@ class Stage:
         self.tokens = FakeTokens()
         self.settings = GraphSettings(**settings)
         self.throttle = Throttle(settings=self.settings, clock=self.clock)
+        self.breaker = Breaker(clock=self.clock, rng=Random(1))
         self.client = GraphClient(
             http=build_http(self.settings, transport=httpx.MockTransport(self.graph)),
             tokens=self.tokens,
             throttle=self.throttle,
+            breaker=self.breaker,
             clock=self.clock,
             rng=Random(1),
             settings=self.settings,

@@ -29,6 +29,7 @@ from sidecar.errors import (
     Unavailable,
     WebhookUnreachable,
 )
+from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
@@ -39,6 +40,7 @@ from sidecar.model.window import to_micros
 from sidecar.settings import StoreSettings
 from sidecar.sync.pace import BURST_MAX
 from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
+from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
 from tests.support.builders import CANARY, TENANT, after
@@ -78,14 +80,16 @@ class Shift:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.login = FakeLogin()
+        self.breaker = Breaker(clock=desk.clock, rng=Random(1))
         store = desk.opened.store
         self.keeper = desk.keeper()
         self.chores = Chores(
             store=store,
             room_sync=desk.sync,
             subscriptions=self.keeper,
-            verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login),
+            verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, rng=Random(1)),
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login),
+            health=TenantHealth(store=store, breaker=self.breaker, clock=desk.clock, rng=Random(1)),
             clock=desk.clock,
             rng=Random(1),
             sync_settings=desk.settings,

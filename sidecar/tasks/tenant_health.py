@@ -1,0 +1,132 @@
+"""What is done when Microsoft stops answering a tenant, and when it answers again.
+
+The breaker in `graph` knows at once, in memory, for this process. What people are told and what work is put off is in the
+store, and one chore stands between: the tenant's verification. It is the only work that goes on while a breaker is open,
+so it is the probe; it tells the problem, clears it, and brings back the work that was put off. It is due in the store, so a
+process that dies meanwhile leaves nothing waiting for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+
+import structlog
+
+from sidecar.aio.backoff import backoff_s
+from sidecar.aio.clock import Clock
+from sidecar.errors import StoreUnavailable, Unavailable
+from sidecar.graph.breaker import Breaker
+from sidecar.model.ids import TenantUid
+from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.model.tenant import Tenant
+from sidecar.store.store import Store
+from sidecar.sync.problems import problem_of
+
+log = structlog.get_logger(__name__)
+
+PAUSED = "TENANT_PAUSED"
+"""Why work is put off: the tenant's breaker is open. Written with the work, so that it is found again."""
+OUTAGE_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
+"""Problems of a tenant that end by themselves, with the first answer."""
+
+_SILENCE_S = 200.0
+"""After so long without an answer one request proves the way. With a probe's 25 s, twice, and the login's time-out an outage is
+known within five minutes, also of a tenant whose few rooms make a request every quarter of an hour."""
+_TELL_AFTER_ATTEMPTS = 2
+"""Exchange being away for a moment is no news; failing this often in a row is."""
+_PROBE_BASE_S = 2.0
+_PROBE_CAP_S = 120.0
+_LOOK_AGAIN_S_MIN = 1.0
+"""A moment that rounding leaves of a wait is no wait: without a least one, work would be due again while it runs."""
+_PAUSED_S = 300.0
+_PAUSED_HINT_S = 60.0
+"""How long put-off work waits if nobody brings it back: what was announced less long than what is read to be sure."""
+_BACK_STEP_S = 0.05
+_BACK_SPREAD_S_MAX = 120.0
+"""Twenty pieces of work a second, and all of it within two minutes: Exchange has just recovered."""
+
+
+class TenantHealth:
+    """Stands between the breaker and what people and the store know."""
+
+    def __init__(self, *, store: Store, breaker: Breaker, clock: Clock, rng: Random) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._clock = clock
+        self._rng = rng
+
+    async def paused_until(self, intent: Intent) -> datetime | None:
+        """Return until when work is put off because the tenant's calls go unanswered; None: it may run."""
+        if self._breaker.outage(intent.lane) is None:
+            return None
+        await self.note_failure(intent.lane)
+        pause_s = _PAUSED_HINT_S if intent.priority <= Priority.HINT else _PAUSED_S
+        return self._clock.now() + timedelta(seconds=pause_s * (1.0 + self._rng.random() / 5))
+
+    async def note_failure(self, tenant_uid: TenantUid) -> None:
+        """After a call has failed: if that opened the breaker, have the tenant verified, which asks somebody else first."""
+        if self._breaker.take_opening(tenant_uid):
+            await self._verify_soon(tenant_uid)
+
+    async def note_success(self, tenant: Tenant) -> None:
+        """After work was done: if people are told of an outage, it seems to be over."""
+        if tenant.problem is not None and tenant.problem.reason in OUTAGE_REASONS:
+            await self._verify_soon(tenant.uid)
+
+    async def note_unverified(self, tenant: Tenant, error: Unavailable, *, attempts: int) -> datetime | None:
+        """Tell people that Microsoft cannot be asked about a tenant, once it is news.
+
+        Returns:
+            When to ask again; None when it is not news yet, or when something else stands in the way anyhow.
+        """
+        known = tenant.problem
+        if isinstance(error, StoreUnavailable) or (known is not None and known.reason not in OUTAGE_REASONS):
+            return None
+        outage = self._breaker.outage(tenant.uid)
+        silence_s = self._breaker.silence_s(tenant.uid) or 0.0
+        is_news = outage is not None or attempts >= _TELL_AFTER_ATTEMPTS or silence_s >= _SILENCE_S
+        if known is None and not is_news:
+            return None
+        cause, since_at = (error, self._clock.now()) if outage is None else (outage.error, outage.since_at)
+        # Its own pause besides the breaker's, which hears nothing of a login that fails before a call is made.
+        pause_s = backoff_s(attempts + 1, base_s=_PROBE_BASE_S, cap_s=_PROBE_CAP_S, rng=self._rng)
+        wait_s = pause_s if outage is None else max(pause_s, outage.wait_s)
+        until = self._clock.now() + timedelta(seconds=wait_s)
+        problem = problem_of(cause, now=self._clock.now(), next_check_at=until)
+        await self._store.tenants.set_problem(tenant.uid, replace(problem, first_seen_at=since_at))
+        return until
+
+    async def note_verified(self, tenant_uid: TenantUid) -> None:
+        """After a verification that went well: bring back what was put off, and listen for silence from now on."""
+        self._breaker.note_answer(tenant_uid)  # of a tenant without rooms nothing else is ever heard
+        count = await self._store.intents.bring_back(
+            tenant_uid, reason=PAUSED, step_s=_BACK_STEP_S, spread_s_max=_BACK_SPREAD_S_MAX
+        )
+        if count:
+            log.info("tenant.work_brought_back", tenant_uid=tenant_uid, intents_count=count)
+        ready_at = self._clock.now() + timedelta(seconds=_SILENCE_S)
+        await self._store.intents.mark(
+            IntentKind.TENANT_PULSE, tenant_uid, tenant_uid, priority=Priority.REPAIR, ready_at=ready_at
+        )
+
+    async def feel_pulse(self, tenant_uid: TenantUid) -> datetime:
+        """Have the tenant verified if Microsoft has answered nothing for too long; return when to look again.
+
+        Traffic proves the way by itself, so a tenant with some rooms costs no request. A verification that was put off, by
+        a refusal or during an outage, stays put off.
+        """
+        silence_s = self._breaker.silence_s(tenant_uid)
+        if silence_s is not None and silence_s < _SILENCE_S - _LOOK_AGAIN_S_MIN:
+            return self._clock.now() + timedelta(seconds=_SILENCE_S - silence_s)
+        await self._store.intents.mark(IntentKind.TENANT_VERIFY, tenant_uid, tenant_uid, priority=Priority.HINT)
+        return self._clock.now() + timedelta(seconds=_SILENCE_S)
+
+    def forget(self, tenant_uid: TenantUid) -> None:
+        """Drop what is remembered of a tenant that is gone."""
+        self._breaker.forget(tenant_uid)
+
+    async def _verify_soon(self, tenant_uid: TenantUid) -> None:
+        kind = IntentKind.TENANT_VERIFY
+        await self._store.intents.mark(kind, tenant_uid, tenant_uid, priority=Priority.HINT, force=True)
