@@ -46,7 +46,7 @@ from sidecar.sync.rooms import RoomSync
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.tasks.chores import Chores
 from sidecar.tasks.lanes import Lanes
-from sidecar.tasks.runner import EmbeddedRunner
+from sidecar.tasks.runner import EmbeddedRunner, Runner
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry import Telemetry
 from sidecar.tenants.remove import TenantRemover
@@ -77,7 +77,7 @@ class Service:
         *,
         store: Store,
         feed: Feed,
-        runner: EmbeddedRunner,
+        runner: Runner,
         api: ApiServer,
         telemetry: Telemetry,
         clock: Clock,
@@ -184,7 +184,7 @@ async def running(
     """
     rng = rng or Random(secrets.randbits(64))
     vault = load_vault(settings.vault.key_ring_file)
-    await migrate(settings.store)
+    await migrate(settings.store, with_hints=settings.tasks.runner == "procrastinate")
     async with AsyncExitStack() as stack:
         telemetry = Telemetry()
         stack.callback(telemetry.close)
@@ -270,7 +270,7 @@ async def build_service(
     lanes = Lanes(
         store=store, chores=chores, owner=owner, clock=clock, rng=rng, settings=settings.tasks, telemetry=telemetry
     )
-    runner = EmbeddedRunner(store=store, lanes=lanes, clock=clock, settings=settings.tasks)
+    runner = _build_runner(settings, store=store, lanes=lanes, owner=owner, clock=clock, rng=rng)
     feed = Feed(
         store=store,
         identity=await store.identity(),
@@ -285,6 +285,20 @@ async def build_service(
     telemetry.observe("requests_under_way", lambda: throttle.under_way_count)
     telemetry.observe("requests_waiting", lambda: throttle.waiting_count)
     return Service(settings, store=store, feed=feed, runner=runner, api=api, telemetry=telemetry, clock=clock, rng=rng)
+
+
+def _build_runner(settings: Settings, *, store: Store, lanes: Lanes, owner: str, clock: Clock, rng: Random) -> Runner:
+    if settings.tasks.runner == "embedded":
+        return EmbeddedRunner(store=store, lanes=lanes, clock=clock, settings=settings.tasks)
+    assert settings.store.dsn_file is not None, "checked with the settings"
+    # Imported here: who does not use Procrastinate need not have it.
+    from sidecar.tasks.procrastinate_queue import ProcrastinateQueue
+    from sidecar.tasks.procrastinate_runner import ProcrastinateRunner
+
+    queue = ProcrastinateQueue(settings.store.dsn_file, statement_s=settings.store.statement_s)
+    return ProcrastinateRunner(
+        store=store, lanes=lanes, queue=queue, owner=owner, clock=clock, rng=rng, settings=settings.tasks
+    )
 
 
 def _bind(address: str, setting: str) -> socket.socket:

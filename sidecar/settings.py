@@ -8,6 +8,7 @@ made from the docstrings below.
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -197,6 +198,8 @@ class SyncSettings(_Group):
 class TasksSettings(_Group):
     """The engine for background work."""
 
+    runner: Literal["embedded", "procrastinate"] = "embedded"
+    """embedded: each process looks for work itself. procrastinate: a queue on the same PostgreSQL spreads it."""
     lanes_max: Annotated[int, Field(ge=1)] = 16
     """Tenants worked for at once."""
     rooms_per_lane_max: Annotated[int, Field(ge=1)] = 16
@@ -278,6 +281,17 @@ class Settings(BaseSettings):
             raise ValueError(
                 "sync.freshness_budget_s must be longer than sync.poll_max_s, or every POLLING room turns STALE"
             )
+        if self.tasks.runner == "procrastinate":
+            if self.store.dsn_file is None:
+                raise ValueError(
+                    "tasks.runner: procrastinate needs a PostgreSQL (store.dsn_file); with SQLite there is one process, "
+                    "and the embedded runner does all that is to be done"
+                )
+            if find_spec("procrastinate") is None or find_spec("psycopg") is None:
+                raise ValueError(
+                    "tasks.runner: procrastinate is not installed; install exchange-sidecar[procrastinate], "
+                    "or use the embedded runner"
+                )
         split_address(self.webhook.listen)
         split_address(self.probes.listen)
         return self

@@ -61,6 +61,10 @@ GAUGES = {
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
+_WORDY = ("procrastinate", "psycopg")
+"""Libraries whose warnings quote hosts, users and rows; whoever uses them tells their trouble in our words."""
+
+
 class Telemetry:
     """Counters, durations and gauges, read by Prometheus from `render`."""
 
@@ -136,3 +140,5 @@ def set_up_logging(settings: LogSettings) -> None:
     )
     # Libraries log through logging: their warnings are ours, their details may hold URLs and are left out.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    for name in _WORDY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -36,7 +36,7 @@ async def keep_running(name: str, body: Callable[[], Awaitable[None]], *, clock:
         await clock.sleep(wait_s)
 
 
-async def contain(body: Awaitable[None]) -> Exception | None:
+async def contain(body: Awaitable[object]) -> Exception | None:
     """Await something and return the exception it ended with, None for none. Cancellation passes through.
 
     For work that is one of many: what it failed with is written down, and the others go on.

@@ -54,7 +54,9 @@ def migrate(config: ConfigOption = None) -> None:
     from sidecar.store import migrate as schema
 
     with failing_clearly():
-        was_needed = asyncio.run(schema.migrate(load_settings(config).store))
+        settings = load_settings(config)
+        with_hints = settings.tasks.runner == "procrastinate"
+        was_needed = asyncio.run(schema.migrate(settings.store, with_hints=with_hints))
         print(f"schema {schema.SCHEMA_VERSION}: {'brought up to date' if was_needed else 'was up to date'}")
 
 

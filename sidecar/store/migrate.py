@@ -24,9 +24,11 @@ SCHEMA_VERSION = "0003"
 """The newest script in `migrations/versions/`."""
 
 
-async def migrate(settings: StoreSettings) -> bool:
+async def migrate(settings: StoreSettings, *, with_hints: bool = False) -> bool:
     """Bring the schema of the database that is set up to date; say whether anything was done.
 
+    Args:
+        with_hints: Procrastinate's tables, too (PostgreSQL only).
     Raises:
         StoreUnavailable: the database cannot be used, or was written by a newer version of the service.
         SettingsInvalid: the connection URI cannot be used.
@@ -37,7 +39,13 @@ async def migrate(settings: StoreSettings) -> bool:
     from sidecar.store.postgres_link import Link
     from sidecar.store.postgres_migrate import migrate_postgres
 
-    return await migrate_postgres(Link(settings.dsn_file, statement_s=settings.statement_s, lock_s=settings.busy_s))
+    link = Link(settings.dsn_file, statement_s=settings.statement_s, lock_s=settings.busy_s)
+    was_needed = await migrate_postgres(link)
+    if with_hints:
+        from sidecar.store.procrastinate_schema import migrate_procrastinate
+
+        was_needed |= await migrate_procrastinate(link)
+    return was_needed
 
 
 def schema_version(path: Path) -> str | None:

@@ -1,8 +1,14 @@
-"""The embedded runner: drains lanes inside this process as soon as something in them is due."""
+"""Runners decide which lanes are drained here and now. They keep nothing: what is due is rows of the store.
+
+All a runner does is call `Lanes.drain`, so whatever it misses or does twice costs latency, never truth. The one in this file
+drains what is due inside this process; `procrastinate_runner.py` shares the work among processes through a queue.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -16,12 +22,91 @@ from sidecar.tasks.lanes import Lanes
 
 log = structlog.get_logger(__name__)
 
-_RECHECK_S = 0.05
+RECHECK_S = 0.05
 """Work that is due but did not start (its lane has just been released, or there is no slot) is looked at this soon again."""
 
 
+class Runner(Protocol):
+    """Has lanes drained, from `run` until `stop`."""
+
+    async def run(self) -> None:
+        """Work until `stop`; then return once what was begun is finished."""
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+
+    def silent_s(self) -> float:
+        """Return how long ago it last managed to look for work; it grows while the runner cannot work."""
+
+
+class Resting:
+    """In place of a runner in a process that does no background work."""
+
+    def __init__(self) -> None:
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Do nothing until `stop`."""
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        """Stop resting."""
+        self._stopped.set()
+
+    def silent_s(self) -> float:
+        """Return 0: nothing is expected of it."""
+        return 0.0
+
+
+class Slots:
+    """The lanes that are drained in this process, `count_max` at most."""
+
+    def __init__(self, lanes: Lanes, *, count_max: int, clock: Clock) -> None:
+        self._lanes = lanes
+        self._count_max = count_max
+        self._clock = clock
+        self._active: set[TenantUid] = set()
+
+    @property
+    def free_count(self) -> int:
+        """How many lanes more may be drained."""
+        return max(0, self._count_max - len(self._active))
+
+    @property
+    def active_count(self) -> int:
+        """How many lanes are drained now."""
+        return len(self._active)
+
+    def __contains__(self, lane: TenantUid) -> bool:
+        return lane in self._active
+
+    def tell(self, lane: TenantUid) -> bool:
+        """Pass on that work was marked in a lane (empty: perhaps in any); say whether somebody has to look for lanes."""
+        if lane in self._active:
+            self._lanes.nudge(lane)
+            return False
+        if not lane:
+            for active in self._active:
+                self._lanes.nudge(active)
+        return True
+
+    def take(self, lane: TenantUid) -> None:
+        """Take a slot for a lane; `drain` gives it back."""
+        self._active.add(lane)
+
+    async def drain(self, lane: TenantUid, *, should_yield: Callable[[], bool]) -> None:
+        """Drain a lane that has its slot. Nothing is raised: what went wrong is written down, and the work stays due."""
+        try:
+            error = await contain(self._lanes.drain(lane, should_yield=should_yield))
+            if error is not None:
+                log.error("lane.failed", lane=lane, exc_info=error)
+                await self._clock.sleep(1.0)  # the database's trouble, most likely; the lane's lease runs out meanwhile
+        finally:
+            self._active.discard(lane)
+
+
 class EmbeddedRunner:
-    """Decides which lanes are drained here and now."""
+    """Drains lanes inside this process as soon as something in them is due."""
 
     def __init__(self, *, store: Store, lanes: Lanes, clock: Clock, settings: TasksSettings) -> None:
         self._store = store
@@ -29,52 +114,48 @@ class EmbeddedRunner:
         self._clock = clock
         self._settings = settings
         self._wakeup = Wakeup()
-        self._active: set[TenantUid] = set()
+        self._slots = Slots(lanes, count_max=settings.lanes_max, clock=clock)
         self._is_waiting_for_slot = False
+        self._looked_s: float | None = None
 
     async def run(self) -> None:
-        """Drain lanes until `stop`; then return once what was begun is finished."""
+        """See `Runner.run`."""
+        self._looked_s = self._clock.monotonic()
         stop_listening = self._store.on_work(self._note)
         try:
             async with asyncio.TaskGroup() as group:
                 while not self._lanes.is_stopping:
                     await self._start_due(group)
+                    self._looked_s = self._clock.monotonic()
                     await self._wakeup.wait(await self._wait_s())
         finally:
             stop_listening()
 
     def stop(self) -> None:
-        """Begin nothing new."""
+        """See `Runner.stop`."""
         self._lanes.stop()
         self._wakeup.ring()
 
+    def silent_s(self) -> float:
+        """See `Runner.silent_s`."""
+        return 0.0 if self._looked_s is None else self._clock.monotonic() - self._looked_s
+
     def _note(self, lane: TenantUid) -> None:
-        if lane in self._active:
-            self._lanes.nudge(lane)
-            return
-        if not lane:  # something may have been missed, in any lane
-            for active in self._active:
-                self._lanes.nudge(active)
-        self._wakeup.ring()
+        if self._slots.tell(lane):
+            self._wakeup.ring()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
-        free = self._settings.lanes_max - len(self._active)
-        due = await self._store.intents.due_lanes(count_max=self._settings.lanes_max + len(self._active) + 1)
-        waiting = [lane for lane in due if lane not in self._active]
-        for lane in waiting[: max(0, free)]:
-            self._active.add(lane)
+        free = self._slots.free_count
+        due = await self._store.intents.due_lanes(count_max=self._settings.lanes_max + self._slots.active_count + 1)
+        waiting = [lane for lane in due if lane not in self._slots]
+        for lane in waiting[:free]:
+            self._slots.take(lane)
             group.create_task(self._drain(lane), name=f"drain {lane}")
         self._is_waiting_for_slot = len(waiting) > free
 
     async def _drain(self, lane: TenantUid) -> None:
-        try:
-            error = await contain(self._lanes.drain(lane, should_yield=lambda: self._is_waiting_for_slot))
-            if error is not None:
-                log.error("lane.failed", lane=lane, exc_info=error)
-                await self._clock.sleep(1.0)  # the database's trouble, most likely; the lane's lease runs out meanwhile
-        finally:
-            self._active.discard(lane)
-            self._wakeup.ring()
+        await self._slots.drain(lane, should_yield=lambda: self._is_waiting_for_slot)
+        self._wakeup.ring()
 
     async def _wait_s(self) -> float:
         """Return how long nothing can become due by itself, at most the sweep's interval."""
@@ -82,4 +163,4 @@ class EmbeddedRunner:
         if next_at is None:
             return self._settings.sweep_s
         wait_s = (next_at - self._clock.now()).total_seconds()
-        return min(self._settings.sweep_s, max(wait_s, _RECHECK_S))
+        return min(self._settings.sweep_s, max(wait_s, RECHECK_S))

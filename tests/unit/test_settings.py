@@ -71,6 +71,21 @@ def test_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> No
         load_settings(file)
 
 
+def test_procrastinate_without_a_postgresql_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite has one process, and nobody to share work with."""
+    monkeypatch.setenv("EXCHANGE_TASKS__RUNNER", "procrastinate")
+    assert "needs a PostgreSQL" in mistakes()["settings"]
+
+
+def test_procrastinate_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The sentence names the extra to install."""
+    monkeypatch.setenv("EXCHANGE_TASKS__RUNNER", "procrastinate")
+    monkeypatch.setenv("EXCHANGE_STORE__DSN_FILE", str(tmp_path / "dsn"))
+    assert load_settings().tasks.runner == "procrastinate"
+    monkeypatch.setattr("sidecar.settings.find_spec", lambda _: None)
+    assert "install exchange-sidecar[procrastinate]" in mistakes()["settings"]
+
+
 def test_plaintext_on_the_network_must_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Least privilege by default: other machines get in only when somebody says so."""
     monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", '["0.0.0.0:50551"]')
