@@ -36,7 +36,7 @@ from sidecar.graph.transport import build_http
 from sidecar.intake.http import build_intake
 from sidecar.intake.probes import build_probes
 from sidecar.intake.sink import MarkingSink
-from sidecar.settings import Settings, StoreSettings, split_address
+from sidecar.settings import Role, Settings, StoreSettings, split_address
 from sidecar.store.engine import Engine
 from sidecar.store.migrate import migrate
 from sidecar.store.sqlite import SqliteEngine
@@ -46,7 +46,7 @@ from sidecar.sync.rooms import RoomSync
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.tasks.chores import Chores
 from sidecar.tasks.lanes import Lanes
-from sidecar.tasks.runner import EmbeddedRunner, Runner
+from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry import Telemetry
 from sidecar.tenants.remove import TenantRemover
@@ -57,12 +57,18 @@ log = structlog.get_logger(__name__)
 _WORK_GRACE_S = 5.0
 """How long background work under way may go on when the process stops; it is safe to cut off, and done again."""
 _PROBE_CONNECTIONS_MAX = 32
+_SILENT_MAX_S = 30.0
+"""A process that is there for background work only, and could not look for any for so long, is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where the service listens, once it does. `webhooks` is None when no public URL is set."""
+    """What the process does, and where it listens, once it does.
 
+    `grpc` is empty without the role api; `webhooks` is None without the role ingress, and when no public URL is set.
+    """
+
+    roles: Sequence[Role]
     grpc: Sequence[str]
     webhooks: str | None
     probes: str
@@ -78,7 +84,7 @@ class Service:
         store: Store,
         feed: Feed,
         runner: Runner,
-        api: ApiServer,
+        api: ApiServer | None,
         telemetry: Telemetry,
         clock: Clock,
         rng: Random,
@@ -117,7 +123,10 @@ class Service:
             working, *others = self.start_work(group)
             # What is entered last is left first: the probes outlive everything, so that the kubelet sees the draining.
             probes = build_probes(
-                telemetry=self._telemetry, check_store=self.store.check, is_serving=lambda: self._is_serving
+                telemetry=self._telemetry,
+                check_store=self.store.check,
+                is_serving=lambda: self._is_serving,
+                trouble=self._trouble,
             )
             probes_socket = _bind(settings.probes.listen, "probes.listen")
             await stack.enter_async_context(
@@ -125,7 +134,7 @@ class Service:
             )
             stack.push_async_callback(self.end_work, working, *others)
             webhooks = None
-            if settings.webhook.public_url is not None:
+            if "ingress" in settings.roles and settings.webhook.public_url is not None:
                 intake_socket = _bind(settings.webhook.listen, "webhook.listen")
                 await stack.enter_async_context(
                     serving(
@@ -137,17 +146,28 @@ class Service:
                     )
                 )
                 webhooks = address_of(intake_socket)
-            grpc = await self._api.start()
-            group.create_task(self._api.wait_ended(), name="api")
+            grpc: Sequence[str] = ()
+            if self._api is not None:
+                grpc = await self._api.start()
+                group.create_task(self._api.wait_ended(), name="api")
             stack.push_async_callback(self.drain)
             self._is_serving = True
-            yield Listening(grpc=grpc, webhooks=webhooks, probes=address_of(probes_socket))
+            yield Listening(roles=settings.roles, grpc=grpc, webhooks=webhooks, probes=address_of(probes_socket))
+
+    def _trouble(self) -> str | None:
+        """Say what keeps the process from what it is for; who also serves callers goes on serving them meanwhile."""
+        if self._settings.roles == ("worker",) and self._runner.silent_s() > _SILENT_MAX_S:
+            return "the worker cannot look for work"
+        return None
 
     def start_work(self, group: asyncio.TaskGroup) -> tuple[asyncio.Task[None], ...]:
         """Start what runs whether or not anybody calls: the background work, which comes first, and what it rests on."""
+        bodies = {"runner": self._runner.run, "feed": self.feed.run, "store": self.store.run}
+        if self._api is None:
+            del bodies["feed"]  # nobody watches here
         return tuple(
             group.create_task(keep_running(name, body, clock=self._clock, rng=self._rng), name=name)
-            for name, body in (("runner", self._runner.run), ("feed", self.feed.run), ("store", self.store.run))
+            for name, body in bodies.items()
         )
 
     def intake(self) -> Starlette:
@@ -161,7 +181,8 @@ class Service:
         self._is_serving = False
         self.feed.drain()
         self._runner.stop()
-        await self._api.stop(self._settings.grpc.drain_s)
+        if self._api is not None:
+            await self._api.stop(self._settings.grpc.drain_s)
 
     async def end_work(self, working: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
         """Last stage: background work finishes what it has begun, within its grace."""
@@ -238,7 +259,8 @@ async def build_service(
         log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
     if settings.store.dsn_file is None:
         await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
-    await store.subscriptions.adopt_url(settings.webhook.public_url)
+    if "worker" in settings.roles:
+        await store.subscriptions.adopt_url(settings.webhook.public_url)
     throttle = Throttle(settings=settings.graph, clock=clock)
     breaker = Breaker(clock=clock, rng=rng)
     graph = GraphClient(
@@ -279,7 +301,9 @@ async def build_service(
         clock=clock,
         rng=rng,
     )
-    api = ApiServer(store=store, feed=feed, settings=settings, clock=clock, metrics=telemetry)
+    api = None
+    if "api" in settings.roles:
+        api = ApiServer(store=store, feed=feed, settings=settings, clock=clock, metrics=telemetry)
     telemetry.observe("watches_open", lambda: feed.watches_count)
     telemetry.observe("tenants_paused", lambda: breaker.open_count)
     telemetry.observe("requests_under_way", lambda: throttle.under_way_count)
@@ -288,6 +312,8 @@ async def build_service(
 
 
 def _build_runner(settings: Settings, *, store: Store, lanes: Lanes, owner: str, clock: Clock, rng: Random) -> Runner:
+    if "worker" not in settings.roles:
+        return Resting()
     if settings.tasks.runner == "embedded":
         return EmbeddedRunner(store=store, lanes=lanes, clock=clock, settings=settings.tasks)
     assert settings.store.dsn_file is not None, "checked with the settings"
@@ -334,7 +360,13 @@ async def run(settings: Settings, *, announce: Callable[[Listening], None]) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     async with running(settings) as service, service.serve() as listening:
-        log.info("service.ready", grpc=list(listening.grpc), webhooks=listening.webhooks, probes=listening.probes)
+        log.info(
+            "service.ready",
+            roles=list(listening.roles),
+            grpc=list(listening.grpc),
+            webhooks=listening.webhooks,
+            probes=listening.probes,
+        )
         announce(listening)
         await stopping.wait()
     log.info("service.stopped")

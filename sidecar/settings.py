@@ -15,13 +15,17 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sidecar.errors import SettingsInvalid
 
 NOTIFICATIONS_PATH = "/graph/notifications"
 LIFECYCLE_PATH = "/graph/lifecycle"
 """What follows `webhook.public_url`: told to Graph by one part of the service, and listened to by another."""
+
+Role = Literal["api", "worker", "ingress"]
+ROLES: tuple[Role, ...] = ("api", "worker", "ingress")
+"""All roles: what a process does unless told otherwise."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
 
@@ -251,6 +255,8 @@ class Settings(BaseSettings):
 
     profile: Literal["sidecar", "service"] = "sidecar"
     """sidecar: beside one application, on a Unix socket and loopback. service: for several; reflection is off."""
+    roles: Annotated[tuple[Role, ...], NoDecode] = ROLES
+    """What this process does. api: serve gRPC. worker: read Exchange. ingress: take webhooks. Fewer need a PostgreSQL."""
     config_file: Path | None = None
     """YAML file with this same tree; the environment wins over it."""
     grpc: GrpcSettings = GrpcSettings()
@@ -264,16 +270,33 @@ class Settings(BaseSettings):
     watch: WatchSettings = WatchSettings()
     log: LogSettings = LogSettings()
 
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _split_roles(cls, value: object) -> object:
+        """Read roles separated by commas, as the environment has them; one given twice counts once."""
+        if isinstance(value, str):
+            value = [role.strip() for role in value.split(",") if role.strip()]
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"must name at least one of {', '.join(ROLES)}")
+        return tuple(dict.fromkeys(value))
+
     @model_validator(mode="after")
     def _check_together(self) -> Settings:
-        for address in self.grpc.addresses:
+        if self.store.dsn_file is None and set(self.roles) != set(ROLES):
+            raise ValueError(
+                f"roles: {','.join(self.roles)} alone needs other processes on the same database, and SQLite has one; "
+                "set store.dsn_file, or leave all roles to this process"
+            )
+        if "ingress" in self.roles and set(self.roles) != set(ROLES) and self.webhook.public_url is None:
+            raise ValueError("roles: ingress has nothing to take without webhook.public_url")
+        for address in self.grpc.addresses if "api" in self.roles else ():
             host = split_address(address)[0]
             if host not in {"127.0.0.1", "::1", "localhost"} and not self.grpc.insecure_acknowledged:
                 raise ValueError(
                     f"grpc.addresses: {address} is reachable from other machines and this release serves plaintext only; "
                     "listen on loopback or the socket, or set grpc.insecure_acknowledged if something else guards it"
                 )
-        if not self.grpc.addresses and self.grpc.socket is None:
+        if "api" in self.roles and not self.grpc.addresses and self.grpc.socket is None:
             raise ValueError("grpc: neither a socket nor an address to listen on")
         if self.sync.poll_min_s > self.sync.poll_max_s:
             raise ValueError("sync.poll_min_s must not be longer than sync.poll_max_s")

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_settings import NoDecode
 
 from sidecar.settings import Settings
 
@@ -27,8 +29,13 @@ def settings_table() -> str:
                 default = inner_field.default
                 lines.append(_row(f"{name}__{inner}", default, inner_field.description))
         else:
-            lines.append(_row(name, field.default, field.description))
+            lines.append(_row(name, _default(field), field.description))
     return "\n".join(lines)
+
+
+def _default(field: FieldInfo) -> object:
+    """Return a default as its variable has it: some lists are no JSON there but words with commas."""
+    return ",".join(field.default) if NoDecode in field.metadata else field.default
 
 
 def _row(name: str, default: object, meaning: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,12 @@ ConfigOption = Annotated[
 ]
 
 
-def serve(config: ConfigOption = None) -> None:
+RolesOption = Annotated[
+    str | None, typer.Option("--roles", help="What this process does, as EXCHANGE_ROLES: api,worker,ingress.")
+]
+
+
+def serve(config: ConfigOption = None, roles: RolesOption = None) -> None:
     """Run the service until SIGTERM or SIGINT.
 
     When everything listens it prints one JSON line with the addresses on standard output; the log is on standard error.
@@ -35,12 +41,15 @@ def serve(config: ConfigOption = None) -> None:
     def announce(listening: Listening) -> None:
         line = {
             "event": "sidecar.ready",
+            "roles": list(listening.roles),
             "grpc": list(listening.grpc),
             "webhooks": listening.webhooks,
             "probes": listening.probes,
         }
         print(json.dumps(line), flush=True)
 
+    if roles is not None:
+        os.environ["EXCHANGE_ROLES"] = roles  # the command line wins over the environment, and that over the file
     with failing_clearly():
         settings = load_settings(config)
         set_up_logging(settings.log)

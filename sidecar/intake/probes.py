@@ -14,12 +14,17 @@ from sidecar.telemetry import Telemetry
 
 
 def build_probes(
-    *, telemetry: Telemetry, check_store: Callable[[], Awaitable[None]], is_serving: Callable[[], bool]
+    *,
+    telemetry: Telemetry,
+    check_store: Callable[[], Awaitable[None]],
+    is_serving: Callable[[], bool],
+    trouble: Callable[[], str | None] = lambda: None,
 ) -> Starlette:
     """Build the application with /startupz, /livez, /readyz and /metrics.
 
     Args:
         is_serving: true from the end of the start until draining begins.
+        trouble: says what besides the store keeps the process from what it is for, None for nothing.
     """
 
     async def live(_: Request) -> Response:
@@ -32,7 +37,8 @@ def build_probes(
             await check_store()
         except StoreUnavailable:
             return PlainTextResponse("the store does not answer\n", status_code=503)
-        return PlainTextResponse("ok\n")
+        why = trouble()
+        return PlainTextResponse("ok\n" if why is None else f"{why}\n", status_code=200 if why is None else 503)
 
     async def started(_: Request) -> Response:
         return PlainTextResponse("ok\n" if is_serving() else "starting\n", status_code=200 if is_serving() else 503)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,7 +16,8 @@ from exchange_client import ExchangeClient, Unavailable, names
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK
 from tests.support import postgres
-from tests.support.processes import Service, eventually, free_port, run_cli, service_started
+from tests.support.cluster import Cluster, cluster_made
+from tests.support.processes import Service, eventually, run_cli, service_started
 from tests.support.scene import Scene, prove_copy, scene_set, tomorrow
 
 pytestmark = pytest.mark.e2e
@@ -35,15 +36,19 @@ def own_postgres() -> Iterator[postgres.Server]:
         server.close()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["restarted", "crashed"])
+@pytest.mark.parametrize(
+    ("how", "runner"),
+    [(signal.SIGINT, "embedded"), (signal.SIGQUIT, "embedded"), (signal.SIGQUIT, "procrastinate")],
+    ids=["restarted", "crashed", "crashed-procrastinate"],
+)
 async def test_postgres_that_comes_back_finds_nothing_lost(
-    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator, how: signal.Signals
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator, how: signal.Signals, runner: str
 ) -> None:
     folder = tmp_path_factory.mktemp("s")
     with own_postgres() as server:
         dsn_file = folder / "dsn"
         dsn_file.write_text(server.dsn("postgres"))
-        settings = QUICK | {"STORE__DSN_FILE": str(dsn_file), "TASKS__LEASE_S": "3"}
+        settings = QUICK | {"STORE__DSN_FILE": str(dsn_file), "TASKS__LEASE_S": "3", "TASKS__RUNNER": runner}
         with service_started(folder, emulator, **settings) as service:
             async with scene_set(service, emulator, rooms=5) as scene, scene.watching() as watcher:
                 office = scene.office(Random(7))
@@ -67,90 +72,16 @@ async def is_unready(service: Service) -> bool:
     return not await service.is_ready()
 
 
-class Balancer:
-    """One address for several services: each connection goes to the first that takes it, as through a load balancer."""
-
-    def __init__(self, ports: list[int]) -> None:
-        self.ports = ports
-        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
-
-    @asynccontextmanager
-    async def listening(self, port: int) -> AsyncIterator[None]:
-        """Pass connections on while inside."""
-        server = await asyncio.start_server(self._take, "127.0.0.1", port)
-        try:
-            yield
-        finally:
-            server.close()
-            passing = list(self._open.values())
-            for writer in list(self._open):
-                writer.close()
-            await asyncio.gather(*passing)
-
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open[writer] = asyncio.create_task(self._pass_on(reader, writer))
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for port in self.ports:
-            with suppress(OSError):
-                there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
-                break
-        writer.close()
-        del self._open[writer]
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-class Pair:
-    """Two services on one database behind one webhook address."""
-
-    def __init__(self, folders: list[Path], dsn_file: Path, emulator: RunningEmulator, port: int) -> None:
-        settings = QUICK | {"STORE__DSN_FILE": str(dsn_file), "WEBHOOK__PUBLIC_URL": f"http://127.0.0.1:{port}"}
-        self.services = [Service(folder, emulator, **settings) for folder in folders]
-        # Secrets that one has sealed are opened by the other.
-        self.services[1].env["EXCHANGE_VAULT__KEY_RING_FILE"] = self.services[0].env["EXCHANGE_VAULT__KEY_RING_FILE"]
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Start both at the same time on an empty database, and end them."""
-        with ExitStack() as stack:
-            for service in self.services:
-                stack.callback(service.close)
-            yield
-
-    async def start(self) -> None:
-        """Start both at once."""
-        async with asyncio.TaskGroup() as group:
-            for service in self.services:
-                group.create_task(asyncio.to_thread(service.start))
-
-    @property
-    def webhook_ports(self) -> list[int]:
-        """Where each takes notifications."""
-        return [int(service.env["EXCHANGE_WEBHOOK__LISTEN"].rpartition(":")[2]) for service in self.services]
-
-
 @asynccontextmanager
 async def pair_set(
     tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
-) -> AsyncIterator[tuple[Pair, Balancer]]:
+) -> AsyncIterator[tuple[Service, Service, Cluster]]:
     """Give two running services on one empty database."""
-    async with AsyncExitStack() as stack:
-        dsn_file = stack.enter_context(postgres.database(is_migrated=False))
-        port = free_port()
-        pair = Pair([tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")], dsn_file, emulator, port)
-        stack.enter_context(pair.running())
-        balancer = Balancer(pair.webhook_ports)
-        await stack.enter_async_context(balancer.listening(port))
-        await pair.start()
-        yield pair, balancer
+    with postgres.database(is_migrated=False) as dsn_file:
+        async with cluster_made(tmp_path_factory.mktemp, dsn_file, emulator, **QUICK) as cluster:
+            first, second = cluster.add(), cluster.add()
+            await cluster.start(first, second)
+            yield first, second, cluster
 
 
 def other_side(scene: Scene, service: Service, client: ExchangeClient) -> Scene:
@@ -161,32 +92,31 @@ def other_side(scene: Scene, service: Service, client: ExchangeClient) -> Scene:
 async def test_two_processes_on_one_database_tell_their_watchers_the_same(
     tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
 ) -> None:
-    async with pair_set(tmp_path_factory, emulator) as (pair, balancer):
-        first, second = pair.services
-        async with scene_set(first, emulator, rooms=4) as scene, ExchangeClient.connect(second.target) as client:
-            other = other_side(scene, second, client)
-            async with scene.watching() as here, other.watching() as there:
-                for ports in (pair.webhook_ports, list(reversed(pair.webhook_ports))):
-                    balancer.ports = ports
-                    await scene.office(Random(3)).work(3.0, pause_s=0.1)
-                    await scene.converged(here, there)
-            found = await client.list_bookings(names.all_rooms(scene.tenant_id), tomorrow(0), tomorrow(0, days=90))
-            again = await scene.client.list_bookings(
-                names.all_rooms(scene.tenant_id), tomorrow(0), tomorrow(0, days=90)
-            )
-            assert found.bookings == again.bookings
-            assert await scene.directory.subscribed() == sorted(scene.rooms.values())
-            assert await first.metric("room_drift_total") == await second.metric("room_drift_total") == 0
-            assert not [
-                line for service in pair.services for line in service.log_lines() if line["event"] == "lane.lost"
-            ]
+    async with (
+        pair_set(tmp_path_factory, emulator) as (first, second, cluster),
+        scene_set(first, emulator, rooms=4) as scene,
+        ExchangeClient.connect(second.target) as client,
+    ):
+        other = other_side(scene, second, client)
+        async with scene.watching() as here, other.watching() as there:
+            for _ in range(2):
+                cluster.webhooks.ports.reverse()
+                await scene.office(Random(3)).work(3.0, pause_s=0.1)
+                await scene.converged(here, there)
+        found = await client.list_bookings(names.all_rooms(scene.tenant_id), tomorrow(0), tomorrow(0, days=90))
+        again = await scene.client.list_bookings(names.all_rooms(scene.tenant_id), tomorrow(0), tomorrow(0, days=90))
+        assert found.bookings == again.bookings
+        assert await scene.directory.subscribed() == sorted(scene.rooms.values())
+        assert await first.metric("room_drift_total") == await second.metric("room_drift_total") == 0
+        assert not [
+            line for service in cluster.services for line in service.log_lines() if line["event"] == "lane.lost"
+        ]
 
 
 async def test_other_process_takes_over_the_lanes_of_a_killed_one(
     tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
 ) -> None:
-    async with pair_set(tmp_path_factory, emulator) as (pair, _), AsyncExitStack() as stack:
-        first, second = pair.services
+    async with pair_set(tmp_path_factory, emulator) as (first, second, _), AsyncExitStack() as stack:
         client = await stack.enter_async_context(ExchangeClient.connect(second.target))
         scenes = [await stack.enter_async_context(scene_set(first, emulator, rooms=3)) for _ in range(3)]
         others = [other_side(scene, second, client) for scene in scenes]

@@ -77,6 +77,10 @@ class Service:
         self.env["EXCHANGE_GRPC__ADDRESSES"] = f'["127.0.0.1:{free_port()}"]'
         self.env["EXCHANGE_PROBES__LISTEN"] = f"127.0.0.1:{free_port()}"
         self.env |= {f"EXCHANGE_{name}": value for name, value in settings.items()}
+        self.arguments: list[str] = []
+        """Given to `serve`."""
+        self.ready: Mapping[str, object] = {}
+        """What it said when it was ready last."""
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -103,7 +107,9 @@ class Service:
 
     def start(self) -> None:
         """Run it until it is ready. Blocks: from async code use `asyncio.to_thread`."""
-        self._process = self._stack.enter_context(started(["serve"], log_file=self.log_file, env=self.env)).process
+        command = ["serve", *self.arguments]
+        running = self._stack.enter_context(started(command, log_file=self.log_file, env=self.env))
+        self._process, self.ready = running.process, running.ready
 
     def stop(self) -> int:
         """Stop it as Kubernetes does; return its exit code. Blocks."""

@@ -239,12 +239,16 @@ def booking_changes(messages: Sequence[WatchMessage]) -> list[Any]:
 
 @asynccontextmanager
 async def scene_set(
-    service: Service, emulator: RunningEmulator, *, rooms: int = 1, **settings: Any
+    service: Service, emulator: RunningEmulator, target: str | None = None, /, *, rooms: int = 1, **settings: Any
 ) -> AsyncIterator[Scene]:
-    """Register a tenant of its own and map its rooms, read and announced (Any: room settings)."""
+    """Register a tenant of its own and map its rooms, read and announced (Any: room settings).
+
+    Args:
+        target: where to call, when several services are behind one address.
+    """
     async with (
         directory_made(emulator, rooms=rooms, **settings) as directory,
-        ExchangeClient.connect(service.target) as client,
+        ExchangeClient.connect(target or service.target) as client,
     ):
         scene = Scene(service, client, directory, tenant_id=f"t-{directory.id[:8]}")
         await scene.register()

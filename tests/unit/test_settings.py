@@ -86,6 +86,50 @@ def test_procrastinate_that_is_not_installed_is_refused(monkeypatch: pytest.Monk
     assert "install exchange-sidecar[procrastinate]" in mistakes()["settings"]
 
 
+def test_roles_are_words_with_commas(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Spaces do not count, nor does saying it twice."""
+    monkeypatch.setenv("EXCHANGE_STORE__DSN_FILE", str(tmp_path / "dsn"))
+    monkeypatch.setenv("EXCHANGE_ROLES", "worker, api,worker")
+    assert load_settings().roles == ("worker", "api")
+
+
+@pytest.mark.parametrize("roles", ["", " , ", "api;worker", "drain"])
+def test_roles_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, roles: str) -> None:
+    """A process without a role, or with one nobody knows, would do nothing without a word."""
+    monkeypatch.setenv("EXCHANGE_ROLES", roles)
+    assert any(name.startswith("roles") for name in mistakes())
+
+
+def test_sqlite_demands_all_roles_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else could do the rest."""
+    monkeypatch.setenv("EXCHANGE_ROLES", "api,ingress")
+    assert "SQLite has one" in mistakes()["settings"]
+    monkeypatch.setenv("EXCHANGE_ROLES", "ingress,worker,api")
+    assert set(load_settings().roles) == {"api", "worker", "ingress"}
+
+
+def test_ingress_without_an_address_is_refused_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process that is there for webhooks has to have some; one that does everything may poll."""
+    monkeypatch.setenv("EXCHANGE_STORE__DSN_FILE", str(tmp_path / "dsn"))
+    assert load_settings().webhook.public_url is None
+    monkeypatch.setenv("EXCHANGE_ROLES", "ingress")
+    assert "without webhook.public_url" in mistakes()["settings"]
+
+
+def test_listeners_of_the_api_are_checked_only_where_it_is_served(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All processes may have the same variables, whatever their roles."""
+    monkeypatch.setenv("EXCHANGE_STORE__DSN_FILE", str(tmp_path / "dsn"))
+    monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", "[]")
+    monkeypatch.setenv("EXCHANGE_GRPC__SOCKET", "")
+    assert "neither a socket nor an address" in mistakes()["settings"]
+    monkeypatch.setenv("EXCHANGE_ROLES", "worker")
+    assert load_settings().roles == ("worker",)
+
+
 def test_plaintext_on_the_network_must_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Least privilege by default: other machines get in only when somebody says so."""
     monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", '["0.0.0.0:50551"]')

@@ -20,6 +20,7 @@ class Probed:
     telemetry: Telemetry = field(default_factory=Telemetry)
     is_serving: bool = True
     is_store_well: bool = True
+    trouble: str | None = None
 
     async def check_store(self) -> None:
         """Answer for the store."""
@@ -28,7 +29,12 @@ class Probed:
 
     async def get(self, path: str) -> httpx.Response:
         """Ask."""
-        app = build_probes(telemetry=self.telemetry, check_store=self.check_store, is_serving=lambda: self.is_serving)
+        app = build_probes(
+            telemetry=self.telemetry,
+            check_store=self.check_store,
+            is_serving=lambda: self.is_serving,
+            trouble=lambda: self.trouble,
+        )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://probes") as http:
             return await http.get(path)
 
@@ -56,6 +62,13 @@ async def test_process_without_its_store_is_not_ready(probed: Probed) -> None:
     """Without the store nothing can be served; restarting would not help."""
     probed.is_store_well = False
     assert [(await probed.get(path)).status_code for path in ("/livez", "/readyz")] == [200, 503]
+
+
+async def test_process_that_cannot_do_what_it_is_for_is_not_ready_and_says_why(probed: Probed) -> None:
+    """A worker that cannot look for work is no worker."""
+    probed.trouble = "the worker cannot look for work"
+    answer = await probed.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "the worker cannot look for work\n")
 
 
 async def test_every_metric_is_there_from_the_start(probed: Probed) -> None:
