@@ -14,12 +14,15 @@ import yaml
 
 from sidecar.settings import load_settings
 from tests.support import chart
-from tests.support.chart import CASES, CHART, ROOT, ChartRefused, KubeObject, pod_of, settings_of
+from tests.support.chart import CASES, CHART, ROOT, ChartRefused, KubeObject, pod_of, pods_of, settings_of
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not chart.HELM.exists(), reason="Helm is not in .tools/bin; run: sh .ci/tools"),
 ]
+
+
+ALL_IN_ONE = [case for case in CASES if case != "split"]
 
 
 @pytest.fixture(params=CASES)
@@ -68,18 +71,18 @@ def test_kinds_are_the_intended_ones() -> None:
     assert kinds["default"] == everything
     assert kinds["no-ingress"] == everything - {"Ingress", "PersistentVolumeClaim", "ServiceAccount"}
     assert kinds["ephemeral"] == everything - {"NetworkPolicy", "PersistentVolumeClaim"}
-    assert kinds["postgres"] == everything - {"PersistentVolumeClaim"}
+    assert kinds["postgres"] == kinds["split"] == everything - {"PersistentVolumeClaim"}
 
 
 def test_pod_meets_the_restricted_standard(objects: list[KubeObject]) -> None:
-    pod = pod_of(objects)
-    assert pod["automountServiceAccountToken"] is False
-    assert pod["enableServiceLinks"] is False
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-    security = pod["securityContext"]
-    assert security["runAsNonRoot"] is True
-    assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (65532, 65532, 65532)
-    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    for pod in pods_of(objects):
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (65532, 65532, 65532)
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in chart.containers(objects):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -99,9 +102,10 @@ def test_no_secret_is_in_the_manifests(objects: list[KubeObject]) -> None:
 
 
 def test_key_ring_comes_as_a_read_only_file(objects: list[KubeObject]) -> None:
-    volume = next(v for v in pod_of(objects)["volumes"] if v["name"] == "vault")
-    assert [item["path"] for item in volume["secret"]["items"]] == ["keyring.json"]
-    assert volume["secret"]["defaultMode"] == 0o440
+    for pod in pods_of(objects):
+        volume = next(v for v in pod["volumes"] if v["name"] == "vault")
+        assert [item["path"] for item in volume["secret"]["items"]] == ["keyring.json"]
+        assert volume["secret"]["defaultMode"] == 0o440
     for container in chart.containers(objects):
         mount = next(m for m in container["volumeMounts"] if m["name"] == "vault")
         assert mount["readOnly"] is True
@@ -131,15 +135,53 @@ def test_only_three_folders_can_be_written(objects: list[KubeObject]) -> None:
 
 
 def test_probes_ask_the_probe_listener(objects: list[KubeObject]) -> None:
-    (container,) = pod_of(objects)["containers"]
-    paths = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
-    assert paths == {
-        "startup": {"path": "/startupz", "port": "probes"},
-        "liveness": {"path": "/livez", "port": "probes"},
-        "readiness": {"path": "/readyz", "port": "probes"},
-    }
+    for pod in pods_of(objects):
+        (container,) = pod["containers"]
+        paths = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+        assert paths == {
+            "startup": {"path": "/startupz", "port": "probes"},
+            "liveness": {"path": "/livez", "port": "probes"},
+            "readiness": {"path": "/readyz", "port": "probes"},
+        }
+        assert {"name": "probes", "containerPort": 9464} in container["ports"]
+
+
+def test_pod_that_does_everything_has_every_port() -> None:
+    (container,) = pod_of(chart.render_objects())["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"grpc": 50551, "webhook": 8080, "probes": 9464}
+    assert container["args"] == ["serve"]
+
+
+def test_split_pods_have_one_role_each_and_its_port_only() -> None:
+    deployments = [o for o in chart.render_objects("split") if o["kind"] == "Deployment"]
+    found = {}
+    for deployment in deployments:
+        spec = deployment["spec"]
+        (container,) = spec["template"]["spec"]["containers"]
+        command, option, role = container["args"]
+        assert (command, option) == ("serve", "--roles")
+        labels = spec["template"]["metadata"]["labels"]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        assert spec["selector"]["matchLabels"]["app.kubernetes.io/component"] == role
+        found[role] = (spec["replicas"], [port["name"] for port in container["ports"]])
+    assert found == {
+        "api": (2, ["grpc", "probes"]),
+        "worker": (3, ["probes"]),
+        "ingress": (2, ["webhook", "probes"]),
+    }
+
+
+def test_split_services_lead_to_the_pods_of_their_role() -> None:
+    objects = chart.render_objects("split")
+    for suffix, role in (("-grpc", "api"), ("-webhook", "ingress")):
+        selector = chart.only(objects, "Service", suffix)["spec"]["selector"]
+        matching = [
+            o["metadata"]["name"]
+            for o in objects
+            if o["kind"] == "Deployment" and selector.items() <= o["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert matching == [f"demo-exchange-sidecar-{role}"]
 
 
 def test_settings_listen_where_the_ports_are() -> None:
@@ -163,6 +205,7 @@ def test_service_takes_the_rendered_settings(objects: list[KubeObject], monkeypa
     assert settings.webhook.public_url
 
 
+@pytest.mark.parametrize("case", ALL_IN_ONE, indirect=True)
 def test_services_reach_the_pod(objects: list[KubeObject]) -> None:
     deployment = chart.only(objects, "Deployment")["spec"]
     labels = deployment["template"]["metadata"]["labels"]
@@ -216,7 +259,7 @@ def test_policy_keeps_the_pod_from_the_metadata_address() -> None:
     assert all(":" in cidr for cidr in blocks["::/0"])
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "postgres"])
+@pytest.mark.parametrize("case", [case for case in ALL_IN_ONE if case != "postgres"], indirect=True)
 def test_one_pod_at_a_time_owns_the_store(objects: list[KubeObject]) -> None:
     deployment = chart.only(objects, "Deployment")["spec"]
     assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
@@ -232,7 +275,7 @@ def test_pods_that_share_a_database_are_replaced_one_by_one() -> None:
 def test_store_is_kept_unless_asked_otherwise() -> None:
     claim = chart.only(chart.render_objects(), "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    volumes = {case: pod_of(chart.render_objects(case))["volumes"][0] for case in CASES}
+    volumes = {case: pod_of(chart.render_objects(case))["volumes"][0] for case in ALL_IN_ONE}
     assert volumes["default"]["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
     assert volumes["no-ingress"]["persistentVolumeClaim"] == {"claimName": "exchange-store"}
     assert volumes["ephemeral"]["emptyDir"] == {"sizeLimit": "1Gi"}
@@ -263,11 +306,18 @@ def test_digest_decides_over_the_tag() -> None:
         ("probes.port=8080", "grpc.port, webhook.port and probes.port must differ"),
         ("networkPolicy.grpc.podLabels=null", "networkPolicy.grpc.podLabels is empty: an empty selector admits"),
         ("networkPolicy.metrics.namespaceLabels=null", "networkPolicy.metrics.namespaceLabels is empty"),
+        ("mode=split", "mode is split: the SQLite store belongs to one process"),
+        ("settings.EXCHANGE_ROLES=api", "settings.EXCHANGE_ROLES is set by the chart itself"),
         ("settings.EXCHANGE_PROFILE=sidecar", "settings.EXCHANGE_PROFILE is set by the chart itself"),
     ],
 )
 def test_impossible_choice_is_refused_with_a_sentence(change: str, sentence: str) -> None:
     assert sentence in refusal(change)
+
+
+def test_split_pods_without_webhooks_are_refused() -> None:
+    said = refusal("webhook.publicUrl=", "ingress.enabled=false", case="split")
+    assert "the ingress pods would have nothing to take" in said
 
 
 def test_problems_are_reported_together() -> None:
@@ -281,6 +331,8 @@ def test_problems_are_reported_together() -> None:
         ("replica=1", "replica is not allowed"),
         ("grpc.tls=true", "tls is not allowed"),
         ("vault.keyRing=canary", "keyRing is not allowed"),
+        ("mode=both", "mode must be one of"),
+        ("split.worker.roles=api", "roles is not allowed"),
         ("vault=null", "vault is required"),
         ("webhook.publicUrl=http://hooks.example.com", "webhook.publicUrl"),
         ("persistence.accessMode=ReadWriteMany", "persistence.accessMode"),
@@ -303,7 +355,9 @@ def test_chart_works_inside_another_chart(tmp_path: Path) -> None:
         chart.render(None, chart=parent, sets=[f"{CHART.name}.bogus=1"])
 
 
-@pytest.mark.parametrize(("case", "warnings"), [("default", 0), ("no-ingress", 0), ("ephemeral", 2)], indirect=["case"])
+@pytest.mark.parametrize(
+    ("case", "warnings"), [("default", 0), ("no-ingress", 0), ("ephemeral", 2), ("split", 0)], indirect=["case"]
+)
 def test_notes_warn_of_what_is_switched_off(case: str, warnings: int, tmp_path: Path) -> None:
     notes = chart.render_notes(case, tmp_path)
     assert notes.count("WARNING") == warnings

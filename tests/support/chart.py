@@ -19,7 +19,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "exchange-sidecar"
 HELM = ROOT / ".tools" / "bin" / "helm"
-CASES = ("default", "no-ingress", "ephemeral", "postgres")
+CASES = ("default", "no-ingress", "ephemeral", "postgres", "split")
 # The newest version of the schemas that were there when the goldens were made; nothing in the chart depends on it.
 KUBE_VERSION = "1.37.0"
 
@@ -106,16 +106,20 @@ def only(objects: Sequence[KubeObject], kind: str, suffix: str = "") -> KubeObje
     return found[0]
 
 
+def pods_of(objects: Sequence[KubeObject]) -> list[KubeObject]:
+    """Return the specs of the pods that the Deployments make."""
+    return [o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment"]
+
+
 def pod_of(objects: Sequence[KubeObject]) -> KubeObject:
-    """Return the spec of the pod that the Deployment makes."""
-    pod: KubeObject = only(objects, "Deployment")["spec"]["template"]["spec"]
+    """Return the spec of the pod that the only Deployment makes."""
+    (pod,) = pods_of(objects)
     return pod
 
 
 def containers(objects: Sequence[KubeObject]) -> list[KubeObject]:
-    """Return all containers of the pod, init containers first."""
-    pod = pod_of(objects)
-    return [*pod.get("initContainers", []), *pod["containers"]]
+    """Return all containers of the pods, init containers first."""
+    return [container for pod in pods_of(objects) for container in [*pod.get("initContainers", []), *pod["containers"]]]
 
 
 def settings_of(container: KubeObject) -> dict[str, str]:

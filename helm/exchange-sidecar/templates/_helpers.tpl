@@ -20,6 +20,13 @@ app.kubernetes.io/name: {{ include "exchange-sidecar.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{/* The label that tells pods of one role from the others'; none (role empty) where every pod does everything. */}}
+{{- define "exchange-sidecar.component" -}}
+{{- with . -}}
+app.kubernetes.io/component: {{ . | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "exchange-sidecar.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "exchange-sidecar.selectorLabels" . }}

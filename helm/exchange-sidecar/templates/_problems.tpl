@@ -5,7 +5,13 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- define "exchange-sidecar.refuseProblems" -}}
 {{- $problems := list }}
 {{- $url := urlParse .Values.webhook.publicUrl }}
-{{- if and (gt (int .Values.replicas) 1) (not .Values.postgres.existingSecret) }}
+{{- if and (eq .Values.mode "split") (not .Values.postgres.existingSecret) }}
+{{- $problems = append $problems "mode is split: the SQLite store belongs to one process, so run all-in-one, or set postgres.existingSecret." }}
+{{- end }}
+{{- if and (eq .Values.mode "split") (not .Values.webhook.publicUrl) }}
+{{- $problems = append $problems "mode is split and webhook.publicUrl is empty: the ingress pods would have nothing to take; set it, or run all-in-one and let the rooms be polled." }}
+{{- end }}
+{{- if and (eq .Values.mode "all-in-one") (gt (int .Values.replicas) 1) (not .Values.postgres.existingSecret) }}
 {{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, so run 1 replica, or set postgres.existingSecret." (int .Values.replicas)) }}
 {{- end }}
 {{- if not .Values.image.repository }}
@@ -45,6 +51,9 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- end }}
 {{- end }}
 {{- $own := include "exchange-sidecar.ownSettings" . | fromYaml }}
+{{- if hasKey .Values.settings "EXCHANGE_ROLES" }}
+{{- $problems = append $problems "settings.EXCHANGE_ROLES is set by the chart itself: change mode." }}
+{{- end }}
 {{- range $name := keys .Values.settings | sortAlpha }}
 {{- if hasKey $own $name }}
 {{- $problems = append $problems (printf "settings.%s is set by the chart itself: change the value that stands for it." $name) }}
