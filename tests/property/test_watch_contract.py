@@ -9,42 +9,68 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import pytest
+from exchange_client.names import room_of
 
 from sidecar.errors import NotFound, ResumeTokenExpired, ServerDraining
-from sidecar.feed.events import Changed, Checkpoint, Closing, SnapshotBegins, SnapshotRows, WatchEvent
+from sidecar.feed.events import Changed, Checkpoint, Closing, SnapshotBegins, SnapshotEnds, SnapshotRows, WatchEvent
 from sidecar.feed.feed import Feed, WatchScope
-from sidecar.feed.gaps import log_epoch
 from sidecar.feed.paging import read_changes
-from sidecar.model.cursor import Cursor, decode_cursor, encode_cursor
-from sidecar.model.ids import RoomUid
+from sidecar.model.cursor import encode_cursor
+from sidecar.model.window import Window
 from tests.support.builders import ALWAYS, TENANT
 from tests.support.checkers import (
-    Connection,
-    Mirror,
-    Seen,
-    Shown,
+    check_atomic,
     check_checkpoint_true,
     check_complete,
-    check_no_token_inside_snapshot,
+    check_coverage_true,
     check_ordered,
     check_resumable,
     check_unique,
-    cursor_of,
-    within_horizons,
 )
+from tests.support.histories import Log, Stream, of_event
+from tests.support.rule_mirror import Mirror, cursor_of, is_covered, within_horizons
 from tests.support.schedule import World
-from tests.support.stores import TickingClock, no_stray_loop, open_feed, open_store, put_back, run_virtually
+from tests.support.stores import TickingClock, decoded, no_stray_loop, open_feed, open_store, put_back, run_virtually
 
 __all__ = ["no_stray_loop"]
 
 BLOCKS = 10
 SEEDS_PER_BLOCK = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A mirror's rows at a checkpoint at which all rooms were done, and where the log stood."""
+
+    checkpoint: Checkpoint
+    rows: Mapping[str, bytes]
+    head: int
+
+    def check(self, world: World) -> None:
+        """At a checkpoint the mirror is the store as of then or later, and the states rest on no more."""
+        revision = self.checkpoint.cursor.revision
+        for room in self.checkpoint.rooms:
+            if room.fresh_as_of_at is not None:
+                read_head = world.read_heads[room.uid, room.fresh_as_of_at]
+                assert read_head <= revision, "a state was told before what it rests on"
+        rows = within_horizons(self.rows, self.checkpoint.rooms)
+        told = {room.name for room in self.checkpoint.rooms}
+        allowed: dict[str, tuple[bytes | None, ...]] = {}
+        for name, versions in world.versions.items():
+            was = [body for at, body in versions if at <= revision][-1:] or [None]
+            allowed[name] = (*was, *(body for at, body in versions if revision < at <= self.head))
+        check_checkpoint_true(
+            f"at {revision}",
+            {name: body for name, body in rows.items() if room_of(name) in told},
+            {name: bodies for name, bodies in allowed.items() if room_of(name) in told},
+        )
 
 
 class Reader:
@@ -59,7 +85,10 @@ class Reader:
         self.mirror = self.mirror_type()
         self.saved = self.mirror.state()
         self.is_alive = True
-        self.connections: list[tuple[Connection, tuple[RoomUid, ...]]] = []
+        self.streams: list[Stream] = []
+        self._sent: set[str] = set()
+        self._begun_at = 0
+        self._coverage: Window | None = None
         self.shown: list[Shown] = []
 
     async def live(self, feed: Feed) -> None:
@@ -79,14 +108,16 @@ class Reader:
 
     async def _connect(self, feed: Feed) -> bool:
         self.mirror.reconnect()
-        connection = Connection(self._start(feed))
-        self.connections.append((connection, self.world.uids(self.scope)))
+        ids = self.scope.room_ids
+        rooms = None if ids is None else frozenset(f"tenants/{TENANT}/rooms/{room_id}" for room_id in ids)
+        stream = Stream(self.mirror.token, rooms)
+        self.streams.append(stream)
         fails = self.rng.random() < 0.2
         heartbeat_s = self.rng.choice((5.0, 15.0))
-        stream = feed.watch(self.scope, resume_token=self.mirror.token, fail_on_gap=fails, heartbeat_s=heartbeat_s)
-        async with aclosing(stream) as events:
+        watch = feed.watch(self.scope, resume_token=self.mirror.token, fail_on_gap=fails, heartbeat_s=heartbeat_s)
+        async with aclosing(watch) as events:
             async for event in events:
-                self._take(event, connection, feed)
+                self._take(event, stream)
                 if isinstance(event, Closing):
                     return False
                 if self.world.is_at_rest:
@@ -98,15 +129,11 @@ class Reader:
                     await asyncio.sleep(self.rng.choice((0, 0, 0.05, 1, 20)))
         return False
 
-    def _start(self, feed: Feed) -> Cursor | None:
-        if not self.mirror.token:
-            return None
-        cursor = decode_cursor(self.mirror.token)
-        return cursor if cursor.epoch == log_epoch(self.world.tenant_uid, self.world.head_now()) else None
-
-    def _take(self, event: WatchEvent, connection: Connection, feed: Feed) -> None:
-        head = self.world.head_now().revision
-        connection.events.append(Seen(event, head, self.world.head_now().floor))
+    def _take(self, event: WatchEvent, stream: Stream) -> None:
+        log = self.world.head_now()
+        head = log.revision
+        stream.told.append(of_event(event, head=head, floor=log.floor))
+        self._check_snapshot(event, head)
         before = self.mirror.state()
         self.mirror.apply(event)
         assert self.mirror.went_back == 0, "an older version was shown after a newer one"
@@ -117,6 +144,22 @@ class Reader:
             if self.saves_token_early:
                 before.token = self.mirror.token
                 self.saved = before
+
+    def _check_snapshot(self, event: WatchEvent, head: int) -> None:
+        match event:
+            case SnapshotBegins():
+                self._sent, self._begun_at, self._coverage = set(), head, event.coverage
+            case SnapshotRows():
+                self._sent.update(decoded(body)["name"] for body in event.bodies)
+            case SnapshotEnds():
+                held = [
+                    decoded(body)["name"]
+                    for revision, body in self.world.held_now(event.room.uid)
+                    if revision <= self._begun_at and is_covered(body, self._coverage)
+                ]
+                check_coverage_true(f"the snapshot of {event.room.name}", self._sent, held)
+            case _:
+                pass
 
     def _breaks_off(self) -> bool:
         if self.rng.random() < 0.04:
@@ -133,15 +176,16 @@ class Reader:
 
     def check(self) -> None:
         """Check every promise on what was recorded in this life of the service."""
-        for connection, uids in self.connections:
-            check_ordered(connection)
-            check_unique(connection)
-            check_no_token_inside_snapshot(connection)
-            check_resumable(connection)
-            check_complete(connection, self.world.log, uids)
+        log = Log.of_changes(self.world.log)
+        for stream in self.streams:
+            check_ordered(stream)
+            check_atomic(stream)
+            check_resumable(stream)
+            check_complete(stream, log)
+        check_unique(self.streams)
         for shown in self.shown:
-            check_checkpoint_true(shown, self.world.versions, self.world.read_heads)
-        self.connections.clear()
+            shown.check(self.world)
+        self.streams.clear()
         self.shown.clear()
 
 
@@ -352,9 +396,9 @@ def test_schedule_follows_from_its_seed(tmp_path: Path) -> None:
         trace: list[str] = []
 
         class Traced(Reader):
-            def _take(self, event: WatchEvent, connection: Connection, feed: Feed) -> None:
+            def _take(self, event: WatchEvent, stream: Stream) -> None:
                 trace.append(_told(event))  # noqa: B023  (the one of this round)
-                super()._take(event, connection, feed)
+                super()._take(event, stream)
 
         Schedule(7, tmp_path, Traced).run()
         traces.append(trace)

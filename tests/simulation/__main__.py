@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,17 +106,28 @@ def _run_many(options: argparse.Namespace) -> int:
 
 def _hunt(options: argparse.Namespace) -> int:
     names = sorted(mutations.ALL) if options.mutation is None else [options.mutation]
-    missed = 0
+    seeds = range(options.first, options.first + options.seeds)
+    missed: list[str] = []
     with _pool(options.workers) as pool:
-        searches = [
-            pool.submit(mutations.find, name, range(options.first, options.first + options.seeds)) for name in names
-        ]
-        for name, search in zip(names, searches, strict=True):
-            found = search.result()
-            missed += found is None
-            how = f"NOT found in {options.seeds} seeds" if found is None else f"found by seed {found.seed}: {found.how}"
-            print(f"{name}: {how}", flush=True)
-    return int(missed > 0)
+        searches = {pool.submit(_search, name, seeds): name for name in names}
+        for search in as_completed(searches):
+            is_found, what = search.result()
+            print(f"{searches[search]}: {what}", flush=True)
+            missed += [] if is_found else [searches[search]]
+    print(f"{len(names) - len(missed)} of {len(names)} mutations were found; not found: {sorted(missed)}")
+    return int(bool(missed))
+
+
+def _search(name: str, seeds: Sequence[int]) -> tuple[bool, str]:
+    """Look for a seed that finds a mutation, the one that is known first."""
+    known = mutations.ALL[name].found_by
+    try:
+        found = mutations.find(name, [*([known] if known in seeds else []), *seeds])
+    except mutations.MutationStale as error:
+        return False, f"STALE: {error}"
+    if found is None:
+        return False, f"NOT found in {len(seeds)} seeds"
+    return True, f"found by seed {found.seed}: {found.how}"
 
 
 if __name__ == "__main__":

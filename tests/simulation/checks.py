@@ -116,12 +116,17 @@ _HARMLESS = frozenset(
     {"crash", "restart", "graph_weather", "login_outage", "tokens_revoked", "resync", "store_fails", "outage"}
 )
 """Troubles in which every change is announced within minutes all the same: Microsoft tries again until it is heard."""
+_LASTING = frozenset({"graph_weather", "login_outage", "outage"})
+"""Troubles in which a subscription that lives for an hour or two runs out, and then there is nobody to announce to."""
+_LONG_LIFE_MINUTES = 2_000
 _LOSING = ("lost", "given up", "dropped", "subscription ended")
 
 
 async def everything_is_announced(world: World) -> bool:
     """Tell whether Microsoft announced each change within minutes; what it lost, it tells us here."""
-    if not {kind for _, kind in world.plan.troubles} <= _HARMLESS:
+    kinds = {kind for _, kind in world.plan.troubles}
+    runs_out = bool(kinds & _LASTING) and world.plan.settings.sync.subscription_minutes < _LONG_LIFE_MINUTES
+    if runs_out or not kinds <= _HARMLESS:
         return False
     outcomes = {str(one["outcome"]) for one in await world.directory.deliveries()}
     return not any(outcome.startswith(_LOSING) for outcome in outcomes)

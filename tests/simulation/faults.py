@@ -78,6 +78,11 @@ class Troubles:
         if world.rooms == rooms:  # an operator who restores maps anew what was mapped since; nobody does it here
             world.restore(backup)
 
+    async def log_pruned(self) -> None:
+        """The log is cut: readers that were away, or are slow, find nothing to go on from."""
+        count_max = self._rng.choice((0, 1, 5, 20))
+        await self._world.prune(count_max)
+
     async def webhook_weather(self) -> None:
         """Calls of the webhook are lost, unanswered, doubled and late for a while."""
         self._world.way.weather = Weather(
@@ -136,7 +141,7 @@ class Troubles:
         await self._directory.call("PATCH", "app", {"revoke_tokens": True})
 
     async def subscription_removed(self) -> None:
-        """A subscription vanishes without a word."""
+        """A subscription vanishes without a word; `lifecycle` removes one and says so."""
         subscription_id = await self._some_subscription()
         if subscription_id is not None:
             await self._directory.call("DELETE", f"subscriptions/{subscription_id}")

@@ -1,55 +1,134 @@
 """Rules broken on purpose, one at a time, to see that the simulation finds it. Nothing outside of tests can do this.
 
-Each mutation replaces one function at a named place of the service, or of a reader, by one that lacks the rule.
+Each mutation replaces functions at named places of the service, or of a reader, by ones that lack the rule. A mutation that
+has grown stale must not pass for one that was found: the place has to exist and be of the same kind, the stand-in has to be
+called, and it must not fail by itself; a run only counts as found when a promise was broken (`AssertionError`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
 from exchange_client.mirror_room import MirroredRoom
 
-from sidecar.feed.events import Checkpoint
+from sidecar.api import convert
+from sidecar.feed import feed, paging, tail, watch
+from sidecar.feed.events import Changed, Checkpoint
 from sidecar.feed.feed import Feed
 from sidecar.feed.watch import Start, Watch
 from sidecar.model.change import SnapshotReason
 from sidecar.model.ids import RoomUid
 from sidecar.model.plan import RoomPlan
+from sidecar.model.room import RoomState, SyncState
 from sidecar.store import calendars, subscriptions
 from sidecar.store.calendars import Calendars
 from sidecar.store.engine import Connection
 from sidecar.store.intents import Intents
 from sidecar.store.subscriptions import MarkOutcome, Subscriptions
-from sidecar.sync import plan, reading, rooms
+from sidecar.sync import plan as sync_plan
+from sidecar.sync import reading, rooms
 from sidecar.sync import subscriptions as keeper
 from sidecar.sync.reading import address_of, ref_of
 from sidecar.sync.rooms import RoomSync
-from tests.simulation.plan import plan_of
+from tests.simulation.plan import Plan, plan_of
 from tests.simulation.run import run
 from tests.simulation.watchers import Watcher
 
 # Any, throughout: a stand-in takes whatever the function takes whose place it has.
 
 
+class MutationStale(Exception):
+    """A mutation does not do any more what its name says, because what it replaces has changed."""
+
+
+@dataclass(slots=True)
+class Use:
+    """How a mutation fared: how often its stand-ins were called, and with what they failed by themselves."""
+
+    calls_count: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A rule that is taken away: `name` of `place` becomes `stand_in`."""
+    """A rule that is taken away: `name` of each of `places` becomes `stand_in`.
+
+    Attributes:
+        found_by: a seed that finds it, as plans are today.
+        needs: what a plan must hold for the rule to matter; seeds without it are not run.
+    """
 
     rule: str
-    place: Any
+    places: tuple[Any, ...]
     name: str
-    stand_in: Any
+    stand_in: Callable[..., Any]
+    found_by: int
+    needs: Callable[[Plan], bool]
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Do without the rule while inside."""
-        with mock.patch.object(self.place, self.name, self.stand_in):
+    def applied(self) -> Iterator[Use]:
+        """Do without the rule while inside.
+
+        Raises:
+            MutationStale: there is nothing of this name and kind to replace.
+        """
+        use = Use()
+        with ExitStack() as stack:
+            for place in self.places:
+                original = getattr(place, self.name, None)
+                if original is None or _kind(original) != _kind(self.stand_in):
+                    raise MutationStale(f"{self.name} of {place} is not what it was")
+                stack.enter_context(mock.patch.object(place, self.name, _guarded(original, self.stand_in, use)))
+            yield use
+
+
+def _kind(function: Any) -> str:
+    if inspect.isasyncgenfunction(function):
+        return "async generator"
+    if inspect.iscoroutinefunction(function):
+        return "coroutine"
+    return "function" if callable(function) else "value"
+
+
+_OWN_FAULTS = (TypeError, AttributeError, NameError, LookupError, ImportError)
+
+
+def _guarded(original: Any, stand_in: Any, use: Use) -> Any:
+    """Return a stand-in that writes down how it is used; failing by itself is no mutation of the rule."""
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        use.calls_count += 1
+        try:
             yield
+        except _OWN_FAULTS as error:
+            use.faults.append(repr(error))
+            raise
+
+    @functools.wraps(original)
+    async def generator(*what: Any, **how: Any) -> AsyncIterator[Any]:
+        with watched():
+            async for item in stand_in(*what, **how):
+                yield item
+
+    @functools.wraps(original)
+    async def coroutine(*what: Any, **how: Any) -> Any:
+        with watched():
+            return await stand_in(*what, **how)
+
+    @functools.wraps(original)
+    def function(*what: Any, **how: Any) -> Any:
+        with watched():
+            return stand_in(*what, **how)
+
+    return {"async generator": generator, "coroutine": coroutine, "function": function}[_kind(original)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +140,32 @@ class Found:
 
 
 def find(name: str, seeds: Sequence[int]) -> Found | None:
-    """Return the first of some seeds that finds a mutation; None when all of them hold without the rule."""
-    with ALL[name].applied():
-        for seed in seeds:
+    """Return the first of some seeds that finds a mutation; None when all of them hold without the rule.
+
+    Raises:
+        MutationStale: it breaks something else than its rule, or nothing.
+    """
+    calls_count = 0
+    for seed in seeds:
+        if not ALL[name].needs(plan_of(seed)):
+            continue
+        with ALL[name].applied() as use:
             failure = run(plan_of(seed)).failure
-            if failure is not None:
-                return Found(seed, f"{type(failure).__name__}: {failure}"[:200].replace("\n", " "))
+        calls_count += use.calls_count
+        if use.faults:
+            raise MutationStale(f"{name}, seed {seed}: {use.faults[0]}")
+        if isinstance(failure, AssertionError):
+            return Found(seed, str(failure)[:160].replace("\n", " "))
+        if failure is not None:
+            raise MutationStale(f"{name}, seed {seed}: {failure!r}")
+    if not calls_count:
+        raise MutationStale(f"{name}: nobody calls what it replaces")
     return None
 
 
-_mark, _load_hints, _apply = Subscriptions.mark, Calendars.load_hints, Calendars.apply
-_snapshot_page, _finish, _plan_hinted = Calendars.snapshot_page, Intents.finish, plan.plan_hinted
+_mark, _confirm, _load_hints = Subscriptions.mark, Subscriptions.confirm, Calendars.load_hints
+_apply, _snapshot_page = Calendars.apply, Calendars.snapshot_page
+_finish, _plan_hinted, _read_hinted = Intents.finish, sync_plan.plan_hinted, RoomSync.read_hinted
 
 
 async def _mark_later(self: Any, notifications: Any, **how: Any) -> MarkOutcome:
@@ -92,6 +186,14 @@ async def _load_and_forget_hints(self: Any, room_uid: Any) -> Any:
 
     await self._engine.write(forget)
     return hints, generation
+
+
+async def _drop_hints_when_too_many(self: Any, room: Any, tenant: Any, *, lease: Any) -> bool:
+    hints, generation = await _load_hints(self._store.calendars, room.uid)
+    if len(hints) > self._settings.hints_max:
+        await self._apply_nothing(room, lease=lease, generation=generation)
+        return True
+    return await _read_hinted(self, room, tenant, lease=lease)
 
 
 async def _finish_newer_marks_too(self: Any, intent: Any, **how: Any) -> None:
@@ -144,9 +246,42 @@ async def _snapshot_page_that_skips(self: Any, room_uid: Any, *, after: Any, cou
     return page[1:] if after else page
 
 
-def _start_at_the_head(self: Any, scope: Any, tenant_uid: Any, resume_token: str, head: Any, **_: Any) -> Start:
-    done = None if resume_token else RoomUid("")
-    return Start(self.cursor(scope, tenant_uid, head.revision, done=done), SnapshotReason.REQUESTED)
+async def _confirm_and_read_nothing(self: Any, key: str, **how: Any) -> bool:
+    async def due(c: Connection) -> Any:
+        return await c.fetch_one(
+            "SELECT i.key, i.ready_at FROM intents i JOIN subscriptions s ON s.room_uid = i.key"
+            " WHERE s.key = $1 AND i.kind = 'room.compare'",
+            key,
+        )
+
+    before = await self._engine.read(due)
+    confirmed = await _confirm(self, key, **how)
+    if before is not None:
+
+        async def put_back(c: Connection) -> None:
+            await c.execute(
+                "UPDATE intents SET ready_at = $2 WHERE kind = 'room.compare' AND key = $1 AND ready_at < $2", *before
+            )
+
+        await self._engine.write(put_back)
+    return confirmed
+
+
+def _live_when_up(room: Any, **_: Any) -> SyncState:
+    return SyncState.LIVE if room.state is RoomState.UP else SyncState.BLOCKED
+
+
+def _start_at_the_head(self: Any, scope: Any, tenant_uid: Any, cursor: Any, head: Any, **_: Any) -> Start:
+    done = None if cursor is not None else RoomUid("")
+    return Start(self.cursor(scope, tenant_uid, head, done=done), SnapshotReason.REQUESTED)
+
+
+def _flush_with_the_newest_token(self: Any, run: Any) -> Any:
+    if not run:
+        return []
+    self._cursor = replace(self._cursor, revision=run[-1].revision)
+    newest = max(run[-1].revision, self._source.tails.tail(self._tenant_uid).newest)
+    return [Changed(run, replace(self._cursor, revision=newest))]
 
 
 async def _checkpoint_first(self: Any) -> Any:
@@ -155,33 +290,121 @@ async def _checkpoint_first(self: Any) -> Any:
         yield Checkpoint([room for room in view.rooms if self._covers(room.uid)], self._cursor)
 
 
+def _mutation(
+    rule: str,
+    places: Any,
+    name: str,
+    stand_in: Callable[..., Any],
+    *,
+    found_by: int = 0,
+    needs: Callable[[Plan], bool] = lambda _: True,
+) -> Mutation:
+    return Mutation(rule, places if isinstance(places, tuple) else (places,), name, stand_in, found_by, needs)
+
+
+def _trouble(*kinds: str) -> Callable[[Plan], bool]:
+    """Ask for a plan in which one of these goes wrong."""
+    return lambda plan: any(kind in kinds for _, kind in plan.troubles)
+
+
+def _restless(plan: Plan) -> bool:
+    return plan.habits.crash_share > 0
+
+
+def _restored(plan: Plan) -> bool:
+    return _restless(plan) and _trouble("restore")(plan)
+
+
 ALL: dict[str, Mutation] = {
-    "answer_before_mark": Mutation("a 202 means that the mark is durable", Subscriptions, "mark", _mark_later),
-    "hints_cleared_early": Mutation("hints go with the commit", Calendars, "load_hints", _load_and_forget_hints),
-    "newer_marks_finished": Mutation("a mark made during a run is kept", Intents, "finish", _finish_newer_marks_too),
-    "failures_given_up": Mutation("work that failed is done again", Intents, "put_off", _give_up),
-    "full_read_repairs_nothing": Mutation("full reads repair", rooms, "plan_compare", lambda *_, **__: RoomPlan()),
-    "hints_remove_nothing": Mutation(
+    "answer_before_mark": _mutation(
+        "a 202 means that the mark is durable", Subscriptions, "mark", _mark_later, needs=_trouble("crash")
+    ),
+    "hints_cleared_early": _mutation(
+        "hints go with the commit",
+        Calendars,
+        "load_hints",
+        _load_and_forget_hints,
+        needs=_trouble("crash", "graph_weather", "outage", "access_revoked", "login_outage"),
+    ),
+    "hints_dropped_when_many": _mutation(
+        "too many hints are answered by a full read",
+        RoomSync,
+        "read_hinted",
+        _drop_hints_when_too_many,
+        needs=lambda plan: plan.settings.sync.hints_max == 1,
+    ),
+    "newer_marks_finished": _mutation("a mark made during a run is kept", Intents, "finish", _finish_newer_marks_too),
+    "failures_given_up": _mutation(
+        "work that failed is done again",
+        Intents,
+        "put_off",
+        _give_up,
+        needs=_trouble("graph_weather", "outage", "access_revoked", "login_outage"),
+    ),
+    "full_read_repairs_nothing": _mutation("full reads repair", rooms, "plan_compare", lambda *_, **__: RoomPlan()),
+    "hints_remove_nothing": _mutation(
         "a hinted read takes away what is gone", rooms, "plan_hinted", _plan_hinted_without_removals
     ),
-    "series_read_one_by_one": Mutation(
+    "series_read_one_by_one": _mutation(
         "a series is read as a set", reading, "is_part_of_series", lambda event: event.type == "seriesMaster"
     ),
-    "fresh_as_of_the_end": Mutation(
+    "fresh_as_of_the_end": _mutation(
         "a copy is fresh as of the beginning of its read", Calendars, "apply", _apply_as_of_the_end
     ),
-    "first_read_believed": Mutation("a booking goes after two looks", RoomSync, "_confirm", _believe_the_first_read),
-    "ids_believed": Mutation("an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids),
-    "never_renewed": Mutation("subscriptions are renewed", keeper, "is_renewal_due", lambda *_, **__: False),
-    "lifecycle_ignored": Mutation("lifecycle is heeded", subscriptions, "_mark_lifecycle", _do_nothing),
-    "no_doubt_after_news": Mutation("news casts doubt on a subscription", calendars, "renew_soon", _do_nothing),
-    "snapshot_skips_a_row": Mutation(
+    "first_read_believed": _mutation(
+        "a booking goes after two looks",
+        RoomSync,
+        "_confirm",
+        _believe_the_first_read,
+        needs=lambda plan: plan.settings.graph.page_size == 10,
+    ),
+    "ids_believed": _mutation("an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids),
+    "never_renewed": _mutation("subscriptions are renewed", keeper, "is_renewal_due", lambda *_, **__: False),
+    "lifecycle_ignored": _mutation(
+        "lifecycle is heeded", subscriptions, "_mark_lifecycle", _do_nothing, needs=_trouble("lifecycle")
+    ),
+    "no_read_after_silence": _mutation(
+        "what was announced to nobody is read",
+        Subscriptions,
+        "confirm",
+        _confirm_and_read_nothing,
+        needs=_trouble("subscription_removed", "subscription_expired", "lifecycle", "restore"),
+    ),
+    "no_doubt_after_news": _mutation(
+        "news casts doubt on a subscription",
+        calendars,
+        "renew_soon",
+        _do_nothing,
+        needs=_trouble("subscription_removed", "subscription_expired"),
+    ),
+    "live_though_silent": _mutation(
+        "a room is live only while Exchange announces its changes", convert, "sync_state", _live_when_up
+    ),
+    "snapshot_skips_a_row": _mutation(
         "a snapshot is complete for its coverage", Calendars, "snapshot_page", _snapshot_page_that_skips
     ),
-    "resumes_at_the_head": Mutation("a token resumes where it was given", Feed, "_start", _start_at_the_head),
-    "checkpoint_first": Mutation("a checkpoint follows what it rests on", Watch, "_checkpoint", _checkpoint_first),
-    "token_saved_early": Mutation("a token is saved with its effects", Watcher, "saves_token_early", True),
-    "epoch_ignored": Mutation("epochs do not compare", MirroredRoom, "begin_epoch", lambda _: None),
-    "nothing_swept": Mutation("the end of a snapshot sweeps", MirroredRoom, "unnamed", lambda _: []),
-    "no_revision_guard": Mutation("only a higher revision is news", MirroredRoom, "is_news", lambda _, __: True),
+    "resumes_at_the_head": _mutation(
+        "a token resumes where it was given", Feed, "_start", _start_at_the_head, needs=_restless
+    ),
+    "token_sent_early": _mutation(
+        "a token comes with all that it stands for", Watch, "_flush", _flush_with_the_newest_token, needs=_restless
+    ),
+    "checkpoint_first": _mutation("a checkpoint follows what it rests on", Watch, "_checkpoint", _checkpoint_first),
+    "tokens_without_epoch": _mutation(
+        "a token of another epoch is not honoured",
+        (feed, watch, tail, paging),
+        "log_epoch",
+        lambda tenant_uid, _: tenant_uid,
+        needs=_restored,
+    ),
+    "token_saved_early": _mutation(
+        "a token is saved with its effects", Watcher, "saves_token_early", lambda _: True, needs=_restless
+    ),
+    "epoch_ignored": _mutation("epochs do not compare", MirroredRoom, "begin_epoch", lambda _: None, needs=_restored),
+    "nothing_swept": _mutation(
+        "the end of a snapshot sweeps", MirroredRoom, "unnamed", lambda _: [], needs=_trouble("restore", "log_pruned")
+    ),
+    "no_revision_guard": _mutation(
+        "only a higher revision is news", MirroredRoom, "is_news", lambda _, __: True, needs=_restless
+    ),
 }

@@ -109,8 +109,11 @@ class Office:
         reach: dict[str, Any] = rng.choice(  # Any: JSON
             (
                 {"type": "noEnd"},
-                {"type": "numbered", "numberOfOccurrences": rng.randint(1, 8)},
-                {"type": "endDate", "endDate": (start_at + timedelta(days=rng.randint(0, 30))).date().isoformat()},
+                {"type": "numbered", "numberOfOccurrences": rng.choice((*range(1, 9), 300))},
+                {
+                    "type": "endDate",
+                    "endDate": (start_at + timedelta(days=rng.choice((*range(31), 900)))).date().isoformat(),
+                },
             )
         )
         span = {"startDate": start_at.date().isoformat(), "recurrenceTimeZone": ZONE, **reach}

@@ -48,6 +48,7 @@ TROUBLES = (
     "remap",
     "restart",
     "restore",
+    "log_pruned",
 )
 """Everything that can go wrong, by the name of the method of `faults.Troubles` that brings it about."""
 
@@ -61,7 +62,9 @@ class Habits:
     crash_share: float = 0.0
     """The watcher's process dies, and goes on from what it saved."""
     old_token_share: float = 0.0
-    """It reconnects with a token older than its rows."""
+    """It reconnects with a token older than its rows, of any age."""
+    away_share: float = 0.0
+    """Share of its disconnections after which it stays away for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +126,10 @@ def plan_of(seed: int) -> Plan:
         rooms_count=rng.choice((1, 1, 2, 3, 5)),
         people_count=rng.choice((2, 3)),
         watchers_count=rng.choice((1, 2, 3)),
-        heartbeat_s=5 if hours * compare_interval_s <= 3_600.0 else 60,
+        heartbeat_s=15 if hours * compare_interval_s <= 3_600.0 else 60,
         actions_count=rng.choice((10, 20, 40)),
         duration_s=duration_s,
-        habits=rng.choice((Habits(), Habits(0.05, 0.02, 0.03, 0.03))),
+        habits=rng.choice((Habits(), Habits(0.05, 0.02, 0.03, 0.03, 0.05))),
         moods=calm_moods() if calm else Moods(),
         settings=make_settings(
             past_days=rng.choice((0, 1, 7)),

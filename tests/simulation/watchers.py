@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from exchange_client import RoomMirror
@@ -21,38 +20,21 @@ from tests.simulation.life import Life
 from tests.simulation.network import PeerGone
 from tests.simulation.plan import Habits
 from tests.simulation.trace import Trace
+from tests.support.histories import Stream, of_message
 
 _STALLS_S = (0.0, 0.0, 0.5, 20.0, 90.0)
 """A stall of more than 60 s is one that the service ends the stream for."""
+
+
+_AWAY_S = (600.0, 5_000.0)
 
 
 class CutOff(Exception):
     """The connection of a watcher broke."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A message as it arrived, and where the log stood at that moment."""
-
-    message: WatchRoomsResponse
-    head: int
-
-
-@dataclass(slots=True)
-class Stream:
-    """One stream from its beginning to where it was cut. `epoch` counts how often the store was restored before."""
-
-    token: str
-    room: str | None
-    epoch: int
-    seen: list[Seen] = field(default_factory=list)
-
-
 class Watcher:
     """A reader as the documents want it, of one room or of all."""
-
-    saves_token_early = False
-    """A mutation: the token is saved before its effects."""
 
     def __init__(
         self,
@@ -65,7 +47,7 @@ class Watcher:
         habits: Habits,
         trace: Trace,
         life: Callable[[], Life | None],
-        head: Callable[[], int],
+        log: Callable[[], tuple[int, int]],
         epoch: Callable[[], int],
         told: Callable[[Watcher, WatchRoomsResponse], None],
     ) -> None:
@@ -76,14 +58,18 @@ class Watcher:
         self.mirror = RoomMirror()
         self.streams: list[Stream] = []
         self._saved = self.mirror.save()
-        self._saved_token = ""
+        self._tokens: list[str] = []
         self._rng = rng
         self._heartbeat_s = heartbeat_s
         self._trace = trace
         self._life = life
-        self._head = head
+        self._log = log
         self._epoch = epoch
         self._told = told
+
+    def saves_token_early(self) -> bool:
+        """Rule: a token is saved with its effects, never before them."""
+        return False
 
     async def follow(self) -> None:
         """Watch for ever."""
@@ -93,26 +79,31 @@ class Watcher:
             if life is not None:
                 heard = await self._watch(life)
                 failures = 0 if heard else failures + 1
+            if self._rng.random() < self.habits.away_share:
+                await asyncio.sleep(self._rng.uniform(*_AWAY_S))
             await asyncio.sleep(self._rng.random() * min(30.0, 0.2 * 2.0 ** min(failures, 10)) + 0.05)
 
     async def _watch(self, life: Life) -> bool:
         """Have one stream; say whether anything was heard."""
         self.mirror.forget_marks()
         token = self.mirror.resume_token
-        stream = Stream(token, self.room, self._epoch())
+        stream = Stream(token, None if self.room is None else frozenset((self.room,)), self._epoch())
         self.streams.append(stream)
         try:
             await life.call(lambda: self._call(life, token, stream))
         except (CutOff, PeerGone, SidecarError) as error:
             self._trace.note("watcher", f"{self.name} {type(error).__name__}")
-        return bool(stream.seen)
+        return bool(stream.told)
 
     async def _call(self, life: Life, token: str, stream: Stream) -> None:
         async def send(raw: bytes) -> None:
+            head, floor = self._log()
             await self._dawdle()
             if life.is_dead:
                 raise PeerGone("the process is dead")
-            self._take(WatchRoomsResponse.FromString(raw), stream)
+            message = WatchRoomsResponse.FromString(raw)
+            stream.told.append(of_message(message, head=head, floor=floor))
+            self._take(message)
 
         options = pb.WatchOptions(resume_token=token, heartbeat_interval=Duration(seconds=self._heartbeat_s))
         if self.room is None:
@@ -127,22 +118,22 @@ class Watcher:
         if self._rng.random() < self.habits.cut_share:
             raise CutOff
 
-    def _take(self, message: WatchRoomsResponse, stream: Stream) -> None:
+    def _take(self, message: WatchRoomsResponse) -> None:
         habits, rng = self.habits, self._rng
-        stream.seen.append(Seen(message, self._head()))
         self._trace.note("watcher", f"{self.name} {_told(message)}")
-        if self.saves_token_early and message.resume_token:
+        if self.saves_token_early() and message.resume_token:
             self.mirror.resume_token = message.resume_token
             self._saved = self.mirror.save()
         self.mirror.apply(message)
         self._told(self, message)
-        if message.resume_token and not self.saves_token_early and rng.random() < 0.5:
-            self._saved, self._saved_token = self.mirror.save(), message.resume_token
+        if message.resume_token and not self.saves_token_early() and rng.random() < 0.5:
+            self._saved = self.mirror.save()
+            self._tokens.append(message.resume_token)
         if rng.random() < habits.crash_share:
             self.mirror = RoomMirror.load(self._saved)
             raise CutOff
-        if rng.random() < habits.old_token_share:
-            self.mirror.resume_token = self._saved_token
+        if rng.random() < habits.old_token_share and self._tokens:
+            self.mirror.resume_token = rng.choice((self._tokens[-1], rng.choice(self._tokens)))
             raise CutOff
 
 

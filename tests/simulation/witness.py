@@ -10,15 +10,22 @@ from exchange_client import times
 from exchange_client.messages import Booking, SnapshotStart, WatchRoomsResponse
 
 from sidecar.emulator.control.app import ControlCall
+from sidecar.model.change import ChangeKind, SnapshotReason
+from sidecar.model.cursor import decode_cursor
 from sidecar.model.window import Window, from_micros
 from tests.simulation.checks import overlaps
 from tests.simulation.watchers import Watcher
 from tests.simulation.world import World
+from tests.support.checkers import check_checkpoint_true, check_coverage_true
 from tests.support.truth import Stay, expected, stay_of
 
 _Key = tuple[str, datetime | None]
 _SEEN_SHARE = 0.2
 """Share of checkpoints that are checked: each costs a look at every booking."""
+_ROOMS_READ = (
+    "SELECT room_id, horizon_start_at, horizon_end_at FROM rooms WHERE uid IN"
+    " (SELECT room_uid FROM changes WHERE kind = ? AND cause = ? AND revision <= ?)"
+)
 _KEPT = timedelta(days=90)
 _EDGE = timedelta(days=1)
 """Stays so near to the end of a horizon may be inside or outside, depending on when it moved."""
@@ -77,7 +84,8 @@ class Witness:
             case "checkpoint":
                 sync = message.checkpoint.sync
                 if sync.HasField("fresh_as_of_time") and self._rng.random() < _SEEN_SHARE:
-                    self.check_checkpoint_true(watcher, times.to_datetime(sync.fresh_as_of_time))
+                    revision = decode_cursor(message.resume_token).revision
+                    self.check_checkpoint_true(watcher, times.to_datetime(sync.fresh_as_of_time), revision)
 
     def check_coverage_true(self, snapshot: _Snapshot) -> None:
         """A snapshot is complete for what it says to cover: nobody may sweep what is still there."""
@@ -90,29 +98,32 @@ class Witness:
             snapshot.start.room.rpartition("/")[2],
             snapshot.head,
         )
-        for (body,) in rows:
-            booking = Booking.FromString(body)
-            assert booking.name in snapshot.names or not overlaps(coverage, booking), (
-                f"the snapshot of {snapshot.start.room} lacks {booking.name}"
-            )
+        bookings = [Booking.FromString(body) for (body,) in rows]
+        held = [booking.name for booking in bookings if overlaps(coverage, booking)]
+        check_coverage_true(f"the snapshot of {snapshot.start.room}", snapshot.names, held)
 
-    def check_checkpoint_true(self, watcher: Watcher, fresh_at: datetime) -> None:
-        """What was in Exchange when the copy is said to be fresh, or something later, is in the mirror."""
-        horizons = self._world.fetch("SELECT room_id, horizon_start_at, horizon_end_at FROM rooms")
+    def check_checkpoint_true(self, watcher: Watcher, fresh_at: datetime, revision: int) -> None:
+        """What was in Exchange when the copy is said to be fresh, or something later, is in the mirror.
+
+        Args:
+            revision: where the checkpoint stands; it may have been on its way for long, and speaks of no room that was
+                first read later.
+        """
+        horizons = self._world.fetch(_ROOMS_READ, ChangeKind.ROOM_SNAPSHOT, SnapshotReason.ROOM_ADDED, revision)
         for room_id, start, end in horizons:
             room = f"{watcher.tenant}/rooms/{room_id}"
-            if watcher.room not in (None, room) or start is None or room not in self._world.rooms:
+            if watcher.room not in (None, room) or room not in self._world.rooms:
                 continue
             assert watcher.mirror.is_complete(room), f"{room} is said to be fresh, and {watcher.name} has not seen it"
             inside = Window(from_micros(start) + _EDGE, from_micros(end) - _EDGE)
             shown = {(stay.uid, stay.original_start_at): stay for stay in map(stay_of, watcher.mirror.bookings(room))}
+            allowed: dict[_Key, list[Stay | None]] = {}
             for key, versions in self._history[self._world.rooms[room]].items():
-                allowed = _versions_since(versions, fresh_at - self._margin)
-                if all(stay is None or _is_inside(stay, inside) for stay in allowed):
-                    assert shown.get(key) in allowed, (
-                        f"{watcher.name} was told that {room} is fresh as of {fresh_at}, but shows {shown.get(key)}"
-                        f" instead of one of {allowed}"
-                    )
+                since = _versions_since(versions, fresh_at - self._margin)
+                if all(stay is None or _is_inside(stay, inside) for stay in since):
+                    allowed[key] = since
+            what = f"{watcher.name}, told that {room} is fresh as of {fresh_at}"
+            check_checkpoint_true(what, {key: stay for key, stay in shown.items() if key in allowed}, allowed)
 
 
 def _versions_since(versions: list[tuple[datetime, Stay | None]], at: datetime) -> list[Stay | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from exchange_client.messages import WatchRoomsResponse
 from sidecar.emulator.clock import LoopClock
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.fixture.tenant import ControlRefused, EmulatedTenant
+from sidecar.errors import StoreUnavailable
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2, tenant_service_pb2
 from sidecar.model.ids import TenantId
 from sidecar.model.room import Room
@@ -143,6 +144,11 @@ class World:
             await self.begin_life()
 
     @property
+    def tenant(self) -> str:
+        """The tenant's name."""
+        return names.tenant(TENANT)
+
+    @property
     def serving(self) -> Life | None:
         """The process, if it can be reached."""
         return self.life if self.life is not None and self.life.is_serving else None
@@ -173,7 +179,7 @@ class World:
     async def map_room(self, room_id: str, mailbox: str) -> None:
         """Map a room."""
         request = room_service_pb2.MapRoomRequest(
-            parent=names.tenant(TENANT), room_id=room_id, room=room_service_pb2.Room(mailbox=mailbox)
+            parent=self.tenant, room_id=room_id, room=room_service_pb2.Room(mailbox=mailbox)
         )
         await self.call(lambda life: life.servicers.rooms.map_room(request))
         self.rooms[names.room(TENANT, room_id)] = mailbox
@@ -191,20 +197,31 @@ class World:
         request = room_service_pb2.ResyncRoomRequest(name=name)
         await self.call(lambda life: life.servicers.rooms.resync_room(request))
 
+    async def prune(self, count_max: int) -> None:
+        """Have the log cut, as its retention does; nothing where nobody serves, or the database fails."""
+        life = self.serving
+        if life is not None:
+            with suppress(PeerGone, StoreUnavailable):
+                await life.call(lambda: self._prune(life, count_max))
+
+    async def _prune(self, life: Life, count_max: int) -> None:
+        tenant = await life.service.store.tenants.load(TenantId(TENANT))
+        await life.service.store.changes.prune(tenant.uid, retention=timedelta(days=14), count_max=count_max)
+
     def watch(self, told: Callable[[Watcher, WatchRoomsResponse], None]) -> None:
         """Start the watchers: one of all rooms, the others of one each."""
         for number in range(self.plan.watchers_count):
             room = None if number == 0 else sorted(self.rooms)[-number % len(self.rooms)]
             watcher = Watcher(
                 f"w{number}",
-                tenant=names.tenant(TENANT),
+                tenant=self.tenant,
                 room=room,
                 rng=self.plan.rng(f"watcher {number}"),
                 heartbeat_s=self.plan.heartbeat_s,
                 habits=self.plan.habits,
                 trace=self.trace,
                 life=lambda: self.serving,
-                head=self.head,
+                log=self.log,
                 epoch=lambda: self.restores_count,
                 told=told,
             )
@@ -220,7 +237,12 @@ class World:
 
     def head(self) -> int:
         """Return the newest revision of the tenant's log."""
-        return int(self.fetch("SELECT revision FROM tenants")[0][0])
+        return self.log()[0]
+
+    def log(self) -> tuple[int, int]:
+        """Return the newest revision of the tenant's log, and the one that it begins after."""
+        head, floor = self.fetch("SELECT revision, floor FROM tenants")[0]
+        return int(head), int(floor)
 
     async def stored_rooms(self) -> list[Room]:
         """Return all mapped rooms as the store has them."""

@@ -96,6 +96,13 @@ class World:
         revision, floor, epoch = raw.execute("SELECT revision, floor, epoch FROM tenants").fetchone()
         return LogHead(int(revision), int(floor), str(epoch))
 
+    def held_now(self, room_uid: RoomUid) -> list[tuple[int, bytes]]:
+        """Return the bookings that take a room at this very moment, each with its revision."""
+        raw = self.opened.sqlite._write_raw
+        assert raw is not None
+        found = raw.execute("SELECT body FROM bookings WHERE room_uid = ? AND takes_room = 1", (room_uid,)).fetchall()
+        return [(int(decoded(body)["revision"]), body) for (body,) in found]
+
     async def truth(self, scope: WatchScope) -> dict[str, bytes]:
         """Return the store's bookings that take a room of a scope, by name."""
         found: dict[str, bytes] = {}

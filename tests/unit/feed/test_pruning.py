@@ -19,7 +19,7 @@ from sidecar.feed.feed import Feed
 from sidecar.feed.paging import read_changes
 from sidecar.model.change import SnapshotReason
 from tests.support.builders import TENANT, always, make_booking, removal
-from tests.support.checkers import Mirror
+from tests.support.rule_mirror import Mirror
 from tests.support.stores import OpenStore, decoded, open_feed
 from tests.unit.feed.reading import ALL, Stream, numbered, token, watching, write
 
