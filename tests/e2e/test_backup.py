@@ -19,8 +19,10 @@ from exchange_client.messages import GapPolicy, SnapshotReason, SnapshotStart
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK
-from tests.e2e.test_crash import NO_COMPARE, background, check_history
+from tests.e2e.test_crash import NO_COMPARE
 from tests.support.processes import Service, eventually, run_cli, service_started
+from tests.support.promises import check_told
+from tests.support.restless import background
 from tests.support.scene import Scene, Watcher, prove_copy, scene_set, tomorrow
 from tests.support.truth import ZONE
 
@@ -115,8 +117,8 @@ async def check_all_begin_anew(scene: Scene, live: Watcher, saved: Saved) -> Non
             anew = {start.room for start in begun if start.reason == SnapshotReason.SNAPSHOT_REASON_EPOCH_CHANGED}
             assert anew >= set(list(scene.rooms)[:3]), f"{name}: {begun}"
             epochs |= {start.epoch for start in begun}
-            check_history(watcher.messages)
         assert len(epochs) == 1
+        check_told(live, *watchers.values())
         assert all(await asyncio.gather(*reads.values())), reads
         assert await scene.directory.subscribed() == sorted(scene.rooms.values())
         assert await scene.service.metric("room_drift_total") == 0, "what the backup lacked is no drift"

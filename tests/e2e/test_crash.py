@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from random import Random, SystemRandom
 
 import pytest
-from exchange_client import FileTokenStore, Reconnected, RoomMirror, Unavailable
-from exchange_client.messages import BookingChange
+from exchange_client import FileTokenStore, Reconnected, Unavailable
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK, store_of
-from tests.support.processes import ROOT, Service, eventually, service_started
-from tests.support.scene import Scene, Watcher, WatchMessage, prove_copy, scene_set, tomorrow
+from tests.support.processes import Service, eventually, service_started
+from tests.support.promises import prove_promises
+from tests.support.restless import RestlessWatcher, background
+from tests.support.scene import Scene, Watcher, scene_set, tomorrow
 from tests.support.stores import ENGINES
 from tests.support.truth import ZONE
 
@@ -46,7 +43,7 @@ async def test_kills_at_random_moments_lose_no_change_and_repeat_none_wrongly(
     folder = tmp_path_factory.mktemp("s")
     with service_started(folder, emulator, **QUICK, **NO_COMPARE, **store) as service:
         async with scene_set(service, emulator, rooms=6) as scene:
-            async with scene.watching(store=FileTokenStore(folder / "tokens")) as watcher:
+            async with scene.watching(store=FileTokenStore(folder / "tokens")) as watcher, scene.watching() as other:
                 restless = RestlessWatcher(scene, folder, rng)
                 office = scene.office(rng)
                 async with background(office.work(120.0, pause_s=0.25), restless.run()):
@@ -60,29 +57,13 @@ async def test_kills_at_random_moments_lose_no_change_and_repeat_none_wrongly(
                         await asyncio.to_thread(service.kill)
                         await asyncio.to_thread(service.start)
                 await scene.settled_rooms()
-                await scene.converged(watcher, deadline_s=60.0)
-                check_history(watcher.messages)
+                await scene.converged(watcher, other, deadline_s=60.0)
                 assert await scene.directory.subscribed() == sorted(scene.rooms.values())
                 await restless.catch_up()
+                await prove_promises(scene, watcher, other)
             assert restless.kills_count >= WATCHER_KILLS
             assert sum(isinstance(message, Reconnected) for message in watcher.messages) >= KILLS // 2
             print(f"{office.actions_count} actions, {KILLS} kills, {restless.kills_count} kills of a watcher")
-            await prove_copy(scene)
-
-
-@asynccontextmanager
-async def background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run something beside the body, and end it with the body; what failed meanwhile fails the test."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()
 
 
 async def hears_more(watcher: Watcher, service: Service) -> None:
@@ -104,71 +85,6 @@ async def map_one_more(scene: Scene) -> None:
         return True
 
     await eventually(mapped, "the room is mapped", service=scene.service)
-
-
-class RestlessWatcher:
-    """A watcher process that is killed again and again, and goes on from what it had saved."""
-
-    def __init__(self, scene: Scene, folder: Path, rng: Random) -> None:
-        self._command = [sys.executable, "-m", "tests.e2e.watcher_process", scene.service.target, scene.tenant]
-        self._scene = scene
-        self._folder = folder / "watcher"
-        self._folder.mkdir()
-        self._rng = rng
-        self.kills_count = 0
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen([*self._command, str(self._folder)], stdout=log, stderr=log, cwd=ROOT)
-
-    async def run(self) -> None:
-        """Start and kill it for ever."""
-        while True:
-            process = self._start()
-            try:
-                await asyncio.sleep(1.0 + self._rng.random() * 2)
-                assert process.poll() is None, (self._folder / "log").read_text()[-2000:]
-            finally:
-                process.kill()
-                process.wait()
-            self.kills_count += 1
-
-    async def catch_up(self) -> None:
-        """Run it once more until the mirror that it saves equals the calendars."""
-        process = self._start()
-        try:
-            await eventually(self._is_equal, "the killed watcher catches up", service=self._scene.service)
-        finally:
-            process.kill()
-            process.wait()
-
-    async def _is_equal(self) -> bool:
-        return await self._scene.equal(RoomMirror.load((self._folder / "mirror").read_bytes()))
-
-
-def check_history(messages: Sequence[WatchMessage]) -> None:
-    """See that revisions only grow between reconnections, and that one revision never tells two different things."""
-    told: dict[tuple[str, int], tuple[str, int]] = {}
-    last_revision = 0
-    in_snapshot = False
-    for message in messages:
-        if isinstance(message, Reconnected):
-            last_revision, in_snapshot = 0, False
-            continue
-        kind = message.WhichOneof("event")
-        if kind in ("snapshot_start", "snapshot_end"):
-            assert bool(message.resume_token) == (kind == "snapshot_end")
-            in_snapshot = kind == "snapshot_start"
-        if in_snapshot:
-            assert not message.resume_token, "resuming inside of a snapshot is not safe"
-        for change in message.changes.changes:
-            booking = change.booking
-            gone = change.kind != BookingChange.KIND_UPSERTED
-            said = (booking.etag, int(gone))
-            assert told.setdefault((booking.name, booking.revision), said) == said, f"two contents: {booking}"
-            if not in_snapshot:
-                assert booking.revision > last_revision, f"out of order: {booking.revision} after {last_revision}"
-                last_revision = booking.revision
 
 
 async def test_notification_taken_right_before_the_kill_is_not_lost(

@@ -13,6 +13,7 @@ from exchange_client.messages import Booking, BookingChange, Tenant
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK, store_of
 from tests.support.processes import Service, eventually, service_started
+from tests.support.promises import prove_promises
 from tests.support.scene import (
     Scene,
     booking_changes,
@@ -47,7 +48,7 @@ async def scene(service: Service, emulator: RunningEmulator) -> AsyncIterator[Sc
     """Give a tenant with one room; when the test ends, a full read of it must find nothing that was not announced."""
     async with scene_set(service, emulator) as ready:
         yield ready
-        await prove_copy(ready)
+        await prove_promises(ready)
 
 
 def series(first: datetime, count: int) -> dict[str, object]:

@@ -10,6 +10,7 @@ from exchange_client.messages import Booking
 
 from sidecar.model.room import Room, RoomState, SyncState, freshness_limits, sync_state
 from sidecar.model.window import Window
+from tests.simulation.plan import Plan
 from tests.simulation.watchers import Watcher
 from tests.simulation.world import World
 from tests.support.truth import Stay, expected, stay_of
@@ -113,23 +114,54 @@ async def check_subscriptions(world: World) -> None:
 
 
 _HARMLESS = frozenset(
-    {"crash", "restart", "graph_weather", "login_outage", "tokens_revoked", "resync", "store_fails", "outage"}
+    {
+        "crash",
+        "restart",
+        "graph_weather",
+        "login_outage",
+        "tokens_revoked",
+        "resync",
+        "store_fails",
+        "outage",
+        "log_pruned",
+    }
 )
 """Troubles in which every change is announced within minutes all the same: Microsoft tries again until it is heard."""
+_SAID = frozenset({"lifecycle"})
+"""Troubles in which changes are announced to nobody, and the service is told so: it reads the room at once."""
 _LASTING = frozenset({"graph_weather", "login_outage", "outage"})
 """Troubles in which a subscription that lives for an hour or two runs out, and then there is nobody to announce to."""
 _LONG_LIFE_MINUTES = 2_000
-_LOSING = ("lost", "given up", "dropped", "subscription ended")
+_LOSING = ("lost", "given up", "dropped")
+_ENDED = "subscription ended"
+
+
+def may_announce_everything(plan: Plan) -> bool:
+    """Tell whether a plan has no trouble that keeps a change from being announced within minutes."""
+    return _runs_on(plan) and _kinds(plan) <= _HARMLESS
+
+
+def _runs_on(plan: Plan) -> bool:
+    return plan.settings.sync.subscription_minutes >= _LONG_LIFE_MINUTES or not _kinds(plan) & _LASTING
+
+
+def _kinds(plan: Plan) -> set[str]:
+    return {kind for _, kind in plan.troubles}
 
 
 async def everything_is_announced(world: World) -> bool:
     """Tell whether Microsoft announced each change within minutes; what it lost, it tells us here."""
-    kinds = {kind for _, kind in world.plan.troubles}
-    runs_out = bool(kinds & _LASTING) and world.plan.settings.sync.subscription_minutes < _LONG_LIFE_MINUTES
-    if runs_out or not kinds <= _HARMLESS:
-        return False
-    outcomes = {str(one["outcome"]) for one in await world.directory.deliveries()}
-    return not any(outcome.startswith(_LOSING) for outcome in outcomes)
+    return may_announce_everything(world.plan) and not await _outcomes(world, (*_LOSING, _ENDED))
+
+
+async def everything_is_told(world: World) -> bool:
+    """Tell whether the service knows of each change within minutes, or that it does not know and has to read."""
+    return _runs_on(world.plan) and _kinds(world.plan) <= _HARMLESS | _SAID and not await _outcomes(world, _LOSING)
+
+
+async def _outcomes(world: World, kinds: tuple[str, ...]) -> list[str]:
+    """Return how deliveries ended, those that ended in one of these ways."""
+    return [found for one in await world.directory.deliveries() if (found := str(one["outcome"])).startswith(kinds)]
 
 
 async def check_drift(world: World) -> None:

@@ -12,12 +12,17 @@ from tests.simulation.network import Weather
 from tests.simulation.world import World
 
 _STEPS_MAX = 40
+_LOOK_S = 60.0
 _TURNS_MAX = 60
 _CALM = msgspec.to_builtins(calm_moods())
 
 
 _WHOLE = ("remap", "resync", "restart")
 """Troubles that must not be left half-way: somebody waits for an answer."""
+
+
+def _nothing() -> None:
+    """Nothing follows."""
 
 
 class Troubles:
@@ -46,6 +51,7 @@ class Troubles:
             else:
                 task.cancel()
         world.crash_after = None
+        world.way.accepted = _nothing
         world.is_disk_failing = False
         world.way.weather = Weather()
         await directory.call("DELETE", "/control/faults")
@@ -55,12 +61,20 @@ class Troubles:
         await self._grant()
 
     async def crash(self) -> None:
-        """The process is killed: some steps from now, or some turns of the loop."""
-        if self._rng.random() < 0.8:
+        """The process is killed: some steps or turns of the loop from now, or right after it has accepted a notification."""
+        dice = self._rng.random()
+        if dice < 0.5:
             self._world.crash_after = self._rng.randint(1, _STEPS_MAX)
+            return
+        if dice < 0.8:
+            self._world.way.accepted = self._crash_now
             return
         for _ in range(self._rng.randrange(_TURNS_MAX)):
             await asyncio.sleep(0)
+        self._world.crash()
+
+    def _crash_now(self) -> None:
+        self._world.way.accepted = _nothing
         self._world.crash()
 
     async def restart(self) -> None:
@@ -73,8 +87,10 @@ class Troubles:
     async def restore(self) -> None:
         """The database is put back to what it was a while ago, as an operator does: with a new epoch."""
         world = self._world
-        backup, rooms = world.back_up(), dict(world.rooms)
-        await asyncio.sleep(self._lasting())
+        backup, rooms, head = world.back_up(), dict(world.rooms), world.head()
+        lost_count = self._rng.choice((1, 10, 30))
+        while world.head() < head + lost_count:  # noqa: ASYNC110  (nothing outside of the service could ring)
+            await asyncio.sleep(_LOOK_S)
         if world.rooms == rooms:  # an operator who restores maps anew what was mapped since; nobody does it here
             world.restore(backup)
 
@@ -142,23 +158,26 @@ class Troubles:
 
     async def subscription_removed(self) -> None:
         """A subscription vanishes without a word; `lifecycle` removes one and says so."""
-        subscription_id = await self._some_subscription()
-        if subscription_id is not None:
-            await self._directory.call("DELETE", f"subscriptions/{subscription_id}")
+        found = await self._some_subscription()
+        if found is not None:
+            await self._directory.call("DELETE", f"subscriptions/{found['id']}")
+            await self._perhaps_knock(found)
 
     async def subscription_expired(self) -> None:
         """A subscription runs out before its time."""
-        subscription_id = await self._some_subscription()
-        if subscription_id is not None:
-            await self._directory.call("POST", f"subscriptions/{subscription_id}/expire", {})
+        found = await self._some_subscription()
+        if found is not None:
+            await self._directory.call("POST", f"subscriptions/{found['id']}/expire", {})
+            await self._perhaps_knock(found)
 
     async def lifecycle(self) -> None:
         """Microsoft sends a lifecycle notification."""
-        subscription_id = await self._some_subscription()
-        if subscription_id is not None:
+        found = await self._some_subscription()
+        if found is not None:
             event = self._rng.choice(("reauthorizationRequired", "subscriptionRemoved", "missed"))
-            body = {"subscription_id": subscription_id, "event": event}
+            body = {"subscription_id": found["id"], "event": event}
             await self._directory.call("POST", "lifecycle", body)
+            await self._perhaps_knock(found)
 
     async def access_revoked(self) -> None:
         """An administrator takes access away, from everything or from some rooms, and gives it back."""
@@ -222,10 +241,15 @@ class Troubles:
         self._world.remaps_count += 1
         await self._world.map_room(f"again{self._world.remaps_count}", mailbox)
 
-    async def _some_subscription(self) -> str | None:
+    async def _some_subscription(self) -> dict[str, Any] | None:  # Any: JSON
         found = (await self._directory.call("GET", "subscriptions"))["subscriptions"]
-        ids = [str(one["id"]) for one in found]
-        return self._rng.choice(ids) if ids else None
+        found = sorted(found, key=lambda one: str(one["id"]))
+        return self._rng.choice(found) if found else None
+
+    async def _perhaps_knock(self, subscription: dict[str, Any]) -> None:  # Any: JSON
+        """Have somebody book at once, half of the time: a change that nobody is told of."""
+        if self._rng.random() < 0.5:
+            await self._world.knock(str(subscription["mailbox"]))
 
     def _lasting(self) -> float:
         """Choose how long something lasts, seconds."""

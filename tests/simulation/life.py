@@ -115,7 +115,12 @@ class Life:
         Raises:
             PeerGone, or what the work raises.
         """
-        return await elsewhere(self.spawn, work, hangs_up=True)
+        try:
+            return await elsewhere(self.spawn, work, hangs_up=True)
+        except Exception:
+            if self.is_dead:  # what a dead process still says, nobody hears
+                raise PeerGone("the process is dead") from None
+            raise
 
     async def _live(self) -> None:
         try:
@@ -126,7 +131,7 @@ class Life:
             self.outside.trace.note("life", f"does not begin: {error.reason}")
             self.is_dead = True
         except Exception:
-            if not self.engine.is_killed:  # what a dead process still says, nobody hears
+            if not self.engine.is_killed:  # as in `call`
                 raise
 
     async def _serve(self) -> None:

@@ -37,6 +37,7 @@ from sidecar.sync import reading, rooms
 from sidecar.sync import subscriptions as keeper
 from sidecar.sync.reading import address_of, ref_of
 from sidecar.sync.rooms import RoomSync
+from tests.simulation.checks import may_announce_everything
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.run import run
 from tests.simulation.watchers import Watcher
@@ -317,23 +318,31 @@ def _restored(plan: Plan) -> bool:
 
 ALL: dict[str, Mutation] = {
     "answer_before_mark": _mutation(
-        "a 202 means that the mark is durable", Subscriptions, "mark", _mark_later, needs=_trouble("crash")
+        "a 202 means that the mark is durable",
+        Subscriptions,
+        "mark",
+        _mark_later,
+        needs=lambda plan: may_announce_everything(plan) and _trouble("crash")(plan),
     ),
     "hints_cleared_early": _mutation(
         "hints go with the commit",
         Calendars,
         "load_hints",
         _load_and_forget_hints,
-        needs=_trouble("crash", "graph_weather", "outage", "access_revoked", "login_outage"),
+        needs=lambda plan: (
+            may_announce_everything(plan) and _trouble("crash", "graph_weather", "outage", "login_outage")(plan)
+        ),
     ),
     "hints_dropped_when_many": _mutation(
         "too many hints are answered by a full read",
         RoomSync,
         "read_hinted",
         _drop_hints_when_too_many,
-        needs=lambda plan: plan.settings.sync.hints_max == 1,
+        needs=lambda plan: may_announce_everything(plan) and plan.settings.sync.hints_max == 1,
     ),
-    "newer_marks_finished": _mutation("a mark made during a run is kept", Intents, "finish", _finish_newer_marks_too),
+    "newer_marks_finished": _mutation(
+        "a mark made during a run is kept", Intents, "finish", _finish_newer_marks_too, needs=may_announce_everything
+    ),
     "failures_given_up": _mutation(
         "work that failed is done again",
         Intents,
@@ -368,7 +377,7 @@ ALL: dict[str, Mutation] = {
         Subscriptions,
         "confirm",
         _confirm_and_read_nothing,
-        needs=_trouble("subscription_removed", "subscription_expired", "lifecycle", "restore"),
+        needs=lambda plan: _trouble("lifecycle")(plan) and plan.settings.sync.compare_interval_s > 20_000,
     ),
     "no_doubt_after_news": _mutation(
         "news casts doubt on a subscription",

@@ -142,7 +142,10 @@ class WebhookWay:
         Args:
             intake: returns the ASGI app that listens now, and how its process runs things; None while nobody listens.
             answered: called after each answer of the service.
+
+        `accepted`, which can be set, is called after each notification that the service has accepted.
         """
+        self.accepted: Callable[[], None] = lambda: None
         self.weather = Weather()
         self._rng = rng
         self._trace = trace
@@ -182,6 +185,8 @@ class WebhookWay:
         except PeerGone:
             raise SendFailed("broken off") from None
         self._trace.note("webhook", f"{what} {answer.status}")
+        if body and answer.status == 202:
+            self.accepted()
         self._answered()
         return answer
 

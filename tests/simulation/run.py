@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.simulation.checks import check_at_rest, check_drift, everything_is_announced
+from tests.simulation.checks import check_at_rest, check_drift, everything_is_told
 from tests.simulation.faults import Troubles
 from tests.simulation.logs import LogBook, check_log_clean, kept
 from tests.simulation.loop import run_virtually
@@ -30,7 +30,7 @@ _REPAIR_S = 3 * 3_600.0
 
 
 _HINTS_S = 4_500.0
-"""Where Microsoft loses nothing, hints alone bring everything, and the longest pause of a probe is an hour."""
+"""Where Microsoft loses nothing, or says so, nothing waits for the next full read; the longest pause of a probe is an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,9 @@ async def _come_to_rest(world: World) -> None:
         watcher.habits = Habits()
     for mailbox in sorted(world.rooms.values()):
         await world.knock(mailbox)  # so that a subscription that is gone is missed
-    is_all_announced = await everything_is_announced(world)
-    wait_s = _HINTS_S if is_all_announced else 2.4 * world.plan.settings.sync.compare_interval_s + _REPAIR_S
+    wait_s = (
+        _HINTS_S if await everything_is_told(world) else 2.4 * world.plan.settings.sync.compare_interval_s + _REPAIR_S
+    )
     deadline_s = asyncio.get_running_loop().time() + wait_s
     while True:
         await asyncio.sleep(_LOOK_S)

@@ -18,7 +18,7 @@ from exchange_client.messages import WatchRoomsResponse
 from sidecar.emulator.clock import LoopClock
 from sidecar.emulator.core import Emulator
 from sidecar.emulator.fixture.tenant import ControlRefused, EmulatedTenant
-from sidecar.errors import StoreUnavailable
+from sidecar.errors import Unavailable
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2, tenant_service_pb2
 from sidecar.model.ids import TenantId
 from sidecar.model.room import Room
@@ -160,7 +160,7 @@ class World:
             if life is not None:
                 try:
                     return await life.call(lambda: what(life))  # noqa: B023  (awaited at once)
-                except PeerGone:
+                except (PeerGone, Unavailable):
                     pass
             await asyncio.sleep(1.0)
 
@@ -201,7 +201,7 @@ class World:
         """Have the log cut, as its retention does; nothing where nobody serves, or the database fails."""
         life = self.serving
         if life is not None:
-            with suppress(PeerGone, StoreUnavailable):
+            with suppress(PeerGone, Unavailable):
                 await life.call(lambda: self._prune(life, count_max))
 
     async def _prune(self, life: Life, count_max: int) -> None:

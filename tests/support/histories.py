@@ -187,10 +187,10 @@ def of_message(message: Message, *, head: int | None = None, floor: int | None =
     )
 
 
-def streams_of(messages: Iterable[Message | Reconnected], *, room: str | None = None) -> list[Stream]:
-    """Take down what one watch of the client heard, over all its connections."""
+def streams_of(messages: Iterable[Message | Reconnected], *, room: str | None = None, token: str = "") -> list[Stream]:
+    """Take down what one watch of the client heard, over all its connections; the first one began at `token`."""
     rooms = None if room is None else frozenset((room,))
-    streams, token = [Stream(rooms=rooms)], ""
+    streams = [Stream(token, rooms)]
     for message in messages:
         if isinstance(message, Reconnected):
             streams.append(Stream(token, rooms))

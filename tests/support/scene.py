@@ -52,6 +52,10 @@ class Watcher:
     """A reader as the documents want it: every message goes into a mirror. It also remembers what it was told."""
 
     mirror: RoomMirror
+    room: str | None = None
+    """What it watches; None: all rooms."""
+    token: str = ""
+    """What its first connection began at."""
     messages: list[WatchMessage] = field(default_factory=list)
     changes: list[MirrorChange] = field(default_factory=list)
     closing: StreamClosing | None = None
@@ -75,6 +79,8 @@ class Scene:
     tenant_id: str
     rooms: dict[str, str] = field(default_factory=dict)
     """Name of each mapped room -> its mailbox."""
+    watchers: list[Watcher] = field(default_factory=list)
+    """All who have ever watched."""
 
     @property
     def tenant(self) -> str:
@@ -173,7 +179,8 @@ class Scene:
         complete: bool = True,
     ) -> AsyncIterator[Watcher]:
         """Feed a mirror while inside, of one room or of all; begin with every room complete unless told otherwise."""
-        watcher = Watcher(mirror or RoomMirror())
+        watcher = Watcher(mirror or RoomMirror(), room, resume_token)
+        self.watchers.append(watcher)
         following = asyncio.create_task(self._follow(watcher, room, resume_token, store), name="watcher")
         try:
             if complete:
