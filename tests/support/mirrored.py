@@ -19,6 +19,7 @@ from exchange_client.messages import Booking
 from sidecar.aio.clock import SystemClock
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.emulator.clock import LoopClock
+from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.throttle import Throttle
@@ -164,6 +165,7 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
             http=http,
             tokens=_RigTokens(rig),
             throttle=Throttle(settings=graph_settings, clock=clock),
+            breaker=Breaker(clock=clock, rng=rng),
             clock=clock,
             rng=rng,
             settings=graph_settings,
