@@ -36,12 +36,14 @@ from sidecar.graph.transport import build_http
 from sidecar.intake.http import build_intake
 from sidecar.intake.probes import build_probes
 from sidecar.intake.sink import MarkingSink
+from sidecar.model.room import freshness_limits
 from sidecar.settings import Role, Settings, StoreSettings, split_address
 from sidecar.store.engine import Engine
 from sidecar.store.migrate import migrate
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
 from sidecar.store.vault import load_vault
+from sidecar.sync.freshness import FreshnessGauges
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.tasks.chores import Chores
@@ -95,6 +97,9 @@ class Service:
         self._runner = runner
         self._api = api
         self._telemetry = telemetry
+        self._gauges = FreshnessGauges(
+            store=store, limits=freshness_limits(settings.sync), clock=clock, telemetry=telemetry
+        )
         self._clock = clock
         self._rng = rng
         self._is_serving = False
@@ -125,6 +130,7 @@ class Service:
             probes = build_probes(
                 telemetry=self._telemetry,
                 check_store=self.store.check,
+                look=self._gauges.look,
                 is_serving=lambda: self._is_serving,
                 trouble=self._trouble,
             )
@@ -297,6 +303,7 @@ async def build_service(
         store=store,
         identity=await store.identity(),
         settings=settings.watch,
+        limits=freshness_limits(settings.sync),
         watches_max=settings.grpc.watches_max,
         clock=clock,
         rng=rng,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -48,6 +48,7 @@ COUNTERS = {
 DURATIONS = {
     "mark_duration": "Seconds from the arrival of a webhook body to its marks being durable.",
     "hint_to_commit": "Seconds from when marked work was due to its end.",
+    "commit_to_watcher": "Seconds from the commit of a change until a watcher that waited for it was sent it; sampled.",
     "rpc_duration": "Seconds a unary call of the API took.",
 }
 
@@ -56,6 +57,8 @@ GAUGES = {
     "tenants_paused": "Tenants that Exchange does not answer; one request at a time finds out when it does.",
     "requests_under_way": "Requests to Exchange under way.",
     "requests_waiting": "Requests to Exchange that wait for their turn.",
+    "rooms": "Rooms of the whole store by sync state (label state); counted when asked, at most every 15 seconds.",
+    "freshness_oldest_seconds": "Age of the oldest copy, of rooms that are not blocked; found with the rooms.",
 }
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -72,8 +75,11 @@ class Telemetry:
         self._registry = CollectorRegistry()
         reader = PrometheusMetricReader(prefix="exchange", registry=self._registry)
         buckets = View(instrument_name="*duration", aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))
-        commits = View(instrument_name="hint_to_commit", aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))
-        self._provider = MeterProvider(metric_readers=[reader], views=[buckets, commits], shutdown_on_exit=False)
+        ways = [
+            View(instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))
+            for name in ("hint_to_commit", "commit_to_watcher")
+        ]
+        self._provider = MeterProvider(metric_readers=[reader], views=[buckets, *ways], shutdown_on_exit=False)
         self._meter = self._provider.get_meter("exchange-sidecar")
         # Counted in plain integers and read when asked: an SDK counter costs 6 us for each call of the API.
         self._counts = dict.fromkeys(COUNTERS, 0)
@@ -104,11 +110,19 @@ class Telemetry:
         finally:
             self.measure(name, perf_counter() - began_s)
 
-    def observe(self, name: str, read: Callable[[], int]) -> None:
+    def observe(self, name: str, read: Callable[[], float]) -> None:
         """Let a gauge of GAUGES be read by calling `read`."""
 
         def callback(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(read())]
+
+        self._meter.create_observable_gauge(name, callbacks=[callback], description=GAUGES[name])
+
+    def observe_each(self, name: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """Let a gauge of GAUGES be read by calling `read`, which gives a value for each value of the label `state`."""
+
+        def callback(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(value, {"state": state}) for state, value in read().items()]
 
         self._meter.create_observable_gauge(name, callbacks=[callback], description=GAUGES[name])
 

@@ -67,7 +67,7 @@ class ApiServer:
 
     def __init__(self, *, store: Store, feed: Feed, settings: Settings, clock: Clock, metrics: Metrics) -> None:
         self._settings = settings
-        servicers = build_servicers(store=store, feed=feed, settings=settings, clock=clock)
+        servicers = build_servicers(store=store, feed=feed, settings=settings, clock=clock, metrics=metrics)
         self._boundary = Boundary(
             calls_max=settings.grpc.calls_max, waiting_max=settings.grpc.watches_max, clock=clock, metrics=metrics
         )

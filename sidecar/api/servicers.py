@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sidecar.aio.clock import Clock
 from sidecar.api.bookings import BookingServicer
+from sidecar.api.boundary import Metrics
 from sidecar.api.convert import RoomConverter
 from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
@@ -27,7 +28,7 @@ class Servicers:
     watch: WatchServicer
 
 
-def build_servicers(*, store: Store, feed: Feed, settings: Settings, clock: Clock) -> Servicers:
+def build_servicers(*, store: Store, feed: Feed, settings: Settings, clock: Clock, metrics: Metrics) -> Servicers:
     """Build all servicers over one store and one feed."""
     converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
     return Servicers(
@@ -36,5 +37,5 @@ def build_servicers(*, store: Store, feed: Feed, settings: Settings, clock: Cloc
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
         ),
-        watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch),
+        watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sidecar.model.change import Change, SnapshotReason
 from sidecar.model.cursor import Cursor
@@ -42,10 +42,11 @@ class SnapshotEnds:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Changes of bookings, in order."""
+    """Changes of bookings, in order. `is_live`: the reader was waiting for them, it is not catching up."""
 
     changes: Sequence[Change]
     cursor: Cursor
+    is_live: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

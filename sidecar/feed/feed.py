@@ -17,6 +17,7 @@ from sidecar.feed.watch import Start, Watch
 from sidecar.model.change import SnapshotReason
 from sidecar.model.cursor import Cursor, decode_cursor, scope_hash
 from sidecar.model.ids import RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.room import FreshnessLimits
 from sidecar.settings import WatchSettings
 from sidecar.store.changes import LogHead
 from sidecar.store.store import Store, StoreIdentity
@@ -52,11 +53,12 @@ class Feed(LogSource):
         store: Store,
         identity: StoreIdentity,
         settings: WatchSettings,
+        limits: FreshnessLimits,
         watches_max: int,
         clock: Clock,
         rng: Random,
     ) -> None:
-        super().__init__(store=store, settings=settings, clock=clock, rng=rng)
+        super().__init__(store=store, settings=settings, limits=limits, clock=clock, rng=rng)
         self._identity = identity
         self._watches_max = watches_max
         self._watches_count = 0

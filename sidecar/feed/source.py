@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -10,8 +10,8 @@ from cachetools import TTLCache
 
 from sidecar.aio.clock import Clock
 from sidecar.feed.tail import Tails
-from sidecar.model.ids import TenantUid
-from sidecar.model.room import Room
+from sidecar.model.ids import RoomUid, TenantUid
+from sidecar.model.room import FreshnessLimits, Room, SyncState, sync_state
 from sidecar.settings import WatchSettings
 from sidecar.store.store import Store
 
@@ -21,18 +21,22 @@ _TENANTS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class TenantView:
-    """A tenant's rooms, and where its log stood when they were read."""
+    """A tenant's rooms, where its log stood when they were read, and how far each could be trusted then."""
 
     revision: int
     rooms: Sequence[Room]
+    states: Mapping[RoomUid, SyncState]
 
 
 class LogSource:
     """The logs and the copies that belong to them."""
 
-    def __init__(self, *, store: Store, settings: WatchSettings, clock: Clock, rng: Random) -> None:
+    def __init__(
+        self, *, store: Store, settings: WatchSettings, limits: FreshnessLimits, clock: Clock, rng: Random
+    ) -> None:
         self.store = store
         self.settings = settings
+        self.limits = limits
         self.clock = clock
         self.rng = rng
         self.tails = Tails(store.changes, store.epochs, count_max=settings.tail_count)
@@ -54,5 +58,11 @@ class LogSource:
         """
         view = self._views.get(tenant_uid)
         if view is None or view.revision < at_least:
-            view = self._views[tenant_uid] = TenantView(*await self.store.rooms.load_all(tenant_uid))
+            revision, rooms = await self.store.rooms.load_all(tenant_uid)
+            states = {room.uid: self.state(room) for room in rooms}
+            view = self._views[tenant_uid] = TenantView(revision, rooms, states)
         return view
+
+    def state(self, room: Room) -> SyncState:
+        """Return how far a room's copy can be trusted now."""
+        return sync_state(room, now=self.clock.now(), limits=self.limits)

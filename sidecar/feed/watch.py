@@ -7,7 +7,7 @@ where the snapshot was already newer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sidecar.aio.clock import INSTANT_S
@@ -29,7 +29,7 @@ from sidecar.feed.tail import Entries
 from sidecar.model.change import Change, ChangeKind, SnapshotReason
 from sidecar.model.cursor import Cursor
 from sidecar.model.ids import BookingKey, RoomUid, TenantUid
-from sidecar.model.room import Room
+from sidecar.model.room import Room, SyncState
 from sidecar.store.changes import LogHead
 
 _DRAIN_RETRY_S = 1.0
@@ -67,7 +67,11 @@ class Watch:
         self._heartbeat_s = heartbeat_s
         self._is_over = False
         self._is_behind = False
+        self._is_live = False
         self._snapshots_count = 0
+        # How far each room could be trusted at the last checkpoint, and what was told of single rooms since.
+        self._states: Mapping[RoomUid, SyncState] | None = None
+        self._told_since: dict[RoomUid, SyncState] = {}
 
     async def events(self) -> AsyncIterator[WatchEvent]:
         """Yield what happens, for ever or until a `Closing`."""
@@ -97,6 +101,7 @@ class Watch:
                 checkpoint_at_s = clock.monotonic() + self._heartbeat_s
             elif not self._is_behind:
                 await bell.wait(seen_version, wait_s)
+                self._is_live = True
 
     async def _next_first_snapshot(self) -> AsyncIterator[WatchEvent]:
         """Send the snapshot of the next room that has not had its first, in the order of uids.
@@ -166,6 +171,7 @@ class Watch:
                 at_least=until_revision or 0,
             )
             self._is_behind = len(entries) == self._source.settings.batch_count_max
+            self._is_live = self._is_live and not self._is_behind
             if head is None:
                 yield self._gone()
                 return
@@ -238,7 +244,7 @@ class Watch:
         if not run:
             return []
         self._cursor = replace(self._cursor, revision=run[-1].revision)
-        return [Changed(run, self._cursor)]
+        return [Changed(run, self._cursor, self._is_live)]
 
     async def _tell_about_room(self, entry: Change) -> AsyncIterator[WatchEvent]:
         rooms = await self._source.store.rooms.load_many([entry.room_uid])
@@ -248,6 +254,7 @@ class Watch:
             async for event in self._snapshot(room, SnapshotReason(entry.cause), after):
                 yield event
         elif room is not None and entry.kind is ChangeKind.ROOM_CHANGED:
+            self._told_since[room.uid] = self._source.state(room)
             yield RoomChanged(room, after)
         elif entry.kind is ChangeKind.ROOM_UNMAPPED:
             yield RoomUnmapped(entry.body.decode(), after)
@@ -259,8 +266,31 @@ class Watch:
         async for event in self._catch_up(until_revision=view.revision):
             yield event
         if not self._is_over and self._cursor.done is None:
-            yield Checkpoint([room for room in view.rooms if self._covers(room.uid)], self._cursor)
+            rooms = [room for room in view.rooms if self._covers(room.uid)]
+            for room in self._changed_by_time(rooms, view.states):
+                yield RoomChanged(room, self._cursor)
+            yield Checkpoint(rooms, self._cursor)
+
+    def _changed_by_time(self, rooms: Sequence[Room], states: Mapping[RoomUid, SyncState]) -> Sequence[Room]:
+        """Return the rooms whose state is another than the reader was told, though no entry of the log says so.
+
+        A room turns STALE because nothing happens to it, so nobody writes that down. A stream begins by telling which rooms
+        are STALE. A watch of one room needs none of this: its checkpoints are about that room alone.
+        """
+        before, told = self._states, self._told_since
+        self._states, self._told_since = states, {}
+        if self._only_room is not None or (states is before and not told):
+            return ()
+        return [room for room in rooms if _is_other(states[room.uid], told.get(room.uid), before, room.uid)]
 
     def _gone(self) -> Closing:
         self._is_over = True
         return Closing(ClosingReason.SCOPE_GONE, 0.0, None)
+
+
+def _is_other(
+    state: SyncState, told: SyncState | None, before: Mapping[RoomUid, SyncState] | None, uid: RoomUid
+) -> bool:
+    """Tell whether a room's state differs from what was told of it, first of the room itself, else at the last checkpoint."""
+    known = told if told is not None else None if before is None else before.get(uid)
+    return state is SyncState.STALE if known is None else state is not known

@@ -17,12 +17,14 @@ def build_probes(
     *,
     telemetry: Telemetry,
     check_store: Callable[[], Awaitable[None]],
+    look: Callable[[], Awaitable[None]],
     is_serving: Callable[[], bool],
     trouble: Callable[[], str | None] = lambda: None,
 ) -> Starlette:
     """Build the application with /startupz, /livez, /readyz and /metrics.
 
     Args:
+        look: brings up to date what is measured only when it is asked for.
         is_serving: true from the end of the start until draining begins.
         trouble: says what besides the store keeps the process from what it is for, None for nothing.
     """
@@ -44,6 +46,7 @@ def build_probes(
         return PlainTextResponse("ok\n" if is_serving() else "starting\n", status_code=200 if is_serving() else 503)
 
     async def metrics(_: Request) -> Response:
+        await look()
         return Response(telemetry.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return Starlette(

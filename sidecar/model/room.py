@@ -45,6 +45,11 @@ OUTAGE_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
 """Problems of a tenant that keep Exchange's word from reaching us, whatever it has promised."""
 
 
+def outage_since(problem: Problem | None) -> datetime | None:
+    """Return since when a tenant's problem says that Exchange is away; None when it says nothing of the kind."""
+    return problem.first_seen_at if problem is not None and problem.reason in OUTAGE_REASONS else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """A room.
@@ -110,8 +115,7 @@ class Room:
     @property
     def outage_since_at(self) -> datetime | None:
         """Since when Exchange is away from the whole tenant; None: it is not."""
-        problem = self.tenant_problem
-        return problem.first_seen_at if problem is not None and problem.reason in OUTAGE_REASONS else None
+        return outage_since(self.tenant_problem)
 
     @property
     def problems(self) -> list[Problem]:
@@ -149,14 +153,37 @@ def freshness_limits(settings: SyncSettings) -> FreshnessLimits:
 
 def sync_state(room: Room, *, now: datetime, limits: FreshnessLimits) -> SyncState:
     """Tell how far a room's copy can be trusted at this moment; follows from facts and the clock alone."""
-    if room.state in _BLOCKED:
+    return copy_state(
+        is_blocked=room.state in _BLOCKED,
+        is_announced=room.is_announced,
+        fresh_as_of_at=room.fresh_as_of_at,
+        outage_since_at=room.outage_since_at,
+        now=now,
+        limits=limits,
+    )
+
+
+def copy_state(
+    *,
+    is_blocked: bool,
+    is_announced: bool,
+    fresh_as_of_at: datetime | None,
+    outage_since_at: datetime | None,
+    now: datetime,
+    limits: FreshnessLimits,
+) -> SyncState:
+    """Tell the same from the bare facts; the arguments are named like those of `Room`."""
+    if is_blocked:
         return SyncState.BLOCKED
-    if room.fresh_as_of_at is None:
+    if fresh_as_of_at is None:
         return SyncState.INITIALIZING
-    outage_at = room.outage_since_at
-    if outage_at is not None and (now - outage_at).total_seconds() > limits.outage_s:
+    if outage_since_at is not None and (now - outage_since_at).total_seconds() > limits.outage_s:
         return SyncState.STALE
-    limit_s = limits.live_s if room.is_announced else limits.polling_s
-    if (now - room.fresh_as_of_at).total_seconds() > limit_s:
+    if (now - fresh_as_of_at).total_seconds() > (limits.live_s if is_announced else limits.polling_s):
         return SyncState.STALE
-    return SyncState.LIVE if room.is_announced else SyncState.POLLING
+    return SyncState.LIVE if is_announced else SyncState.POLLING
+
+
+def is_blocking(tenant_reason: str | None, room_reason: str | None) -> bool:
+    """Tell whether problems of these reasons keep a room from being read before a person acts."""
+    return tenant_reason in BLOCKING_REASONS or room_reason in _ROOM_REASONS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sidecar.model.ids import TenantUid
 from sidecar.store import journal
 from sidecar.store.calendars import BookingCodec, Calendars
+from sidecar.store.census import Census
 from sidecar.store.changes import Changes
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.epochs import Epochs
@@ -37,6 +38,7 @@ class Store:
         self.epochs = Epochs(engine)
         self.subscriptions = Subscriptions(engine)
         self.intents = Intents(engine)
+        self.census = Census(engine)
 
     @property
     def version(self) -> int | None:

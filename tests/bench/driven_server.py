@@ -23,7 +23,7 @@ from sidecar.api.server import ApiServer
 from sidecar.app import tune_collector
 from sidecar.feed.feed import Feed
 from sidecar.model.booking import Attendee, Booking, Person, Response
-from sidecar.model.room import Room
+from sidecar.model.room import Room, freshness_limits
 from sidecar.settings import GrpcSettings, Settings, StoreSettings
 from sidecar.store.migrate import migrate_sqlite
 from sidecar.store.sqlite import SqliteEngine
@@ -108,6 +108,7 @@ async def _main(folder: Path, rooms_count: int) -> None:
             store=store,
             identity=await store.identity(),
             settings=settings.watch,
+            limits=freshness_limits(settings.sync),
             watches_max=settings.grpc.watches_max,
             clock=clock,
             rng=rng,

@@ -167,7 +167,11 @@ class Life:
             )
             self.service.feed.poll_s = _POLL_S
             self.servicers = build_servicers(
-                store=store, feed=self.service.feed, settings=outside.settings, clock=outside.clock
+                store=store,
+                feed=self.service.feed,
+                settings=outside.settings,
+                clock=outside.clock,
+                metrics=self.telemetry,
             )
             self.intake = self.service.intake()
             async with asyncio.TaskGroup() as self._group:

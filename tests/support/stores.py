@@ -30,10 +30,10 @@ from sidecar.feed.feed import Feed
 from sidecar.model.booking import Booking
 from sidecar.model.ids import RoomId, TenantId, TenantUid
 from sidecar.model.plan import Applied
-from sidecar.model.room import Room
+from sidecar.model.room import Room, freshness_limits
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
-from sidecar.settings import WatchSettings
+from sidecar.settings import SyncSettings, WatchSettings
 from sidecar.store.engine import Engine, Row, Value
 from sidecar.store.migrate import migrate_sqlite
 from sidecar.store.postgres import PostgresEngine
@@ -333,6 +333,7 @@ async def open_feed(
         store=store,
         identity=await store.identity(),
         settings=WatchSettings(**settings),
+        limits=freshness_limits(SyncSettings()),
         watches_max=watches_max,
         clock=clock,
         rng=Random(seed),

@@ -27,6 +27,7 @@ from sidecar.gen.ioffice.exchange.v1 import (
     watch_service_pb2_grpc,
 )
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import TimeWindow
+from sidecar.model.room import freshness_limits
 from sidecar.model.window import Window, to_micros
 from sidecar.settings import GrpcSettings, Settings, WatchSettings
 from sidecar.store.store import Store
@@ -126,6 +127,7 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
             store=store,
             identity=await store.identity(),
             settings=settings.watch,
+            limits=freshness_limits(settings.sync),
             watches_max=settings.grpc.watches_max,
             clock=clock,
             rng=Random(7),

@@ -21,17 +21,23 @@ class Probed:
     is_serving: bool = True
     is_store_well: bool = True
     trouble: str | None = None
+    looks_count: int = 0
 
     async def check_store(self) -> None:
         """Answer for the store."""
         if not self.is_store_well:
             raise StoreUnavailable("away")
 
+    async def look(self) -> None:
+        """Count what is only counted when asked."""
+        self.looks_count += 1
+
     async def get(self, path: str) -> httpx.Response:
         """Ask."""
         app = build_probes(
             telemetry=self.telemetry,
             check_store=self.check_store,
+            look=self.look,
             is_serving=lambda: self.is_serving,
             trouble=lambda: self.trouble,
         )
@@ -69,6 +75,14 @@ async def test_process_that_cannot_do_what_it_is_for_is_not_ready_and_says_why(p
     probed.trouble = "the worker cannot look for work"
     answer = await probed.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "the worker cannot look for work\n")
+
+
+async def test_metrics_are_brought_up_to_date_when_they_are_asked_for(probed: Probed) -> None:
+    """What costs a query is not counted for nobody."""
+    await probed.get("/readyz")
+    assert probed.looks_count == 0
+    await probed.get("/metrics")
+    assert probed.looks_count == 1
 
 
 async def test_every_metric_is_there_from_the_start(probed: Probed) -> None:

@@ -1,0 +1,60 @@
+"""How fresh the copies are, taken together: what an operator's dashboard asks again and again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sidecar.aio.clock import Clock
+from sidecar.errors import StoreUnavailable
+from sidecar.model.room import FreshnessLimits, SyncState, copy_state, is_blocking, outage_since
+from sidecar.store.store import Store
+from sidecar.telemetry import Telemetry
+
+_AGE_MAX_S = 15.0
+"""The usual time between two scrapes; several scrapers share one look."""
+
+
+class FreshnessGauges:
+    """Counts of the rooms by state, and the age of the oldest copy, as of the last look."""
+
+    def __init__(self, *, store: Store, limits: FreshnessLimits, clock: Clock, telemetry: Telemetry) -> None:
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+        self._counts: dict[SyncState, int] = {}
+        self._oldest_s = 0.0
+        self._looked_at_s: float | None = None
+        telemetry.observe_each("rooms", lambda: {state.value: self._counts.get(state, 0) for state in SyncState})
+        telemetry.observe("freshness_oldest_seconds", lambda: self._oldest_s)
+
+    async def look(self) -> None:
+        """Count again, unless that was just done. While the database does not answer the last counts stand."""
+        now_s = self._clock.monotonic()
+        if self._looked_at_s is not None and now_s - self._looked_at_s < _AGE_MAX_S:
+            return
+        self._looked_at_s = now_s
+        limits = self._limits
+        try:
+            groups = await self._store.census.groups(
+                younger=timedelta(seconds=limits.polling_s), older=timedelta(seconds=limits.live_s)
+            )
+        except StoreUnavailable:
+            return
+        now = self._clock.now()
+        counts: dict[SyncState, int] = dict.fromkeys(SyncState, 0)
+        oldest_s = 0.0
+        for group in groups:
+            problem = group.tenant_problem
+            state = copy_state(
+                is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
+                is_announced=group.is_announced,
+                fresh_as_of_at=group.fresh_as_of_at,
+                outage_since_at=outage_since(problem),
+                now=now,
+                limits=limits,
+            )
+            counts[state] += group.count
+            # A blocked room is old until a person acts; it must not hide the others.
+            if state is not SyncState.BLOCKED and group.fresh_as_of_at is not None:
+                oldest_s = max(oldest_s, (now - group.fresh_as_of_at).total_seconds())
+        self._counts, self._oldest_s = counts, oldest_s

@@ -1,0 +1,84 @@
+"""Counting rooms by what their states follow from: the groups say the same as the rooms themselves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+from sidecar.model.room import FreshnessLimits, SyncState, copy_state, is_blocking, outage_since, sync_state
+from tests.support.builders import DIRECTORY, after, make_problem, secret_hash
+from tests.support.stores import ManualClock, OpenStore
+
+LIMITS = FreshnessLimits(live_s=1_000, polling_s=300, outage_s=300)
+
+
+async def counted(opened: OpenStore) -> Counter[SyncState]:
+    """Count the rooms by their groups."""
+    counts: Counter[SyncState] = Counter()
+    groups = await opened.store.census.groups(
+        younger=timedelta(seconds=LIMITS.polling_s), older=timedelta(seconds=LIMITS.live_s)
+    )
+    for group in groups:
+        problem = group.tenant_problem
+        state = copy_state(
+            is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
+            is_announced=group.is_announced,
+            fresh_as_of_at=group.fresh_as_of_at,
+            outage_since_at=outage_since(problem),
+            now=opened.clock.now(),
+            limits=LIMITS,
+        )
+        counts[state] += group.count
+    return counts
+
+
+async def loaded(opened: OpenStore) -> Counter[SyncState]:
+    """Count the rooms one by one."""
+    _, rooms = await opened.store.rooms.load_all(await opened.tenant_uid())
+    return Counter(sync_state(room, now=opened.clock.now(), limits=LIMITS) for room in rooms)
+
+
+async def test_groups_tell_every_state_as_the_rooms_do(opened: OpenStore, clock: ManualClock) -> None:
+    """Subscribed and not, fresh, older and old, refused, unread; and when Exchange is away from the tenant."""
+    tenant = await opened.add_tenant()
+    await opened.add_room("unread")
+    for number, name in enumerate(("old", "older", "fresh")):
+        for kind in ("polled", "announced", "refused", "unannounced"):
+            room = await opened.add_filled_room(f"{name}-{kind}")
+            if kind in ("announced", "unannounced"):
+                key = f"{name}-{kind}"
+                await opened.store.subscriptions.prepare(
+                    room.uid, tenant.uid, key=key, secret_hash=secret_hash("s"), directory_id=DIRECTORY, url="u"
+                )
+                await opened.store.subscriptions.confirm(
+                    key, graph_id=key, expires_at=after(days=2), renew_at=after(days=1)
+                )
+            if kind == "unannounced":
+                problem = make_problem("SUBSCRIPTION_REFUSED")
+                await opened.store.rooms.set_subscription_problem(room.uid, problem, lease=None)
+            if kind == "refused":
+                await opened.store.rooms.set_problem(room.uid, make_problem("MAILBOX_NOT_FOUND"), lease=None)
+        clock.advance((800, 400, 0)[number])
+    expected = {
+        SyncState.LIVE: 2,
+        SyncState.POLLING: 2,
+        SyncState.INITIALIZING: 1,
+        SyncState.STALE: 5,
+        SyncState.BLOCKED: 3,
+    }
+    assert await counted(opened) == await loaded(opened) == expected
+    await opened.store.tenants.set_problem(tenant.uid, make_problem("EXCHANGE_UNAVAILABLE", seen_at=after(seconds=1)))
+    assert await counted(opened) == await loaded(opened)
+    assert (await counted(opened))[SyncState.STALE] == 9
+    await opened.store.tenants.set_problem(tenant.uid, make_problem("CREDENTIAL_REJECTED"))
+    assert await counted(opened) == await loaded(opened) == {SyncState.BLOCKED: 13}
+
+
+async def test_oldest_of_a_group_is_told(opened: OpenStore, clock: ManualClock) -> None:
+    """The age of the oldest copy is a metric."""
+    await opened.add_tenant()
+    await opened.add_filled_room("r1")
+    clock.advance(100)
+    await opened.add_filled_room("r2")
+    (group,) = await opened.store.census.groups(younger=timedelta(seconds=300), older=timedelta(seconds=1_000))
+    assert (group.count, group.fresh_as_of_at) == (2, after())
