@@ -16,7 +16,8 @@ from tests.e2e.conftest import QUICK
 from tests.support import postgres
 from tests.support.cluster import Cluster, cluster_made
 from tests.support.processes import Service, eventually, run_cli
-from tests.support.scene import Scene, directory_made, prove_copy, scene_set
+from tests.support.promises import prove_promises
+from tests.support.scene import Scene, directory_made, scene_set
 
 pytestmark = pytest.mark.e2e
 
@@ -63,9 +64,9 @@ async def test_work_is_done_by_workers_only_and_goes_on_when_one_is_killed(
         took_s = loop.time() - killed_s
         print(f"{runner}: mirrors equal {took_s:.1f} s after the kill -9 of a worker, lease 10 s")
         assert took_s < TAKEOVER_S
-        for scene in scenes:
+        for scene, watcher in zip(scenes, watchers, strict=True):
             scene.service = workers[1]  # whose counter of drift it is
-            await prove_copy(scene)
+            await prove_promises(scene, watcher)
         assert [service.process.poll() for service in (api, ingress, workers[1])] == [None] * 3
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,17 +16,23 @@ from exchange_client.messages import SyncState
 from sidecar.emulator.fixture import RunningEmulator
 from sidecar.store.migrate import SCHEMA_VERSION
 from tests.e2e.conftest import QUICK
-from tests.e2e.test_crash import background, check_history
 from tests.support import postgres
 from tests.support.cluster import cluster_made
 from tests.support.processes import ROOT, eventually, run_cli
-from tests.support.scene import Scene, Watcher, WatchMessage, prove_copy, scene_set
+from tests.support.promises import prove_promises, told_again_count
+from tests.support.restless import background
+from tests.support.scene import Scene, Watcher, scene_set
 
 pytestmark = pytest.mark.e2e
 
 ROUNDS = 4
-OFTEN = {"SYNC__COMPARE_INTERVAL_S": "3", "SYNC__STALE_AFTER_S": "15"}
-"""A room that nobody reads for 15 s is STALE: a tenant that lies idle between two processes would show."""
+OFTEN = {
+    "SYNC__CHECK_INTERVAL_S": "3",
+    "SYNC__POLL_MIN_S": "2",
+    "SYNC__POLL_MAX_S": "4",
+    "SYNC__FRESHNESS_BUDGET_S": "12",
+}
+"""A room whose check is late by 12 s is STALE: a tenant that lies idle between two processes would show."""
 
 
 @pytest.mark.parametrize("runner", ["embedded", "procrastinate"])
@@ -59,10 +64,9 @@ async def test_rolling_restart_loses_nothing_repeats_nothing_and_no_room_goes_st
                     for watcher in watchers:
                         await hears_a_change(watcher, scene)
             await scene.converged(*watchers, deadline_s=60.0)
-            for watcher in watchers:
-                check_history(watcher.messages)
-                check_unrepeated(watcher.messages)
-            await prove_copy(scene)
+            assert told_again_count(watchers) == 0
+            assert snapshots_count(watchers) == 2 * len(scene.rooms), "each token was honoured"
+            await prove_promises(scene, *watchers)
             drift_count += await running[1].metric("room_drift_total")
             assert drift_count == 0
             reconnected = [sum(isinstance(m, Reconnected) for m in watcher.messages) for watcher in watchers]
@@ -89,21 +93,14 @@ async def never_stale(scene: Scene) -> None:
         await asyncio.sleep(0.3)
 
 
-def check_unrepeated(messages: Sequence[WatchMessage]) -> None:
-    """See that no reconnection brought a snapshot, and that no change was told a second time."""
-    told: Counter[tuple[str, int]] = Counter()
-    has_reconnected = in_snapshot = False
-    for message in messages:
-        if isinstance(message, Reconnected):
-            has_reconnected = True
-            continue
-        kind = message.WhichOneof("event")
-        assert not (has_reconnected and kind == "snapshot_start"), "a token was not honoured"
-        if kind in ("snapshot_start", "snapshot_end"):
-            in_snapshot = kind == "snapshot_start"
-        if not in_snapshot:
-            told.update((change.booking.name, change.booking.revision) for change in message.changes.changes)
-    assert not [each for each, count in told.items() if count > 1]
+def snapshots_count(watchers: Sequence[Watcher]) -> int:
+    """Count the snapshots that watchers were sent."""
+    return sum(
+        message.HasField("snapshot_start")
+        for watcher in watchers
+        for message in watcher.messages
+        if not isinstance(message, Reconnected)
+    )
 
 
 MIGRATION = """
@@ -170,10 +167,9 @@ async def test_old_version_serves_on_while_a_later_one_migrates_and_takes_over(
                 scene.service = new
                 await all_hear(watchers, scene)
             await scene.converged(*watchers, deadline_s=60.0)
-            for watcher in watchers:
-                check_history(watcher.messages)
-                check_unrepeated(watcher.messages)
-            await prove_copy(scene)
+            assert told_again_count(watchers) == 0
+            assert snapshots_count(watchers) == 2 * len(scene.rooms), "each token was honoured"
+            await prove_promises(scene, *watchers)
             assert [line for service in old for line in service.log_lines() if line["level"] == "error"] == []
             refused = await asyncio.to_thread(run_cli, "serve", env=old[0].env)
             assert refused.returncode == 3
