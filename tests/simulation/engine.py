@@ -78,6 +78,8 @@ class MortalEngine(SteppedEngine):
     async def write(self, transaction: Transaction[T]) -> T:
         """See `Engine.write`."""
         self.stepped()
+        if self.is_killed:  # by this very step: the answer never comes
+            await asyncio.get_running_loop().create_future()
         return await super().write(transaction)
 
     def _run_group(self, jobs: list[Any]) -> None:  # Any: jobs of all result types
