@@ -46,6 +46,7 @@ from sidecar.store.vault import load_vault
 from sidecar.sync.freshness import FreshnessGauges
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.subscriptions import SubscriptionKeeper
+from sidecar.sync.webhook_address import WebhookAddress
 from sidecar.tasks.chores import Chores
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
@@ -87,6 +88,7 @@ class Service:
         feed: Feed,
         runner: Runner,
         api: ApiServer | None,
+        address: WebhookAddress | None,
         telemetry: Telemetry,
         clock: Clock,
         rng: Random,
@@ -96,6 +98,7 @@ class Service:
         self.feed = feed
         self._runner = runner
         self._api = api
+        self._address = address
         self._telemetry = telemetry
         self._gauges = FreshnessGauges(
             store=store, limits=freshness_limits(settings.sync), clock=clock, telemetry=telemetry
@@ -171,6 +174,8 @@ class Service:
         bodies = {"runner": self._runner.run, "feed": self.feed.run, "store": self.store.run}
         if self._api is None:
             del bodies["feed"]  # nobody watches here
+        if self._address is not None:
+            bodies["webhook address"] = self._address.run
         return tuple(
             group.create_task(keep_running(name, body, clock=self._clock, rng=self._rng), name=name)
             for name, body in bodies.items()
@@ -265,8 +270,7 @@ async def build_service(
         log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
     if settings.store.dsn_file is None:
         await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
-    if "worker" in settings.roles:
-        await store.subscriptions.adopt_url(settings.webhook.public_url)
+    address = await _announce_address(settings, store=store, clock=clock)
     throttle = Throttle(settings=settings.graph, clock=clock)
     breaker = Breaker(clock=clock, rng=rng)
     graph = GraphClient(
@@ -276,7 +280,6 @@ async def build_service(
     keeper = SubscriptionKeeper(
         store=store,
         subscriber=graph,
-        public_url=settings.webhook.public_url,
         clock=clock,
         rng=rng,
         settings=settings.sync,
@@ -315,7 +318,27 @@ async def build_service(
     telemetry.observe("tenants_paused", lambda: breaker.open_count)
     telemetry.observe("requests_under_way", lambda: throttle.under_way_count)
     telemetry.observe("requests_waiting", lambda: throttle.waiting_count)
-    return Service(settings, store=store, feed=feed, runner=runner, api=api, telemetry=telemetry, clock=clock, rng=rng)
+    return Service(
+        settings,
+        store=store,
+        feed=feed,
+        runner=runner,
+        api=api,
+        address=address,
+        telemetry=telemetry,
+        clock=clock,
+        rng=rng,
+    )
+
+
+async def _announce_address(settings: Settings, *, store: Store, clock: Clock) -> WebhookAddress | None:
+    """Say where Microsoft is to call, for whoever works; return what goes on saying it, None where nobody has to hear it."""
+    if "worker" not in settings.roles:
+        return None
+    is_alone = settings.store.dsn_file is None  # a file has no other process
+    address = WebhookAddress(urls=store.webhook_urls, url=settings.webhook.public_url, is_alone=is_alone, clock=clock)
+    await address.begin()
+    return None if is_alone else address
 
 
 def _build_runner(settings: Settings, *, store: Store, lanes: Lanes, owner: str, clock: Clock, rng: Random) -> Runner:

@@ -34,6 +34,7 @@ COUNTERS = {
     "notifications.marked": "Notifications that marked a room.",
     "notifications.unknown": "Notifications of no subscription of ours, or with a wrong client state; dropped.",
     "notifications.dropped": "Notifications without usable contents; dropped.",
+    "notifications.lifecycle_other": "Lifecycle notifications of a kind that this version does not know.",
     "notifications.not_stored": "Notifications refused because the store failed; Graph sends them again.",
     "handshakes.answered": "Validation requests of Graph that were answered.",
     "requests.malformed": "Webhook requests that could not be read.",

@@ -176,6 +176,17 @@ class GraphClient:
         with _understood():
             return wire.parse_subscription(body)
 
+    async def repoint_subscription(self, tenant: TenantRef, graph_id: str, *, notification_url: str) -> None:
+        """Have Exchange announce changes somewhere else. It calls the address before it answers.
+
+        Raises:
+            SubscriptionGone: it does not exist any more.
+            WebhookUnreachable: nobody answers there; the subscription is as it was.
+        """
+        await self._send(
+            tenant, SUBSCRIPTIONS, wire.repoint_subscription_call(graph_id, notification_url=notification_url)
+        )
+
     async def fetch_subscription(self, tenant: TenantRef, graph_id: str) -> GraphSubscription | None:
         """Read a subscription; None when it does not exist."""
         try:

@@ -28,7 +28,7 @@ _LIFECYCLES = {lifecycle.value.casefold(): lifecycle for lifecycle in Lifecycle}
 
 @dataclass(frozen=True, slots=True)
 class ParsedBody:
-    """What could be read. Dropped ones are those that no subscription of ours can have caused, and unknown kinds."""
+    """What could be read. Dropped ones are those that no subscription of ours can have caused."""
 
     notifications: tuple[Notification, ...]
     dropped_count: int
@@ -40,6 +40,7 @@ class _ResourceData(msgspec.Struct, frozen=True, gc=False):
 
 class _Item(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     client_state: str
+    subscription_id: str | None = None
     tenant_id: str | None = None
     resource: str | None = None
     resource_data: msgspec.Raw = msgspec.Raw(b"null")
@@ -93,21 +94,26 @@ def _parse_item(raw: msgspec.Raw) -> Notification | None:
         return None
     lifecycle = None
     if item.lifecycle_event is not None:
-        lifecycle = _LIFECYCLES.get(item.lifecycle_event[:64].casefold())
-        if lifecycle is None:
-            return None
+        lifecycle = _LIFECYCLES.get(item.lifecycle_event[:64].casefold(), Lifecycle.OTHER)
     return Notification(
         key=state[1],
         secret_hash=secret_hash(state[2]),
         directory_id=_directory_id(item.tenant_id),
         event_id=_event_id(item) if lifecycle is None else None,
         lifecycle=lifecycle,
+        graph_id=_graph_id(item.subscription_id),
     )
 
 
 def _directory_id(tenant_id: str | None) -> str:
     """Return the directory in lower case, "" when none is told; no subscription has that one."""
     return tenant_id.lower() if tenant_id is not None and _DIRECTORY.fullmatch(tenant_id) else ""
+
+
+def _graph_id(subscription_id: str | None) -> str | None:
+    """Return Graph's id of the subscription; None when it is not told, or is no id."""
+    is_id = subscription_id is not None and _DIRECTORY.fullmatch(subscription_id) is not None
+    return subscription_id if is_id else None
 
 
 def _event_id(item: _Item) -> EventId | None:

@@ -171,6 +171,7 @@ class _Subscription(_Wire, frozen=True):
     expiration_date_time: datetime
     resource: str = ""
     notification_url: str | None = None
+    lifecycle_notification_url: str | None = None
     client_state: str | None = None
 
 
@@ -202,6 +203,7 @@ class GraphSubscription:
     expires_at: datetime
     resource: str
     notification_url: str | None
+    lifecycle_url: str | None
     client_state: str | None = field(repr=False)
 
 
@@ -338,6 +340,14 @@ def renew_subscription_call(graph_id: str, *, expires_at: datetime) -> Call:
     )
 
 
+def repoint_subscription_call(graph_id: str, *, notification_url: str) -> Call:
+    """Ask to be told of changes somewhere else; Graph tries the new address first. The lifecycle address stays as it is."""
+    content = msgspec.json.encode({"notificationUrl": notification_url})
+    return Call(
+        method="PATCH", path=f"/subscriptions/{segment(graph_id)}", subject=Subject.SUBSCRIPTION, content=content
+    )
+
+
 def read_subscription_call(graph_id: str) -> Call:
     """Ask for a subscription. Only a read by id tells the client state; the list withholds it."""
     return Call(method="GET", path=f"/subscriptions/{segment(graph_id)}", subject=Subject.SUBSCRIPTION)
@@ -434,12 +444,17 @@ def parse_subscription(body: bytes) -> GraphSubscription:
         told = _SUBSCRIPTION.decode(body)
     except _MALFORMED as error:
         raise Malformed("not a subscription") from error
+    return _subscription(told)
+
+
+def _subscription(told: _Subscription) -> GraphSubscription:
     expires_at = told.expiration_date_time
     return GraphSubscription(
         id=told.id,
         expires_at=expires_at.astimezone(UTC) if expires_at.tzinfo else expires_at.replace(tzinfo=UTC),
         resource=told.resource,
         notification_url=told.notification_url,
+        lifecycle_url=told.lifecycle_notification_url,
         client_state=told.client_state,
     )
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from sidecar.errors import NotificationBodyInvalid, StoreUnavailable
 from sidecar.graph.notifications import parse_notifications
-from sidecar.model.subscription import Notification
+from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
 
 log = structlog.get_logger(__name__)
@@ -131,6 +131,8 @@ class _Intake:
                 self._counters.count("notifications.not_stored", len(parsed.notifications))
                 return Response(status_code=503)
             marked_count, unknown_count = outcome.marked_count, outcome.unknown_count
+        other_count = sum(item.lifecycle is Lifecycle.OTHER for item in parsed.notifications)
+        self._counters.count("notifications.lifecycle_other", other_count)
         self._counters.count("notifications.marked", marked_count)
         # Unknown ones get the same answer: any other would only make Graph, or whoever it is, send them again.
         self._counters.count("notifications.unknown", unknown_count)

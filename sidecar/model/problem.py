@@ -16,6 +16,10 @@ class Actor(enum.StrEnum):
     NOBODY = "nobody"
 
 
+PASSING_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
+"""Causes that say nothing about the one who met them, and pass by themselves."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One cause. `reason` is an ErrorReason of the API without its prefix; message and action are English sentences."""

@@ -13,19 +13,19 @@ from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import Lease
 from sidecar.model.plan import Applied, CompleteRead, DeltaRead, Removal, RoomPlan, Scope, Upsert
+from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import booking_rows, journal, locks, reads, rows
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.engine import Connection, Engine, Row
+from sidecar.store.notices import renew_soon
 from sidecar.store.rooms import load_tenant_uid, save_problem
-from sidecar.store.subscriptions import renew_soon
 
 Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 """A pure function of the stored bookings in question; runs inside the transaction."""
 
 _LISTED_ROOM = f"{rows.ROOM} WHERE t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL"
-_PASSING = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
 
 
 class BookingCodec(Protocol):
@@ -128,7 +128,12 @@ class Calendars:
                 )
             elif delta is not None:
                 await reads.save_delta(c, room, delta, is_news=is_news)
-            elif scope is not None and scope.event_ids and room.problem is not None and room.problem.reason in _PASSING:
+            elif (
+                scope is not None
+                and scope.event_ids
+                and room.problem is not None
+                and room.problem.reason in PASSING_REASONS
+            ):
                 # Exchange answers again. What refuses the room as a whole is only disproved by a read of the whole.
                 await save_problem(c, room.uid, "problem", None, lease=None)
             if surprises.count:

@@ -139,7 +139,7 @@ class Rooms:
             if etag and etag != str(room.version):
                 raise EtagMismatch("the room has changed", details={"etag": str(room.version)})
             await self._log_departure(c, room)
-            await _abandon_subscription(c, room)
+            await _abandon_subscriptions(c, room)
             await c.execute("DELETE FROM intents WHERE key = $1", room.uid)
             await c.execute("DELETE FROM rooms WHERE uid = $1", room.uid)
 
@@ -316,10 +316,11 @@ async def _update(c: Connection, existing: Room, mapping: RoomMapping) -> None:
         await journal.mark(c, IntentKind.ROOM_COMPARE, existing.uid, lane, priority=Priority.COMPARE)
 
 
-async def _abandon_subscription(c: Connection, room: Room) -> None:
-    row = await c.fetch_one("SELECT key, graph_id FROM subscriptions WHERE room_uid = $1", room.uid)
-    if row is None:
-        return
-    await c.execute("UPDATE subscriptions SET room_uid = NULL WHERE key = $1", row[0])
-    kind = IntentKind.SUBSCRIPTION_REMOVE
-    await journal.mark(c, kind, str(row[0]), room.tenant_uid, priority=Priority.REPAIR)
+async def _abandon_subscriptions(c: Connection, room: Room) -> None:
+    """Leave a room's subscriptions, the current one and any beside it, to be deleted at Graph."""
+    of_room = "room_uid = $1 OR beside_room_uid = $1"
+    found = await c.fetch(f"SELECT key FROM subscriptions WHERE {of_room} ORDER BY key", room.uid)  # noqa: S608  (ours)
+    await c.execute(f"UPDATE subscriptions SET room_uid = NULL, beside_room_uid = NULL WHERE {of_room}", room.uid)  # noqa: S608
+    for row in found:
+        kind = IntentKind.SUBSCRIPTION_REMOVE
+        await journal.mark(c, kind, str(row[0]), room.tenant_uid, priority=Priority.REPAIR)

@@ -34,7 +34,8 @@ SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.di
 """
 
 SUBSCRIPTION = """
-SELECT key, room_uid, tenant_uid, directory_id, secret_hash, graph_id, expires_at, renew_at, url, created_at
+SELECT key, room_uid, beside_room_uid, tenant_uid, directory_id, secret_hash, graph_id, expires_at, renew_at, url, mailbox,
+       created_at
   FROM subscriptions
 """
 
@@ -128,14 +129,16 @@ def subscription_from_row(row: Row) -> Subscription:
     return Subscription(
         key=row[0],
         room_uid=None if row[1] is None else RoomUid(row[1]),
-        tenant_uid=TenantUid(row[2]),
-        directory_id=row[3],
-        secret_hash=bytes(row[4]),
-        graph_id=row[5],
-        expires_at=instant(row[6]),
-        renew_at=instant(row[7]),
-        url=row[8],
-        created_at=from_micros(row[9]),
+        beside_room_uid=None if row[2] is None else RoomUid(row[2]),
+        tenant_uid=TenantUid(row[3]),
+        directory_id=row[4],
+        secret_hash=bytes(row[5]),
+        graph_id=row[6],
+        expires_at=instant(row[7]),
+        renew_at=instant(row[8]),
+        url=row[9],
+        mailbox=row[10],
+        created_at=from_micros(row[11]),
     )
 
 

@@ -17,6 +17,7 @@ from sidecar.store.rooms import Rooms
 from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
 from sidecar.store.vault import Vault
+from sidecar.store.webhook_urls import WebhookUrls
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Store:
         self.calendars = Calendars(engine, codec)
         self.changes = Changes(engine)
         self.epochs = Epochs(engine)
-        self.subscriptions = Subscriptions(engine)
+        self.subscriptions = Subscriptions(engine, vault)
+        self.webhook_urls = WebhookUrls(engine)
         self.intents = Intents(engine)
         self.census = Census(engine)
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sidecar.errors import SecretUnreadable
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import RoomUid, TenantUid
 from sidecar.model.intent import IntentKind, Priority
-from sidecar.model.subscription import Lifecycle, Notification, Subscription
+from sidecar.model.problem import PASSING_REASONS
+from sidecar.model.subscription import Notification, Pending, Subscription, Upkeep
 from sidecar.model.window import to_micros
-from sidecar.store import journal, locks, rows
+from sidecar.store import journal, locks, notices, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.rooms import check_soon, save_problem
+from sidecar.store.vault import Vault
+from sidecar.store.webhook_urls import lapse, load_url, load_urls
 
-_ABANDON = "UPDATE subscriptions SET room_uid = NULL WHERE key = $1 AND room_uid IS NOT NULL"
+_CLIENT_STATE_ROLE = "client state of "
+"""What a sealed client state is bound to, followed by the subscription's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,9 @@ class MarkOutcome:
 class Subscriptions:
     """The subscriptions."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, vault: Vault) -> None:
         self._engine = engine
+        self._vault = vault
 
     async def mark(self, notifications: Sequence[Notification], *, settle_s: float, settle_max_s: float) -> MarkOutcome:
         """Leave durable marks for what was notified; when this returns they survive a crash.
@@ -48,14 +53,16 @@ class Subscriptions:
             # In one order everywhere, and tenants' rows before marks: transactions side by side then never wait in a ring.
             for key, group in sorted(by_key.items(), key=_tenants_first):
                 subscription = await _load(c, "key = $1", key)
-                if subscription is None or subscription.room_uid is None:
+                room_uid = None if subscription is None else subscription.announced_room_uid
+                if subscription is None or room_uid is None:
                     continue
-                genuine = [item for item in group if _is_genuine(item, subscription)]
+                genuine = [item for item in group if notices.is_genuine(item, subscription)]
                 marked_count += len(genuine)
-                await _mark_lifecycle(c, subscription, {item.lifecycle for item in genuine})
-                await _mark_events(
+                maintenance = [item for item in genuine if item.lifecycle is not None]
+                await notices.mark_lifecycle(c, subscription, maintenance)
+                await notices.mark_events(
                     c,
-                    subscription.room_uid,
+                    room_uid,
                     subscription.tenant_uid,
                     [item for item in genuine if item.lifecycle is None],
                     settle_s=settle_s,
@@ -65,44 +72,38 @@ class Subscriptions:
 
         return await self._engine.write(run)
 
-    async def adopt_url(self, url: str | None) -> int:
-        """Make every subscription fit the webhook address (None: there is none); return how many do not.
-
-        Those made for another address call nobody: they are to be removed at Exchange, and rooms without one are to get
-        one. Called once, at the start, because that is when the address can change.
-        """
-
-        async def run(c: Connection) -> int:
-            others = await c.fetch(
-                "SELECT s.key, s.room_uid, s.tenant_uid FROM subscriptions s JOIN tenants t ON t.uid = s.tenant_uid"
-                " WHERE s.room_uid IS NOT NULL AND t.deleted_at IS NULL AND s.url <> $1 ORDER BY s.tenant_uid, s.key",
-                url or "",
-            )
-            for key, room_uid, tenant_uid in others:
-                lane = TenantUid(tenant_uid)
-                await locks.keep_tenant(c, lane)
-                if not await c.execute(_ABANDON, key):
-                    continue  # another process that started at the same time was faster
-                kind = IntentKind.SUBSCRIPTION_REMOVE
-                await journal.mark(c, kind, str(key), lane, priority=Priority.REPAIR)
-                await journal.append_about_room(c, lane, RoomUid(room_uid), ChangeKind.ROOM_CHANGED)
-                await check_soon(c, RoomUid(room_uid), lane)
-            if url is not None:
-                bare = await c.fetch(
-                    "SELECT r.uid, r.tenant_uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
-                    " LEFT JOIN subscriptions s ON s.room_uid = r.uid WHERE s.key IS NULL AND t.deleted_at IS NULL"
-                    " ORDER BY r.tenant_uid, r.uid"
-                )
-                for room_uid, tenant_uid in bare:
-                    kind = IntentKind.ROOM_SUBSCRIBE
-                    await journal.mark(c, kind, str(room_uid), TenantUid(tenant_uid), priority=Priority.REPAIR)
-            return len(others)
-
-        return await self._engine.write(run)
-
     async def load_for_room(self, room_uid: RoomUid) -> Subscription | None:
-        """Return the room's subscription, alive or not."""
+        """Return the room's current subscription, alive or not."""
         return await self._engine.read(lambda c: _load(c, "room_uid = $1", room_uid))
+
+    async def load_upkeep(self, room_uid: RoomUid) -> Upkeep:
+        """Return all that is known about a room's subscriptions, as of one moment."""
+
+        async def run(c: Connection) -> Upkeep:
+            current = await _load(c, "room_uid = $1", room_uid)
+            asked = await c.fetch_one(
+                "SELECT key, tenant_uid, sealed_state FROM subscriptions WHERE graph_id IS NULL AND sealed_state IS NOT NULL"
+                " AND (room_uid = $1 OR beside_room_uid = $1) ORDER BY created_at DESC, key LIMIT 1",
+                room_uid,
+            )
+            pending = None
+            if asked is not None:
+                waiting = await _load(c, "key = $1", asked[0])
+                state = self._open(bytes(asked[2]), tenant_uid=TenantUid(asked[1]), key=asked[0])
+                if waiting is not None and state is not None:
+                    pending = Pending(subscription=waiting, client_state=state)
+            if current is not None and pending is not None and current.key == pending.subscription.key:
+                current = None
+            return Upkeep(current=current, pending=pending, url=await load_url(c), urls=await load_urls(c))
+
+        return await self._engine.read(run)
+
+    def _open(self, sealed: bytes, *, tenant_uid: TenantUid, key: str) -> str | None:
+        """Return a sealed client state; None when its key is no longer in the ring, and another one is made then."""
+        try:
+            return self._vault.unseal(sealed, tenant_uid=tenant_uid, role=_CLIENT_STATE_ROLE + key).decode()
+        except SecretUnreadable:
+            return None
 
     async def load(self, key: str) -> Subscription | None:
         """Return a subscription by its key."""
@@ -118,19 +119,39 @@ class Subscriptions:
         return await self._engine.read(run)
 
     async def prepare(
-        self, room_uid: RoomUid, tenant_uid: TenantUid, *, key: str, secret_hash: bytes, directory_id: str, url: str
+        self,
+        room_uid: RoomUid,
+        tenant_uid: TenantUid,
+        *,
+        key: str,
+        secret_hash: bytes,
+        directory_id: str,
+        url: str,
+        mailbox: str | None = None,
+        client_state: str | None = None,
     ) -> None:
         """Note a subscription that is about to be asked for, so that its first notification is known whenever it comes.
 
-        It takes the place of the room's former one, which Graph no longer has.
+        It takes the place of one that Graph no longer has, or that was asked for before; beside one that Graph still has it
+        waits until it is confirmed.
+
+        Args:
+            client_state: sealed, and kept until Graph has answered; without it the request cannot be made a second time.
         """
+        role = _CLIENT_STATE_ROLE + key
+        sealed = client_state and self._vault.seal(client_state.encode(), tenant_uid=tenant_uid, role=role)
 
         async def run(c: Connection) -> None:
             await locks.keep_tenant(c, tenant_uid)
-            await c.execute("DELETE FROM subscriptions WHERE room_uid = $1", room_uid)
             await c.execute(
-                "INSERT INTO subscriptions (key, room_uid, tenant_uid, directory_id, secret_hash, url, created_at)"
-                " SELECT $1, uid, tenant_uid, $3, $4, $5, $6 FROM rooms WHERE uid = $2 AND tenant_uid = $7",
+                "DELETE FROM subscriptions WHERE graph_id IS NULL AND (room_uid = $1 OR beside_room_uid = $1)", room_uid
+            )
+            has_current = await c.fetch_one("SELECT 1 FROM subscriptions WHERE room_uid = $1", room_uid) is not None
+            place = "beside_room_uid" if has_current else "room_uid"
+            await c.execute(
+                f"INSERT INTO subscriptions (key, {place}, tenant_uid, directory_id, secret_hash, url, created_at,"  # noqa: S608  (ours)
+                " mailbox, sealed_state)"
+                " SELECT $1, uid, tenant_uid, $3, $4, $5, $6, $8, $9 FROM rooms WHERE uid = $2 AND tenant_uid = $7",
                 key,
                 room_uid,
                 directory_id,
@@ -138,6 +159,8 @@ class Subscriptions:
                 url,
                 to_micros(c.now),
                 tenant_uid,
+                mailbox,
+                sealed or None,
             )
 
         await self._engine.write(run)
@@ -145,33 +168,61 @@ class Subscriptions:
     async def confirm(self, key: str, *, graph_id: str, expires_at: datetime, renew_at: datetime) -> bool:
         """Note what Graph answered to a creation or renewal; False when nobody wants the subscription any more.
 
-        A room that was not announced before is compared in full, because nobody was told what changed until now.
+        A successor becomes the room's current one in the same transaction. A room that was not announced until now, or not
+        reliably, is compared in full, because nobody told what changed.
         """
 
         async def run(c: Connection) -> bool:
             await locks.keep_tenant_of_subscription(c, key)
-            before = await _load(c, "key = $1", key)
-            if before is None or before.room_uid is None:
+            found = await _load(c, "key = $1", key)
+            room_uid = None if found is None else found.announced_room_uid
+            if found is None or room_uid is None or (found.room_uid is None and found.graph_id is not None):
                 return False
+            lane, former = found.tenant_uid, found
+            if found.room_uid is None:
+                current = await _load(c, "room_uid = $1", room_uid)
+                await _hand_over(c, current, found)
+                former = current or found
+            was_silent = _is_silent(former, c.now) or await _was_refused(c, room_uid)
+            is_doubted = found.graph_id is None and found.renew_at is not None
             await c.execute(
-                "UPDATE subscriptions SET graph_id = $2, expires_at = $3, renew_at = $4 WHERE key = $1",
+                "UPDATE subscriptions SET graph_id = $2, expires_at = $3, renew_at = $4, sealed_state = NULL WHERE key = $1",
                 key,
                 graph_id,
                 to_micros(expires_at),
-                to_micros(renew_at),
+                to_micros(c.now if is_doubted else renew_at),
             )
-            await save_problem(c, before.room_uid, "subscription_problem", None, lease=None)
-            if before.graph_id is None or (before.expires_at is not None and before.expires_at <= c.now):
-                room_uid, lane = before.room_uid, before.tenant_uid
+            await save_problem(c, room_uid, "subscription_problem", None, lease=None)
+            if was_silent:
                 await journal.append_about_room(c, lane, room_uid, ChangeKind.ROOM_CHANGED)
                 await journal.mark(c, IntentKind.ROOM_COMPARE, room_uid, lane, priority=Priority.COMPARE)
             return True
 
         return await self._engine.write(run)
 
+    async def lapse(self, key: str) -> None:
+        """Count a subscription as run out from now on, whatever Graph says: nobody knows that it announces everything."""
+
+        async def run(c: Connection) -> None:
+            await locks.keep_tenant_of_subscription(c, key)
+            found = await _load(c, "key = $1", key)
+            await lapse(c, "key = $2", key)
+            if found is not None and found.room_uid is not None and not _is_silent(found, c.now):
+                await journal.append_about_room(c, found.tenant_uid, found.room_uid, ChangeKind.ROOM_CHANGED)
+                await check_soon(c, found.room_uid, found.tenant_uid)
+
+        await self._engine.write(run)
+
     async def lose(self, key: str) -> None:
         """Note that Graph no longer has a subscription."""
-        await self._engine.write(lambda c: _lose(c, key))
+
+        async def run(c: Connection) -> None:
+            await locks.keep_tenant_of_subscription(c, key)
+            found = await _load(c, "key = $1", key)
+            if found is not None and found.graph_id is not None:
+                await notices.lose(c, found)
+
+        await self._engine.write(run)
 
     async def forget(self, key: str) -> None:
         """Drop a subscription that Graph no longer has and nobody wants."""
@@ -188,68 +239,35 @@ def _tenants_first(item: tuple[str, list[Notification]]) -> tuple[bool, str]:
     return all(notification.lifecycle is None for notification in group), key
 
 
-async def renew_soon(c: Connection, room_uid: RoomUid, lane: TenantUid) -> None:
-    """Have a room's subscription renewed at once: Exchange asks for it, or it may have dropped it without a word.
-
-    Runs inside somebody else's transaction.
-    """
-    await c.execute("UPDATE subscriptions SET renew_at = $2 WHERE room_uid = $1", room_uid, to_micros(c.now))
-    await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room_uid, lane, priority=Priority.REPAIR)
-
-
-def _is_genuine(notification: Notification, subscription: Subscription) -> bool:
-    is_secret_right = hmac.compare_digest(notification.secret_hash, subscription.secret_hash)
-    return is_secret_right and notification.directory_id.casefold() == subscription.directory_id.casefold()
-
-
 async def _load(c: Connection, condition: str, value: str) -> Subscription | None:
     row = await c.fetch_one(f"{rows.SUBSCRIPTION} WHERE {condition}", value)
     return None if row is None else rows.subscription_from_row(row)
 
 
-async def _lose(c: Connection, key: str) -> None:
-    await locks.keep_tenant_of_subscription(c, key)
-    before = await _load(c, "key = $1", key)
-    if before is None or before.graph_id is None:
-        return
-    await c.execute("UPDATE subscriptions SET graph_id = NULL, expires_at = NULL, renew_at = NULL WHERE key = $1", key)
-    if before.room_uid is not None:
-        await journal.append_about_room(c, before.tenant_uid, before.room_uid, ChangeKind.ROOM_CHANGED)
-        await check_soon(c, before.room_uid, before.tenant_uid)
+async def _was_refused(c: Connection, room_uid: RoomUid) -> bool:
+    """Tell whether Exchange had refused to announce a room's changes: what it held back since then is lost."""
+    row = await c.fetch_one("SELECT subscription_problem FROM rooms WHERE uid = $1", room_uid)
+    problem = None if row is None else rows.problem_from_text(row[0])
+    return problem is not None and problem.reason not in PASSING_REASONS
 
 
-async def _mark_lifecycle(c: Connection, subscription: Subscription, kinds: set[Lifecycle | None]) -> None:
-    room_uid, lane = subscription.room_uid, subscription.tenant_uid
-    if room_uid is None:
-        return
-    if Lifecycle.MISSED in kinds:
-        await journal.mark(c, IntentKind.ROOM_COMPARE, room_uid, lane, priority=Priority.REPAIR)
-    if Lifecycle.SUBSCRIPTION_REMOVED in kinds:
-        await _lose(c, subscription.key)
-        await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room_uid, lane, priority=Priority.REPAIR, force=True)
-    if Lifecycle.REAUTHORIZATION_REQUIRED in kinds:
-        await renew_soon(c, room_uid, lane)
-
-
-async def _mark_events(
-    c: Connection,
-    room_uid: RoomUid,
-    lane: TenantUid,
-    notifications: Sequence[Notification],
-    *,
-    settle_s: float,
-    settle_max_s: float,
-) -> None:
-    if not notifications:
-        return
-    event_ids = {item.event_id for item in notifications if item.event_id is not None}
-    if any(item.event_id is None for item in notifications):
-        await journal.mark(c, IntentKind.ROOM_COMPARE, room_uid, lane, priority=Priority.REPAIR)
-    if not event_ids:
-        return
-    generation = await journal.mark_settling(c, room_uid, lane, settle_s=settle_s, settle_max_s=settle_max_s)
-    await c.execute_many(
-        "INSERT INTO hints (room_uid, event_id, generation) VALUES ($1, $2, $3)"
-        " ON CONFLICT (room_uid, event_id) DO UPDATE SET generation = $3",
-        [(room_uid, event_id, generation) for event_id in sorted(event_ids)],
+async def _hand_over(c: Connection, former: Subscription | None, successor: Subscription) -> None:
+    """Make a successor its room's current subscription; the former one announces until it is deleted."""
+    if former is not None and former.graph_id is None:
+        await c.execute("DELETE FROM subscriptions WHERE key = $1", former.key)
+    elif former is not None:
+        await c.execute(
+            "UPDATE subscriptions SET room_uid = NULL, beside_room_uid = room_uid WHERE key = $1", former.key
+        )
+        kind = IntentKind.SUBSCRIPTION_REMOVE
+        await journal.mark(c, kind, former.key, former.tenant_uid, priority=Priority.REPAIR)
+    await c.execute(
+        "UPDATE subscriptions SET room_uid = beside_room_uid, beside_room_uid = NULL WHERE key = $1", successor.key
     )
+
+
+def _is_silent(subscription: Subscription | None, now: datetime) -> bool:
+    """Tell whether a subscription has not announced everything until now."""
+    if subscription is None or subscription.graph_id is None or subscription.expires_at is None:
+        return True
+    return subscription.expires_at <= now

@@ -245,7 +245,9 @@ class Tenants:
                 )
                 await c.execute("DELETE FROM intents WHERE lane = $1", tenant.uid)
                 # Graph goes on calling until its subscriptions are removed; that is to leave no marks.
-                await c.execute("UPDATE subscriptions SET room_uid = NULL WHERE tenant_uid = $1", tenant.uid)
+                await c.execute(
+                    "UPDATE subscriptions SET room_uid = NULL, beside_room_uid = NULL WHERE tenant_uid = $1", tenant.uid
+                )
                 await journal.mark(c, IntentKind.TENANT_REMOVE, tenant.uid, tenant.uid, priority=Priority.REPAIR)
             deleted = await _load(c, "t.uid = $1", tenant.uid)
             assert deleted is not None, "not erased in this transaction"
@@ -291,6 +293,13 @@ async def _tell_all_rooms(c: Connection, uid: TenantUid, *, read_again: bool) ->
     entries = [journal.Entry(room_uid, ChangeKind.ROOM_CHANGED) for room_uid in rooms]
     await journal.append(c, uid, entries, after_revision=after_revision)
     if read_again:
+        # Nor did Exchange announce anything with a permission that had run out: each is proved before it counts again.
+        now = to_micros(c.now)
+        await c.execute(
+            "UPDATE subscriptions SET expires_at = $2, renew_at = $2 WHERE tenant_uid = $1 AND graph_id IS NOT NULL",
+            uid,
+            now,
+        )
         for room_uid in rooms:
             await journal.mark(c, IntentKind.ROOM_COMPARE, room_uid, uid, priority=Priority.COMPARE, force=True)
             await journal.mark(c, IntentKind.ROOM_SUBSCRIBE, room_uid, uid, priority=Priority.REPAIR, force=True)

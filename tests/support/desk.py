@@ -50,12 +50,15 @@ class Desk:
             telemetry=self.telemetry,
         )
 
-    def keeper(self, url: str | None = URL) -> SubscriptionKeeper:
+    async def announce(self, url: str | None) -> None:
+        """Start the only process with a webhook address."""
+        await self.opened.store.webhook_urls.announce(url, is_start=True, is_alone=True)
+
+    def keeper(self) -> SubscriptionKeeper:
         """The subscription keeper under test."""
         return SubscriptionKeeper(
             store=self.opened.store,
             subscriber=self.subscriptions,
-            public_url=url,
             clock=self.clock,
             rng=Random(1),
             settings=self.settings,
@@ -125,6 +128,7 @@ async def open_desk(folder: Path) -> AsyncIterator[Desk]:
     """Open a store with a mapped room that was never read."""
     clock = ManualClock()
     async with open_store(folder / "exchange.sqlite3", clock=clock) as opened:
+        await opened.store.webhook_urls.announce(URL, is_start=True, is_alone=True)
         tenant = await opened.add_tenant()
         room = await opened.add_room()
         lease = await opened.store.intents.take_lane(tenant.uid, owner="test", lease_s=1e6)

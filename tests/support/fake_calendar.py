@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sidecar.errors import SidecarError
+from sidecar.errors import SidecarError, SubscriptionExists, SubscriptionGone
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import DeltaItem, DeltaRemoval, DeltaRound, GraphEvent, GraphSubscription
 from sidecar.model.ids import EventId
@@ -142,17 +143,25 @@ class FakeCalendar:
 
 
 class FakeSubscriptions:
-    """Subscriptions at Microsoft. `errors` are raised by the next calls, in order."""
+    """Subscriptions at Microsoft, at most one for each spelling of a mailbox.
+
+    `errors` are raised by the next calls, in order; None lets one pass. `lost` is raised by the next creation after it was
+    carried out. `calls` are the names of the calls.
+    """
 
     def __init__(self) -> None:
         self.live: dict[str, GraphSubscription] = {}
         self.states: list[str] = []
-        self.errors: list[SidecarError] = []
+        self.errors: list[SidecarError | None] = []
+        self.lost: SidecarError | None = None
+        self.calls: list[str] = []
         self.on_create: Callable[[], None] = lambda: None
 
-    def _maybe_fail(self) -> None:
-        if self.errors:
-            raise self.errors.pop(0)
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
 
     async def create_subscription(
         self,
@@ -165,33 +174,49 @@ class FakeSubscriptions:
         expires_at: datetime,
     ) -> GraphSubscription:
         """See `Subscriber`."""
-        self._maybe_fail()
+        self._note("create")
+        resource = f"/users/{mailbox}/events"
+        for other in self.live.values():
+            if other.resource == resource:
+                raise SubscriptionExists("exists", subscription_id=other.id)
         self.states.append(client_state)
         made = GraphSubscription(
             id=f"s{len(self.states)}",
             expires_at=expires_at,
-            resource=f"/users/{mailbox}/events",
+            resource=resource,
             notification_url=notification_url,
+            lifecycle_url=lifecycle_url,
             client_state=client_state,
         )
         self.live[made.id] = made
         self.on_create()
+        if self.lost is not None:
+            lost, self.lost = self.lost, None
+            raise lost
         return made
 
     async def renew_subscription(self, tenant: TenantRef, graph_id: str, *, expires_at: datetime) -> GraphSubscription:
         """See `Subscriber`."""
-        self._maybe_fail()
-        before = self.live[graph_id]
-        self.live[graph_id] = GraphSubscription(
-            id=graph_id,
-            expires_at=expires_at,
-            resource=before.resource,
-            notification_url=before.notification_url,
-            client_state=None,
-        )
+        self._note("renew")
+        self.live[graph_id] = replace(self._find(graph_id), expires_at=expires_at)
         return self.live[graph_id]
+
+    async def repoint_subscription(self, tenant: TenantRef, graph_id: str, *, notification_url: str) -> None:
+        """See `Subscriber`."""
+        self._note("repoint")
+        self.live[graph_id] = replace(self._find(graph_id), notification_url=notification_url)
+
+    async def fetch_subscription(self, tenant: TenantRef, graph_id: str) -> GraphSubscription | None:
+        """See `Subscriber`."""
+        self._note("fetch")
+        return self.live.get(graph_id)
 
     async def delete_subscription(self, tenant: TenantRef, graph_id: str) -> None:
         """See `Subscriber`."""
-        self._maybe_fail()
+        self._note("delete")
         self.live.pop(graph_id, None)
+
+    def _find(self, graph_id: str) -> GraphSubscription:
+        if graph_id not in self.live:
+            raise SubscriptionGone("gone")
+        return self.live[graph_id]

@@ -108,9 +108,10 @@ async def test_notification_without_an_event_has_the_room_compared(opened: OpenS
     assert await work(opened, room) == {IntentKind.ROOM_COMPARE: (Priority.REPAIR, True)}
 
 
-async def test_missed_notifications_have_the_room_compared(opened: OpenStore, room: Room) -> None:
-    """Graph says that it lost some."""
-    assert await mark(opened, make_lifecycle(Lifecycle.MISSED)) == MarkOutcome(1, 0)
+@pytest.mark.parametrize("kind", [Lifecycle.MISSED, Lifecycle.OTHER])
+async def test_missed_notifications_have_the_room_compared(opened: OpenStore, room: Room, kind: Lifecycle) -> None:
+    """Graph says that it lost some, or something that this version does not know."""
+    assert await mark(opened, make_lifecycle(kind)) == MarkOutcome(1, 0)
     assert await work(opened, room) == {IntentKind.ROOM_COMPARE: (Priority.REPAIR, True)}
 
 

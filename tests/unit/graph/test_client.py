@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from datetime import timedelta
 
 import httpx
@@ -306,6 +307,29 @@ async def test_subscription_is_created() -> None:
 
     assert (created.id, created.expires_at.day) == ("a4d7", 28)
     assert stage.graph.requests[0].headers["content-type"] == "application/json"
+
+
+async def test_every_creation_asks_for_lifecycle_notices_and_immutable_ids() -> None:
+    """Neither can be had later: a subscription without would be deaf to its own end, or name events by ids that change."""
+    stage = Stage(bad(429, "TooManyRequests"), subscription(), subscription())
+    await create(stage)
+    await create(stage)
+
+    assert len(stage.graph.requests) == 3
+    for request in stage.graph.requests:
+        assert (request.method, request.url.path) == ("POST", "/v1.0/subscriptions")
+        assert json.loads(request.content)["lifecycleNotificationUrl"] == "https://hooks.example/graph/lifecycle"
+        assert 'IdType="ImmutableId"' in request.headers["prefer"]
+
+
+async def test_repointing_changes_the_address_and_nothing_else() -> None:
+    """Its end stays what it was, so nothing has to be noted."""
+    stage = Stage(subscription())
+    await stage.client.repoint_subscription(TENANT, "a4d7", notification_url="https://new.example/graph/notifications")
+
+    (request,) = stage.graph.requests
+    assert (request.method, request.url.path) == ("PATCH", "/v1.0/subscriptions/a4d7")
+    assert json.loads(request.content) == {"notificationUrl": "https://new.example/graph/notifications"}
 
 
 @pytest.mark.parametrize("failure", [httpx.ReadTimeout("slow"), httpx.ReadError("cut"), bad(500), bad(504), bad(503)])

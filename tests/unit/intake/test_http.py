@@ -106,6 +106,16 @@ async def test_both_paths_take_both_kinds(path: str) -> None:
     assert [found.lifecycle for found in stage.sink.marked] == [None, Lifecycle.MISSED]
 
 
+async def test_lifecycle_notice_of_an_unknown_kind_is_taken_and_counted() -> None:
+    """Microsoft would only send it again; an operator sees that this version has got old."""
+    stage = Stage()
+    reply = await stage.client.post(LIFECYCLE_PATH, content=body(item(lifecycleEvent="somethingNew")))
+
+    assert reply.status_code == 202
+    assert [found.lifecycle for found in stage.sink.marked] == [Lifecycle.OTHER]
+    assert stage.counts["notifications.lifecycle_other"] == 1
+
+
 async def test_unknown_and_unusable_ones_are_counted_and_taken() -> None:
     stage = Stage()
     reply = await stage.client.post(NOTIFICATIONS_PATH, content=body(item(key="k" * 20), item(clientState="x"), item()))

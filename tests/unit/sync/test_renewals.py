@@ -20,6 +20,7 @@ def subscription(*, expires_in: timedelta, renew_in: timedelta) -> Subscription:
     return Subscription(
         key="k",
         room_uid=RoomUid("r"),
+        beside_room_uid=None,
         tenant_uid=TenantUid("t"),
         directory_id="d",
         secret_hash=b"",
@@ -27,6 +28,7 @@ def subscription(*, expires_in: timedelta, renew_in: timedelta) -> Subscription:
         expires_at=NOW + expires_in,
         renew_at=NOW + renew_in,
         url="u",
+        mailbox=None,
         created_at=NOW,
     )
 
