@@ -45,6 +45,7 @@ from sidecar.store.store import Store
 from sidecar.store.vault import load_vault
 from sidecar.sync.freshness import FreshnessGauges
 from sidecar.sync.rooms import RoomSync
+from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.sync.webhook_address import WebhookAddress
 from sidecar.tasks.chores import Chores
@@ -289,6 +290,7 @@ async def build_service(
         store=store,
         room_sync=room_sync,
         subscriptions=keeper,
+        audit=SubscriptionAudit(store=store, lister=graph, pace=keeper.pace, clock=clock, telemetry=telemetry),
         verifier=TenantVerifier(store=store, tokens=tokens, prober=graph, rng=rng),
         remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens),
         health=TenantHealth(store=store, breaker=breaker, clock=clock, rng=rng),

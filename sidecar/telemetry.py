@@ -29,6 +29,7 @@ COUNTERS = {
     "deletions_held": "Bookings that a full read lacked in large number, kept until a second one agrees.",
     "events_broken": "Events of Exchange without a usable start and end.",
     "subscriptions_lost": "Subscriptions that Exchange had dropped by itself.",
+    "subscriptions_stray": "Subscriptions at Exchange that call us and that nothing here knew; deleted.",
     "intents_failed": "Pieces of background work that failed and are tried again.",
     "intents_done": "Pieces of background work done.",
     "notifications.marked": "Notifications that marked a room.",

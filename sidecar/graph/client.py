@@ -33,7 +33,7 @@ from sidecar.graph.delta import Round, is_forgotten
 from sidecar.graph.events import iana_zone
 from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
 from sidecar.graph.transport import Tokens, Transport
-from sidecar.graph.wire import Call, DeltaRound, GraphEvent, GraphSubscription
+from sidecar.graph.wire import Call, DeltaRound, GraphEvent, GraphSubscription, SubscriptionPage
 from sidecar.model.window import Window
 from sidecar.settings import GraphSettings
 
@@ -195,6 +195,15 @@ class GraphClient:
             return None
         with _understood():
             return wire.parse_subscription(body)
+
+    async def fetch_subscription_page(self, tenant: TenantRef, link: str | None) -> SubscriptionPage:
+        """Read some of the application's subscriptions, beginning with the first ones (None) or after a page.
+
+        Exchange allows few of these: 25 in 20 seconds for each application and tenant.
+        """
+        body = await self._send(tenant, SUBSCRIPTIONS, wire.list_subscriptions_call(link))
+        with _understood():
+            return wire.parse_subscription_page(body)
 
     async def delete_subscription(self, tenant: TenantRef, graph_id: str) -> None:
         """Make sure that a subscription does not exist."""

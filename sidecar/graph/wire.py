@@ -175,6 +175,11 @@ class _Subscription(_Wire, frozen=True):
     client_state: str | None = None
 
 
+class _RawSubscriptionPage(_Wire, frozen=True):
+    value: list[_Subscription]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+
+
 class Identity(_Wire, frozen=True):
     """A directory object."""
 
@@ -205,6 +210,14 @@ class GraphSubscription:
     notification_url: str | None
     lifecycle_url: str | None
     client_state: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPage:
+    """Some of the application's subscriptions; client states are withheld. `next_link` None: these were the last ones."""
+
+    subscriptions: tuple[GraphSubscription, ...]
+    next_link: str | None
 
 
 class Subject(enum.Enum):
@@ -240,6 +253,7 @@ _RAW_DELTA_PAGE = msgspec.json.Decoder(_RawDeltaPage)
 _DELTA_ITEM = msgspec.json.Decoder(DeltaItem)
 _EVENT_ID = msgspec.json.Decoder(_EventId)
 _SUBSCRIPTION = msgspec.json.Decoder(_Subscription)
+_SUBSCRIPTION_PAGE = msgspec.json.Decoder(_RawSubscriptionPage)
 _IDENTITY = msgspec.json.Decoder(Identity)
 _ZONE = msgspec.json.Decoder(MailboxZone)
 _ESCAPE = re.compile(
@@ -353,6 +367,11 @@ def read_subscription_call(graph_id: str) -> Call:
     return Call(method="GET", path=f"/subscriptions/{segment(graph_id)}", subject=Subject.SUBSCRIPTION)
 
 
+def list_subscriptions_call(link: str | None) -> Call:
+    """Ask for the application's subscriptions in the tenant, or with a link for those that follow."""
+    return Call(method="GET", path=link or "/subscriptions", subject=Subject.SUBSCRIPTION)
+
+
 def delete_subscription_call(graph_id: str) -> Call:
     """Ask not to be told any more."""
     return Call(method="DELETE", path=f"/subscriptions/{segment(graph_id)}", subject=Subject.SUBSCRIPTION)
@@ -445,6 +464,19 @@ def parse_subscription(body: bytes) -> GraphSubscription:
     except _MALFORMED as error:
         raise Malformed("not a subscription") from error
     return _subscription(told)
+
+
+def parse_subscription_page(body: bytes) -> SubscriptionPage:
+    """Read a page of subscriptions.
+
+    Raises:
+        Malformed: it is no such page. One that is left out would be taken for lost, so a page is read whole or not at all.
+    """
+    try:
+        page = _SUBSCRIPTION_PAGE.decode(body)
+    except _MALFORMED as error:
+        raise Malformed("not a page of subscriptions") from error
+    return SubscriptionPage(tuple(_subscription(told) for told in page.value), page.next_link or None)
 
 
 def _subscription(told: _Subscription) -> GraphSubscription:

@@ -22,6 +22,8 @@ class IntentKind(enum.StrEnum):
     """Make sure that Graph will call us about a room."""
     SUBSCRIPTION_REMOVE = "subscription.remove"
     """Delete a subscription at Graph that nothing uses any more."""
+    SUBSCRIPTION_AUDIT = "subscription.audit"
+    """Compare a tenant's subscriptions with those at Graph."""
     TENANT_VERIFY = "tenant.verify"
     """Find out whether Microsoft accepts a tenant's credential."""
     TENANT_PULSE = "tenant.pulse"

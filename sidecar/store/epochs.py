@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
@@ -17,6 +18,9 @@ from sidecar.store import journal, locks
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.rooms import load_tenant_uid
+
+_AUDIT_AFTER = timedelta(minutes=30)
+"""By then most rooms have proved or replaced their subscriptions themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,9 @@ async def renew(c: Connection, tenant_uid: TenantUid) -> Renewal:
     if await c.fetch_one("SELECT 1 FROM tenants WHERE uid = $1 AND deleted_at IS NULL", tenant_uid) is None:
         return Renewal(1, 0)  # it is on its way out; all that is due is its removal
     await journal.mark(c, IntentKind.TENANT_VERIFY, tenant_uid, tenant_uid, priority=Priority.HINT, force=True)
+    # What was made since the backup, for rooms that are unknown now, only a list at Exchange can tell.
+    audit = IntentKind.SUBSCRIPTION_AUDIT
+    await journal.mark(c, audit, tenant_uid, tenant_uid, priority=Priority.COMPARE, ready_at=c.now + _AUDIT_AFTER)
     found = await c.fetch("SELECT uid FROM rooms WHERE tenant_uid = $1 ORDER BY uid", tenant_uid)
     for row in found:
         room_uid = RoomUid(row[0])

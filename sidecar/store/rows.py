@@ -35,7 +35,7 @@ SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.di
 
 SUBSCRIPTION = """
 SELECT key, room_uid, beside_room_uid, tenant_uid, directory_id, secret_hash, graph_id, expires_at, renew_at, url, mailbox,
-       created_at
+       sealed_state IS NOT NULL, created_at
   FROM subscriptions
 """
 
@@ -138,7 +138,8 @@ def subscription_from_row(row: Row) -> Subscription:
         renew_at=instant(row[8]),
         url=row[9],
         mailbox=row[10],
-        created_at=from_micros(row[11]),
+        is_pending=bool(row[11]),
+        created_at=from_micros(row[12]),
     )
 
 

@@ -118,6 +118,14 @@ class Subscriptions:
 
         return await self._engine.read(run)
 
+    async def load_urls(self) -> frozenset[str]:
+        """Return all webhook addresses that are or were ours."""
+        return await self._engine.read(load_urls)
+
+    async def doubt(self, room_uid: RoomUid, tenant_uid: TenantUid) -> None:
+        """Have Exchange asked at once whether it still has a room's subscription."""
+        await self._engine.write(lambda c: notices.renew_soon(c, room_uid, tenant_uid))
+
     async def prepare(
         self,
         room_uid: RoomUid,

@@ -16,6 +16,7 @@ from sidecar.aio.clock import Clock
 from sidecar.errors import SubscriptionExists, SubscriptionGone
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import GraphSubscription
+from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import Room
 from sidecar.model.subscription import Pending, Subscription, Upkeep
 from sidecar.model.tenant import Tenant
@@ -250,6 +251,10 @@ class SubscriptionKeeper:
                 return NotYet(self._clock.now() + timedelta(seconds=wait_s))
             with self.pace.calling(tenant.uid):
                 await self._delete(tenant, subscription.graph_id)
+        elif subscription.is_pending:
+            # Exchange may have made it, and only a list can tell. Not a failure: nobody is called about it any more.
+            kind = IntentKind.SUBSCRIPTION_AUDIT
+            await self._store.intents.mark(kind, tenant.uid, tenant.uid, priority=Priority.COMPARE)
         await self._store.subscriptions.forget(key)
         return Kept()
 

@@ -38,6 +38,7 @@ from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.problems import problem_of
 from sidecar.sync.rhythm import next_check_s, next_compare_at
 from sidecar.sync.rooms import RoomSync
+from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
 from sidecar.tasks.tenant_health import PAUSED, TenantHealth
 from sidecar.tenants.remove import TenantRemover
@@ -47,6 +48,7 @@ log = structlog.get_logger(__name__)
 
 _VERIFY_INTERVAL = timedelta(hours=1)
 _PRUNE_INTERVAL = timedelta(hours=1)
+_AUDIT_INTERVAL = timedelta(days=1)
 _PRUNE_HELD = timedelta(hours=1)
 """Longer than a snapshot of one room takes: some ten messages, each of which its reader has a minute for."""
 _PROBE_CAP_S = 3_600.0
@@ -93,6 +95,7 @@ class Chores:
         store: Store,
         room_sync: RoomSync,
         subscriptions: SubscriptionKeeper,
+        audit: SubscriptionAudit,
         verifier: TenantVerifier,
         remover: TenantRemover,
         health: TenantHealth,
@@ -104,6 +107,7 @@ class Chores:
         self._store = store
         self._room_sync = room_sync
         self._subscriptions = subscriptions
+        self._audit = audit
         self._verifier = verifier
         self._remover = remover
         self._health = health
@@ -118,6 +122,7 @@ class Chores:
             IntentKind.ROOM_COMPARE: self._compare_room,
             IntentKind.ROOM_SUBSCRIBE: self._subscribe_room,
             IntentKind.SUBSCRIPTION_REMOVE: self._remove_subscription,
+            IntentKind.SUBSCRIPTION_AUDIT: self._audit_subscriptions,
             IntentKind.TENANT_VERIFY: self._verify_tenant,
             IntentKind.TENANT_PULSE: self._pulse_tenant,
             IntentKind.TENANT_REMOVE: self._remove_tenant,
@@ -250,6 +255,23 @@ class Chores:
             return PutOff(self._next_probe_at(intent), error.reason)
         return Later(kept.until) if isinstance(kept, NotYet) else Done()
 
+    async def _audit_subscriptions(self, intent: Intent, lease: Lease) -> Outcome:
+        try:
+            tenant = await self._store.tenants.load_by_uid(lease.lane)
+        except TenantNotFound:
+            return Done()
+        if tenant.deleted_at is not None:
+            return Done()
+        try:
+            audited = await self._audit.run(tenant)
+        except (TenantBlocked, RoomBlocked, SubscriptionProblem, GraphRefused, SecretUnreadable) as error:
+            return PutOff(self._next_probe_at(intent), error.reason)
+        if isinstance(audited, NotYet):
+            return Later(audited.until)
+        if not audited.is_complete:
+            return Done(self._clock.now(), Priority.COMPARE)
+        return Done(self._clock.now() + _AUDIT_INTERVAL * (0.9 + self._rng.random() / 10), Priority.COMPARE)
+
     async def _verify_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:
             tenant = await self._store.tenants.load_by_uid(lease.lane)
@@ -274,6 +296,13 @@ class Chores:
             tenant.uid,
             priority=Priority.IMPORT,
             ready_at=self._clock.now() + _PRUNE_INTERVAL,
+        )
+        await self._store.intents.mark(
+            IntentKind.SUBSCRIPTION_AUDIT,
+            tenant.uid,
+            tenant.uid,
+            priority=Priority.COMPARE,
+            ready_at=self._clock.now() + _AUDIT_INTERVAL,
         )
         return Done(self._clock.now() + _VERIFY_INTERVAL, Priority.COMPARE)
 

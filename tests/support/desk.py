@@ -15,7 +15,9 @@ from sidecar.model.plan import Applied
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.settings import SyncSettings
+from sidecar.sync.pace import SubscriptionPace
 from sidecar.sync.rooms import RoomSync
+from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.telemetry import Telemetry
 from tests.support.builders import make_notification, secret_hash
@@ -62,6 +64,16 @@ class Desk:
             clock=self.clock,
             rng=Random(1),
             settings=self.settings,
+            telemetry=self.telemetry,
+        )
+
+    def audit(self) -> SubscriptionAudit:
+        """The audit under test."""
+        return SubscriptionAudit(
+            store=self.opened.store,
+            lister=self.subscriptions,
+            pace=SubscriptionPace(clock=self.clock),
+            clock=self.clock,
             telemetry=self.telemetry,
         )
 

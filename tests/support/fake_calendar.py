@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sidecar.errors import SidecarError, SubscriptionExists, SubscriptionGone
 from sidecar.graph.clouds import TenantRef
-from sidecar.graph.wire import DeltaItem, DeltaRemoval, DeltaRound, GraphEvent, GraphSubscription
+from sidecar.graph.wire import DeltaItem, DeltaRemoval, DeltaRound, GraphEvent, GraphSubscription, SubscriptionPage
 from sidecar.model.ids import EventId
 from sidecar.model.window import Window
 from tests.unit.graph.kit import make_event
@@ -210,6 +210,14 @@ class FakeSubscriptions:
         """See `Subscriber`."""
         self._note("fetch")
         return self.live.get(graph_id)
+
+    async def fetch_subscription_page(self, tenant: TenantRef, link: str | None) -> SubscriptionPage:
+        """See `SubscriptionLister`; two to a page."""
+        self._note("list")
+        start = int(link or 0)
+        withheld = [replace(one, client_state=None) for one in self.live.values()]
+        is_last = start + 2 >= len(withheld)
+        return SubscriptionPage(tuple(withheld[start : start + 2]), None if is_last else str(start + 2))
 
     async def delete_subscription(self, tenant: TenantRef, graph_id: str) -> None:
         """See `Subscriber`."""

@@ -29,6 +29,7 @@ def subscription(*, expires_in: timedelta, renew_in: timedelta) -> Subscription:
         renew_at=NOW + renew_in,
         url="u",
         mailbox=None,
+        is_pending=False,
         created_at=NOW,
     )
 

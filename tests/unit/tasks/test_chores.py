@@ -87,6 +87,7 @@ class Shift:
             store=store,
             room_sync=desk.sync,
             subscriptions=self.keeper,
+            audit=desk.audit(),
             verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, rng=Random(1)),
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login),
             health=TenantHealth(store=store, breaker=self.breaker, clock=desk.clock, rng=Random(1)),
@@ -101,7 +102,10 @@ class Shift:
         now = self.desk.clock.now()
         intent = Intent(
             kind=kind,
-            key=key or (self.desk.tenant.uid if kind.startswith(("tenant", "log")) else self.desk.room.uid),
+            key=key
+            or (
+                self.desk.tenant.uid if kind.startswith(("tenant", "log", "subscription.audit")) else self.desk.room.uid
+            ),
             lane=self.desk.tenant.uid,
             priority=Priority.COMPARE,
             ready_at=now,
@@ -528,3 +532,25 @@ async def test_subscription_that_must_wait_its_turn_is_neither_done_nor_failed(s
     assert (await shift.room()).problems == []
     shift.desk.clock.at = outcome.until
     assert isinstance(await shift.run(IntentKind.ROOM_SUBSCRIBE), Done)
+
+
+async def test_verified_tenant_is_audited_within_a_day_and_daily_from_then_on(shift: Shift) -> None:
+    """Each hourly verification makes sure of it, and puts nothing off."""
+    await shift.run(IntentKind.TENANT_VERIFY)
+    sql = "SELECT ready_at FROM intents WHERE kind = 'subscription.audit'"
+    ((first_at,),) = await shift.desk.opened.fetch(sql)
+    assert first_at == to_micros(shift.desk.clock.now() + timedelta(days=1))
+    shift.desk.clock.advance(3_600)
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert await shift.desk.opened.fetch(sql) == [(first_at,)]
+    outcome = await shift.run(IntentKind.SUBSCRIPTION_AUDIT)
+    assert isinstance(outcome, Done)
+    assert outcome.next_at is not None
+    assert timedelta(hours=21) < outcome.next_at - shift.desk.clock.now() <= timedelta(days=1)
+
+
+async def test_audit_that_microsoft_refuses_is_put_off_and_no_room_is_told(shift: Shift) -> None:
+    """Rooms have their own ways to find out."""
+    shift.desk.subscriptions.errors = [SubscriptionRefused("x")]
+    assert isinstance(await shift.run(IntentKind.SUBSCRIPTION_AUDIT), PutOff)
+    assert (await shift.room()).problems == []
