@@ -108,9 +108,15 @@ def check_no_mark_lost(world: World) -> None:
 
 
 async def check_subscriptions(world: World) -> None:
-    """Each mapped room has exactly one live subscription at Exchange, and no other mailbox has one."""
+    """Each mapped room has exactly one live subscription at Exchange and here, the same one, and nothing else has any."""
     live, wanted = await world.directory.subscribed(), sorted(world.rooms.values())
     assert live == wanted, f"Exchange has subscriptions for {live}, where {wanted} are mapped"
+    here = world.fetch(
+        "SELECT r.mailbox, s.graph_id FROM subscriptions s LEFT JOIN rooms r ON r.uid = s.room_uid"
+        " WHERE s.sealed_state IS NULL OR s.graph_id IS NULL ORDER BY r.mailbox"
+    )
+    there = (await world.directory.call("GET", "subscriptions"))["subscriptions"]
+    assert here == sorted((str(one["mailbox"]), str(one["id"])) for one in there), "other subscriptions are known here"
 
 
 _HARMLESS = frozenset(
