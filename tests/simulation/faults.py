@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,12 @@ from tests.simulation.world import World
 _STEPS_MAX = 40
 _LOOK_S = 60.0
 _TURNS_MAX = 60
+_FULL_COUNT = 8
+"""More than the deletion brake lets pass."""
+_EMPTY_READS = 2
+"""A read, and the second look that follows it at once."""
+_EMPTY_S = 100.0
+"""Shorter than the brake waits before it looks again."""
 _CALM = msgspec.to_builtins(calm_moods())
 
 
@@ -58,6 +65,8 @@ class Troubles:
         await directory.call("POST", "/control/outage", {"for_s": 0})
         await directory.call("PUT", "/control/moods", _CALM)
         await directory.call("POST", "deliveries/resume", {})
+        for mailbox in directory.rooms:
+            await directory.call("POST", f"calendars/{mailbox}/endless_delta", {"on": False})
         await self._grant()
 
     async def crash(self) -> None:
@@ -207,6 +216,30 @@ class Troubles:
         await self._directory.call("POST", "deliveries/pause", {})
         await asyncio.sleep(self._lasting())
         await self._directory.call("POST", "deliveries/resume", {})
+
+    async def delta_forgotten(self) -> None:
+        """Exchange forgets every delta link of a mailbox."""
+        mailbox = self._rng.choice(self._directory.rooms)
+        await self._directory.call("POST", f"calendars/{mailbox}/expire_delta", {})
+
+    async def delta_endless(self) -> None:
+        """Delta rounds of a mailbox have no end for a while."""
+        mailbox = self._rng.choice(self._directory.rooms)
+        await self._directory.call("POST", f"calendars/{mailbox}/endless_delta", {"on": True})
+        await asyncio.sleep(self._lasting())
+        await self._directory.call("POST", f"calendars/{mailbox}/endless_delta", {"on": False})
+
+    async def calendar_empty(self) -> None:
+        """Exchange shows a full calendar as empty twice, while somebody has the room read anew."""
+        rooms = self._world.full_rooms(at_least=_FULL_COUNT)
+        if not rooms:
+            return
+        name, address = self._rng.choice(rooms)
+        view = f"{re.escape(address)}/calendarView\\?"
+        await self._directory.fault({"status": 200, "body": '{"value": []}'}, count=_EMPTY_READS, path_regex=view)
+        await self._world.resync(name)
+        await asyncio.sleep(_EMPTY_S)
+        await self._directory.call("DELETE", "/control/faults")
 
     async def store_fails(self) -> None:
         """The service's database fails."""

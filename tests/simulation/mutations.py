@@ -19,19 +19,22 @@ from unittest import mock
 from exchange_client.mirror_room import MirroredRoom
 
 from sidecar.api import convert
+from sidecar.errors import DeltaUnusable, GraphRefused, GraphUnavailable, RoomBlocked, TenantBlocked, Unavailable
 from sidecar.feed import feed, paging, tail, watch
 from sidecar.feed.events import Changed, Checkpoint
 from sidecar.feed.feed import Feed
 from sidecar.feed.watch import Start, Watch
+from sidecar.graph.events import span_of
 from sidecar.model.change import SnapshotReason
 from sidecar.model.ids import RoomUid
-from sidecar.model.plan import RoomPlan
+from sidecar.model.plan import DeltaPlace, DeltaRead, RoomPlan
 from sidecar.model.room import RoomState, SyncState
 from sidecar.store import calendars, subscriptions
 from sidecar.store.calendars import Calendars
 from sidecar.store.engine import Connection
 from sidecar.store.intents import Intents
 from sidecar.store.subscriptions import MarkOutcome, Subscriptions
+from sidecar.sync import delta as sync_delta
 from sidecar.sync import plan as sync_plan
 from sidecar.sync import reading, rooms
 from sidecar.sync import subscriptions as keeper
@@ -166,6 +169,7 @@ def find(name: str, seeds: Sequence[int]) -> Found | None:
 
 _mark, _confirm, _load_hints = Subscriptions.mark, Subscriptions.confirm, Calendars.load_hints
 _apply, _snapshot_page = Calendars.apply, Calendars.snapshot_page
+_check, _plan_check = RoomSync.check, sync_delta.plan_check
 _finish, _plan_hinted, _read_hinted = Intents.finish, sync_plan.plan_hinted, RoomSync.read_hinted
 
 
@@ -245,6 +249,51 @@ async def _do_nothing(*_: Any, **__: Any) -> None:
 async def _snapshot_page_that_skips(self: Any, room_uid: Any, *, after: Any, count_max: int) -> Any:
     page = await _snapshot_page(self, room_uid, after=after, count_max=count_max + bool(after))
     return page[1:] if after else page
+
+
+async def _check_and_believe(self: Any, room: Any, tenant: Any, *, lease: Any, attempts: int = 0) -> Any:
+    place = room.delta
+    if place is None or place.window != room.horizon:
+        return await self.compare(room, tenant, lease=lease)
+    began_at = self._clock.now()
+    hints, generation = await _load_hints(self._store.calendars, room.uid)
+    try:
+        told = await self._reading.delta(room, tenant, place.window, link=place.link)
+    except (DeltaUnusable, GraphUnavailable) as error:
+        if isinstance(error, GraphUnavailable):
+            raise
+        return await _check(self, room, tenant, lease=lease, attempts=attempts)
+    stored = await self._store.calendars.load_stored(room.uid)
+    by_event = {booking.event_id: booking for booking in stored.values()}
+    moved = [
+        (by_event[item.id], span)
+        for item in told.items
+        if not item.is_removed and item.id in by_event and (span := span_of(item)) is not None
+    ]
+    gone = frozenset(item.id for item in told.items if item.is_removed and item.id in by_event)
+    gone |= frozenset(before.event_id for before, span in moved if span != (before.start_at, before.end_at))
+    found = await self._reading.events(room, tenant, hints, place.window)
+    found = replace(found, gone=found.gone | gone)
+    delta = DeltaRead(place=DeltaPlace(told.link, place.window), began_at=began_at)
+    return await self._apply(room, hints, found, place.window, lease=lease, hints_through=generation, delta=delta)
+
+
+async def _check_with_the_link_first(self: Any, room: Any, tenant: Any, *, lease: Any, attempts: int = 0) -> Any:
+    if room.delta is not None and room.delta.window == room.horizon:
+        try:
+            told = await self._reading.delta(room, tenant, room.delta.window, link=room.delta.link)
+        except (DeltaUnusable, Unavailable, GraphRefused, RoomBlocked, TenantBlocked):
+            return await _check(self, room, tenant, lease=lease, attempts=attempts)
+
+        async def keep(c: Connection) -> None:
+            await c.execute("UPDATE rooms SET delta_link = $2 WHERE uid = $1", room.uid, told.link)
+
+        await self._store.calendars._engine.write(keep)
+    return await _check(self, room, tenant, lease=lease, attempts=attempts)
+
+
+def _plan_check_without_removals(stored: Any, items: Any, horizon: Any) -> Any:
+    return _plan_check(stored, [item for item in items if not item.is_removed], horizon)
 
 
 async def _confirm_and_read_nothing(self: Any, key: str, **how: Any) -> bool:
@@ -366,6 +415,41 @@ ALL: dict[str, Mutation] = {
         "_confirm",
         _believe_the_first_read,
         needs=lambda plan: plan.settings.graph.page_size == 10,
+    ),
+    "no_deletion_brake": _mutation(
+        "a read that lacks much is not believed",
+        rooms,
+        "choose_held",
+        lambda *_, **__: frozenset(),
+        needs=lambda plan: _trouble("calendar_empty")(plan) and plan.settings.sync.confirm_max == 0,
+    ),
+    "delta_believed": _mutation(
+        "delta names changes, and nothing else",
+        RoomSync,
+        "check",
+        _check_and_believe,
+        needs=lambda plan: plan.settings.sync.check_interval_s < 1_000,
+    ),
+    "delta_link_kept_first": _mutation(
+        "a delta link is kept with all that it covers",
+        RoomSync,
+        "check",
+        _check_with_the_link_first,
+        needs=lambda plan: (
+            plan.settings.sync.check_interval_s < 1_000
+            and plan.settings.sync.compare_interval_s > 1_000
+            and _trouble("deliveries_lost", "webhook_weather", "subscription_removed")(plan)
+        ),
+    ),
+    "delta_removals_ignored": _mutation(
+        "what delta calls removed is looked at",
+        rooms,
+        "plan_check",
+        _plan_check_without_removals,
+        needs=lambda plan: (
+            plan.settings.sync.check_interval_s < 1_000
+            and _trouble("deliveries_lost", "webhook_weather", "subscription_removed")(plan)
+        ),
     ),
     "ids_believed": _mutation("an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids),
     "never_renewed": _mutation("subscriptions are renewed", keeper, "is_renewal_due", lambda *_, **__: False),

@@ -28,6 +28,8 @@ _STARTS = (
     datetime(2028, 2, 28, 22, 0, tzinfo=UTC),
 )
 
+_SELDOM_S = 20_000.0
+
 TROUBLES = (
     "crash",
     "webhook_weather",
@@ -49,6 +51,9 @@ TROUBLES = (
     "restart",
     "restore",
     "log_pruned",
+    "delta_forgotten",
+    "delta_endless",
+    "calendar_empty",
 )
 """Everything that can go wrong, by the name of the method of `faults.Troubles` that brings it about."""
 
@@ -135,6 +140,8 @@ def plan_of(seed: int) -> Plan:
             past_days=rng.choice((0, 1, 7)),
             future_days=rng.choice((3, 14, 40)),
             compare_interval_s=compare_interval_s,
+            # Where full reads are seldom, checks are as well: then only announcements bring what people wait for.
+            check_interval_s=compare_interval_s if compare_interval_s > _SELDOM_S else 900.0,
             subscription_minutes=rng.choice((45, 120, 10_000)),
             settle_s=rng.choice((0.0, 1.0)),
             hints_max=rng.choice((1, 8)),
@@ -151,6 +158,7 @@ def make_settings(
     past_days: int = 1,
     future_days: int = 30,
     compare_interval_s: float = 6 * 3_600.0,
+    check_interval_s: float = 900.0,
     subscription_minutes: int = 10_000,
     settle_s: float = 1.0,
     hints_max: int = 8,
@@ -171,6 +179,7 @@ def make_settings(
             hints_max=hints_max,
             confirm_max=confirm_max,
             compare_interval_s=compare_interval_s,
+            check_interval_s=check_interval_s,
             subscription_minutes=subscription_minutes,
         ),
         tasks=TasksSettings(sweep_s=60.0),

@@ -22,6 +22,7 @@ from sidecar.errors import Unavailable
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2, tenant_service_pb2
 from sidecar.model.ids import TenantId
 from sidecar.model.room import Room
+from sidecar.model.window import to_micros
 from tests.simulation.life import Life, Outside
 from tests.simulation.loop import ShiftedClock
 from tests.simulation.network import PeerGone, WebhookWay
@@ -196,6 +197,16 @@ class World:
         """Ask for a room to be read anew."""
         request = room_service_pb2.ResyncRoomRequest(name=name)
         await self.call(lambda life: life.servicers.rooms.resync_room(request))
+
+    def full_rooms(self, *, at_least: int) -> list[tuple[str, str]]:
+        """Return the rooms with so many bookings to come: their names, and what the service calls their mailboxes by."""
+        found = self.fetch(
+            "SELECT r.room_id, COALESCE(r.object_id, r.mailbox) FROM rooms r JOIN bookings b ON b.room_uid = r.uid"
+            " WHERE b.takes_room = 1 AND b.start_at > ? GROUP BY r.room_id, 2 HAVING COUNT(*) >= ? ORDER BY r.room_id",
+            to_micros(self.now()),
+            at_least,
+        )
+        return [(names.room(TENANT, room_id), address) for room_id, address in found]
 
     async def prune(self, count_max: int) -> None:
         """Have the log cut, as its retention does; nothing where nobody serves, or the database fails."""
