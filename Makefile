@@ -3,7 +3,7 @@ PY := .venv/bin/python
 RUN := sh .ci/venv &&
 CODE := sidecar clients/python tests protos helm
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check format lint types imports proto docs unit property contract sim sim-mutations e2e bench lock goldens
+.PHONY: help install tools demo test check format lint types imports proto docs unit property contract sim sim-mutations soak e2e bench lock goldens
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,11 @@ sim: ## Simulate whole lives of the service on virtual time, SEEDS=20 of them fr
 
 sim-mutations: ## Break one rule at a time on purpose, and see that a simulated life finds it
 	$(RUN) $(PY) -m tests.simulation --mutations --seeds 1000
+
+MINUTES ?= 30
+STORE ?= sqlite
+soak: ## Let real processes live through hard minutes: MINUTES=30 STORE=sqlite|postgres, SEED= to choose again alike
+	$(RUN) $(PY) -m tests.soak --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 e2e: ## Tests with real processes only
 	$(RUN) sh .ci/tools && $(PY) -m pytest -q -n 2 --dist loadgroup tests/e2e

@@ -148,9 +148,9 @@ class Scene:
         span = times.to_datetime(window.start_time), times.to_datetime(window.end_time)
         return expected(await self.directory.truth(self.rooms[room], *span))
 
-    async def equal(self, mirror: RoomMirror) -> bool:
-        """Compare a mirror with the calendars over all that the copy covers; raise with the difference."""
-        for room in self.rooms:
+    async def equal(self, mirror: RoomMirror, *, only: str | None = None) -> bool:
+        """Compare a mirror with the calendars (of one room, if given) over all it covers; raise with the difference."""
+        for room in self.rooms if only is None else [only]:
             coverage = mirror.coverage(room)
             assert coverage is not None, f"{room} is unknown to the mirror"
             shown = sorted(map(stay_of, mirror.bookings(room)), key=str)
@@ -164,7 +164,7 @@ class Scene:
 
         async def same() -> bool:
             assert await self.directory.is_at_rest(), "Outlook does not rest"
-            return all([await self.equal(watcher.mirror) for watcher in watchers])
+            return all([await self.equal(watcher.mirror, only=watcher.room) for watcher in watchers])
 
         await eventually(same, "the mirrors equal the calendars", service=self.service, deadline_s=deadline_s)
 
