@@ -1,0 +1,1 @@
+"""What a customer's administrator runs, and what its result says. Pure: no clock, network, store or wire."""
