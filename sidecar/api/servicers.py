@@ -32,7 +32,7 @@ def build_servicers(*, store: Store, feed: Feed, settings: Settings, clock: Cloc
     """Build all servicers over one store and one feed."""
     converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
     return Servicers(
-        tenants=TenantServicer(tenants=store.tenants, clock=clock),
+        tenants=TenantServicer(tenants=store.tenants, rooms=store.rooms, clock=clock),
         rooms=RoomServicer(rooms=store.rooms, converter=converter, clock=clock),
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,7 +15,9 @@ from sidecar.api.validate import Check
 from sidecar.errors import TenantNotFound
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.ids import TenantId
-from sidecar.model.tenant import CredentialKind
+from sidecar.model.tenant import CredentialKind, Tenant
+from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit
+from sidecar.store.rooms import Rooms
 from sidecar.store.tenants import Tenants
 from sidecar.tenants.register import TenantValues, register_tenant
 
@@ -26,10 +29,11 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TenantServicer:
-    """Registers, shows and deletes tenants."""
+    """Registers, shows and deletes tenants, and writes their kits."""
 
-    def __init__(self, *, tenants: Tenants, clock: Clock) -> None:
+    def __init__(self, *, tenants: Tenants, rooms: Rooms, clock: Clock) -> None:
         self._tenants = tenants
+        self._rooms = rooms
         self._clock = clock
         self._page_tokens = PageTokens(_Place, free_fields=("page_size",))
 
@@ -72,6 +76,58 @@ class TenantServicer:
                 return pb.DeleteTenantResponse()
             raise
         return pb.DeleteTenantResponse(tenant=tenant_to_proto(tenant))
+
+    async def get_onboarding_kit(self, request: pb.GetOnboardingKitRequest) -> pb.GetOnboardingKitResponse:
+        """See the proto."""
+        check = Check()
+        wanted = _read_kit_values(check, request)
+        check.finish()
+        values = wanted
+        try:
+            tenant = await self._tenants.load(TenantId(wanted.tenant_id))
+        except TenantNotFound:
+            if not request.directory_id:
+                raise
+        else:
+            if request.directory_id and wanted.directory_id != tenant.directory_id:
+                check.refuse("directory_id", "is not the directory of this tenant")
+            _, rooms = await self._rooms.load_all(tenant.uid)
+            mapped = sorted(room.mailbox for room in rooms)
+            values = _kit_values_of(tenant, [*mapped, *wanted.mailboxes])
+        if len(values.mailboxes) > KIT_ROOMS_MAX:
+            check.refuse("mailboxes", f"make more than {KIT_ROOMS_MAX} rooms with those that are mapped")
+        check.finish()
+        kit = build_kit(values)
+        return pb.GetOnboardingKitResponse(
+            guide=kit.guide, script=kit.script, script_name=kit.script_name, mailboxes=kit.mailboxes
+        )
+
+
+def _read_kit_values(check: Check, request: pb.GetOnboardingKitRequest) -> KitValues:
+    """Read what a kit for a tenant that is not registered is made of."""
+    check.choice("cloud", request.cloud, pb.Cloud.values())
+    if len(request.mailboxes) > KIT_ROOMS_MAX:
+        check.refuse("mailboxes", f"must have {KIT_ROOMS_MAX} entries at most")
+    mailboxes = [check.mailbox(f"mailboxes[{at}]", given) for at, given in enumerate(request.mailboxes[:KIT_ROOMS_MAX])]
+    return KitValues(
+        tenant_id=check.tenant("name", request.name),
+        display_name=check.display_name("display_name", request.display_name),
+        directory_id=check.guid("directory_id", request.directory_id) if request.directory_id else "",
+        cloud=cloud_from_proto(request.cloud),
+        application_id=None,
+        mailboxes=mailboxes,
+    )
+
+
+def _kit_values_of(tenant: Tenant, mailboxes: Sequence[str]) -> KitValues:
+    return KitValues(
+        tenant_id=tenant.tenant_id,
+        display_name=tenant.display_name,
+        directory_id=tenant.directory_id,
+        cloud=tenant.cloud,
+        application_id=tenant.credential.application_id,
+        mailboxes=mailboxes,
+    )
 
 
 def _read_values(check: Check, request: pb.RegisterTenantRequest, *, now: datetime) -> TenantValues:

@@ -24,6 +24,8 @@ from exchange_client.messages import (
     DeleteTenantRequest,
     GapPolicy,
     GetBookingRequest,
+    GetOnboardingKitRequest,
+    GetOnboardingKitResponse,
     GetRoomRequest,
     GetTenantRequest,
     ListBookingsResponse,
@@ -140,6 +142,29 @@ class SyncExchangeClient(SyncConnection):
         request = DeleteTenantRequest(name=name, etag=etag, allow_missing=allow_missing)
         response = self._write(self._tenants.DeleteTenant, request, timeout_s)
         return response.tenant if response.HasField("tenant") else None
+
+    def get_onboarding_kit(
+        self,
+        name: str,
+        *,
+        directory_id: str = "",
+        cloud: Cloud.ValueType = Cloud.CLOUD_UNSPECIFIED,
+        display_name: str = "",
+        mailboxes: Iterable[str] = (),
+        timeout_s: float | None = None,
+    ) -> GetOnboardingKitResponse:
+        """Get the guide and the script for the customer's administrator, filled in with the tenant's own values.
+
+        Args:
+            name: the tenant; it need not be registered yet, if `directory_id` is given.
+            directory_id: directory (tenant) id in Microsoft Entra.
+            cloud, display_name: of a tenant that is not registered yet.
+            mailboxes: addresses of rooms besides those that are mapped.
+        """
+        request = GetOnboardingKitRequest(
+            name=name, directory_id=directory_id, cloud=cloud, display_name=display_name, mailboxes=mailboxes
+        )
+        return self._read(self._tenants.GetOnboardingKit, request, timeout_s)
 
     # Rooms
 

@@ -476,3 +476,81 @@ class DeleteTenantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteTenantResponse: _TypeAlias = DeleteTenantResponse  # noqa: Y015
+
+@_typing.final
+class GetOnboardingKitRequest(_message.Message):
+    """Request of GetOnboardingKit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DIRECTORY_ID_FIELD_NUMBER: _builtins.int
+    CLOUD_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    MAILBOXES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}; registered or not."""
+    directory_id: _builtins.str
+    """Directory (tenant) id in Microsoft Entra: a GUID. Required while the tenant is not registered; otherwise it may be
+    left empty and must not be another than the tenant's.
+    """
+    cloud: Global___Cloud.ValueType
+    """The Microsoft cloud that holds the directory. Used while the tenant is not registered; unspecified means GLOBAL."""
+    display_name: _builtins.str
+    """Name of the organisation, for people. Used while the tenant is not registered; 200 characters at most."""
+    @_builtins.property
+    def mailboxes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses of rooms that are not mapped yet, added to the mapped ones; 10,000 rooms in all at most."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        directory_id: _builtins.str = ...,
+        cloud: Global___Cloud.ValueType = ...,
+        display_name: _builtins.str = ...,
+        mailboxes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud", b"cloud", "directory_id", b"directory_id", "display_name", b"display_name", "mailboxes", b"mailboxes", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOnboardingKitRequest: _TypeAlias = GetOnboardingKitRequest  # noqa: Y015
+
+@_typing.final
+class GetOnboardingKitResponse(_message.Message):
+    """Response of GetOnboardingKit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUIDE_FIELD_NUMBER: _builtins.int
+    SCRIPT_FIELD_NUMBER: _builtins.int
+    SCRIPT_NAME_FIELD_NUMBER: _builtins.int
+    MAILBOXES_FIELD_NUMBER: _builtins.int
+    guide: _builtins.str
+    """The guide: Markdown (CommonMark with tables), UTF-8."""
+    script: _builtins.str
+    """The script: PowerShell 5.1 or 7, printable ASCII only, so that no editor or download changes it. Without secrets."""
+    script_name: _builtins.str
+    """File name for the script; the guide calls it by this name."""
+    @_builtins.property
+    def mailboxes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rooms that the script holds, without doubles."""
+
+    def __init__(
+        self,
+        *,
+        guide: _builtins.str = ...,
+        script: _builtins.str = ...,
+        script_name: _builtins.str = ...,
+        mailboxes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guide", b"guide", "mailboxes", b"mailboxes", "script", b"script", "script_name", b"script_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOnboardingKitResponse: _TypeAlias = GetOnboardingKitResponse  # noqa: Y015

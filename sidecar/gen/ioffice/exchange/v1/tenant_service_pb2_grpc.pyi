@@ -46,6 +46,11 @@ class TenantServiceStub:
     """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
     Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
     """
+    GetOnboardingKit: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]
+    """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
+    tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
+    RegisterTenant takes. Nothing is stored. Errors: FIELD_INVALID, TENANT_NOT_FOUND (not registered, and no directory_id).
+    """
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
@@ -64,6 +69,11 @@ class TenantServiceAsyncStub(TenantServiceStub):
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]  # type: ignore[assignment]
     """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
     Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+    """
+    GetOnboardingKit: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]  # type: ignore[assignment]
+    """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
+    tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
+    RegisterTenant takes. Nothing is stored. Errors: FIELD_INVALID, TENANT_NOT_FOUND (not registered, and no directory_id).
     """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -104,6 +114,17 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenant_service_pb2.DeleteTenantResponse, _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]]:
         """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
         Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOnboardingKit(
+        self,
+        request: _tenant_service_pb2.GetOnboardingKitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.GetOnboardingKitResponse, _abc.Awaitable[_tenant_service_pb2.GetOnboardingKitResponse]]:
+        """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
+        tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
+        RegisterTenant takes. Nothing is stored. Errors: FIELD_INVALID, TENANT_NOT_FOUND (not registered, and no directory_id).
         """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

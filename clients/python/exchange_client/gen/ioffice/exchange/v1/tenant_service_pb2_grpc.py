@@ -55,6 +55,11 @@ class TenantServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
                 _registered_method=True)
+        self.GetOnboardingKit = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/GetOnboardingKit',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitResponse.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer(object):
@@ -92,6 +97,15 @@ class TenantServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOnboardingKit(self, request, context):
+        """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
+        tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
+        RegisterTenant takes. Nothing is stored. Errors: FIELD_INVALID, TENANT_NOT_FOUND (not registered, and no directory_id).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +128,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.DeleteTenant,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.SerializeToString,
+            ),
+            'GetOnboardingKit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOnboardingKit,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +244,33 @@ class TenantService(object):
             '/ioffice.exchange.v1.TenantService/DeleteTenant',
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOnboardingKit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/GetOnboardingKit',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitResponse.FromString,
             options,
             channel_credentials,
             insecure,
