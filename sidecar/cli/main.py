@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import backups, bookings, demo, emulator, rooms, server, tenants, watch
+from sidecar.cli import backups, bookings, demo, emulator, kit, rooms, server, tenants, watch
 
 app = typer.Typer(
     name="exchange-sidecar",
@@ -27,6 +27,7 @@ app.command()(demo.demo)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(rooms.app, name="room")
 app.add_typer(bookings.app, name="booking")
+app.add_typer(kit.app, name="kit")
 app.command()(watch.watch)
 
 

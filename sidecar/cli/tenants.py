@@ -15,7 +15,16 @@ from sidecar.cli.output import Output, OutputOption, at, short, show, show_one
 
 app = typer.Typer(help="The customers' Microsoft 365 organisations.", no_args_is_help=True)
 
+CLOUDS = "global, us_government, us_government_dod or china"
+
 TenantArgument = Annotated[str, typer.Argument(help="Id of the tenant, such as acme.")]
+
+
+def cloud_of(name: str) -> Cloud.ValueType:
+    """Return the cloud of a name as it is typed."""
+    if f"CLOUD_{name.upper()}" not in Cloud.keys():  # noqa: SIM118  (an enum's wrapper, no mapping)
+        raise ValueError(f"{name!r} is no cloud: write {CLOUDS}")
+    return Cloud.Value(f"CLOUD_{name.upper()}")
 
 
 @app.command()
@@ -28,7 +37,7 @@ def register(
     ] = None,
     certificate_file: Annotated[Path | None, typer.Option(help="PEM file with certificate and private key.")] = None,
     display_name: Annotated[str, typer.Option(help="Name for people.")] = "",
-    cloud: Annotated[str, typer.Option(help="global, us_government, us_government_dod or china.")] = "global",
+    cloud: Annotated[str, typer.Option(help=f"{CLOUDS}.")] = "global",
     target: TargetOption = DEFAULT_TARGET,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -43,7 +52,7 @@ def register(
             client_secret=None if secret_file is None else _read(secret_file).decode(errors="replace").strip(),
             certificate_pem=None if certificate_file is None else _read(certificate_file),
             display_name=display_name,
-            cloud=Cloud.Value(f"CLOUD_{cloud.upper()}"),
+            cloud=cloud_of(cloud),
         )
         _show_one(tenant, output)
 

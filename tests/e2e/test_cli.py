@@ -196,3 +196,45 @@ def test_new_key_ring_is_private_and_never_replaced(tmp_path: Path) -> None:
     assert again.returncode != 0
     assert "Traceback" not in again.stderr
     assert path.read_bytes() == before
+
+
+def test_kit_is_written_for_a_tenant_and_its_rooms(desk: Desk, tmp_path: Path) -> None:
+    mailbox = desk.rooms[0]["address"]
+    assert desk.run("room", "map", f"{desk.tenant}/r1", mailbox).returncode == 0
+    written = desk.run("kit", "show", desk.tenant, "--to", str(tmp_path / "kit"), "-o", "json")
+    values = json.loads(written.stdout)
+    script = Path(values["script"]).read_text("ascii")
+    assert (desk.directory in script, desk.made["client_id"] in script, f"'{mailbox}'" in script) == (True, True, True)
+    assert Path(values["script"]).name in Path(values["guide"]).read_text()
+    assert desk.run("kit", "show", desk.tenant).stdout == Path(values["guide"]).read_text()
+    assert desk.run("kit", "show", desk.tenant, "--script").stdout == script
+
+
+def test_kit_for_a_tenant_not_registered_yet_needs_its_directory(desk: Desk, tmp_path: Path) -> None:
+    rooms = tmp_path / "rooms.txt"
+    rooms.write_text("a@contoso.example\n\nb@contoso.example\n")
+    missing = desk.run("kit", "show", "new-customer")
+    assert (missing.returncode, "TENANT_NOT_FOUND" in missing.stderr) == (1, True)
+    shown = desk.run(
+        "kit", "show", "new-customer", "--directory-id", GUID, "--mailboxes-file", str(rooms), "-o", "json"
+    )
+    assert json.loads(shown.stdout)["mailboxes"] == ["a@contoso.example", "b@contoso.example"]
+    wrong = desk.run("kit", "show", "new-customer", "--directory-id", GUID, "--cloud", "moon")
+    assert (wrong.returncode, "no cloud" in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "told"),
+    [
+        ({"Identity": "Room 1", "AutomateProcessing": "AutoAccept", "AllowConflicts": True}, 1, "AllowConflicts"),
+        ({"Identity": "Room 1", "AutomateProcessing": "AutoAccept"}, 0, "nothing to say against it"),
+        ({"Identity": "Room 1"}, 2, "no output of Get-CalendarProcessing"),
+    ],
+)
+def test_result_of_the_kit_is_checked_without_a_service(
+    tmp_path: Path, content: dict[str, object], code: int, told: str
+) -> None:
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(content), encoding="utf-16")
+    result = run_cli("kit", "check", str(file))
+    assert (result.returncode, told in result.stdout + result.stderr) == (code, True)
