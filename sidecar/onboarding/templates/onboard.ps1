@@ -277,7 +277,8 @@ function Add-Secret($Application) {
     }
     try {
         $wish = @{ displayName = $Kit.CredentialName; endDateTime = (Get-Now).AddMonths($SecretMonths) }
-        $made = Add-MgApplicationPassword -ApplicationId $Application.Id -PasswordCredential $wish -ErrorAction Stop
+        $id = $Application.Id
+        $made = Invoke-Patiently { Add-MgApplicationPassword -ApplicationId $id -PasswordCredential $wish -ErrorAction Stop }
         if ($null -ne $stream) {
             $bytes = [System.Text.Encoding]::ASCII.GetBytes($made.SecretText)
             $stream.Write($bytes, 0, $bytes.Length)
@@ -290,10 +291,15 @@ function Add-Secret($Application) {
             [System.Console]::WriteLine('')
         }
     }
-    finally {
+    catch {
         if ($null -ne $stream) {
             $stream.Dispose()
+            Remove-Item -LiteralPath $path
         }
+        throw
+    }
+    if ($null -ne $stream) {
+        $stream.Dispose()
     }
     Add-Change "made a secret for $SecretMonths months"
 }
@@ -512,13 +518,16 @@ function Add-Members($Group, $Rooms) {
     $identity = $Group.DistinguishedName
     $listed = @(Invoke-Patiently { Get-DistributionGroupMember -Identity $identity -ResultSize Unlimited -ErrorAction Stop })
     $present = @($listed | Where-Object { $null -ne $_ } | ForEach-Object { [string] $_.ExternalDirectoryObjectId })
-    foreach ($room in @($Rooms | Where-Object { $_.accepted -and $present -notcontains $_.object_id })) {
+    foreach ($room in @($Rooms | Where-Object { $_.accepted })) {
+        if ($present -contains $room.object_id) {
+            continue
+        }
         if ($Caller.ShouldProcess($room.mailbox, 'add the room to the group')) {
             try {
-                $member = $room.object_id
+                $member = $room.primary_address
                 Add-DistributionGroupMember -Identity $identity -Member $member -BypassSecurityGroupManagerCheck -ErrorAction Stop |
                     Out-Null
-                $present = @($present) + @($member)
+                $present = @($present) + @($room.object_id)
                 Add-Change "added $($room.mailbox) to the group"
             }
             catch {

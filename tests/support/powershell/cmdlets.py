@@ -60,6 +60,7 @@ BUILT_IN = {
     "Import-Module": {"Name", "MinimumVersion"},
     "New-Object": {"TypeName", "ArgumentList"},
     "Out-Null": set[str](),
+    "Remove-Item": {"LiteralPath"},
     "Select-Object": {"First"},
     "Set-StrictMode": {"Version"},
     "Sort-Object": {"Property", "Descending"},

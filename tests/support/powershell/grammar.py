@@ -26,8 +26,9 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_powershell.language()))
 
 
+@lru_cache(maxsize=32)
 def parse(script: str) -> Node:
-    """Parse a script.
+    """Parse a script; many tests read the same one.
 
     Raises:
         AssertionError: it is not PowerShell; the message shows where.
@@ -64,7 +65,7 @@ def text_of(node: Node) -> str:
 
 def inner(node: Node) -> Node:
     """Go down through levels of precedence that hold one thing only, to the thing itself."""
-    while node.child_count == 1 and node.named_child_count == 1:
+    while node.child_count == 1 and node.named_child_count == 1 and node.type != "expandable_string_literal":
         node = node.children[0]
     return node
 
