@@ -116,7 +116,7 @@ def read_result(raw: bytes) -> OnboardingResult | list[RoomSettings]:
     Raises:
         ResultUnreadable: it is neither, or too large.
     """
-    content = _unwrapped(_parse(_decode(raw)))
+    content = _parse(_decode(raw))
     if isinstance(content, dict) and "schema" in content:
         return _read_onboarding(content)
     rooms = content if isinstance(content, list) else [content]
@@ -147,7 +147,7 @@ def _decode(raw: bytes) -> str:
 
 def _parse(text: str) -> object:
     try:
-        content: object = json.loads(text, parse_constant=_refuse_constant)
+        content: object = json.loads(text, object_hook=_unwrapped, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ResultUnreadable(f"the file is not JSON: {error.msg} in line {error.lineno}") from None
     except (RecursionError, ValueError):
@@ -159,11 +159,10 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _unwrapped(content: object) -> object:
+def _unwrapped(content: dict[str, object]) -> object:
     """Return the list inside what Windows PowerShell makes of some lists: {"value": [...], "Count": 2}."""
-    if isinstance(content, dict) and content.keys() == {"value", "Count"} and isinstance(content["value"], list):
-        return content["value"]
-    return content
+    is_wrapped = content.keys() == {"value", "Count"} and isinstance(content["value"], list)
+    return content["value"] if is_wrapped else content
 
 
 def _read_onboarding(content: Mapping[str, object]) -> OnboardingResult:

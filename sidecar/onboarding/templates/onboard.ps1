@@ -667,6 +667,7 @@ function ConvertTo-Settings($Settings) {
 
 function Test-Room($Found, [bool] $IsKnown) {
     if (-not $Found.found) {
+        Write-Host "  $($Found.mailbox): not found"
         return
     }
     try {
@@ -798,7 +799,9 @@ function Invoke-ExchangePart($Previous) {
             $entra = $Previous.entra
         }
         Save-Result $entra $report
-        Write-Host 'Exchange needs 30 minutes to 2 hours until a new restriction holds everywhere.'
+        if ($Changes.Count -gt 0) {
+            Write-Host 'Exchange needs 30 minutes to 2 hours until a new restriction holds everywhere.'
+        }
     }
     finally {
         Disconnect-ExchangeOnline -Confirm:$false | Out-Null

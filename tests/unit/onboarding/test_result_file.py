@@ -51,6 +51,8 @@ def test_output_of_one_room_and_of_several_is_read() -> None:
 
 def test_list_that_windows_powershell_wrapped_is_read() -> None:
     assert len(settings_of({"value": [PLAIN, PLAIN], "Count": 2})) == 2
+    (room,) = settings_of({**PLAIN, "ResourceDelegates": {"value": ["a", "b"], "Count": 2}})
+    assert room.get("ResourceDelegates") == 2
 
 
 @pytest.mark.parametrize("told", ["AutoUpdate", "autoupdate", 1, {"value": 1, "Value": "AutoUpdate"}])
