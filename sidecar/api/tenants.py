@@ -16,7 +16,7 @@ from sidecar.errors import TenantNotFound
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.ids import TenantId
 from sidecar.model.tenant import CredentialKind, Tenant
-from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit
+from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit, fits_into_a_kit
 from sidecar.store.rooms import Rooms
 from sidecar.store.tenants import Tenants
 from sidecar.tenants.register import TenantValues, register_tenant
@@ -94,8 +94,10 @@ class TenantServicer:
             _, rooms = await self._rooms.load_all(tenant.uid)
             mapped = sorted(room.mailbox for room in rooms)
             values = _kit_values_of(tenant, [*mapped, *wanted.mailboxes])
-        if len(values.mailboxes) > KIT_ROOMS_MAX:
-            check.refuse("mailboxes", f"make more than {KIT_ROOMS_MAX} rooms with those that are mapped")
+        if not fits_into_a_kit(values.mailboxes):
+            check.refuse(
+                "mailboxes", f"make more than {KIT_ROOMS_MAX} rooms with those that are mapped, or are too long"
+            )
         check.finish()
         kit = build_kit(values)
         return pb.GetOnboardingKitResponse(

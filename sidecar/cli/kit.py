@@ -163,6 +163,8 @@ def _show(report: Report, *, is_result: bool) -> None:
         console.print(_table(columns, _finding_rows(report.findings)))
     if not report.obstacles and not report.findings:
         console.print("nothing to say against it")
+    elif report.rooms_count > _ROOMS_NAMED_MAX:
+        console.print("-o json names every room, and the command for each")
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -78,7 +78,7 @@ def _application_step(values: GuideValues) -> str:
 
 def _rooms(mailboxes: Sequence[str]) -> str:
     if not mailboxes:
-        return "No room is known yet. Give their addresses to part Exchange: `-Room 'room1@example.com', 'room2@example.com'`.\n"
+        return "No room is known yet. Name them to part Exchange: `-Room 'room1@example.com', 'room2@example.com'`.\n"
     shown = [f"- {markdown_text(mailbox)}" for mailbox in mailboxes[:_ROOMS_SHOWN_MAX]]
     if len(mailboxes) > _ROOMS_SHOWN_MAX:
         shown.append(f"- and {len(mailboxes) - _ROOMS_SHOWN_MAX} more, all of them in the script")

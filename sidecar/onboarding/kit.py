@@ -20,6 +20,8 @@ from sidecar.onboarding.powershell import powershell_literal
 KIT_ROOMS_MAX = 10_000
 """Rooms in one kit; one mail-enabled security group takes many more, but the script should run within an hour or two."""
 
+_ROOMS_BYTES_MAX = 2 * 1024 * 1024
+"""Rooms in the script; 10,000 addresses of 200 characters. A letter that is not ASCII takes up to 32 bytes."""
 _SLUG_CHARS_MAX = 28
 """Exchange takes 64 characters for the name of a role assignment; the longest one around this is 62."""
 _MARKER = "#@VALUES@"
@@ -30,7 +32,7 @@ class KitValues:
     """What a kit is made of.
 
     `application_id` is None while no application is known: the script then registers one. `mailboxes` are the rooms'
-    addresses, KIT_ROOMS_MAX at most; doubles are dropped.
+    addresses, as many as `fits_into_a_kit` allows; doubles are dropped.
     """
 
     tenant_id: str
@@ -49,6 +51,15 @@ class OnboardingKit:
     script: str
     script_name: str
     mailboxes: tuple[str, ...]
+
+
+def fits_into_a_kit(mailboxes: Sequence[str]) -> bool:
+    """Tell whether a kit takes these rooms: so many, and addresses of such a length."""
+    if len(mailboxes) > KIT_ROOMS_MAX:
+        return False
+    ascii_count = sum(map(len, mailboxes))
+    other_count = sum(len(mailbox.encode()) for mailbox in mailboxes) - ascii_count
+    return ascii_count + 32 * other_count <= _ROOMS_BYTES_MAX
 
 
 def build_kit(values: KitValues) -> OnboardingKit:

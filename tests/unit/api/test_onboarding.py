@@ -8,6 +8,7 @@ import pytest
 from sidecar.api import tenants
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as rooms_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
+from sidecar.onboarding import kit
 from tests.support.builders import CANARY, DIRECTORY
 from tests.unit.api.rig import Rig, failing
 from tests.unit.api.test_tenants import APP, registration
@@ -24,15 +25,15 @@ async def test_kit_of_a_registered_tenant_holds_its_own_values_and_no_secret(rig
     await rig.tenants.RegisterTenant(registration())
     await map_room(rig, "r2", "b@contoso.example")
     await map_room(rig, "r1", "a@contoso.example")
-    kit = await rig.tenants.GetOnboardingKit(
+    made = await rig.tenants.GetOnboardingKit(
         pb.GetOnboardingKitRequest(name="tenants/acme", mailboxes=["new@contoso.example", "A@contoso.example"])
     )
-    assert list(kit.mailboxes) == ["a@contoso.example", "b@contoso.example", "new@contoso.example"]
-    assert kit.script_name == "exchange-sidecar-acme.ps1"
-    for text in (kit.script, kit.guide):
+    assert list(made.mailboxes) == ["a@contoso.example", "b@contoso.example", "new@contoso.example"]
+    assert made.script_name == "exchange-sidecar-acme.ps1"
+    for text in (made.script, made.guide):
         assert DIRECTORY in text
         assert APP in text
-    assert CANARY.encode() not in kit.SerializeToString()
+    assert CANARY.encode() not in made.SerializeToString()
 
 
 async def test_kit_of_a_tenant_not_registered_yet_is_made_of_the_request(rig: Rig) -> None:
@@ -43,11 +44,11 @@ async def test_kit_of_a_tenant_not_registered_yet_is_made_of_the_request(rig: Ri
         display_name="New & Co",
         mailboxes=["a@contoso.example"],
     )
-    kit = await rig.tenants.GetOnboardingKit(request)
-    assert OTHER_DIRECTORY in kit.script
-    assert "ExchangeEnvironment = 'O365USGovGCCHigh'" in kit.script
-    assert "ApplicationId = ''" in kit.script
-    assert "New \\& Co" in kit.guide
+    made = await rig.tenants.GetOnboardingKit(request)
+    assert OTHER_DIRECTORY in made.script
+    assert "ExchangeEnvironment = 'O365USGovGCCHigh'" in made.script
+    assert "ApplicationId = ''" in made.script
+    assert "New \\& Co" in made.guide
     told = await failing(rig.tenants.GetTenant(pb.GetTenantRequest(name="tenants/new")))
     assert told.reason == "TENANT_NOT_FOUND"
 
@@ -74,7 +75,8 @@ async def test_all_broken_rules_are_told_together(rig: Rig) -> None:
 
 
 async def test_more_rooms_than_a_kit_takes_are_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenants, "KIT_ROOMS_MAX", 2)
+    for module in (tenants, kit):
+        monkeypatch.setattr(module, "KIT_ROOMS_MAX", 2)
     await rig.tenants.RegisterTenant(registration())
     await map_room(rig, "r1", "a@contoso.example")
     three = pb.GetOnboardingKitRequest(name="tenants/acme", mailboxes=[f"{name}@contoso.example" for name in "xyz"])

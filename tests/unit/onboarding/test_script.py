@@ -13,6 +13,7 @@ from tree_sitter import Node
 from sidecar.graph.clouds import endpoints_of
 from sidecar.model.tenant import Cloud
 from sidecar.onboarding.addresses import admin_addresses_of
+from sidecar.onboarding.kit import fits_into_a_kit
 from sidecar.settings import GraphSettings
 from tests.support.powershell.cmdlets import BUILT_IN, MICROSOFT, READING_VERBS
 from tests.support.powershell.grammar import arguments_of, find, function_of, inner, name_of, parse, text_of, walk
@@ -212,6 +213,16 @@ def test_names_fit_into_what_exchange_takes(tenant_id: str) -> None:
         match = re.search(rf"^    {entry} = '([A-Za-z0-9 -]+)'$", script, re.MULTILINE)
         assert match is not None
         assert len(match[1]) <= 64
+
+
+def test_rooms_that_fit_make_a_script_of_a_bounded_size() -> None:
+    usual = [f"{'x' * 40}{number}@contoso.example" for number in range(10_000)]
+    assert fits_into_a_kit(usual)
+    assert not fits_into_a_kit([*usual, "one@contoso.example"])
+    foreign = [f"{'é-' * 10}{number}@contoso.example" for number in range(5_000)]
+    assert fits_into_a_kit(foreign)
+    assert not fits_into_a_kit(foreign * 2)
+    assert len(make_kit(mailboxes=tuple(foreign)).script) < 3 * 1024 * 1024
 
 
 def test_names_of_different_tenants_differ() -> None:

@@ -57,7 +57,7 @@ def test_part_of_the_language_that_is_not_played_fails_the_test(script: str) -> 
 
 
 def test_script_that_is_no_powershell_is_refused_with_a_line() -> None:
-    with pytest.raises(AssertionError, match="^line "):
+    with pytest.raises(AssertionError, match=r"^line "):
         run("if (")
 
 

@@ -500,7 +500,7 @@ class GetOnboardingKitRequest(_message.Message):
     """Name of the organisation, for people. Used while the tenant is not registered; 200 characters at most."""
     @_builtins.property
     def mailboxes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Addresses of rooms that are not mapped yet, added to the mapped ones; 10,000 rooms in all at most."""
+        """Addresses of rooms that are not mapped yet, added to the mapped ones; in all 10,000 rooms and 2 MiB at most."""
 
     def __init__(
         self,
