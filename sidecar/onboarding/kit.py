@@ -22,8 +22,8 @@ KIT_ROOMS_MAX = 10_000
 
 _ROOMS_BYTES_MAX = 2 * 1024 * 1024
 """Rooms in the script; 10,000 addresses of 200 characters. A letter that is not ASCII takes up to 32 bytes."""
-_SLUG_CHARS_MAX = 28
-"""Exchange takes 64 characters for the name of a role assignment; the longest one around this is 62."""
+_SLUG_CHARS_MAX = 26
+"""Exchange takes names of 64 characters, and adds 14 of its own to a group's; with them the longest one is 63."""
 _MARKER = "#@VALUES@"
 
 

@@ -601,7 +601,7 @@ function Set-Roles {
 function Set-Policy($Group) {
     $known = @(Get-ApplicationAccessPolicy -ErrorAction Stop | Where-Object {
             $_.AppId -eq $ApplicationId -and [string] $_.AccessRight -eq 'RestrictAccess' -and
-            ($_.ScopeName -eq $Group.Name -or $_.ScopeIdentity -eq $Group.Name) })
+            $_.ScopeIdentity -eq $Group.Name })
     if ($known.Count -gt 0) {
         return
     }

@@ -173,13 +173,16 @@ class Microsoft:
         return list(_filtered([group.bag for group in self.groups], given["Filter"]))
 
     def _new_distributiongroup(self, given: dict[str, Value]) -> list[Value]:
+        name = to_text(given["Name"]) + "20261122120000"  # Exchange Online adds the time to names of groups
+        if len(name) > 64:
+            raise PowerShellError("The name is longer than 64 characters.")
+        kind = "MailUniversalSecurityGroup" if given["Type"] == "Security" else "MailUniversalDistributionGroup"
         made = Bag.of(
-            Name=given["Name"],
+            Name=name,
+            DisplayName=given["Name"],
             Alias=given["Alias"],
-            DistinguishedName=f"CN={to_text(given['Name'])},OU=O'Neil's,DC=example",
-            RecipientTypeDetails="MailUniversalSecurityGroup"
-            if given["Type"] == "Security"
-            else "MailUniversalDistributionGroup",
+            DistinguishedName=f"CN={name},OU=O'Neil's,DC=example",
+            RecipientTypeDetails=kind,
             HiddenFromAddressListsEnabled=False,
         )
         self.groups.append(Group(made))
@@ -261,8 +264,8 @@ class Microsoft:
         made = Bag.of(
             AppId=given["AppId"],
             AccessRight=given["AccessRight"],
-            ScopeName=group.bag.get("Name"),
-            ScopeIdentity=to_text(group.bag.get("Name")) + "20261122",
+            ScopeName=group.bag.get("DisplayName"),
+            ScopeIdentity=group.bag.get("Name"),
         )
         self.policies.append(made)
         return [made]
@@ -270,7 +273,7 @@ class Microsoft:
     def _test_applicationaccesspolicy(self, given: dict[str, Value]) -> list[Value]:
         mailbox = self._mailbox(given["Identity"])
         mine = [policy for policy in self.policies if policy.get("AppId") == given["AppId"]]
-        groups = [group for group in self.groups if group.bag.get("Name") in {one.get("ScopeName") for one in mine}]
+        groups = [group for group in self.groups if group.bag.get("Name") in {one.get("ScopeIdentity") for one in mine}]
         inside = not mine or any(mailbox.object_id in group.members for group in groups)
         return [Bag.of(AccessCheckResult="Granted" if inside else "Denied")]
 

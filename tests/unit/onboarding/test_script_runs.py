@@ -463,6 +463,13 @@ def test_rooms_with_any_characters_are_asked_for_as_they_are(tmp_path: Path) -> 
     ]
 
 
+def test_longest_names_are_taken_by_exchange(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.script = make_kit(tenant_id="x" * 63, mailboxes=ROOMS).script
+    desk.both()
+    assert [room["access"] for room in desk.result()["exchange"]["rooms"]] == ["granted", "granted"]
+
+
 def test_names_in_exchange_hold_the_tenant_so_that_two_tenants_do_not_meet(desk: Desk) -> None:
     desk.both()
     names = [
