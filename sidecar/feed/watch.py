@@ -94,6 +94,7 @@ class Watch:
                 yield event
             if self._cursor.done is not None or self._is_over:
                 continue
+            self._is_live = not self._is_behind
             wait_s = checkpoint_at_s - clock.monotonic()
             if wait_s < INSTANT_S:
                 async for event in self._checkpoint():

@@ -98,7 +98,7 @@ class Troubles:
         world = self._world
         backup, rooms, head = world.back_up(), dict(world.rooms), world.head()
         lost_count = self._rng.choice((1, 10, 30))
-        while world.head() < head + lost_count:  # noqa: ASYNC110  (nothing outside of the service could ring)
+        while world.serving is None or world.head() < head + lost_count:  # noqa: ASYNC110  (nothing outside of the service could ring)
             await asyncio.sleep(_LOOK_S)
         if world.rooms == rooms:  # an operator who restores maps anew what was mapped since; nobody does it here
             world.restore(backup)

@@ -89,6 +89,22 @@ async def test_entry_committed_while_the_watch_goes_to_sleep_is_not_missed(opene
             assert feed.clock.monotonic() - began_s < 0.1
 
 
+async def test_changes_are_live_for_a_reader_that_had_read_everything(opened: OpenStore) -> None:
+    """What a reader is sent while it catches up says nothing about how quick the service is."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room("r1")
+    async with open_feed(opened.store, clock=opened.clock) as feed:
+        async with watching(feed) as stream:
+            before = await stream.settle()
+            await write(opened, room, make_booking("b1"))
+            assert (await stream.until(Changed)).is_live
+        async with watching(feed, resume=token(before.cursor)) as stream:
+            assert not (await stream.until(Changed)).is_live
+            await stream.settle()
+            await write(opened, room, make_booking("b2"))
+            assert (await stream.until(Changed)).is_live
+
+
 async def test_quiet_watch_sends_checkpoints_at_its_heartbeat(opened: OpenStore) -> None:
     """Each carries a token, and one that has moved over entries the watch does not show."""
     await opened.add_tenant()
