@@ -64,6 +64,7 @@ class _Record:
         "failing_since_at",
         "failing_since_s",
         "failures_count",
+        "good_s",
         "is_opening_told",
         "mailbox",
         "probe_s",
@@ -75,6 +76,7 @@ class _Record:
     def __init__(self) -> None:
         self.state = _State.CLOSED
         self.answered_s: float | None = None
+        self.good_s: float | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -108,10 +110,10 @@ class Passage:
         if not self.is_probe:
             self._breaker.refuse_if_open(self._tenant_uid)
 
-    def answered(self) -> None:
+    def answered(self, *, is_good: bool = True) -> None:
         """Note an answer, good or bad: Microsoft can be reached."""
         self.is_told = True
-        self._breaker.note_answer(self._tenant_uid)
+        self._breaker.note_answer(self._tenant_uid, is_good=is_good)
 
     def failed(self, error: Unavailable, *, mailbox: str | None) -> None:
         """Note that there was no answer worth the name.
@@ -160,6 +162,11 @@ class Breaker:
             return None
         return self._clock.monotonic() - record.answered_s
 
+    def is_proven(self, tenant_uid: TenantUid, *, within_s: float) -> bool:
+        """Tell whether Microsoft has lately done for a tenant what it was asked."""
+        record = self._records.get(tenant_uid)
+        return record is not None and record.good_s is not None and self._clock.monotonic() - record.good_s < within_s
+
     @contextmanager
     def passing(self, tenant_uid: TenantUid) -> Iterator[Passage]:
         """Let a call through, and while the breaker is open one probe at a time.
@@ -195,10 +202,12 @@ class Breaker:
                 details=outage.error.details,
             )
 
-    def note_answer(self, tenant_uid: TenantUid) -> None:
+    def note_answer(self, tenant_uid: TenantUid, *, is_good: bool) -> None:
         """Note that Microsoft can be reached; see `Passage.answered`."""
         record = self._record(tenant_uid)
         record.answered_s = self._clock.monotonic()
+        if is_good:
+            record.good_s = record.answered_s
         if record.state is not _State.CLOSED:
             record.state = _State.CLOSED
             log.info(

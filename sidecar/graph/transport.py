@@ -153,7 +153,7 @@ class Transport:
                 if error.retry_after_s:
                     self._throttle.hold(tenant.tenant_uid, lane, error.retry_after_s)
             else:
-                passage.answered()
+                passage.answered(is_good=False)
         raise _Failure(
             error,
             may_be_done=answer.status >= 500 or answer.status == 408,

@@ -223,6 +223,40 @@ class Intents:
 
         await self._engine.write(run)
 
+    async def hurry_one(self, lane: TenantUid, kind: IntentKind, *, within_s: float, if_count_min: int) -> bool:
+        """Make the next of a lane's planned work of a kind due now, if there is enough of it.
+
+        Args:
+            within_s: only what is due within this long, and was not put off.
+            if_count_min: how much of that there has to be.
+        Returns:
+            Whether there was.
+        """
+
+        async def run(c: Connection) -> bool:
+            now = to_micros(c.now)
+            found = await c.fetch(
+                "SELECT key FROM intents WHERE lane = $1 AND kind = $2 AND held_until = 0 AND ready_at > $3 AND ready_at <= $4"
+                " ORDER BY ready_at, key LIMIT $5",
+                lane,
+                kind,
+                now,
+                to_micros(c.now + timedelta(seconds=within_s)),
+                if_count_min,
+            )
+            if len(found) < if_count_min:
+                return False
+            await c.execute(
+                "UPDATE intents SET ready_at = $3 WHERE kind = $1 AND key = $2 AND ready_at > $3",
+                kind,
+                found[0][0],
+                now,
+            )
+            c.announce(journal.WORK, lane)
+            return True
+
+        return await self._engine.write(run)
+
     async def bring_back(self, lane: TenantUid, *, reason: str, step_s: float, spread_s_max: float) -> int:
         """Make due again what was put off for a reason that is over, the most urgent first, one `step_s` after the other.
 

@@ -278,7 +278,7 @@ class Chores:
         except TenantNotFound:
             return Done()
         try:
-            await self._verifier.verify(tenant)
+            await self._verifier.verify(tenant, is_reading=self._health.is_reading(intent))
         except (TenantBlocked, SecretUnreadable) as error:
             until = self._next_probe_at(intent)
             problem = problem_of(error, now=self._clock.now(), next_check_at=until)

@@ -31,9 +31,15 @@ PAUSED = "TENANT_PAUSED"
 OUTAGE_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
 """Problems of a tenant that end by themselves, with the first answer."""
 
-_SILENCE_S = 200.0
-"""After so long without an answer one request proves the way. With a probe's 25 s, twice, and the login's time-out an outage is
-known within five minutes, also of a tenant whose few rooms make a request every quarter of an hour."""
+_QUIET_S = 230.0
+"""After so long the next of the rooms' checks is made at once instead of a little later: it proves the way and costs nothing,
+and rooms that were mapped together drift apart."""
+_QUIET_CHECKS_MIN = 5
+"""With fewer, checks would be brought forward far and come often; one small request for the tenant is cheaper then."""
+_CHECK_WITHIN_S = 900.0
+_SILENCE_S = 240.0
+"""After so long without an answer one request proves the way. With 20 s for a probe, twice, an outage is known within five
+minutes, also of a tenant whose few rooms make a request every quarter of an hour."""
 _TELL_AFTER_ATTEMPTS = 2
 """Exchange being away for a moment is no news; failing this often in a row is."""
 _PROBE_BASE_S = 2.0
@@ -64,6 +70,14 @@ class TenantHealth:
         await self.note_failure(intent.lane)
         pause_s = _PAUSED_HINT_S if intent.priority <= Priority.HINT else _PAUSED_S
         return self._clock.now() + timedelta(seconds=pause_s * (1.0 + self._rng.random() / 5))
+
+    def is_reading(self, intent: Intent) -> bool:
+        """Tell whether a planned verification needs no request: traffic has just proven what it would.
+
+        One that somebody made due, for a refusal, an outage or silence, has priority, and asks.
+        """
+        is_planned = intent.priority >= Priority.COMPARE and intent.attempts == 0
+        return is_planned and self._breaker.is_proven(intent.lane, within_s=_SILENCE_S)
 
     async def note_failure(self, tenant_uid: TenantUid) -> None:
         """After a call has failed: if that opened the breaker, have the tenant verified, which asks somebody else first."""
@@ -100,28 +114,35 @@ class TenantHealth:
 
     async def note_verified(self, tenant_uid: TenantUid) -> None:
         """After a verification that went well: bring back what was put off, and listen for silence from now on."""
-        self._breaker.note_answer(tenant_uid)  # of a tenant without rooms nothing else is ever heard
+        self._breaker.note_answer(tenant_uid, is_good=False)  # of a tenant without rooms nothing else is ever heard
         count = await self._store.intents.bring_back(
             tenant_uid, reason=PAUSED, step_s=_BACK_STEP_S, spread_s_max=_BACK_SPREAD_S_MAX
         )
         if count:
             log.info("tenant.work_brought_back", tenant_uid=tenant_uid, intents_count=count)
-        ready_at = self._clock.now() + timedelta(seconds=_SILENCE_S)
-        await self._store.intents.mark(
-            IntentKind.TENANT_PULSE, tenant_uid, tenant_uid, priority=Priority.REPAIR, ready_at=ready_at
-        )
+        kind, ready_at = IntentKind.TENANT_PULSE, self._in(_QUIET_S)
+        await self._store.intents.mark(kind, tenant_uid, tenant_uid, priority=Priority.REPAIR, ready_at=ready_at)
 
     async def feel_pulse(self, tenant_uid: TenantUid) -> datetime:
-        """Have the tenant verified if Microsoft has answered nothing for too long; return when to look again.
+        """See to it that Microsoft is heard of often enough; return when to look again.
 
-        Traffic proves the way by itself, so a tenant with some rooms costs no request. A verification that was put off, by
-        a refusal or during an outage, stays put off.
+        Traffic proves the way by itself. Where there is little, a check that is planned anyhow is made earlier, and only where
+        that is not enough the tenant is verified, which is a request more. A verification that was put off, by a refusal or
+        during an outage, stays put off.
         """
         silence_s = self._breaker.silence_s(tenant_uid)
+        if silence_s is not None and silence_s < _QUIET_S - _LOOK_AGAIN_S_MIN:
+            return self._in(_QUIET_S - silence_s)
         if silence_s is not None and silence_s < _SILENCE_S - _LOOK_AGAIN_S_MIN:
-            return self._clock.now() + timedelta(seconds=_SILENCE_S - silence_s)
+            await self._store.intents.hurry_one(
+                tenant_uid, IntentKind.ROOM_CHECK, within_s=_CHECK_WITHIN_S, if_count_min=_QUIET_CHECKS_MIN
+            )
+            return self._in(_SILENCE_S - silence_s)
         await self._store.intents.mark(IntentKind.TENANT_VERIFY, tenant_uid, tenant_uid, priority=Priority.HINT)
-        return self._clock.now() + timedelta(seconds=_SILENCE_S)
+        return self._in(_QUIET_S)
+
+    def _in(self, duration_s: float) -> datetime:
+        return self._clock.now() + timedelta(seconds=duration_s)
 
     def forget(self, tenant_uid: TenantUid) -> None:
         """Drop what is remembered of a tenant that is gone."""

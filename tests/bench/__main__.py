@@ -21,6 +21,8 @@ NAMES = (
     "intake",
     "first_import",
     "engine",
+    "marks",
+    "requests",
     "backup",
     "commits",
     "emulator",

@@ -314,3 +314,17 @@ async def test_only_what_waits_for_this_reason_in_this_lane_is_brought_back(
     await intents.bring_back(LANE, reason="PAUSED", step_s=0.1, spread_s_max=10.0)
     assert [intent.key for intent in await intents.due(LANE, count_max=50)] == ["paused"]
     assert await intents.due(other, count_max=50) == []
+
+
+async def test_only_planned_work_that_is_near_is_hurried(opened: OpenStore) -> None:
+    """What was put off stays so, and what is planned for tomorrow is not brought forward."""
+    intents = opened.store.intents
+    await mark(opened, "held")
+    await intents.put_off(await only(opened), until=after(seconds=10), reason="REFUSED")
+    await mark(opened, "far", ready_at=after(hours=9))
+    assert not await intents.hurry_one(LANE, COMPARE, within_s=60.0, if_count_min=1)
+    await mark(opened, "near", ready_at=after(seconds=50))
+    await mark(opened, "nearer", ready_at=after(seconds=40))
+    assert not await intents.hurry_one(LANE, COMPARE, within_s=60.0, if_count_min=3)
+    assert await intents.hurry_one(LANE, COMPARE, within_s=60.0, if_count_min=2)
+    assert (await only(opened)).key == "nearer"

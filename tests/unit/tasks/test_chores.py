@@ -97,7 +97,14 @@ class Shift:
             store_settings=StoreSettings(),
         )
 
-    async def run(self, kind: IntentKind, key: str | None = None, *, attempts: int = 0) -> Outcome:
+    async def run(
+        self,
+        kind: IntentKind,
+        key: str | None = None,
+        *,
+        attempts: int = 0,
+        priority: Priority = Priority.COMPARE,
+    ) -> Outcome:
         """Run one chore."""
         now = self.desk.clock.now()
         intent = Intent(
@@ -107,7 +114,7 @@ class Shift:
                 self.desk.tenant.uid if kind.startswith(("tenant", "log", "subscription.audit")) else self.desk.room.uid
             ),
             lane=self.desk.tenant.uid,
-            priority=Priority.COMPARE,
+            priority=priority,
             ready_at=now,
             generation=1,
             attempts=attempts,

@@ -37,7 +37,7 @@ def open_breaker(shift: Shift, error: Unavailable = AWAY) -> None:
 
 def answer(shift: Shift) -> None:
     """Let a call be answered."""
-    shift.breaker.note_answer(shift.desk.tenant.uid)
+    shift.breaker.note_answer(shift.desk.tenant.uid, is_good=True)
 
 
 async def due_at_once(shift: Shift) -> list[IntentKind]:
@@ -173,11 +173,30 @@ async def test_pulse_of_a_tenant_with_traffic_asks_nothing(shift: Shift) -> None
     assert await due_at_once(shift) == []
 
 
+@pytest.mark.parametrize(("checks_count", "hurried_count"), [(4, 0), (5, 1), (20, 1)])
+async def test_pulse_of_a_quiet_tenant_makes_the_next_planned_check_at_once(
+    shift: Shift, checks_count: int, hurried_count: int
+) -> None:
+    """It proves the way with a request that would have been made anyhow, if there are enough of them."""
+    uid, now = shift.desk.tenant.uid, shift.desk.clock.now()
+    await settle(shift)
+    for number in range(checks_count):
+        ready_at = now + timedelta(seconds=600 + number)
+        await shift.desk.opened.store.intents.mark(
+            IntentKind.ROOM_CHECK, f"r{number}", uid, priority=Priority.CHECK, ready_at=ready_at
+        )
+    answer(shift)
+    shift.desk.clock.advance(235.0)
+    await shift.run(IntentKind.TENANT_PULSE)
+    due = await shift.desk.opened.store.intents.due(uid, count_max=99)
+    assert [intent.key for intent in due] == ["r0"][:hurried_count]
+
+
 async def test_pulse_of_a_silent_tenant_has_it_verified(shift: Shift) -> None:
     """One request proves the way, or tells that there is none."""
     await settle(shift)
     answer(shift)
-    shift.desk.clock.advance(240.0)
+    shift.desk.clock.advance(250.0)
     await shift.run(IntentKind.TENANT_PULSE)
     assert await due_at_once(shift) == [IntentKind.TENANT_VERIFY]
 
@@ -185,7 +204,7 @@ async def test_pulse_of_a_silent_tenant_has_it_verified(shift: Shift) -> None:
 async def test_outage_of_a_silent_tenant_is_told_at_the_first_failure(shift: Shift) -> None:
     """Nobody waits for a second one: minutes have passed already."""
     answer(shift)
-    shift.desk.clock.advance(240.0)
+    shift.desk.clock.advance(250.0)
     shift.login.error = AWAY
     await shift.run(IntentKind.TENANT_VERIFY)
     tenant = await shift.tenant()
@@ -202,6 +221,24 @@ async def test_pulse_does_not_hurry_a_verification_that_was_put_off(shift: Shift
         await intents.put_off(intent, until=shift.desk.clock.now() + timedelta(hours=1), reason="CREDENTIAL_REJECTED")
     await shift.run(IntentKind.TENANT_PULSE)
     assert await due_at_once(shift) == []
+
+
+async def test_planned_verification_tries_no_room_while_calendars_are_read(shift: Shift) -> None:
+    """Traffic has just proven what it would ask; a refusal proves nothing of the kind."""
+    shift.login.probe_error = AWAY
+    shift.breaker.note_answer(shift.desk.tenant.uid, is_good=False)
+    with pytest.raises(GraphUnavailable):
+        await shift.run(IntentKind.TENANT_VERIFY)
+    answer(shift)
+    assert isinstance(await shift.run(IntentKind.TENANT_VERIFY), Done)
+
+
+async def test_verification_that_was_asked_for_tries_a_room_whatever_was_read(shift: Shift) -> None:
+    """Somebody had reason to doubt."""
+    shift.login.probe_error = AWAY
+    answer(shift)
+    with pytest.raises(GraphUnavailable):
+        await shift.run(IntentKind.TENANT_VERIFY, priority=Priority.HINT)
 
 
 async def test_verification_begins_the_pulse(shift: Shift) -> None:
