@@ -1,4 +1,4 @@
-"""PowerShell read by a grammar (tree-sitter's), because no registry here has PowerShell itself: see decision 0020."""
+"""PowerShell read by a grammar (tree-sitter's), because the registries do not bring PowerShell itself: see decision 0020."""
 
 from __future__ import annotations
 

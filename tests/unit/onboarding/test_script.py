@@ -1,6 +1,7 @@
 """The script as a text: it is PowerShell, it uses what Microsoft documents, and nothing of ours becomes code.
 
-No registry here has PowerShell itself, so a grammar reads the script (decision 0020); test_script_runs.py carries it out.
+PowerShell itself cannot be had from the registries, so a grammar reads the script (decision 0020), and test_script_runs.py
+carries it out.
 """
 
 from __future__ import annotations
