@@ -66,7 +66,7 @@ GAUGES = {
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-_WORDY = ("procrastinate", "psycopg")
+_WORDY = ("asyncpg", "procrastinate", "psycopg")
 """Libraries whose warnings quote hosts, users and rows; whoever uses them tells their trouble in our words."""
 
 

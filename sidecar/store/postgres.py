@@ -138,8 +138,13 @@ class PostgresEngine:
         # A task of its own, in no group: it outlives a caller that leaves, and what it fails with is its caller's only.
         task = asyncio.get_running_loop().create_task(self._write(transaction))
         self._writes.add(task)  # the loop itself would forget it
-        task.add_done_callback(self._writes.discard)
+        task.add_done_callback(self._forget)
         return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:  # Any: a transaction may return anything
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, or the loop would write a driver's words to the log when the caller has left
 
     async def _write(self, transaction: Transaction[T]) -> T:
         try:

@@ -20,7 +20,7 @@ from typing import Protocol
 import structlog
 
 from sidecar.aio.backoff import backoff_s
-from sidecar.aio.clock import Clock
+from sidecar.aio.clock import INSTANT_S, Clock
 from sidecar.aio.supervise import contain
 from sidecar.aio.wakeup import Wakeup
 from sidecar.errors import StoreConflict
@@ -29,7 +29,7 @@ from sidecar.model.intent import Lease
 from sidecar.settings import TasksSettings
 from sidecar.store.store import Store
 from sidecar.tasks.lanes import Lanes
-from sidecar.tasks.runner import RECHECK_S, Slots
+from sidecar.tasks.runner import Slots
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,8 @@ _RESEND_S = 0.2
 _PRUNE_S = 600.0
 _RETRY_BASE_S, _RETRY_CAP_S = 0.2, 2.0
 _HEALTHY_AFTER_S = 60.0
-_SENT_MAX = 10_000
+_LANES_MAX = 10_000
+"""Most lanes looked at in one go; there are as many as tenants with something due, and those who wait longest come first."""
 
 
 class HintQueue(Protocol):
@@ -133,7 +134,6 @@ class ProcrastinateRunner:
                 return
             failures = 1 if self._clock.monotonic() - began_s > _HEALTHY_AFTER_S else failures + 1
             wait_s = backoff_s(failures, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S, rng=self._rng)
-            # By their types only: a driver's words may hold parts of the database's URI.
             log.warning("tasks.queue_lost", error=_name(error), failures_count=failures, retry_s=round(wait_s, 2))
             await self._clock.sleep(wait_s)
 
@@ -150,6 +150,8 @@ class ProcrastinateRunner:
             try:
                 while not self._is_stopping() and not working.done():
                     await self._wakeup.wait(await self._look())
+                    if not working.done():  # with a worker that ends at once nobody works, however often we look
+                        self._looked_s = self._clock.monotonic()
             finally:
                 working.cancel()
                 await asyncio.wait([working])
@@ -173,14 +175,15 @@ class ProcrastinateRunner:
 
     async def _look(self) -> float:
         """Send what hints are wanted; return how long nothing more can be wanted, at most the sweep's interval."""
-        now_s = self._clock.monotonic()
+        now_s, now = self._clock.monotonic(), self._clock.now()
         await self._send_wanted(now_s)
-        wait_s = self._sweeps_at_s - now_s
+        wait_s = self._sweeps_at_s - self._clock.monotonic()
         next_at = None if self._seat is None else await self._store.intents.next_ready_at()
         if next_at is not None:
-            wait_s = min(wait_s, (next_at - self._clock.now()).total_seconds())
-        self._looked_s = now_s
-        return max(wait_s, RECHECK_S)
+            # What was due before this look has its hint by now, which may wait for a slot.
+            due_in_s = _RESEND_S if next_at <= now else (next_at - self._clock.now()).total_seconds()
+            wait_s = min(wait_s, due_in_s)
+        return max(wait_s, INSTANT_S)
 
     async def _send_wanted(self, now_s: float) -> None:
         is_sweep = now_s >= self._sweeps_at_s
@@ -191,7 +194,7 @@ class ProcrastinateRunner:
         if self._seat is None and not is_sweep and not self._has_freed_slot:
             return
         self._has_freed_slot = False
-        due = await self._store.intents.due_lanes(count_max=_SENT_MAX)
+        due = await self._store.intents.due_lanes(count_max=_LANES_MAX)
         self._is_backlogged = bool(due) and self._slots.free_count == 0
         self._sent_s = {lane: at_s for lane, at_s in self._sent_s.items() if now_s - at_s < _RESEND_S}
         wanted = [lane for lane in due if lane not in self._sent_s and lane not in self._slots]
@@ -230,7 +233,10 @@ class ProcrastinateRunner:
 
 
 def _name(error: Exception | None) -> str:
-    """Return what an error is, without its words."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return "ended" if error is None else type(error).__name__
+    """Return what an error is and what it came from, without their words: a driver's may hold parts of the URI."""
+    if error is None:
+        return "ended"
+    names = [type(error).__name__]
+    if error.__cause__ is not None:
+        names.append(type(error.__cause__).__name__)
+    return " from ".join(names)

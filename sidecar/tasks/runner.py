@@ -22,7 +22,7 @@ from sidecar.tasks.lanes import Lanes
 
 log = structlog.get_logger(__name__)
 
-RECHECK_S = 0.05
+_RECHECK_S = 0.05
 """Work that is due but did not start (its lane has just been released, or there is no slot) is looked at this soon again."""
 
 
@@ -163,4 +163,4 @@ class EmbeddedRunner:
         if next_at is None:
             return self._settings.sweep_s
         wait_s = (next_at - self._clock.now()).total_seconds()
-        return min(self._settings.sweep_s, max(wait_s, RECHECK_S))
+        return min(self._settings.sweep_s, max(wait_s, _RECHECK_S))

@@ -66,6 +66,8 @@ async def test_postgres_that_comes_back_finds_nothing_lost(
                 await scene.converged(watcher, deadline_s=60.0)
                 await prove_copy(scene)
             assert service.process.poll() is None
+            foreign = [line for line in service.log_file.read_text().splitlines() if not line.startswith("{")]
+            assert foreign == [], "libraries' own words may quote hosts and rows"
 
 
 async def is_unready(service: Service) -> bool:

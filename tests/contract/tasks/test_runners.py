@@ -70,7 +70,7 @@ async def test_marks_during_a_run_cause_one_more_run(office: Office) -> None:
 
 
 async def test_work_starts_soon_after_its_mark(office: Office) -> None:
-    """Half of the marks of idle lanes are begun within 50 ms; the figure is printed."""
+    """Marks of idle lanes wake somebody; found by a look, half of them would take 250 ms. The figure is printed."""
     loop = asyncio.get_running_loop()
     begun_s: dict[str, float] = {}
 
@@ -91,7 +91,7 @@ async def test_work_starts_soon_after_its_mark(office: Office) -> None:
                 await eventually(lambda: lanes_are_free(office), "the lanes are free again")
     waits_s.sort()
     print(f"{office.kind}: mark to start p50 {waits_s[20] * 1e3:.1f} ms, p90 {waits_s[36] * 1e3:.1f} ms")
-    assert waits_s[20] < 0.05
+    assert waits_s[20] < SETTINGS.sweep_s / 4
 
 
 async def lanes_are_free(office: Office) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -239,6 +240,30 @@ async def test_closing_finishes_what_was_handed_over(dsn_file: Path) -> None:
     assert len(await asyncio.gather(*waiting)) == 50
     async with open_postgres(dsn_file, clock=ManualClock()) as opened:
         assert len(await opened.store.tenants.page(after=TenantId(""), count_max=1000)) == 50
+
+
+async def test_write_that_fails_after_its_caller_left_is_not_told_by_the_loop(dsn_file: Path) -> None:
+    """Nobody is left whose failure it is, and the driver's words are not for the log."""
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    has_begun = asyncio.Event()
+    may_fail = asyncio.Event()
+
+    async def failing(c: Connection) -> None:
+        has_begun.set()
+        await may_fail.wait()
+        await c.execute("SELECT 1 / 0")
+
+    async with engine_on(dsn_file) as engine:
+        caller = asyncio.ensure_future(engine.write(failing))
+        await has_begun.wait()
+        caller.cancel()
+        await asyncio.wait([caller])
+        may_fail.set()
+    del caller
+    gc.collect()
+    assert told == []
 
 
 async def test_order_is_by_bytes_whatever_the_databases_language(opened: OpenStore) -> None:
