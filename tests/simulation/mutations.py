@@ -29,15 +29,14 @@ from sidecar.model.change import SnapshotReason
 from sidecar.model.ids import RoomUid
 from sidecar.model.plan import DeltaPlace, DeltaRead, RoomPlan
 from sidecar.model.room import RoomState, SyncState
-from sidecar.store import calendars, subscriptions
+from sidecar.store import calendars, notices
 from sidecar.store.calendars import Calendars
 from sidecar.store.engine import Connection
 from sidecar.store.intents import Intents
 from sidecar.store.subscriptions import MarkOutcome, Subscriptions
 from sidecar.sync import delta as sync_delta
 from sidecar.sync import plan as sync_plan
-from sidecar.sync import reading, rooms
-from sidecar.sync import subscriptions as keeper
+from sidecar.sync import reading, renewals, rooms
 from sidecar.sync.reading import address_of, ref_of
 from sidecar.sync.rooms import RoomSync
 from tests.simulation.checks import may_announce_everything
@@ -452,9 +451,9 @@ ALL: dict[str, Mutation] = {
         ),
     ),
     "ids_believed": _mutation("an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids),
-    "never_renewed": _mutation("subscriptions are renewed", keeper, "is_renewal_due", lambda *_, **__: False),
+    "never_renewed": _mutation("subscriptions are renewed", renewals, "is_renewal_due", lambda *_, **__: False),
     "lifecycle_ignored": _mutation(
-        "lifecycle is heeded", subscriptions, "_mark_lifecycle", _do_nothing, needs=_trouble("lifecycle")
+        "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle")
     ),
     "no_read_after_silence": _mutation(
         "what was announced to nobody is read",

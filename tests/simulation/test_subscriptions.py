@@ -58,9 +58,11 @@ async def rest(world: World, *, hours: float = 12.0) -> None:
 
 
 async def at_microsoft(world: World) -> Counter[str]:
-    """Count the live subscriptions by the address that they call."""
+    """Count the live subscriptions by the address that they call, with notifications and lifecycle notices alike."""
     found = (await world.directory.call("GET", "subscriptions"))["subscriptions"]
-    return Counter(str(one["notificationUrl"]).removesuffix("/graph/notifications") for one in found)
+    changes = [str(one["notificationUrl"]).removesuffix("/graph/notifications") for one in found]
+    assert changes == [str(one["lifecycleNotificationUrl"]).removesuffix("/graph/lifecycle") for one in found]
+    return Counter(changes)
 
 
 async def move(world: World, url: str) -> None:

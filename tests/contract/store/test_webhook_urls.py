@@ -118,7 +118,7 @@ async def test_changed_address_makes_every_room_due_once(opened: OpenStore, room
     clock.advance(1)
     await announce(opened, NEW, is_start=True)
     assert not (await opened.reload(room)).is_subscribed
-    assert await due(opened, room.uid) == {IntentKind.ROOM_SUBSCRIBE}
+    assert await due(opened, room.uid) == {IntentKind.ROOM_SUBSCRIBE, IntentKind.ROOM_CHECK}
     await announce(opened, NEW, is_start=True)
     assert await opened.head() == head + 1, "told once"
 
