@@ -202,7 +202,7 @@ class SubscriptionKeeper:
     ) -> GraphSubscription | None:
         """Return what stands in the way if it is the very one that was asked for; else take it away if it is ours."""
         current = upkeep.current
-        if current is not None and current.graph_id == graph_id:
+        if current is not None and (current.graph_id or "").casefold() == graph_id.casefold():
             await self._give_up(current, graph_id, upkeep, tenant)
             return None
         found = await self._subscriber.fetch_subscription(ref_of(tenant), graph_id)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import structlog
 
 from sidecar.aio.clock import Clock
 from sidecar.errors import StoreUnavailable
-from sidecar.store.webhook_urls import ALIVE, WebhookUrls
+from sidecar.store.webhook_urls import ALIVE
 
 log = structlog.get_logger(__name__)
 
@@ -14,10 +16,17 @@ _INTERVAL_S = ALIVE.total_seconds() / 3
 """Two announcements may fail before the address counts as dead."""
 
 
+class Announcements(Protocol):
+    """Where addresses are announced; `store.webhook_urls.WebhookUrls` is one."""
+
+    async def announce(self, url: str | None, *, is_start: bool = False, is_alone: bool = False) -> str:
+        """Say that a process with this address is alive; return the address that counts."""
+
+
 class WebhookAddress:
     """The address of this process. What it is for, and which one counts, is told in `store.webhook_urls`."""
 
-    def __init__(self, *, urls: WebhookUrls, url: str | None, is_alone: bool, clock: Clock) -> None:
+    def __init__(self, *, urls: Announcements, url: str | None, is_alone: bool, clock: Clock) -> None:
         self._urls = urls
         self._url = url
         self._is_alone = is_alone
