@@ -102,7 +102,6 @@ class Watch:
                 checkpoint_at_s = clock.monotonic() + self._heartbeat_s
             elif not self._is_behind:
                 await bell.wait(seen_version, wait_s)
-                self._is_live = True
 
     async def _next_first_snapshot(self) -> AsyncIterator[WatchEvent]:
         """Send the snapshot of the next room that has not had its first, in the order of uids.
@@ -172,7 +171,6 @@ class Watch:
                 at_least=until_revision or 0,
             )
             self._is_behind = len(entries) == self._source.settings.batch_count_max
-            self._is_live = self._is_live and not self._is_behind
             if head is None:
                 yield self._gone()
                 return

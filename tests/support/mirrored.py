@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -122,11 +122,9 @@ class Mirrored:
         """Return what the copy has to show within its horizon."""
         horizon = (await self.reloaded()).horizon
         assert horizon is not None, "it was read"
-        found = await self.rig.told(
-            "GET",
-            self.rig.path(f"/calendars/{self.rig.room}")
-            + f"?start={horizon.start_at:%Y-%m-%dT%H:%M:%SZ}&end={horizon.end_at:%Y-%m-%dT%H:%M:%SZ}",
-        )
+        margin = timedelta(days=2)  # whole days are somewhere else in the room's zone
+        span = f"?start={horizon.start_at - margin:%Y-%m-%dT%H:%M:%SZ}&end={horizon.end_at + margin:%Y-%m-%dT%H:%M:%SZ}"
+        found = await self.rig.told("GET", self.rig.path(f"/calendars/{self.rig.room}") + span)
         stays = [stay for stay in expected(found["items"]) if horizon.overlaps(stay.start_at, stay.end_at)]
         return sorted(map(_plain, stays), key=str)
 

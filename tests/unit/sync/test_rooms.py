@@ -13,6 +13,7 @@ from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.room import RoomState, SyncState, freshness_limits, sync_state
 from sidecar.settings import SyncSettings
+from sidecar.sync.brake import SECOND_READ
 from tests.support.builders import NOW, after, make_problem
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event, master, occurrence
@@ -305,3 +306,109 @@ async def test_room_turns_stale_by_itself_when_reads_stop(desk: Desk) -> None:
     room, limits = replace(desk.room, is_subscribed=True), freshness_limits(desk.settings)
     assert sync_state(room, now=after(seconds=limits.live_s), limits=limits) is SyncState.LIVE
     assert sync_state(room, now=after(seconds=limits.live_s + 1), limits=limits) is SyncState.STALE
+
+
+async def lack_most(desk: Desk, *, there: int = 10, lost: int = 8) -> None:
+    """Have a room read whose next full read will lack many bookings, though they exist and nobody says otherwise."""
+    desk.calendar.put(*(event(f"e{n}", after(hours=n)) for n in range(there)))
+    await desk.compare()
+    desk.calendar.hidden = {f"e{n}" for n in range(lost)}
+    desk.clock.advance(600)
+
+
+async def shown(desk: Desk) -> int:
+    """Return how many bookings the copy holds."""
+    return len(await desk.opened.store.calendars.load_stored(desk.room.uid))
+
+
+async def test_full_read_that_lacks_many_frees_no_room(desk: Desk) -> None:
+    """They are shown on; the room says why, its freshness stands still, and nothing is asked one by one."""
+    await lack_most(desk)
+    fresh_at = desk.room.fresh_as_of_at
+    desk.calendar.calls.clear()
+    applied = await desk.compare()
+    assert applied.held_count == 8
+    assert await shown(desk) == 10
+    assert await desk.told() == []
+    assert [problem.reason for problem in desk.room.problems] == ["DELETION_HELD"]
+    assert desk.room.problems[0].metadata == {"bookings_count": "8"}
+    assert desk.room.state is RoomState.DEGRADED
+    assert desk.room.fresh_as_of_at == fresh_at
+    assert desk.calendar.calls == ["delta", "view"]
+
+
+async def test_check_while_bookings_are_held_does_not_make_the_room_fresh(desk: Desk) -> None:
+    """A round says what changed since; what the full read contradicted is still open."""
+    await lack_most(desk)
+    fresh_at = desk.room.fresh_as_of_at
+    await desk.compare()
+    desk.clock.advance(60)
+    await desk.check()
+    assert desk.room.fresh_as_of_at == fresh_at
+    assert [problem.reason for problem in desk.room.problems] == ["DELETION_HELD"]
+
+
+async def test_held_bookings_go_when_a_later_read_agrees(desk: Desk) -> None:
+    """Two reads, minutes apart: that is how the calendar is now."""
+    await lack_most(desk)
+    await desk.compare()
+    desk.clock.advance(SECOND_READ.total_seconds())
+    await desk.compare()
+    assert await shown(desk) == 2
+    assert {(item.kind, item.cause) for item in await desk.told()} == {(ChangeKind.REMOVED, Cause.DELETED)}
+    assert desk.room.problems == []
+    assert desk.room.fresh_as_of_at == desk.clock.now()
+    assert await desk.opened.fetch("SELECT * FROM held_bookings") == []
+
+
+async def test_held_bookings_stay_when_a_later_read_shows_them(desk: Desk) -> None:
+    """The mailbox was being moved; nobody outside has noticed."""
+    await lack_most(desk)
+    await desk.compare()
+    desk.calendar.hidden = set()
+    desk.clock.advance(SECOND_READ.total_seconds())
+    await desk.compare()
+    assert await shown(desk) == 10
+    assert await desk.told() == []
+    assert desk.room.problems == []
+
+
+async def test_read_that_follows_at_once_is_no_second_opinion(desk: Desk) -> None:
+    """Whoever asked for it: it sees the same failure, and the first sighting stays what it was."""
+    await lack_most(desk)
+    await desk.compare()
+    held = await desk.opened.store.calendars.load_held(desk.room.uid)
+    desk.clock.advance(30)
+    await desk.compare()
+    assert await shown(desk) == 10
+    assert await desk.opened.store.calendars.load_held(desk.room.uid) == held
+
+
+async def test_read_that_lacks_others_than_the_first_frees_none_of_them(desk: Desk) -> None:
+    """Two halves of an answer do not make a whole one."""
+    await lack_most(desk, there=20, lost=8)
+    await desk.compare()
+    desk.calendar.hidden = {f"e{n}" for n in range(8, 16)}
+    desk.clock.advance(SECOND_READ.total_seconds())
+    applied = await desk.compare()
+    assert applied.held_count == 8
+    assert await shown(desk) == 20
+
+
+async def test_many_deletions_that_delta_names_are_not_held(desk: Desk) -> None:
+    """People do empty calendars: delta says so, the view says so, and a direct read of each decides."""
+    desk.calendar.put(*(event(f"e{n}", after(hours=n)) for n in range(10)))
+    await desk.compare()
+    desk.calendar.drop(*(f"e{n}" for n in range(9)))
+    await desk.check()
+    assert await shown(desk) == 1
+    assert desk.room.problems == []
+
+
+async def test_first_link_is_kept_though_bookings_are_held(desk: Desk) -> None:
+    """The next check goes on from there, and what it names is heard of at once."""
+    await lack_most(desk)
+    await desk.compare()
+    desk.calendar.put(event("new", after(hours=30)))
+    await desk.check()
+    assert len(await desk.told()) == 1

@@ -38,6 +38,7 @@ from sidecar.model.room import Room, RoomState
 from sidecar.model.tenant import Tenant, TenantState
 from sidecar.model.window import to_micros
 from sidecar.settings import StoreSettings
+from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.pace import BURST_MAX
 from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
 from sidecar.tasks.tenant_health import TenantHealth
@@ -225,6 +226,21 @@ async def test_check_that_was_put_off_is_due_once_a_full_read_went_well(shift: S
     await shift.desk.opened.store.intents.put_off(check, until=after(hours=1), reason="MAILBOX_ACCESS_DENIED")
     await shift.run(IntentKind.ROOM_COMPARE)
     assert await check_due_s(shift) <= 0
+
+
+async def test_held_bookings_have_a_second_full_read_planned(shift: Shift) -> None:
+    """A day would be too long; a restart in between changes nothing, because the hold is a fact of the room."""
+    desk = shift.desk
+    desk.calendar.put(*(event(f"e{n}", after(hours=n)) for n in range(10)))
+    await shift.run(IntentKind.ROOM_COMPARE)
+    desk.calendar.hidden = set(desk.calendar.events)
+    desk.clock.advance(600)
+    outcome = await shift.run(IntentKind.ROOM_COMPARE)
+    assert outcome == Done(desk.clock.now() + SECOND_READ, Priority.REPAIR)
+    await desk.opened.execute("DELETE FROM intents")
+    await shift.run(IntentKind.ROOM_CHECK)
+    ready_at = (await desk.due())[IntentKind.ROOM_COMPARE]
+    assert ready_at == to_micros(desk.clock.now() + SECOND_READ)
 
 
 async def test_check_heals_a_refused_room(shift: Shift) -> None:
