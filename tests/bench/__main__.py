@@ -23,6 +23,8 @@ NAMES = (
     "engine",
     "marks",
     "requests",
+    "fairness",
+    "limits",
     "backup",
     "commits",
     "emulator",

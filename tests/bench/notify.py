@@ -30,7 +30,7 @@ def run(folder: Path, scale: Scale) -> list[Figure]:
     """Book once in each room, and compare the two records."""
     count = 20 if scale.is_quick else _BOOKINGS
     with stage(folder, rooms_count=count, bookings_count=20) as (service, emulator):
-        latencies_s = _measure(service, emulator)
+        latencies_s = measure(service, emulator, count=count, pause_s=_PAUSE_S, first_day=60)
     settle_s = SyncSettings().settle_s
     p50_s, p95_s = quantile(latencies_s, 0.5), quantile(latencies_s, 0.95)
     return [
@@ -47,7 +47,12 @@ def run(folder: Path, scale: Scale) -> list[Figure]:
     ]
 
 
-def _measure(service: Service, emulator: Microsoft) -> list[float]:
+def measure(service: Service, emulator: Microsoft, *, count: int, pause_s: float, first_day: int) -> list[float]:
+    """Book so often, in one room after the other, and return how long each took from its last notification to a watcher.
+
+    Args:
+        first_day: days from now on which the bookings begin; calls on one stage must not overlap.
+    """
     arrived_at: dict[str, float] = {}
     is_up = threading.Event()
     with grpc.insecure_channel(service.target) as channel:
@@ -72,7 +77,7 @@ def _measure(service: Service, emulator: Microsoft) -> list[float]:
         watching = threading.Thread(target=follow)
         watching.start()
         assert is_up.wait(60), "the watch did not come up"
-        event_ids = _book_everywhere(emulator)
+        event_ids = _book(emulator, count, pause_s, first_day)
         time.sleep(_REST_S)
         stream.cancel()
         watching.join()
@@ -86,12 +91,13 @@ def _measure(service: Service, emulator: Microsoft) -> list[float]:
     return latencies_s
 
 
-def _book_everywhere(emulator: Microsoft) -> dict[str, str]:
-    """Book each room once; return the ids of the rooms' items by calendar uid."""
+def _book(emulator: Microsoft, count: int, pause_s: float, first_day: int) -> dict[str, str]:
+    """Book rooms in turn; return the ids of the rooms' items by calendar uid."""
     (person,) = emulator.post("/users", {"count": 1})["users"]
-    start_at = (datetime.now(UTC) + timedelta(days=60)).replace(hour=9, minute=0, second=0, microsecond=0)
+    start_at = (datetime.now(UTC) + timedelta(days=first_day)).replace(hour=9, minute=0, second=0, microsecond=0)
     event_ids: dict[str, str] = {}
-    for room in emulator.rooms:
+    for number in range(count):
+        room = emulator.rooms[number % len(emulator.rooms)]
         start_at += timedelta(hours=1)
         made = emulator.post(
             "/outlook/book",
@@ -104,7 +110,7 @@ def _book_everywhere(emulator: Microsoft) -> dict[str, str]:
             },
         )
         event_ids[made["ical_uid"]] = made["events"][room["address"]]
-        time.sleep(_PAUSE_S)
+        time.sleep(pause_s)
     return event_ids
 
 

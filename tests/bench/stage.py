@@ -30,6 +30,8 @@ _CALL_S = 60.0
 _READY_S = 600.0
 """How long an import may take on a busy machine; a benchmark with more to import says so."""
 _LIST_MAX = 1_000
+_LATENCY_S = (0.05, 0.25)
+"""What users see of Graph for one mailbox, between the best and the usual day."""
 
 M = TypeVar("M", bound=Message)
 
@@ -113,6 +115,24 @@ def microsoft(folder: Path, *, rooms_count: int, bookings_count: int) -> Iterato
             yield stage
 
 
+def add_tenant(emulator: Microsoft, domain: str, *, rooms_count: int, bookings_count: int) -> Microsoft:
+    """Make one more tenant in the same emulator, with rooms full of bookings."""
+    tenant = emulator.control.post("/control/tenants", json={"domain": domain}).raise_for_status().json()
+    stage = Microsoft(emulator.started, emulator.control, tenant, [])
+    seeded = stage.post("/seed", {"rooms": rooms_count, "bookings_per_room": bookings_count})
+    stage.rooms.extend(seeded["rooms"])
+    return stage
+
+
+def as_documented(emulator: Microsoft) -> None:
+    """Let the emulator answer as slowly as Graph does, and enforce for everybody what Graph documents."""
+    moods = {"latency_min_s": _LATENCY_S[0], "latency_max_s": _LATENCY_S[1], "mailbox_concurrency_max": 4}
+    emulator.control.put("/control/moods", json=moods).raise_for_status()
+    told = emulator.control.get("/control/throttle").raise_for_status().json()
+    limits = {limit["limit"]: limit["documented_max"] for limit in told["limits"] if limit["documented_max"]}
+    emulator.control.put("/control/throttle", json={"limits": limits}).raise_for_status()
+
+
 @contextmanager
 def service(folder: Path, emulator: Microsoft, *, webhook_port: int | None = None) -> Iterator[Service]:
     """Start the service on the database in a folder, a new one if there is none.
@@ -179,6 +199,29 @@ def wait_live(running: Service, rooms_count: int, *, tenant_id: str = TENANT, pa
             return time.monotonic()
         time.sleep(0.25)
     raise RuntimeError(f"the rooms did not come up:\n{running.started.log_file.read_text()[-2_000:]}")
+
+
+def wait_read(running: Service, rooms_count: int, *, tenant_id: str) -> float:
+    """Wait until so many rooms of a tenant have been read completely, announced or not; return when that was seen."""
+    deadline_s = time.monotonic() + _READY_S
+    while count_read(running, tenant_id=tenant_id) < rooms_count:
+        if time.monotonic() > deadline_s:
+            raise RuntimeError(f"the rooms were not read:\n{running.started.log_file.read_text()[-2_000:]}")
+        time.sleep(0.25)
+    return time.monotonic()
+
+
+def count_read(running: Service, *, tenant_id: str) -> int:
+    """Count the rooms of a tenant that have been read completely."""
+    count, token = 0, ""
+    while True:
+        request = room_pb.ListRoomsRequest(parent=f"tenants/{tenant_id}", page_size=_LIST_MAX, page_token=token)
+        answer = running.api.call("RoomService/ListRooms", request, room_pb.ListRoomsResponse)
+        read = (common_pb.SYNC_STATE_LIVE, common_pb.SYNC_STATE_POLLING)
+        count += sum(room.sync.state in read for room in answer.rooms)
+        token = answer.next_page_token
+        if not token:
+            return count
 
 
 def list_request(room_id: str, *, page_size: int = 100) -> booking_pb.ListBookingsRequest:
