@@ -514,12 +514,23 @@ function Get-Group {
     return $group
 }
 
+# What members are recognised by; Exchange leaves out either of them in some answers.
+function Get-Names($Members) {
+    foreach ($member in @($Members | Where-Object { $null -ne $_ })) {
+        foreach ($name in @([string] $member.ExternalDirectoryObjectId, [string] $member.PrimarySmtpAddress)) {
+            if ($name) {
+                Write-Output $name
+            }
+        }
+    }
+}
+
 function Add-Members($Group, $Rooms) {
     $identity = $Group.DistinguishedName
     $listed = @(Invoke-Patiently { Get-DistributionGroupMember -Identity $identity -ResultSize Unlimited -ErrorAction Stop })
-    $present = @($listed | Where-Object { $null -ne $_ } | ForEach-Object { [string] $_.ExternalDirectoryObjectId })
+    $present = @(Get-Names $listed)
     foreach ($room in @($Rooms | Where-Object { $_.accepted })) {
-        if ($present -contains $room.object_id) {
+        if ($present -contains $room.object_id -or $present -contains $room.primary_address) {
             continue
         }
         if ($Caller.ShouldProcess($room.mailbox, 'add the room to the group')) {
@@ -527,7 +538,7 @@ function Add-Members($Group, $Rooms) {
                 $member = $room.primary_address
                 Add-DistributionGroupMember -Identity $identity -Member $member -BypassSecurityGroupManagerCheck -ErrorAction Stop |
                     Out-Null
-                $present = @($present) + @($room.object_id)
+                $present = @($present) + @($member)
                 Add-Change "added $($room.mailbox) to the group"
             }
             catch {
@@ -535,8 +546,11 @@ function Add-Members($Group, $Rooms) {
             }
         }
     }
-    $wanted = @($Rooms | ForEach-Object { $_.object_id })
-    return @($listed | Where-Object { $null -ne $_ -and $wanted -notcontains [string] $_.ExternalDirectoryObjectId }).Count
+    $wanted = @($Rooms | ForEach-Object { $_.object_id; $_.primary_address } | Where-Object { $_ })
+    $others = @($listed | Where-Object {
+            $null -ne $_ -and $wanted -notcontains [string] $_.ExternalDirectoryObjectId -and
+            $wanted -notcontains [string] $_.PrimarySmtpAddress })
+    return $others.Count
 }
 
 function Set-Pointer {

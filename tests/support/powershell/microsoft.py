@@ -66,6 +66,7 @@ class Microsoft:
         self.policies: list[Bag] = []
         self.directory = DIRECTORY
         self.lag_count = 0
+        self.hides_object_ids = False
         self.broken: dict[str, str] = {}
         self.seconds_slept = 0
         self._made = 0
@@ -194,7 +195,14 @@ class Microsoft:
 
     def _get_distributiongroupmember(self, given: dict[str, Value]) -> list[Value]:
         assert given["ResultSize"] == "Unlimited"
-        return [Bag.of(ExternalDirectoryObjectId=member) for member in self._group(given["Identity"]).members]
+        listed = [self._mailbox(member) for member in self._group(given["Identity"]).members]
+        return [
+            Bag.of(
+                ExternalDirectoryObjectId=None if self.hides_object_ids else mailbox.object_id,
+                PrimarySmtpAddress=mailbox.address,
+            )
+            for mailbox in listed
+        ]
 
     def _add_distributiongroupmember(self, given: dict[str, Value]) -> list[Value]:
         members, member = self._group(given["Identity"]).members, self._mailbox(given["Member"]).object_id

@@ -299,7 +299,10 @@ def test_room_added_later_joins_the_group_and_others_stay(tmp_path: Path) -> Non
     desk.microsoft.log.clear()
     desk.run("Exchange", Room=[*ROOMS, "room3@contoso.example"])
     assert desk.microsoft.log == ["Add-DistributionGroupMember"]
-    desk.run("Exchange", Room=["room1@contoso.example"])
+    desk.run("Exchange", Room=["room1@contoso.example", "nowhere@contoso.example"])
+    assert desk.result()["exchange"]["members_not_asked_for"] == 2
+    desk.microsoft.hides_object_ids = True
+    desk.run("Exchange", Room=["room1@contoso.example", "nowhere@contoso.example"])
     assert desk.result()["exchange"]["members_not_asked_for"] == 2
     assert len(desk.microsoft.groups[0].members) == 3
 
@@ -309,6 +312,15 @@ def test_room_given_twice_joins_once(desk: Desk) -> None:
     desk.run("Exchange", Room=["room1@contoso.example", "ROOM1@contoso.example"])
     assert desk.microsoft.log.count("Add-DistributionGroupMember") == 1
     assert [room["problem"] for room in desk.result()["exchange"]["rooms"]] == ["", ""]
+
+
+def test_members_that_exchange_lists_without_their_ids_are_recognised(desk: Desk) -> None:
+    desk.microsoft.hides_object_ids = True
+    desk.both()
+    desk.microsoft.log.clear()
+    desk.run("Exchange")
+    assert desk.microsoft.log == []
+    assert desk.result()["exchange"]["members_not_asked_for"] == 0
 
 
 def test_scope_of_a_group_that_was_made_again_points_to_the_new_one(desk: Desk) -> None:
