@@ -15,6 +15,15 @@ _ROOMS_SHOWN_MAX = 200
 """A longer list is no help to a reader; the script holds all of them."""
 _PLACE = re.compile(r"@\{([a-z_]+)\}")
 
+_SIGN_IN_CHINA = """\
+4. **An application to sign in with.** Microsoft's own for Graph PowerShell does not exist in this cloud. Register one in the
+   Entra admin center as a public client (*Mobile and desktop applications*, redirect URI `http://localhost`) with the
+   *delegated* permissions `Application.ReadWrite.All` and `AppRoleAssignment.ReadWrite.All`, and give it to part Entra each
+   time: `-SignInApplicationId ID`.
+
+"""
+"""Source: Microsoft Learn "Use Microsoft Graph PowerShell authentication commands": global apps do not reach Azure China."""
+
 _CLOUD_NAMES = {
     Cloud.GLOBAL: "global (GCC included)",
     Cloud.US_GOVERNMENT: "GCC High",
@@ -56,6 +65,7 @@ def write_guide(values: GuideValues) -> str:
         "rooms_count": str(len(values.mailboxes)),
         "rooms": _rooms(values.mailboxes),
         "entra_url": values.addresses.entra_url,
+        "sign_in": _SIGN_IN_CHINA if values.cloud is Cloud.CHINA else "",
     }
     return _PLACE.sub(lambda place: filling[place[1]], template)
 

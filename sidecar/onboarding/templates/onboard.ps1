@@ -44,6 +44,8 @@ Accept mailboxes that are neither rooms nor equipment.
 Set the rooms to keep the subjects that people type, and the private flag with them.
 .PARAMETER OutsideMailbox
 A mailbox that must stay out of reach; it is tested as well.
+.PARAMETER SignInApplicationId
+Part Entra: application to sign in with instead of Microsoft's own; needed in China, where that one does not exist.
 .PARAMETER ResultFile
 Where the result is written.
 #>
@@ -66,6 +68,7 @@ param(
     [switch] $AllowOtherMailboxes,
     [switch] $KeepSubjects,
     [string] $OutsideMailbox,
+    [string] $SignInApplicationId,
     [string] $ResultFile = 'exchange-sidecar-result.json'
 )
 
@@ -407,6 +410,12 @@ function Invoke-EntraPart($Previous) {
     }
     if ($UseAccessPolicy -or $RevokeTenantWide) {
         $wish.Scopes = @('Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All')
+    }
+    if ($SignInApplicationId) {
+        $wish.ClientId = $SignInApplicationId
+    }
+    elseif ($Kit.Cloud -eq 'china') {
+        throw 'In this cloud you sign in with an application of your own. Name it with -SignInApplicationId; the guide says how to make it.'
     }
     Connect-MgGraph @wish -NoWelcome -ErrorAction Stop | Out-Null
     try {

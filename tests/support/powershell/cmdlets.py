@@ -7,7 +7,7 @@ read 2026-11. Only parameters that were looked up are listed: another one fails 
 from __future__ import annotations
 
 GRAPH = {
-    "Connect-MgGraph": {"TenantId", "Environment", "ContextScope", "Scopes", "NoWelcome"},
+    "Connect-MgGraph": {"TenantId", "ClientId", "Environment", "ContextScope", "Scopes", "NoWelcome"},
     "Disconnect-MgGraph": set[str](),
     "Get-MgContext": set[str](),
     "Get-MgApplication": {"Filter", "ApplicationId", "Property"},

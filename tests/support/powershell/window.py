@@ -54,6 +54,7 @@ class Window:
     console: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     connected: set[str] = field(default_factory=set)
+    signed_in_with: dict[str, Value] = field(default_factory=dict)
     what_if: bool = False
 
     def run(self, script: str, **parameters: Value) -> list[Value]:
@@ -75,7 +76,7 @@ class Window:
     def command(self, name: str, arguments: dict[str, Value], incoming: list[Value]) -> list[Value]:
         """Run a cmdlet."""
         if name in {"Connect-MgGraph", "Connect-ExchangeOnline"}:
-            return self._connect(name)
+            return self._connect(name, arguments)
         if name in {"Disconnect-MgGraph", "Disconnect-ExchangeOnline"}:
             self.connected.discard(name.removeprefix("Disconnect-"))
             return []
@@ -128,8 +129,9 @@ class Window:
 
     # Cmdlets that are no module's
 
-    def _connect(self, name: str) -> list[Value]:
+    def _connect(self, name: str, given: dict[str, Value]) -> list[Value]:
         link = name.removeprefix("Connect-")
+        self.signed_in_with = {key: value for key, value in given.items() if key != "ErrorAction"}
         self.connected.add(link)
         return [Bag.of(Welcome="to Microsoft")]
 

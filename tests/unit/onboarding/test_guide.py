@@ -31,6 +31,11 @@ def test_guide_for_another_cloud_names_its_hosts() -> None:
     assert "login.microsoftonline.com" not in guide
 
 
+def test_guide_for_china_tells_of_the_application_to_sign_in_with() -> None:
+    assert "-SignInApplicationId" in make_kit(cloud=Cloud.CHINA).guide
+    assert "-SignInApplicationId" not in make_kit().guide
+
+
 def test_guide_without_rooms_says_how_to_name_them() -> None:
     assert "-Room 'room1@example.com', 'room2@example.com'" in make_kit(mailboxes=()).guide
 

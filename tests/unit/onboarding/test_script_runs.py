@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from sidecar.model.tenant import Cloud
 from sidecar.onboarding.report import Report, report_on_result
 from sidecar.onboarding.result_file import OnboardingResult, read_result
 from tests.support.powershell.microsoft import NOW, SECRET, Microsoft
@@ -473,6 +474,35 @@ def test_rooms_with_any_characters_are_asked_for_as_they_are(tmp_path: Path) -> 
     assert [(room["mailbox"], room["access"]) for room in desk.result()["exchange"]["rooms"]] == [
         (room, "granted") for room in rooms
     ]
+
+
+@pytest.mark.parametrize(
+    ("cloud", "graph", "exchange"),
+    [
+        (Cloud.GLOBAL, "Global", "O365Default"),
+        (Cloud.US_GOVERNMENT, "USGov", "O365USGovGCCHigh"),
+        (Cloud.US_GOVERNMENT_DOD, "USGovDoD", "O365USGovDoD"),
+        (Cloud.CHINA, "China", "O365China"),
+    ],
+)
+def test_each_cloud_is_signed_in_to_by_its_name(desk: Desk, cloud: Cloud, graph: str, exchange: str) -> None:
+    desk.script = make_kit(mailboxes=ROOMS, cloud=cloud).script
+    own = {"SignInApplicationId": "6f1c2b1a-0000-4000-8000-0000000000cc"} if cloud is Cloud.CHINA else {}
+    assert desk.run("Entra", **own).signed_in_with["Environment"] == graph
+    assert desk.run("Exchange").signed_in_with["ExchangeEnvironmentName"] == exchange
+
+
+def test_scopes_asked_for_are_as_few_as_the_way_needs(desk: Desk) -> None:
+    assert desk.run("Entra").signed_in_with["Scopes"] == ["Application.ReadWrite.All"]
+    wide = desk.run("Entra", UseAccessPolicy=True).signed_in_with["Scopes"]
+    assert wide == ["Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"]
+
+
+def test_sign_in_without_an_own_application_is_refused_in_china(desk: Desk) -> None:
+    desk.script = make_kit(mailboxes=ROOMS, cloud=Cloud.CHINA).script
+    assert "-SignInApplicationId" in desk.refused("Entra")
+    window = desk.run("Entra", SignInApplicationId="6f1c2b1a-0000-4000-8000-0000000000cc")
+    assert window.signed_in_with["ClientId"] == "6f1c2b1a-0000-4000-8000-0000000000cc"
 
 
 def test_longest_names_are_taken_by_exchange(tmp_path: Path) -> None:
