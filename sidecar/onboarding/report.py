@@ -18,7 +18,9 @@ from sidecar.onboarding.result_file import (
 from sidecar.onboarding.settings_file import RoomSettings, parse_settings
 
 _EXPIRY_WARNING = timedelta(days=30)
-_SCOPED = frozenset({"CustomRecipientScope", "AdministrativeUnit", "Group"})
+_EVERYTHING = "Organization"
+_SCOPED = frozenset({"CustomRecipientScope", "AdministrativeUnit"})
+"""What Exchange calls the limits that the script sets."""
 _CALENDAR_ROLE = "Application Calendars.ReadWrite"
 _WANTED_ROLES = frozenset({_CALENDAR_ROLE, "Application MailboxSettings.Read"})
 
@@ -152,12 +154,19 @@ def _permission_obstacles(entra: EntraResult, exchange: ExchangeResult) -> Itera
 
 def _scope_obstacles(exchange: ExchangeResult) -> Iterator[Obstacle]:
     for role in exchange.roles:
-        if role.scope_type and role.scope_type not in _SCOPED:
+        if role.scope_type == _EVERYTHING:
             yield Obstacle(
                 about="application",
                 severity=Severity.ERROR,
-                message=f"The role {printable(role.role)} is not limited to the rooms, but to: {printable(role.scope_type)}.",
+                message=f"The role {printable(role.role)} is not limited: it reaches every mailbox of the organisation.",
                 action="Remove that role assignment in Exchange, then run part Exchange again.",
+            )
+        elif role.scope_type not in _SCOPED:
+            yield Obstacle(
+                about="application",
+                severity=Severity.WARNING,
+                message=f"The role {printable(role.role)} is limited in a way not known here: {printable(role.scope_type)}.",
+                action="Look at that role assignment in Exchange, and see that it covers the rooms alone.",
             )
         elif role.role not in _WANTED_ROLES:
             yield Obstacle(

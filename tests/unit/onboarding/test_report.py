@@ -74,7 +74,13 @@ def room(entry: dict[str, Any], **changes: Any) -> None:  # any JSON
             lambda e: e["exchange"]["roles"][0].update(scope_type="Organization"),
             "application",
             Severity.ERROR,
-            "not limited to the rooms",
+            "reaches every mailbox",
+        ),
+        (
+            lambda e: e["exchange"]["roles"][0].update(scope_type="SomethingNew"),
+            "application",
+            Severity.WARNING,
+            "not known here: SomethingNew",
         ),
         (
             lambda e: e["exchange"]["roles"][0].update(role="Application Mail.Read"),
