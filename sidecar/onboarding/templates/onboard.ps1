@@ -776,9 +776,11 @@ function Invoke-ExchangePart($Previous) {
     Assert-Module 'ExchangeOnlineManagement' '3.0.0' 'Microsoft.Graph.Authentication'
     Connect-ExchangeOnline -ExchangeEnvironmentName $Kit.ExchangeEnvironment -ShowBanner:$false -ErrorAction Stop | Out-Null
     try {
-        $here = @(Get-ConnectionInformation | Where-Object { [string] $_.TenantID -eq $Kit.DirectoryId })
-        if ($here.Count -eq 0) {
-            throw "You signed in to another directory than $($Kit.DirectoryId)."
+        # A window can hold several connections, and cmdlets take one of them.
+        $links = @(Get-ConnectionInformation)
+        $elsewhere = @($links | Where-Object { [string] $_.TenantID -ne $Kit.DirectoryId })
+        if ($links.Count -eq 0 -or $elsewhere.Count -gt 0) {
+            throw "You signed in to another directory than $($Kit.DirectoryId). Use a new PowerShell window."
         }
         $rooms = New-Object -TypeName System.Collections.ArrayList
         foreach ($address in $Addresses) {

@@ -54,6 +54,7 @@ class Window:
     console: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     connected: set[str] = field(default_factory=set)
+    other_directories: tuple[str, ...] = ()
     signed_in_with: dict[str, Value] = field(default_factory=dict)
     what_if: bool = False
 
@@ -83,7 +84,7 @@ class Window:
         if name == "Get-MgContext":
             return [Bag.of(TenantId=self.microsoft.directory)]
         if name == "Get-ConnectionInformation":
-            return [Bag.of(TenantID=self.microsoft.directory)]
+            return [Bag.of(TenantID=directory) for directory in (*self.other_directories, self.microsoft.directory)]
         for cmdlets, link in ((GRAPH, "MgGraph"), (EXCHANGE, "ExchangeOnline")):
             if name in cmdlets:
                 if link not in self.connected:

@@ -232,6 +232,15 @@ def test_sign_in_to_another_directory_stops_the_script_before_any_change(desk: D
     assert desk.microsoft.log == []
 
 
+def test_connection_to_another_directory_that_is_still_open_stops_the_script(desk: Desk) -> None:
+    desk.run("Entra")
+    desk.microsoft.log.clear()
+    window = Window(desk.microsoft, desk.folder, other_directories=("00000000-0000-4000-8000-000000000000",))
+    with pytest.raises(PowerShellError, match="another directory"):
+        window.run(desk.script, Part="Exchange")
+    assert desk.microsoft.log == []
+
+
 @pytest.mark.parametrize(
     ("part", "rival"), [("Entra", "ExchangeOnlineManagement"), ("Exchange", "Microsoft.Graph.Authentication")]
 )
