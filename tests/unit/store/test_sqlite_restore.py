@@ -70,7 +70,8 @@ async def test_restored_database_holds_what_the_backup_held_in_a_new_epoch(path:
     assert (restored.contents.bookings_count, restored.renewal) == (1, Renewal(1, 1))
     async with open_store(path, clock=ManualClock()) as opened:
         kinds = {str(row[0]) for row in await opened.fetch("SELECT kind FROM intents WHERE attempts = 0")}
-        assert kinds == {IntentKind.TENANT_VERIFY, IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE}
+        proofs = {IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE, IntentKind.SUBSCRIPTION_AUDIT}
+        assert kinds == {IntentKind.TENANT_VERIFY, *proofs}
         keys, epoch = await _use(opened)
     assert keys == {"b1"}
     assert epoch != before
