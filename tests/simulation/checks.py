@@ -10,7 +10,7 @@ from exchange_client.messages import Booking
 
 from sidecar.model.room import Room, RoomState, SyncState, freshness_limits, sync_state
 from sidecar.model.window import Window
-from tests.simulation.plan import Plan
+from tests.simulation.plan import HARMLESS, SAID, Plan
 from tests.simulation.watchers import Watcher
 from tests.simulation.world import World
 from tests.support.truth import Stay, expected, stay_of
@@ -119,22 +119,6 @@ async def check_subscriptions(world: World) -> None:
     assert here == sorted((str(one["mailbox"]), str(one["id"])) for one in there), "other subscriptions are known here"
 
 
-_HARMLESS = frozenset(
-    {
-        "crash",
-        "restart",
-        "graph_weather",
-        "login_outage",
-        "tokens_revoked",
-        "resync",
-        "store_fails",
-        "outage",
-        "log_pruned",
-    }
-)
-"""Troubles in which every change is announced within minutes all the same: Microsoft tries again until it is heard."""
-_SAID = frozenset({"lifecycle"})
-"""Troubles in which changes are announced to nobody, and the service is told so: it reads the room at once."""
 _LASTING = frozenset({"graph_weather", "login_outage", "outage"})
 """Troubles in which a subscription that lives for an hour or two runs out, and then there is nobody to announce to."""
 _LONG_LIFE_MINUTES = 2_000
@@ -144,7 +128,12 @@ _ENDED = "subscription ended"
 
 def may_announce_everything(plan: Plan) -> bool:
     """Tell whether a plan has no trouble that keeps a change from being announced within minutes."""
-    return _runs_on(plan) and _kinds(plan) <= _HARMLESS
+    return _runs_on(plan) and _kinds(plan) <= set(HARMLESS)
+
+
+def may_tell_everything(plan: Plan) -> bool:
+    """The same, but that the service may also be told that it was not told."""
+    return _runs_on(plan) and _kinds(plan) <= {*HARMLESS, *SAID}
 
 
 def _runs_on(plan: Plan) -> bool:
@@ -162,7 +151,7 @@ async def everything_is_announced(world: World) -> bool:
 
 async def everything_is_told(world: World) -> bool:
     """Tell whether the service knows of each change within minutes, or that it does not know and has to read."""
-    return _runs_on(world.plan) and _kinds(world.plan) <= _HARMLESS | _SAID and not await _outcomes(world, _LOSING)
+    return may_tell_everything(world.plan) and not await _outcomes(world, _LOSING)
 
 
 async def _outcomes(world: World, kinds: tuple[str, ...]) -> list[str]:

@@ -28,10 +28,6 @@ _WHOLE = ("remap", "resync", "restart")
 """Troubles that must not be left half-way: somebody waits for an answer."""
 
 
-def _nothing() -> None:
-    """Nothing follows."""
-
-
 class Troubles:
     """Brings about the troubles of a plan."""
 
@@ -58,7 +54,7 @@ class Troubles:
             else:
                 task.cancel()
         world.crash_after = None
-        world.way.accepted = _nothing
+        world.crash_when_accepted = world.crash_when_read = False
         world.is_disk_failing = False
         world.way.weather = Weather()
         await directory.call("DELETE", "/control/faults")
@@ -70,20 +66,19 @@ class Troubles:
         await self._grant()
 
     async def crash(self) -> None:
-        """The process is killed: some steps or turns of the loop from now, or right after it has accepted a notification."""
+        """The process is killed: some steps or turns of the loop from now, or when it has accepted or read something."""
         dice = self._rng.random()
-        if dice < 0.5:
+        if dice < 0.4:
             self._world.crash_after = self._rng.randint(1, _STEPS_MAX)
             return
+        if dice < 0.6:
+            self._world.crash_when_accepted = True
+            return
         if dice < 0.8:
-            self._world.way.accepted = self._crash_now
+            self._world.crash_when_read = True
             return
         for _ in range(self._rng.randrange(_TURNS_MAX)):
             await asyncio.sleep(0)
-        self._world.crash()
-
-    def _crash_now(self) -> None:
-        self._world.way.accepted = _nothing
         self._world.crash()
 
     async def restart(self) -> None:

@@ -36,7 +36,8 @@ class Outside:
     Attributes:
         graph_app: Microsoft, as an ASGI app (Any: ASGI's own shape).
         spawn: runs what happens at Microsoft.
-        stepped: called whenever the process has committed something or has been answered by Microsoft.
+        stepped: called whenever the process has committed something.
+        asked: called whenever it has been answered by Microsoft, with what it had asked.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Outside:
     spawn: Spawn
     trace: Trace
     stepped: Callable[[], None]
+    asked: Callable[[str], None]
     is_disk_failing: Callable[[], bool]
 
 
@@ -149,7 +151,7 @@ class Life:
                 outside.graph_app,
                 spawn=outside.spawn,
                 is_alive=lambda: not self.is_dead,
-                passed=self._stepped,
+                passed=self._asked,
                 trace=outside.trace,
             )
             tokens = InProcessLogin(
@@ -189,3 +191,7 @@ class Life:
     def _stepped(self) -> None:
         if not self.is_dead:
             self.outside.stepped()
+
+    def _asked(self, what: str) -> None:
+        if not self.is_dead:
+            self.outside.asked(what)

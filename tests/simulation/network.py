@@ -79,11 +79,11 @@ class GraphTransport(httpx.AsyncBaseTransport):
 
     Args of the constructor:
         is_alive: whether the process that sends is.
-        passed: called after each exchange.
+        passed: called after each exchange, with what was asked.
     """
 
     def __init__(
-        self, app: Any, *, spawn: Spawn, is_alive: Callable[[], bool], passed: Callable[[], None], trace: Trace
+        self, app: Any, *, spawn: Spawn, is_alive: Callable[[], bool], passed: Callable[[str], None], trace: Trace
     ) -> None:  # Any: an ASGI app
         self._inner = httpx.ASGITransport(app=app)
         self._spawn = spawn
@@ -108,7 +108,7 @@ class GraphTransport(httpx.AsyncBaseTransport):
     def _note(self, text: str) -> None:
         if self._is_alive():
             self._trace.note("graph", text)
-            self._passed()
+            self._passed(text)
 
 
 @dataclass(slots=True)
@@ -143,9 +143,9 @@ class WebhookWay:
             intake: returns the ASGI app that listens now, and how its process runs things; None while nobody listens.
             answered: called after each answer of the service.
 
-        `accepted`, which can be set, is called after each notification that the service has accepted.
+        `accepted`, which can be set, is called with each body that the service has just accepted.
         """
-        self.accepted: Callable[[], None] = lambda: None
+        self.accepted: Callable[[bytes], None] = lambda _: None
         self.weather = Weather()
         self._rng = rng
         self._trace = trace
@@ -186,7 +186,7 @@ class WebhookWay:
             raise SendFailed("broken off") from None
         self._trace.note("webhook", f"{what} {answer.status}")
         if body and answer.status == 202:
-            self.accepted()
+            self.accepted(body)
         self._answered()
         return answer
 

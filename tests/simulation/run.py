@@ -111,6 +111,7 @@ async def _come_to_rest(world: World) -> None:
 
 
 def _check_promises(world: World) -> None:
+    assert not world.unmarked, f"accepted, and nothing was marked: {world.unmarked[:5]}"
     log = Log.of_rows(
         world.fetch("SELECT revision, room_uid, body FROM changes WHERE booking_key IS NOT NULL ORDER BY revision")
     )

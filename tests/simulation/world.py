@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
@@ -65,6 +66,10 @@ class World:
     remaps_count: int = 0
     restores_count: int = 0
     crash_after: int | None = None
+    crash_when_accepted: bool = False
+    crash_when_read: bool = False
+    unmarked: list[str] = field(default_factory=list)
+    """Rooms of which a notification was accepted, and no mark was in the database then."""
     is_disk_failing: bool = False
     wants_life: bool = True
     backup: Path | None = None
@@ -90,6 +95,7 @@ class World:
                 spawn=self._at_microsoft,
                 trace=self.trace,
                 stepped=self.stepped,
+                asked=self.asked,
                 is_disk_failing=lambda: self.is_disk_failing,
             )
             life = Life(outside, self.plan.rng(f"life {self.lives_count}"))
@@ -103,6 +109,13 @@ class World:
 
     def _at_microsoft(self, work: Coroutine[Any, Any, None], /) -> asyncio.Task[None]:  # Any: as in `start`
         return self.group.create_task(work)
+
+    def asked(self, what: str) -> None:
+        """Take note that Microsoft has answered the process."""
+        if self.crash_when_read and "/events/" in what:
+            self.crash_when_read = False
+            self.crash()
+        self.stepped()
 
     def stepped(self) -> None:
         """Take note that the process has done something: it may have been its last deed."""
@@ -118,6 +131,22 @@ class World:
         if self.life is not None and not self.life.is_dead:
             self.trace.note("life", "is killed")
             self.life.kill()
+
+    def accepted(self, body: bytes) -> None:
+        """Look whether what was accepted is marked: nobody will say it a second time."""
+        if self.serving is None:
+            return
+        for item in json.loads(body)["value"]:
+            if "id" not in item.get("resourceData", {}):
+                continue  # a lifecycle notification, or one that names no event
+            key = str(item["clientState"]).partition(".")[0]
+            rooms = self.fetch("SELECT room_uid FROM subscriptions WHERE key = ? AND room_uid IS NOT NULL", key)
+            for (uid,) in rooms:
+                if not self.fetch("SELECT 1 FROM intents WHERE key = ? AND kind = 'room.sync'", uid):
+                    self.unmarked.append(uid)
+        if self.crash_when_accepted:
+            self.crash_when_accepted = False
+            self.crash()
 
     def back_up(self) -> Path:
         """Copy the database as it is now."""
@@ -274,9 +303,9 @@ class World:
         return made
 
     async def knock(self, mailbox: str) -> None:
-        """Have somebody book a room for a moment of tomorrow."""
+        """Put something into a room's own calendar for a moment of tomorrow: it is news even where the room is taken."""
         start_at = (self.now() + timedelta(days=1)).replace(hour=5, minute=0, second=0, microsecond=0)
-        body = {"organizer": self.directory.people[0], "rooms": [mailbox], "subject": "CANARY-knock"}
+        body = {"organizer": mailbox, "rooms": [], "subject": "CANARY-knock"}
         await self.act("book", **body, start=f"{start_at:%FT%T}", end=f"{start_at + timedelta(minutes=5):%FT%T}")
 
     def now(self) -> datetime:
@@ -334,6 +363,7 @@ async def world_made(plan: Plan, folder: Path, trace: Trace) -> AsyncIterator[Wo
         await directory.add_rooms(plan.rooms_count, time_zone=ZONE, EnforceSchedulingHorizon=False)
         world = World(plan, trace, group, path, emulator, directory, clock, emulator_clock, way)
         made.append(world)
+        way.accepted = world.accepted
         try:
             yield world
         finally:
