@@ -13,6 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -36,7 +37,8 @@ from sidecar.store.intents import Intents
 from sidecar.store.subscriptions import MarkOutcome, Subscriptions
 from sidecar.sync import delta as sync_delta
 from sidecar.sync import plan as sync_plan
-from sidecar.sync import reading, renewals, rooms
+from sidecar.sync import reading, rooms
+from sidecar.sync import subscriptions as keeper
 from sidecar.sync.reading import address_of, ref_of
 from sidecar.sync.rooms import RoomSync
 from tests.simulation.checks import may_announce_everything, may_tell_everything
@@ -459,7 +461,9 @@ ALL: dict[str, Mutation] = {
         ),
     ),
     "ids_believed": _mutation("an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids),
-    "never_renewed": _mutation("subscriptions are renewed", renewals, "is_renewal_due", lambda *_, **__: False),
+    "never_renewed": _mutation(
+        "subscriptions are renewed", keeper, "plan_renewal", lambda ends_at, **_: ends_at + timedelta(days=365)
+    ),
     "lifecycle_ignored": _mutation(
         "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle")
     ),
