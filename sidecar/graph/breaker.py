@@ -122,7 +122,7 @@ class Passage:
             mailbox: whose trouble it may be; None when it cannot be one mailbox's.
         """
         self.is_told = True
-        self._breaker.note_failure(self._tenant_uid, error, mailbox=mailbox)
+        self._breaker.note_failure(self._tenant_uid, error, mailbox=mailbox, is_probe=self.is_probe)
 
 
 class Breaker:
@@ -223,7 +223,7 @@ class Breaker:
         """Drop what is remembered of a tenant that is gone."""
         self._records.pop(tenant_uid, None)
 
-    def note_failure(self, tenant_uid: TenantUid, error: Unavailable, *, mailbox: str | None) -> None:
+    def note_failure(self, tenant_uid: TenantUid, error: Unavailable, *, mailbox: str | None, is_probe: bool) -> None:
         """Note a failure; see `Passage.failed`. Only what Microsoft did counts, not trouble of our own."""
         if isinstance(error, TenantPaused) or not isinstance(error, GraphUnavailable | Throttled):
             return
@@ -234,7 +234,7 @@ class Breaker:
         record.failures_count += 1
         record.error = error
         record.spreads = record.spreads or mailbox is None or mailbox != record.mailbox
-        if record.state is _State.PROBING:
+        if is_probe and record.state is _State.PROBING:
             record.state = _State.OPEN
             self._schedule_probe(record)
         elif record.state is _State.CLOSED and self._is_outage(record, now_s):

@@ -124,6 +124,17 @@ def test_one_probe_at_a_time() -> None:
     assert way.is_open()
 
 
+def test_late_failure_of_an_older_call_lets_no_second_probe_out() -> None:
+    way = Way()
+    with way.breaker.passing(T1) as older:
+        way.open()
+        with way.breaker.passing(T1):
+            older.failed(AWAY, mailbox="a@x")
+            way.clock.passed_s += 10.0
+            with pytest.raises(TenantPaused), way.breaker.passing(T1):
+                raise AssertionError("a second probe")
+
+
 def test_probes_become_rarer_up_to_two_minutes() -> None:
     way = Way()
     way.open()
