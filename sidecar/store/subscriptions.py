@@ -191,6 +191,8 @@ class Subscriptions:
                 current = await _load(c, "room_uid = $1", room_uid)
                 await _hand_over(c, current, found)
                 former = current or found
+            else:
+                await _abandon_pending(c, found)
             was_silent = _is_silent(former, c.now) or await _was_refused(c, room_uid)
             is_doubted = found.graph_id is None and found.renew_at is not None
             await c.execute(
@@ -272,6 +274,17 @@ async def _hand_over(c: Connection, former: Subscription | None, successor: Subs
     await c.execute(
         "UPDATE subscriptions SET room_uid = beside_room_uid, beside_room_uid = NULL WHERE key = $1", successor.key
     )
+
+
+async def _abandon_pending(c: Connection, current: Subscription) -> None:
+    """Drop what was asked for beside a current subscription that stays; should Exchange have made it, an audit finds it."""
+    found = await c.fetch(
+        "SELECT key FROM subscriptions WHERE beside_room_uid = $1 AND graph_id IS NULL ORDER BY key", current.room_uid
+    )
+    for row in found:
+        await c.execute("UPDATE subscriptions SET beside_room_uid = NULL WHERE key = $1", row[0])
+        kind = IntentKind.SUBSCRIPTION_REMOVE
+        await journal.mark(c, kind, str(row[0]), current.tenant_uid, priority=Priority.REPAIR)
 
 
 def _is_silent(subscription: Subscription | None, now: datetime) -> bool:

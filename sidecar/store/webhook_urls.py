@@ -58,9 +58,10 @@ class WebhookUrls:
             )
             assert row is not None, "the one just noted"
             current = str(row[0])
-            if is_start or before is None or before[0] != current:
+            is_changed = before is None or before[0] != current
+            if is_start or is_changed:
                 await c.execute("UPDATE meta SET value = $2 WHERE key = $1", _KEY, current)
-                await (_move_to(c, current) if current else _leave(c))
+                await (_move_to(c, current, is_changed=is_changed) if current else _leave(c))
             return current
 
         return await self._engine.write(run)
@@ -104,7 +105,7 @@ async def _note(c: Connection, url: str, *, is_alone: bool) -> None:
     )
 
 
-async def _move_to(c: Connection, url: str) -> None:
+async def _move_to(c: Connection, url: str, *, is_changed: bool) -> None:
     """Have every room announced at an address."""
     others = await c.fetch(
         "SELECT s.tenant_uid, s.room_uid FROM subscriptions s JOIN tenants t ON t.uid = s.tenant_uid"
@@ -120,14 +121,16 @@ async def _move_to(c: Connection, url: str) -> None:
     bare = await c.fetch(
         "SELECT r.tenant_uid, r.uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
         " LEFT JOIN subscriptions s ON s.room_uid = r.uid"
-        " WHERE (s.key IS NULL OR s.url <> $1) AND t.deleted_at IS NULL ORDER BY r.tenant_uid, r.uid",
+        " WHERE (s.key IS NULL OR s.url <> $1 OR s.graph_id IS NULL OR s.expires_at <= $2) AND t.deleted_at IS NULL"
+        " ORDER BY r.tenant_uid, r.uid",
         url,
+        to_micros(c.now),
     )
     for lane, rooms in _by_tenant(bare).items():
         for room_uid in rooms:
             # What stood in the way of the former address need not stand in the way of this one.
             kind = IntentKind.ROOM_SUBSCRIBE
-            await journal.mark(c, kind, room_uid, lane, priority=Priority.REPAIR, force=True)
+            await journal.mark(c, kind, room_uid, lane, priority=Priority.REPAIR, force=is_changed)
 
 
 async def _leave(c: Connection) -> None:

@@ -36,9 +36,11 @@ def plan_upkeep(upkeep: Upkeep, *, now: datetime, life: timedelta, is_in_doubt: 
     """
     if not upkeep.url:
         return Step.NOTHING
-    current = upkeep.current
-    if upkeep.pending is not None or current is None or current.graph_id is None or current.url != upkeep.url:
+    current, pending = upkeep.current, upkeep.pending
+    if current is None or current.graph_id is None or current.url != upkeep.url:
         return Step.MAKE
+    if pending is not None and pending.subscription.url == upkeep.url:
+        return Step.MAKE  # one for another address is not wanted any more: somebody went back to the former one
     if now - current.created_at > _CLIENT_STATE_LIFE:
         return Step.MAKE
     return Step.RENEW if is_in_doubt or is_renewal_due(current, now=now, life=life) else Step.REST

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
 
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import IntentKind
 from sidecar.model.room import Room
+from sidecar.model.window import from_micros
 from tests.support.builders import DIRECTORY, after, secret_hash
 from tests.support.stores import ManualClock, OpenStore, beside
 
@@ -121,6 +123,29 @@ async def test_changed_address_makes_every_room_due_once(opened: OpenStore, room
     assert await due(opened, room.uid) == {IntentKind.ROOM_SUBSCRIBE, IntentKind.ROOM_CHECK}
     await announce(opened, NEW, is_start=True)
     assert await opened.head() == head + 1, "told once"
+
+
+async def test_room_that_was_put_off_is_due_at_once_when_the_address_changes(
+    opened: OpenStore, room: Room, clock: ManualClock
+) -> None:
+    """What stood in the way of one address need not stand in the way of another, be it the one before."""
+    await announce(opened, NEW, is_start=True, is_alone=True)
+    clock.advance(1)
+    subscribing = next(
+        one
+        for one in await opened.store.intents.due(room.tenant_uid, count_max=9)
+        if one.kind is IntentKind.ROOM_SUBSCRIBE
+    )
+    await opened.store.intents.put_off(subscribing, until=after(hours=1), reason="WEBHOOK_UNREACHABLE")
+    await announce(opened, NEW, is_start=True, is_alone=True)
+    assert await ready_at(opened, room) == after(hours=1), "a start alone changes nothing about it"
+    await announce(opened, OLD, is_start=True, is_alone=True)
+    assert await ready_at(opened, room) == clock.now()
+
+
+async def ready_at(opened: OpenStore, room: Room) -> datetime:
+    sql = "SELECT ready_at FROM intents WHERE kind = 'room.subscribe' AND key = $1"
+    return from_micros((await opened.fetch(sql, room.uid))[0][0])
 
 
 async def test_room_announced_at_the_address_that_counts_is_left_alone(opened: OpenStore, room: Room) -> None:

@@ -210,6 +210,23 @@ async def test_new_address_where_nobody_answers_costs_no_subscription(desk: Desk
     assert (await mark(desk, genuine(desk, 0))).marked_count == 1
 
 
+async def test_former_address_that_counts_again_has_its_subscription_renewed(desk: Desk) -> None:
+    """A roll-out that is taken back makes nothing anew; what was asked for meanwhile is forgotten, here and at Exchange."""
+    await ensured(desk)
+    await desk.announce(OTHER_URL)
+    desk.subscriptions.errors = [None, WebhookUnreachable("nobody")]
+    with pytest.raises(WebhookUnreachable):
+        await ensured(desk)
+    await desk.announce("https://hooks.example.com")
+    await ensured(desk)
+    assert list(desk.subscriptions.live) == ["s1"]
+    assert (await desk.opened.reload(desk.room)).is_subscribed
+    assert desk.subscriptions.calls[-1] == "renew"
+    await remove_former(desk)
+    assert await desk.opened.fetch("SELECT COUNT(*) FROM subscriptions") == [(1,)]
+    assert await desk.opened.fetch("SELECT 1 FROM intents WHERE kind = 'subscription.audit'") == [(1,)]
+
+
 async def test_run_cut_off_between_delete_and_create_ends_with_one_and_a_compare(desk: Desk) -> None:
     """Whatever is cut off is done again from what the store knows."""
     await ensured(desk)
