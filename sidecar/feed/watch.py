@@ -278,7 +278,7 @@ class Watch:
         """
         before, told = self._states, self._told_since
         self._states, self._told_since = states, {}
-        if self._only_room is not None or (states is before and not told):
+        if self._only_room is not None or (states == before and not told):
             return ()
         return [room for room in rooms if _is_other(states[room.uid], told.get(room.uid), before, room.uid)]
 

@@ -16,7 +16,6 @@ from sidecar.graph.wire import DeltaItem, DeltaPage, DeltaRound
 
 _REPEATS_MAX = 3
 """A page that comes so often comes for ever. Twice happens: what a failed page told is told again."""
-_FORGOTTEN = frozenset({"400", "404", "410"})
 _LINK_CHARS_MAX = 16_384
 """Links of large mailboxes are some hundred characters long."""
 
@@ -61,14 +60,13 @@ class Round:
 
 
 def is_forgotten(error: SidecarError) -> bool:
-    """Tell whether the refusal of a link means that Exchange has forgotten it.
+    """Tell whether the refusal of a link means that it is worth nothing any more.
 
-    It says so with 410, 400 or 404 and half a dozen codes, some of which it also uses for a mailbox that is not there.
-    Reading everything, which is what comes next, tells these apart.
+    Exchange says so with 410, 400 or 404 and half a dozen codes, some of which it also uses for a mailbox that is not there.
+    Reading everything, which is what comes next, tells these apart; and a link refused for whatever other reason would be
+    refused for ever.
     """
-    if isinstance(error, GraphRefused):
-        return error.details.get("status") in _FORGOTTEN
-    return isinstance(error, MailboxNotFound)
+    return isinstance(error, GraphRefused | MailboxNotFound)
 
 
 def _fingerprint(items: Sequence[DeltaItem]) -> bytes:

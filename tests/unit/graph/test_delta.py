@@ -77,6 +77,7 @@ async def test_link_is_never_shown() -> None:
         (404, "SyncStateNotFound"),
         (404, "ErrorItemNotFound"),
         (410, ""),
+        (422, "UnprocessableEntity"),
     ],
 )
 async def test_refused_link_is_unusable(status: int, code: str) -> None:
