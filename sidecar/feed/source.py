@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from random import Random
 
 from cachetools import TTLCache
@@ -19,13 +19,18 @@ _VIEW_S = 1.0
 _TENANTS_MAX = 1_000
 
 
-@dataclass(frozen=True, slots=True)
 class TenantView:
-    """A tenant's rooms, where its log stood when they were read, and how far each could be trusted then."""
+    """A tenant's rooms, and where its log stood when they were read."""
 
-    revision: int
-    rooms: Sequence[Room]
-    states: Mapping[RoomUid, SyncState]
+    def __init__(self, revision: int, rooms: Sequence[Room], *, state: Callable[[Room], SyncState]) -> None:
+        self.revision = revision
+        self.rooms = rooms
+        self._state = state
+
+    @cached_property
+    def states(self) -> Mapping[RoomUid, SyncState]:
+        """How far each room can be trusted, worked out once, for the first watch that asks: those of one room never do."""
+        return {room.uid: self._state(room) for room in self.rooms}
 
 
 class LogSource:
@@ -59,8 +64,7 @@ class LogSource:
         view = self._views.get(tenant_uid)
         if view is None or view.revision < at_least:
             revision, rooms = await self.store.rooms.load_all(tenant_uid)
-            states = {room.uid: self.state(room) for room in rooms}
-            view = self._views[tenant_uid] = TenantView(revision, rooms, states)
+            view = self._views[tenant_uid] = TenantView(revision, rooms, state=self.state)
         return view
 
     def state(self, room: Room) -> SyncState:

@@ -253,7 +253,8 @@ class Watch:
             async for event in self._snapshot(room, SnapshotReason(entry.cause), after):
                 yield event
         elif room is not None and entry.kind is ChangeKind.ROOM_CHANGED:
-            self._told_since[room.uid] = self._source.state(room)
+            if self._only_room is None:
+                self._told_since[room.uid] = self._source.state(room)
             yield RoomChanged(room, after)
         elif entry.kind is ChangeKind.ROOM_UNMAPPED:
             yield RoomUnmapped(entry.body.decode(), after)
@@ -266,19 +267,20 @@ class Watch:
             yield event
         if not self._is_over and self._cursor.done is None:
             rooms = [room for room in view.rooms if self._covers(room.uid)]
-            for room in self._changed_by_time(rooms, view.states):
-                yield RoomChanged(room, self._cursor)
+            if self._only_room is None:  # a watch of one room hears of it by the checkpoint itself
+                for room in self._changed_by_time(rooms, view.states):
+                    yield RoomChanged(room, self._cursor)
             yield Checkpoint(rooms, self._cursor)
 
     def _changed_by_time(self, rooms: Sequence[Room], states: Mapping[RoomUid, SyncState]) -> Sequence[Room]:
         """Return the rooms whose state is another than the reader was told, though no entry of the log says so.
 
         A room turns STALE because nothing happens to it, so nobody writes that down. A stream begins by telling which rooms
-        are STALE. A watch of one room needs none of this: its checkpoints are about that room alone.
+        are STALE.
         """
         before, told = self._states, self._told_since
         self._states, self._told_since = states, {}
-        if self._only_room is not None or (states == before and not told):
+        if states == before and not told:
             return ()
         return [room for room in rooms if _is_other(states[room.uid], told.get(room.uid), before, room.uid)]
 
