@@ -303,10 +303,13 @@ async def build_service(
     lanes = Lanes(
         store=store, chores=chores, owner=owner, clock=clock, rng=rng, settings=settings.tasks, telemetry=telemetry
     )
-    runner = _build_runner(settings, store=store, lanes=lanes, owner=owner, clock=clock, rng=rng)
+    identity = await store.identity()
+    runner = _build_runner(
+        settings, store=store, store_id=identity.store_id, lanes=lanes, owner=owner, clock=clock, rng=rng
+    )
     feed = Feed(
         store=store,
-        identity=await store.identity(),
+        identity=identity,
         settings=settings.watch,
         limits=freshness_limits(settings.sync),
         watches_max=settings.grpc.watches_max,
@@ -343,7 +346,9 @@ async def _announce_address(settings: Settings, *, store: Store, clock: Clock) -
     return None if is_alone else address
 
 
-def _build_runner(settings: Settings, *, store: Store, lanes: Lanes, owner: str, clock: Clock, rng: Random) -> Runner:
+def _build_runner(
+    settings: Settings, *, store: Store, store_id: str, lanes: Lanes, owner: str, clock: Clock, rng: Random
+) -> Runner:
     if "worker" not in settings.roles:
         return Resting()
     if settings.tasks.runner == "embedded":
@@ -353,7 +358,7 @@ def _build_runner(settings: Settings, *, store: Store, lanes: Lanes, owner: str,
     from sidecar.tasks.procrastinate_queue import ProcrastinateQueue
     from sidecar.tasks.procrastinate_runner import ProcrastinateRunner
 
-    queue = ProcrastinateQueue(settings.store.dsn_file, statement_s=settings.store.statement_s)
+    queue = ProcrastinateQueue(settings.store.dsn_file, store_id=store_id, statement_s=settings.store.statement_s)
     return ProcrastinateRunner(
         store=store, lanes=lanes, queue=queue, owner=owner, clock=clock, rng=rng, settings=settings.tasks
     )

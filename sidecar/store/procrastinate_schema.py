@@ -71,8 +71,11 @@ def _scripts() -> tuple[Sequence[tuple[str, str]], str]:
 
 
 async def _table(raw: Raw) -> str:
-    """Return the name of the main table, in a schema of its own if there is one or it may be made."""
-    if await raw.fetchval("SELECT to_regnamespace($1) IS NULL", SCHEMA):
+    """Return the name of the main table, in a schema of its own if there is one that may be used, or it may be made."""
+    found = await raw.fetchrow("SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1", SCHEMA)
+    if found is not None and not found[0]:
+        return "procrastinate_jobs"  # another user's; the search path passes it over
+    if found is None:
         if not await raw.fetchval("SELECT has_database_privilege(current_database(), 'CREATE')"):
             return "procrastinate_jobs"
         await raw.execute(f"CREATE SCHEMA {SCHEMA}")

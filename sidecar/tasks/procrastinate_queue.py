@@ -29,10 +29,11 @@ from sidecar.store.postgres_link import read_dsn
 from sidecar.store.procrastinate_schema import SEARCH_PATH
 from sidecar.tasks.procrastinate_runner import Take
 
-_QUEUE = "exchange-sidecar"
+_NAME = "exchange-sidecar"
 _TASK = "drain"
 _CONNECTIONS_MAX = 4
 """Fetching, sending and finishing are one statement each; one more connection listens."""
+_CONNECT_S = 5
 _POLL_S = 0.5
 _WAIT_S = 5.0
 """A statement that finds no connection for so long fails, and with it the worker: the sooner it starts again."""
@@ -45,10 +46,12 @@ class ProcrastinateQueue:
 
     Args:
         dsn_file: file with the database's URI; read for each new connection, so that a changed password needs no restart.
+        store_id: whose hints these are; stores in several schemas of a database may share Procrastinate's tables.
         statement_s: a statement that takes longer is ended.
     """
 
-    def __init__(self, dsn_file: Path, *, statement_s: float) -> None:
+    def __init__(self, dsn_file: Path, *, store_id: str, statement_s: float) -> None:
+        self.name = f"{_NAME}-{store_id}"
         self._dsn_file = dsn_file
         self._statement_s = statement_s
         self._app: procrastinate.App | None = None
@@ -56,11 +59,14 @@ class ProcrastinateQueue:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """See `HintQueue.open`."""
+        # Whether the database is there at all is found out first: the pool would try for longer and longer by itself.
+        async with await psycopg.AsyncConnection.connect(read_dsn(self._dsn_file), connect_timeout=_CONNECT_S):
+            pass
         connector = procrastinate.PsycopgConnector(
             conninfo=lambda: read_dsn(self._dsn_file),
             kwargs={
-                "application_name": "exchange-sidecar",
-                "connect_timeout": 5,
+                "application_name": _NAME,
+                "connect_timeout": _CONNECT_S,
                 "tcp_user_timeout": 15_000,
                 "keepalives_idle": 15,
             },
@@ -92,7 +98,7 @@ class ProcrastinateQueue:
 
     async def send(self, lane: TenantUid, *, now: datetime) -> None:
         """See `HintQueue.send`."""
-        job = self._opened.configure_task(_TASK, queue=_QUEUE, queueing_lock=lane)
+        job = self._opened.configure_task(_TASK, queue=self.name, queueing_lock=f"{self.name} {lane}")
         try:
             await job.defer_async(lane=lane, sent_at=to_micros(now))
         except AlreadyEnqueued:
@@ -100,8 +106,8 @@ class ProcrastinateQueue:
 
     async def waiting(self) -> frozenset[TenantUid]:
         """See `HintQueue.waiting`."""
-        found = await self._opened.job_manager.list_jobs_async(queue=_QUEUE, status=Status.TODO.value)
-        return frozenset(TenantUid(job.queueing_lock) for job in found if job.queueing_lock)
+        found = await self._opened.job_manager.list_jobs_async(queue=self.name, status=Status.TODO.value)
+        return frozenset(TenantUid(str(job.task_kwargs.get("lane"))) for job in found)
 
     async def work(self, take: Take, *, count_max: int) -> None:
         """See `HintQueue.work`."""
@@ -110,10 +116,10 @@ class ProcrastinateQueue:
         async def drain(lane: str, sent_at: int) -> None:
             await take(TenantUid(lane), from_micros(sent_at))
 
-        app.task(name=_TASK, queue=_QUEUE)(drain)
+        app.task(name=_TASK, queue=self.name)(drain)
         await app.run_worker_async(
-            queues=[_QUEUE],
-            name=_QUEUE,
+            queues=[self.name],
+            name=_NAME,
             concurrency=count_max,
             fetch_job_polling_interval=_POLL_S,
             update_heartbeat_interval=_HEARTBEAT_S,
@@ -127,10 +133,10 @@ class ProcrastinateQueue:
         """See `HintQueue.prune`."""
         manager = self._opened.job_manager
         await manager.prune_stalled_workers(_DEAD_AFTER_S)
-        stalled = list(await manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=_DEAD_AFTER_S))
+        stalled = list(await manager.get_stalled_jobs(queue=self.name, seconds_since_heartbeat=_DEAD_AFTER_S))
         for job in stalled:
             await manager.finish_job(job, status=Status.ABORTED, delete_job=True)
         await manager.delete_old_jobs(
-            _PRUNE_HOURS, queue=_QUEUE, include_failed=True, include_cancelled=True, include_aborted=True
+            _PRUNE_HOURS, queue=self.name, include_failed=True, include_cancelled=True, include_aborted=True
         )
         return len(stalled)

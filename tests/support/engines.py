@@ -113,7 +113,7 @@ class EngineProcess:
             self.runner = ProcrastinateRunner(
                 store=opened.store,
                 lanes=lanes,
-                queue=ProcrastinateQueue(opened.path, statement_s=5.0),
+                queue=ProcrastinateQueue(opened.path, store_id="test", statement_s=5.0),
                 owner=owner,
                 clock=opened.clock,
                 rng=Random(number),

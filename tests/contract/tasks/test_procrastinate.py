@@ -34,6 +34,10 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         yield office
 
 
+def queue_on(dsn_file: Path, *, store_id: str = "test") -> ProcrastinateQueue:
+    return ProcrastinateQueue(dsn_file, store_id=store_id, statement_s=5.0)
+
+
 def link_of(dsn_file: Path) -> Link:
     return Link(dsn_file, statement_s=10.0, lock_s=5.0)
 
@@ -91,7 +95,9 @@ async def test_no_job_and_no_worker_is_left_after_a_stop(office: Office) -> None
 
 async def test_job_of_a_dead_process_hinders_nobody_and_is_pruned(office: Office) -> None:
     columns = "queue_name, task_name, queueing_lock, status"
-    await office.opened.execute(f"INSERT INTO {JOBS} ({columns}) VALUES ('exchange-sidecar', 'drain', 't1', 'doing')")
+    await office.opened.execute(
+        f"INSERT INTO {JOBS} ({columns}) VALUES ('exchange-sidecar-test', 'drain', 't1', 'doing')"
+    )
     async with engine(office):
         await office.mark("r1")
         await office.done()
@@ -104,7 +110,7 @@ async def is_empty(office: Office) -> bool:
 
 async def test_hint_that_waited_too_long_is_dropped(office: Office) -> None:
     """What it knew has been said again by the sweeps since."""
-    queue = ProcrastinateQueue(office.opened.path, statement_s=5.0)
+    queue = queue_on(office.opened.path)
     async with queue.open():
         await queue.send(TenantUid("t1"), now=office.opened.clock.now().replace(year=2020))
         assert await queue.waiting() == {"t1"}
@@ -118,11 +124,21 @@ async def is_untouched(office: Office) -> bool:
 
 
 async def test_second_hint_for_a_waiting_lane_is_not_sent(office: Office) -> None:
-    queue = ProcrastinateQueue(office.opened.path, statement_s=5.0)
+    queue = queue_on(office.opened.path)
     async with queue.open():
         for _ in range(2):
             await queue.send(TenantUid("t1"), now=office.opened.clock.now())
     assert len(await values(office, f"SELECT id FROM {JOBS}")) == 1
+
+
+async def test_hints_of_another_store_are_not_taken(office: Office) -> None:
+    """Two services may have their schemas in one database, and find the same tables of Procrastinate."""
+    theirs = queue_on(office.opened.path, store_id="theirs")
+    async with theirs.open(), engine(office):
+        await theirs.send(TenantUid("t1"), now=office.opened.clock.now())
+        await office.mark("r1")
+        await office.done()
+        assert await theirs.waiting() == {"t1"}
 
 
 async def test_sweep_of_another_process_stands_in_for_a_frozen_sender(office: Office) -> None:
@@ -151,10 +167,20 @@ async def test_tables_are_in_the_users_schema_where_none_may_be_made() -> None:
     with postgres.database() as dsn_file, user_without_rights(dsn_file) as theirs:
         assert await migrate_procrastinate(link_of(theirs))
         assert not await migrate_procrastinate(link_of(theirs))
-        queue = ProcrastinateQueue(theirs, statement_s=5.0)
+        queue = queue_on(theirs)
         async with queue.open():
             await queue.send(TenantUid("t1"), now=datetime.now(UTC))
             assert await queue.waiting() == {"t1"}
+
+
+async def test_schema_of_another_user_is_passed_over() -> None:
+    """Somebody made it first, for a service of their own."""
+    with postgres.database() as dsn_file:
+        assert await migrate_procrastinate(link_of(dsn_file))
+        with user_without_rights(dsn_file) as theirs:
+            assert await migrate_procrastinate(link_of(theirs))
+            async with queue_on(theirs).open():
+                pass
 
 
 async def test_procrastinate_of_another_application_is_left_alone() -> None:
