@@ -1,49 +1,39 @@
-"""The composition root: builds every object, owns the task group, and stops things in order.
+"""The composition root: builds every object, and runs the service until it is told to stop.
 
-Nothing else picks concrete classes. To see what talks to what, read `build_service`; to see what stops when, read `drain`.
+Nothing else picks concrete classes. To see what talks to what, read `build_service`; what stops when is `service`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import secrets
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from random import Random
 
 import httpx
 import structlog
-from starlette.applications import Starlette
 
 from sidecar.aio.clock import Clock, SystemClock
-from sidecar.aio.serving import address_of, bind, serving
-from sidecar.aio.supervise import keep_running
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.server import ApiServer
-from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
 from sidecar.graph.auth import TokenSource
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.transport import build_http
-from sidecar.intake.http import build_intake
-from sidecar.intake.probes import build_probes
-from sidecar.intake.sink import MarkingSink
 from sidecar.model.room import freshness_limits
-from sidecar.settings import Role, Settings, StoreSettings, split_address
+from sidecar.service import Listening, Service
+from sidecar.settings import Settings, StoreSettings
 from sidecar.store.engine import Engine
 from sidecar.store.migrate import migrate
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
 from sidecar.store.vault import load_vault
-from sidecar.sync.freshness import FreshnessGauges
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import SubscriptionKeeper
@@ -57,153 +47,6 @@ from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
 
 log = structlog.get_logger(__name__)
-
-_WORK_GRACE_S = 5.0
-"""How long background work under way may go on when the process stops; it is safe to cut off, and done again."""
-_PROBE_CONNECTIONS_MAX = 32
-_SILENT_MAX_S = 30.0
-"""A process that is there for background work only, and could not look for any for so long, is not ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """What the process does, and where it listens, once it does.
-
-    `grpc` is empty without the role api; `webhooks` is None without the role ingress, and when no public URL is set.
-    """
-
-    roles: Sequence[Role]
-    grpc: Sequence[str]
-    webhooks: str | None
-    probes: str
-
-
-class Service:
-    """The running service. Built by `running`, which also takes it apart."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        store: Store,
-        feed: Feed,
-        runner: Runner,
-        api: ApiServer | None,
-        address: WebhookAddress | None,
-        telemetry: Telemetry,
-        clock: Clock,
-        rng: Random,
-    ) -> None:
-        self._settings = settings
-        self.store = store
-        self.feed = feed
-        self._runner = runner
-        self._api = api
-        self._address = address
-        self._telemetry = telemetry
-        self._gauges = FreshnessGauges(
-            store=store, limits=freshness_limits(settings.sync), clock=clock, telemetry=telemetry
-        )
-        self._clock = clock
-        self._rng = rng
-        self._is_serving = False
-
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[Listening]:
-        """Listen and work while inside; drain on the way out.
-
-        Raises:
-            SettingsInvalid: an address is taken, or cannot be used.
-        """
-        try:
-            async with self._serving() as listening:
-                yield listening
-        except ExceptionGroup as failures:
-            # The group wraps whatever passes through it; a failed start is one sentence for whoever started us.
-            if len(failures.exceptions) == 1 and isinstance(failures.exceptions[0], SidecarError):
-                raise failures.exceptions[0] from None
-            raise
-
-    @asynccontextmanager
-    async def _serving(self) -> AsyncIterator[Listening]:
-        settings = self._settings
-        async with AsyncExitStack() as stack:
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            working, *others = self.start_work(group)
-            # What is entered last is left first: the probes outlive everything, so that the kubelet sees the draining.
-            probes = build_probes(
-                telemetry=self._telemetry,
-                check_store=self.store.check,
-                look=self._gauges.look,
-                is_serving=lambda: self._is_serving,
-                trouble=self._trouble,
-            )
-            probes_socket = _bind(settings.probes.listen, "probes.listen")
-            await stack.enter_async_context(
-                serving(probes, probes_socket, group=group, connections_max=_PROBE_CONNECTIONS_MAX, grace_s=1.0)
-            )
-            stack.push_async_callback(self.end_work, working, *others)
-            webhooks = None
-            if "ingress" in settings.roles and settings.webhook.public_url is not None:
-                intake_socket = _bind(settings.webhook.listen, "webhook.listen")
-                await stack.enter_async_context(
-                    serving(
-                        self.intake(),
-                        intake_socket,
-                        group=group,
-                        connections_max=settings.webhook.requests_max * 4,
-                        grace_s=3.0,
-                    )
-                )
-                webhooks = address_of(intake_socket)
-            grpc: Sequence[str] = ()
-            if self._api is not None:
-                grpc = await self._api.start()
-                group.create_task(self._api.wait_ended(), name="api")
-            stack.push_async_callback(self.drain)
-            self._is_serving = True
-            yield Listening(roles=settings.roles, grpc=grpc, webhooks=webhooks, probes=address_of(probes_socket))
-
-    def _trouble(self) -> str | None:
-        """Say what keeps the process from what it is for; who also serves callers goes on serving them meanwhile."""
-        if self._settings.roles == ("worker",) and self._runner.silent_s() > _SILENT_MAX_S:
-            return "the worker cannot look for work"
-        return None
-
-    def start_work(self, group: asyncio.TaskGroup) -> tuple[asyncio.Task[None], ...]:
-        """Start what runs whether or not anybody calls: the background work, which comes first, and what it rests on."""
-        bodies = {"runner": self._runner.run, "feed": self.feed.run, "store": self.store.run}
-        if self._api is None:
-            del bodies["feed"]  # nobody watches here
-        if self._address is not None:
-            bodies["webhook address"] = self._address.run
-        return tuple(
-            group.create_task(keep_running(name, body, clock=self._clock, rng=self._rng), name=name)
-            for name, body in bodies.items()
-        )
-
-    def intake(self) -> Starlette:
-        """Return the application behind the webhook address."""
-        sink = MarkingSink(self.store.subscriptions, settings=self._settings.sync, telemetry=self._telemetry)
-        return build_intake(sink=sink, counters=self._telemetry, settings=self._settings.webhook)
-
-    async def drain(self) -> None:
-        """First stage of stopping: unready, watches closed with a message, calls finished. The webhooks still answer."""
-        log.info("service.draining", watches_count=self.feed.watches_count)
-        self._is_serving = False
-        self.feed.drain()
-        self._runner.stop()
-        if self._api is not None:
-            await self._api.stop(self._settings.grpc.drain_s)
-
-    async def end_work(self, working: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
-        """Last stage: background work finishes what it has begun, within its grace."""
-        self._runner.stop()  # again, for a start that failed: that is left without draining
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_WORK_GRACE_S):
-                await asyncio.shield(working)
-        for task in (working, *others):
-            task.cancel()
 
 
 @asynccontextmanager
@@ -362,13 +205,6 @@ def _build_runner(
     return ProcrastinateRunner(
         store=store, lanes=lanes, queue=queue, owner=owner, clock=clock, rng=rng, settings=settings.tasks
     )
-
-
-def _bind(address: str, setting: str) -> socket.socket:
-    try:
-        return bind(*split_address(address))
-    except OSError as error:
-        raise SettingsInvalid("cannot listen", details={setting: f"{address}: {error.strerror or error}"}) from error
 
 
 def tune_collector() -> None:

@@ -35,7 +35,8 @@ def serve(config: ConfigOption = None, roles: RolesOption = None) -> None:
     # Imported here: the other commands start in a fraction of the time without them.
     import uvloop
 
-    from sidecar.app import Listening, run, tune_collector
+    from sidecar.app import run, tune_collector
+    from sidecar.service import Listening
     from sidecar.telemetry import set_up_logging
 
     def announce(listening: Listening) -> None:

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.servicers import Servicers, build_servicers
-from sidecar.app import Service, build_service
+from sidecar.app import build_service
 from sidecar.errors import SidecarError
 from sidecar.graph.transport import build_http
+from sidecar.service import Service
 from sidecar.settings import Settings
 from sidecar.store.store import Store
 from sidecar.telemetry import Telemetry

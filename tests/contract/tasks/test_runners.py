@@ -69,8 +69,8 @@ async def test_marks_during_a_run_cause_one_more_run(office: Office) -> None:
     assert office.ran == ["r1", "r1"]
 
 
-async def test_work_starts_soon_after_its_mark(office: Office) -> None:
-    """Marks of idle lanes wake somebody; found by a look, half of them would take 250 ms. The figure is printed."""
+async def test_mark_wakes_somebody(office: Office) -> None:
+    """Nobody looks by himself here for ten minutes, so each start was woken by its mark. How long it took is printed."""
     loop = asyncio.get_running_loop()
     begun_s: dict[str, float] = {}
 
@@ -79,7 +79,7 @@ async def test_work_starts_soon_after_its_mark(office: Office) -> None:
 
     office.work = work
     waits_s = []
-    async with engine(office):
+    async with engine(office, settings=SETTINGS.model_copy(update={"sweep_s": 600.0})):
         await office.mark("warm")
         await office.done()
         for number in range(40):
@@ -91,7 +91,6 @@ async def test_work_starts_soon_after_its_mark(office: Office) -> None:
                 await eventually(lambda: lanes_are_free(office), "the lanes are free again")
     waits_s.sort()
     print(f"{office.kind}: mark to start p50 {waits_s[20] * 1e3:.1f} ms, p90 {waits_s[36] * 1e3:.1f} ms")
-    assert waits_s[20] < SETTINGS.sweep_s / 4
 
 
 async def lanes_are_free(office: Office) -> bool:
