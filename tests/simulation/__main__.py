@@ -19,7 +19,6 @@ from tests.simulation.plan import calm_plan, plan_of
 from tests.simulation.run import Outcome, run
 
 _LAST_LINES = 40
-_CHUNK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,10 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _run_many(options: argparse.Namespace) -> int:
     began_s = time.monotonic()
     failed: list[int] = []
-    with _pool(options.workers) as pool:
-        seeds = range(options.first, options.first + options.seeds)
-        for verdict in pool.map(_judge, seeds, chunksize=_CHUNK):
+    seeds = range(options.first, options.first + options.seeds)
+    # A process for each seed, as `--seed` has one: what a run leaves in the process's caches moves the next one's times.
+    with multiprocessing.get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
+        for verdict in pool.imap(_judge, seeds, chunksize=1):
             if verdict.failure:
                 failed.append(verdict.seed)
                 print(f"seed {verdict.seed} FAILED: {verdict.failure[:600]}")
@@ -122,7 +122,7 @@ def _search(name: str, seeds: Sequence[int]) -> tuple[bool, str]:
     """Look for a seed that finds a mutation, the one that is known first."""
     known = mutations.ALL[name].found_by
     try:
-        found = mutations.find(name, [*([known] if known in seeds else []), *seeds])
+        found = mutations.find(name, [*([known] if known is not None and known in seeds else []), *seeds])
     except mutations.MutationStale as error:
         return False, f"STALE: {error}"
     if found is None:

@@ -178,10 +178,12 @@ class Troubles:
         """Microsoft sends a lifecycle notification."""
         found = await self._some_subscription()
         if found is not None:
-            event = self._rng.choice(("reauthorizationRequired", "subscriptionRemoved", "missed"))
+            event = self._rng.choice(
+                ("reauthorizationRequired", "subscriptionRemoved", "subscriptionRemoved", "missed")
+            )
             body = {"subscription_id": found["id"], "event": event}
             await self._directory.call("POST", "lifecycle", body)
-            await self._perhaps_knock(found)
+            await self._world.knock(str(found["mailbox"]))
 
     async def access_revoked(self) -> None:
         """An administrator takes access away, from everything or from some rooms, and gives it back."""

@@ -30,7 +30,7 @@ from sidecar.model.change import SnapshotReason
 from sidecar.model.ids import RoomUid
 from sidecar.model.plan import DeltaPlace, DeltaRead, RoomPlan
 from sidecar.model.room import RoomState, SyncState
-from sidecar.store import calendars, notices
+from sidecar.store import calendars, notices, subscriptions
 from sidecar.store.calendars import Calendars
 from sidecar.store.engine import Connection
 from sidecar.store.intents import Intents
@@ -66,16 +66,18 @@ class Mutation:
     """A rule that is taken away: `name` of each of `places` becomes `stand_in`.
 
     Attributes:
-        found_by: a seed that finds it, as plans are today.
+        found_by: a seed that finds it, as plans are today; None: `make sim-mutations` has to look for one.
         needs: what a plan must hold for the rule to matter; seeds without it are not run.
+        more: other guards of the same rule, each a place, a name and a stand-in: one of them would still hold it.
     """
 
     rule: str
     places: tuple[Any, ...]
     name: str
     stand_in: Callable[..., Any]
-    found_by: int
-    needs: Callable[[Plan], bool]
+    found_by: int | None
+    needs: Callable[[Plan], bool] = lambda _: True
+    more: tuple[tuple[Any, str, Callable[..., Any]], ...] = ()
 
     @contextmanager
     def applied(self) -> Iterator[Use]:
@@ -86,11 +88,12 @@ class Mutation:
         """
         use = Use()
         with ExitStack() as stack:
-            for place in self.places:
-                original = getattr(place, self.name, None)
-                if original is None or _kind(original) != _kind(self.stand_in):
-                    raise MutationStale(f"{self.name} of {place} is not what it was")
-                stack.enter_context(mock.patch.object(place, self.name, _guarded(original, self.stand_in, use)))
+            parts = [(place, self.name, self.stand_in) for place in self.places]
+            for place, name, stand_in in (*parts, *self.more):
+                original = getattr(place, name, None)
+                if original is None or _kind(original) != _kind(stand_in):
+                    raise MutationStale(f"{name} of {place} is not what it was")
+                stack.enter_context(mock.patch.object(place, name, _guarded(original, stand_in, use)))
             yield use
 
 
@@ -347,16 +350,9 @@ async def _checkpoint_first(self: Any) -> Any:
         yield Checkpoint([room for room in view.rooms if self._covers(room.uid)], self._cursor)
 
 
-def _mutation(
-    rule: str,
-    places: Any,
-    name: str,
-    stand_in: Callable[..., Any],
-    *,
-    found_by: int = 0,
-    needs: Callable[[Plan], bool] = lambda _: True,
-) -> Mutation:
-    return Mutation(rule, places if isinstance(places, tuple) else (places,), name, stand_in, found_by, needs)
+def _mutation(rule: str, places: Any, name: str, stand_in: Callable[..., Any], **more: Any) -> Mutation:
+    known = {"found_by": None, **more}
+    return Mutation(rule, places if isinstance(places, tuple) else (places,), name, stand_in, **known)
 
 
 def _trouble(*kinds: str) -> Callable[[Plan], bool]:
@@ -379,10 +375,7 @@ def _restored(plan: Plan) -> bool:
 
 ALL: dict[str, Mutation] = {
     "answer_before_mark": _mutation(
-        "a 202 means that the mark is durable",
-        Subscriptions,
-        "mark",
-        _mark_later,
+        "a 202 means that the mark is durable", Subscriptions, "mark", _mark_later, found_by=22
     ),
     "hints_cleared_early": _mutation(
         "hints go with the commit",
@@ -390,6 +383,7 @@ ALL: dict[str, Mutation] = {
         "load_hints",
         _load_and_forget_hints,
         needs=lambda plan: _hints_alone(plan) and _trouble("crash", "graph_weather", "outage", "login_outage")(plan),
+        found_by=762,
     ),
     "hints_dropped_when_many": _mutation(
         "too many hints are answered by a full read",
@@ -397,6 +391,7 @@ ALL: dict[str, Mutation] = {
         "read_hinted",
         _drop_hints_when_too_many,
         needs=lambda plan: _hints_alone(plan) and plan.settings.sync.hints_max == 1,
+        found_by=729,
     ),
     "newer_marks_finished": _mutation(
         "a mark made during a run is kept", Intents, "finish", _finish_newer_marks_too, needs=_hints_alone
@@ -408,15 +403,21 @@ ALL: dict[str, Mutation] = {
         _give_up,
         needs=_trouble("graph_weather", "outage", "access_revoked", "login_outage"),
     ),
-    "full_read_repairs_nothing": _mutation("full reads repair", rooms, "plan_compare", lambda *_, **__: RoomPlan()),
+    "full_read_repairs_nothing": _mutation(
+        "full reads repair", rooms, "plan_compare", lambda *_, **__: RoomPlan(), found_by=74
+    ),
     "hints_remove_nothing": _mutation(
-        "a hinted read takes away what is gone", rooms, "plan_hinted", _plan_hinted_without_removals
+        "a hinted read takes away what is gone", rooms, "plan_hinted", _plan_hinted_without_removals, found_by=22
     ),
     "series_read_one_by_one": _mutation(
-        "a series is read as a set", reading, "is_part_of_series", lambda event: event.type == "seriesMaster"
+        "a series is read as a set",
+        reading,
+        "is_part_of_series",
+        lambda event: event.type == "seriesMaster",
+        found_by=330,
     ),
     "fresh_as_of_the_end": _mutation(
-        "a copy is fresh as of the beginning of its read", Calendars, "apply", _apply_as_of_the_end
+        "a copy is fresh as of the beginning of its read", Calendars, "apply", _apply_as_of_the_end, found_by=330
     ),
     "first_read_believed": _mutation(
         "a booking goes after two looks",
@@ -465,16 +466,18 @@ ALL: dict[str, Mutation] = {
         "subscriptions are renewed", keeper, "plan_renewal", lambda ends_at, **_: ends_at + timedelta(days=365)
     ),
     "lifecycle_ignored": _mutation(
-        "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle")
+        "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle"), found_by=394
     ),
     "no_read_after_silence": _mutation(
         "what was announced to nobody is read",
         Subscriptions,
         "confirm",
         _confirm_and_read_nothing,
+        more=((notices, "check_soon", _do_nothing), (subscriptions, "check_soon", _do_nothing)),
         needs=lambda plan: (
             may_tell_everything(plan) and _trouble("lifecycle")(plan) and plan.settings.sync.check_interval_s > 20_000
         ),
+        found_by=134,
     ),
     "no_doubt_after_news": _mutation(
         "news casts doubt on a subscription",
@@ -482,31 +485,37 @@ ALL: dict[str, Mutation] = {
         "renew_soon",
         _do_nothing,
         needs=_trouble("subscription_removed", "subscription_expired"),
+        found_by=627,
     ),
     "live_though_silent": _mutation(
-        "a room is live only while Exchange announces its changes", convert, "sync_state", _live_when_up
+        "a room is live only while Exchange announces its changes", convert, "sync_state", _live_when_up, found_by=851
     ),
     "snapshot_skips_a_row": _mutation(
-        "a snapshot is complete for its coverage", Calendars, "snapshot_page", _snapshot_page_that_skips
+        "a snapshot is complete for its coverage", Calendars, "snapshot_page", _snapshot_page_that_skips, found_by=74
     ),
     "resumes_at_the_head": _mutation(
-        "a token resumes where it was given", Feed, "_start", _start_at_the_head, needs=_restless
+        "a token resumes where it was given", Feed, "_start", _start_at_the_head, needs=_restless, found_by=74
     ),
     "token_sent_early": _mutation(
         "a token comes with all that it stands for", Watch, "_flush", _flush_with_the_newest_token, needs=_restless
     ),
-    "checkpoint_first": _mutation("a checkpoint follows what it rests on", Watch, "_checkpoint", _checkpoint_first),
+    "checkpoint_first": _mutation(
+        "a checkpoint follows what it rests on", Watch, "_checkpoint", _checkpoint_first, found_by=184
+    ),
     "tokens_without_epoch": _mutation(
         "a token of another epoch is not honoured",
         (feed, watch, tail, paging),
         "log_epoch",
         lambda tenant_uid, _: tenant_uid,
         needs=_restored,
+        found_by=237,
     ),
     "token_saved_early": _mutation(
-        "a token is saved with its effects", Watcher, "saves_token_early", lambda _: True, needs=_restless
+        "a token is saved with its effects", Watcher, "saves_token_early", lambda _: True, needs=_restless, found_by=589
     ),
-    "epoch_ignored": _mutation("epochs do not compare", MirroredRoom, "begin_epoch", lambda _: None, needs=_restored),
+    "epoch_ignored": _mutation(
+        "epochs do not compare", MirroredRoom, "begin_epoch", lambda _: None, needs=_restored, found_by=237
+    ),
     "nothing_swept": _mutation(
         "the end of a snapshot sweeps", MirroredRoom, "unnamed", lambda _: [], needs=_trouble("restore", "log_pruned")
     ),
