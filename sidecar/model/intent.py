@@ -35,7 +35,11 @@ class IntentKind(enum.StrEnum):
 
 
 class Priority(enum.IntEnum):
-    """Lower goes first."""
+    """Lower goes first.
+
+    The number is stored with the work, and a process leaves work of a number that it does not know alone, until somebody marks
+    it more urgent: a release that gives known work a new number comes after one that knows it.
+    """
 
     HINT = 10
     REPAIR = 20

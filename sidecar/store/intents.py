@@ -12,6 +12,15 @@ from sidecar.model.window import from_micros, to_micros
 from sidecar.store import journal, rows
 from sidecar.store.engine import Connection, Engine
 
+_KNOWN_KINDS = ", ".join(f"'{kind.value}'" for kind in IntentKind)
+_KNOWN_PRIORITIES = ", ".join(str(priority.value) for priority in PRIORITY_ORDER)
+_KIND_IS_KNOWN = f"kind || '' IN ({_KNOWN_KINDS})"
+"""Work that a newer version of the service planned is left to processes of that version, as if it were not there.
+
+An expression and not the column, or a planner may walk through each kind's rows instead of seeking what is due.
+"""
+_IS_KNOWN = f"{_KIND_IS_KNOWN} AND priority IN ({_KNOWN_PRIORITIES})"
+
 
 class Intents:
     """Intents and the lanes they are drained through."""
@@ -41,8 +50,8 @@ class Intents:
 
         async def run(c: Connection) -> list[TenantUid]:
             found = await c.fetch(
-                "SELECT i.lane FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"
-                " WHERE i.ready_at <= $1 AND (l.lease_until IS NULL OR l.lease_until <= $1)"
+                "SELECT i.lane FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"  # noqa: S608  (ours)
+                f" WHERE i.ready_at <= $1 AND (l.lease_until IS NULL OR l.lease_until <= $1) AND {_IS_KNOWN}"
                 " GROUP BY i.lane ORDER BY MIN(i.ready_at) LIMIT $2",
                 to_micros(c.now),
                 count_max,
@@ -62,21 +71,23 @@ class Intents:
         async def run(c: Connection) -> datetime | None:
             if lane is None:
                 row = await c.fetch_one(
-                    "SELECT i.ready_at FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"
-                    " WHERE l.lease_until IS NULL OR l.lease_until <= $1 ORDER BY i.ready_at LIMIT 1",
+                    "SELECT i.ready_at FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"  # noqa: S608  (ours)
+                    f" WHERE (l.lease_until IS NULL OR l.lease_until <= $1) AND {_IS_KNOWN}"
+                    " ORDER BY i.ready_at LIMIT 1",
                     to_micros(c.now),
                 )
                 return None if row is None else from_micros(row[0])
             found = [
                 await c.fetch_one(
-                    "SELECT MIN(ready_at) FROM intents WHERE lane = $1 AND priority = $2 AND ready_at > $3",
+                    "SELECT ready_at FROM intents WHERE lane = $1 AND priority = $2 AND ready_at > $3"  # noqa: S608  (ours)
+                    f" AND {_KIND_IS_KNOWN} ORDER BY ready_at LIMIT 1",
                     lane,
                     priority,
                     later_than,
                 )
                 for priority in PRIORITY_ORDER
             ]
-            return min((from_micros(row[0]) for row in found if row is not None and row[0] is not None), default=None)
+            return min((from_micros(row[0]) for row in found if row is not None), default=None)
 
         return await self._engine.read(run)
 
@@ -122,7 +133,9 @@ class Intents:
 
         async def run(c: Connection) -> bool:
             if if_idle and await c.fetch_one(
-                "SELECT 1 FROM intents WHERE lane = $1 AND ready_at <= $2 LIMIT 1", lease.lane, to_micros(c.now)
+                f"SELECT 1 FROM intents WHERE lane = $1 AND ready_at <= $2 AND {_IS_KNOWN} LIMIT 1",  # noqa: S608  (ours)
+                lease.lane,
+                to_micros(c.now),
             ):
                 return False
             await c.execute(
@@ -141,7 +154,7 @@ class Intents:
         await self._engine.write(run)
 
     async def due(self, lane: TenantUid, *, count_max: int) -> Sequence[Intent]:
-        """Return due work of a lane, the most urgent first."""
+        """Return due work of a lane that this version knows, the most urgent first."""
 
         async def run(c: Connection) -> list[Intent]:
             found: list[Intent] = []
@@ -149,7 +162,8 @@ class Intents:
                 found += [
                     rows.intent_from_row(row)
                     for row in await c.fetch(
-                        f"{rows.INTENT} WHERE lane = $1 AND priority = $2 AND ready_at <= $3 ORDER BY ready_at LIMIT $4",
+                        f"{rows.INTENT} WHERE lane = $1 AND priority = $2 AND ready_at <= $3 AND {_KIND_IS_KNOWN}"
+                        " ORDER BY ready_at LIMIT $4",
                         lane,
                         priority,
                         to_micros(c.now),

@@ -328,3 +328,29 @@ async def test_only_planned_work_that_is_near_is_hurried(opened: OpenStore) -> N
     assert not await intents.hurry_one(LANE, COMPARE, within_s=60.0, if_count_min=3)
     assert await intents.hurry_one(LANE, COMPARE, within_s=60.0, if_count_min=2)
     assert (await only(opened)).key == "nearer"
+
+
+@pytest.mark.parametrize(("column", "value"), [("kind", "room.ponder"), ("priority", 15)])
+async def test_work_that_a_newer_version_planned_is_left_to_it(
+    opened: OpenStore, column: str, value: str | int
+) -> None:
+    """While processes are replaced, old ones neither fail over such a row, nor wait for it, nor keep its lane."""
+    intents = opened.store.intents
+    await mark(opened, "newer", ready_at=after(seconds=-9))
+
+    async def rename(c: Connection) -> None:
+        await c.execute(f"UPDATE intents SET {column} = $1", value)
+
+    await opened.engine.write(rename)
+    assert await due(opened) == []
+    assert await intents.due_lanes(count_max=9) == []
+    assert await intents.next_ready_at() is None
+    assert await intents.next_ready_at(LANE) is None
+    lease = await intents.take_lane(LANE, owner="me", lease_s=10)
+    assert lease is not None
+    assert await intents.release_lane(lease, if_idle=True)
+    await mark(opened, "known")
+    assert (await only(opened)).key == "known"
+    assert await intents.due_lanes(count_max=9) == [LANE]
+    assert await intents.next_ready_at() == await intents.next_ready_at(LANE) == NOW
+    assert await intents.count() == 2, "it waits for a process that knows it"
