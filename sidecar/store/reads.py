@@ -44,7 +44,8 @@ def count_surprises(plan: RoomPlan, stored: Stored, room: Room, read: CompleteRe
     """Count what a read found without having been told.
 
     A room without a subscription is never told, and neither is what came into or left the horizon as it moved. Of a
-    deletion nobody knows the age: one whose notification is still on the way counts.
+    deletion nobody knows the age. Where delta was asked right before, what it did not name is too old to be on the way, or
+    a moment old; where delta is of no use, a deletion is unannounced but no drift, for its notification may be on the way.
     """
     if room.horizon is None:
         return Surprises()
@@ -53,6 +54,7 @@ def count_surprises(plan: RoomPlan, stored: Stored, room: Room, read: CompleteRe
     count = unannounced_count = drift_count = 0
     for item in _news(plan):
         is_old = True
+        is_datable = isinstance(item, Upsert) or named is not None
         if isinstance(item, Upsert):
             booking = item.booking
             if not room.horizon.overlaps(booking.start_at, booking.end_at):
@@ -61,7 +63,7 @@ def count_surprises(plan: RoomPlan, stored: Stored, room: Room, read: CompleteRe
         if room.is_subscribed:
             count += 1
             unannounced_count += is_old
-        if can_drift and is_old and not _owners(item, stored) & (named or frozenset()):
+        if can_drift and is_old and is_datable and not _owners(item, stored) & (named or frozenset()):
             drift_count += 1
     return Surprises(count, unannounced_count, drift_count)
 

@@ -33,6 +33,8 @@ from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
+_ASKED_BY_ID_COUNT = 5
+"""Of many bookings that two windows lack, so many are asked for by id before the windows are believed."""
 _DELTA_TRIES = 2
 """A delta round that Exchange failed to answer so often in a row is given up for a full read: that may work."""
 
@@ -221,12 +223,23 @@ class RoomSync:
         gone = agreed(missing, before, began_at=began_at)
         rest = [item for item in missing if item.key not in gone]
         held = choose_held(rest, stored, named=named, now=began_at)
+        doubtful = [item for item in rest if item.key not in held]
+        bookings, absent = await self._confirm(room, tenant, read.bookings, doubtful, horizon)
+        shown = {booking.key for booking in bookings}
+        if len(doubtful) > self._settings.confirm_max:
+            # All of these rest on windows alone, and a window that lies may lie twice: some are asked for by id.
+            some = [item for item in doubtful if item.key in absent][:_ASKED_BY_ID_COUNT]
+            found, proved = await self._reading.look_for(room, tenant, some)
+            if len(proved) < len(some):
+                held |= absent
+                absent = frozenset()
+                shown |= {booking.key for booking in found}
+                bookings = [*bookings, *found]
+        held -= shown
         if held and room.hold_problem is None:
             self._telemetry.count("deletions_held", len(held))
             log.warning("room_compare.deletions_held", room_uid=room.uid, bookings_count=len(held))
-        doubtful = [item for item in rest if item.key not in held]
-        bookings, absent = await self._confirm(room, tenant, read.bookings, doubtful, horizon)
-        return _Verdict(bookings, gone | absent, held - {booking.key for booking in bookings})
+        return _Verdict(bookings, gone | absent, held)
 
     async def _confirm(
         self, room: Room, tenant: Tenant, bookings: list[Booking], missing: Sequence[StoredBooking], horizon: Window

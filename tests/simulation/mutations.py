@@ -151,7 +151,7 @@ def find(name: str, seeds: Sequence[int]) -> Found | None:
     """Return a seed that finds a mutation, of the quick ones first; None when all of them hold without the rule.
 
     Raises:
-        MutationStale: it breaks something else than its rule, or nothing.
+        MutationStale: it breaks something else than its rule, or nothing, or the life fails with the rule in place, too.
     """
     calls_count = 0
     plans = [plan for plan in map(plan_of, seeds) if ALL[name].needs(plan)]
@@ -162,6 +162,8 @@ def find(name: str, seeds: Sequence[int]) -> Found | None:
         if use.faults:
             raise MutationStale(f"{name}, seed {plan.seed}: {use.faults[0]}")
         if isinstance(failure, AssertionError):
+            if run(plan).failure is not None:
+                raise MutationStale(f"{name}, seed {plan.seed}: fails without the mutation")
             return Found(plan.seed, str(failure)[:160].replace("\n", " "))
         if failure is not None:
             raise MutationStale(f"{name}, seed {plan.seed}: {failure!r}")

@@ -113,6 +113,33 @@ async def test_compare_that_misses_many_needs_a_second_read_of_everything(desk: 
     assert desk.calendar.calls.count("view") == 3
 
 
+async def test_two_windows_that_lack_what_can_be_read_by_id_take_nothing_away(desk: Desk) -> None:
+    """A window that lies may lie twice, and about events that somebody named, too."""
+    desk.settings = SyncSettings(confirm_max=2)
+    desk.calendar.put(*(event(f"e{n}", after(hours=n)) for n in range(1, 11)))
+    await desk.compare()
+    desk.calendar.hidden = {f"e{n}" for n in range(1, 9)}
+    await desk.hint(*sorted(desk.calendar.hidden))
+    await desk.compare()
+    assert await desk.told() == []
+    assert [(problem.reason, problem.metadata) for problem in desk.room.problems] == [
+        ("DELETION_HELD", {"bookings_count": "3"})
+    ]
+
+
+async def test_two_windows_that_lack_what_cannot_be_read_by_id_either_are_believed(desk: Desk) -> None:
+    """Somebody emptied the calendar, and said so: nothing is held."""
+    desk.settings = SyncSettings(confirm_max=2)
+    desk.calendar.put(*(event(f"e{n}", after(hours=n)) for n in range(1, 9)))
+    await desk.compare()
+    desk.calendar.drop(*(f"e{n}" for n in range(1, 8)))
+    await desk.hint(*(f"e{n}" for n in range(1, 8)))
+    await desk.compare()
+    assert len(await desk.told()) == 7
+    assert desk.room.problems == []
+    assert sum(call.startswith("event ") for call in desk.calendar.calls) == 5
+
+
 async def test_hinted_read_asks_for_the_named_event_only(desk: Desk) -> None:
     """A notification costs one small request."""
     await desk.compare()
