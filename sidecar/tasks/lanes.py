@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 import structlog
@@ -159,23 +159,24 @@ class _Drain:
     async def run(self, group: asyncio.TaskGroup) -> None:
         slice_ends_s = self._clock.monotonic() + self._settings.slice_s
         while True:
+            looked_at = self._clock.now()  # before the look: what becomes due while it goes on is not seen by it
             is_over_time = self._clock.monotonic() > slice_ends_s
             is_ending = self._lanes.is_stopping or (is_over_time and self._should_yield())
             if not is_ending:
                 await self._start_due(group)
             if self._running:
                 # A slow room must not keep the others: what becomes due while it runs is started at its time.
-                await self.wakeup.wait(await self._until_next_s())
+                await self.wakeup.wait(await self._until_next_s(looked_at))
             elif is_ending:
                 await self._intents.release_lane(self._lease, if_idle=False)
                 return
             elif not await self._linger() and await self._intents.release_lane(self._lease, if_idle=True):
                 return
 
-    async def _until_next_s(self) -> float | None:
-        now = self._clock.now()
-        next_at = await self._intents.next_ready_at(self._lease.lane, after=now)
-        return None if next_at is None else (next_at - now).total_seconds()
+    async def _until_next_s(self, looked_at: datetime) -> float | None:
+        """Return how long it takes until something becomes due that was not when we looked, 0 or less if it has meanwhile."""
+        next_at = await self._intents.next_ready_at(self._lease.lane, after=looked_at)
+        return None if next_at is None else (next_at - self._clock.now()).total_seconds()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         """Start due work, one at a time for each key, up to the limit."""

@@ -413,6 +413,35 @@ def test_slow_room_does_not_keep_others_of_its_tenant_waiting(tmp_path: Path) ->
     on_bench(tmp_path, nothing, play)
 
 
+def test_work_that_becomes_due_during_a_look_starts_beside_slow_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look takes a moment; what becomes due in that moment does not wait until the slow work ends."""
+
+    async def play(bench: Bench) -> None:
+        async def work(intent: Intent) -> None:
+            await bench.clock.sleep(60.0 if intent.key == "slow" else 0.1)
+
+        bench._work = work
+        intents = bench.opened.store.intents
+        look = intents.due
+
+        async def slow_look(lane: TenantUid, *, count_max: int) -> Sequence[Intent]:
+            found = await look(lane, count_max=count_max)
+            await bench.clock.sleep(0.5)
+            return found
+
+        monkeypatch.setattr(intents, "due", slow_look)
+        await bench.mark("slow")
+        await bench.mark("planned", in_s=0.25)
+        async with bench.running_engine():
+            await bench.clock.sleep(10)
+            assert bench.ran == ["planned"]
+            await bench.clock.sleep(60)
+
+    assert on_bench(tmp_path, nothing, play).ran == ["planned", "slow"]
+
+
 def test_endless_tenant_makes_way_for_others(tmp_path: Path) -> None:
     """With every slot taken by tenants that never run dry, a third one still gets its turn."""
     is_over = [False]
