@@ -61,10 +61,13 @@ class Answers:
 
     def of_person(self, tenant: Tenant, mailbox: Mailbox, item: Event, response: str, *, tell: bool) -> None:
         """Let somebody answer for a mailbox; a declined item leaves the calendar, and a room has nothing left to answer."""
-        drop_acts(tenant, mailbox, item, with_occurrences=response == "declined" and item.master is None)
         if response == "declined":
+            drop_acts(tenant, mailbox, item, with_occurrences=item.master is None)
             self._decline(tenant, mailbox, item, tell=tell)
             return
+        # An organizer's cancellation that waits in the inbox is not answered by this: it still counts.
+        for act in acts_on(tenant, mailbox, item, ActKind.ANSWER):
+            del tenant.pending_acts[act.number]
         item, now = self._mailroom.detach(item), self._world.now()
         meeting = tenant.meetings.get((item.master or item).meeting_id or "")
         followers = _followers(tenant, mailbox, item)

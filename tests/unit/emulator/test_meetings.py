@@ -245,3 +245,16 @@ async def test_new_guest_does_not_disturb_the_room() -> None:
         await r.rest()
         assert await r.truth() == [before]
         assert [item["response"] for item in await r.truth(r.users[1]["address"])] == ["notResponded"]
+
+
+async def test_answer_given_before_a_cancellation_is_read_does_not_stop_it() -> None:
+    """What an organizer has withdrawn is withdrawn, also if somebody answers for the room meanwhile."""
+    async with rig() as r:
+        booked = await r.book("2026-11-24T09:00:00", "2026-11-24T10:00:00")
+        await r.rest()
+        (copy,) = await r.truth()
+        await r.told("POST", r.path("/outlook/edit"), {"meeting": booked["meeting"], "rooms": []})
+        answer = await r.graph.post(f"{r.event_url(copy['id'], r.room)}/accept", json={})
+        assert answer.status_code == 202
+        await r.rest()
+        assert [one for one in await r.truth() if not one["is_cancelled"]] == []
