@@ -127,6 +127,9 @@ class Room:
 _BLOCKED = frozenset({RoomState.DENIED, RoomState.NOT_FOUND, RoomState.NOT_CLOUD_MAILBOX, RoomState.CREDENTIAL_EXPIRED})
 _CHECK_SPREAD = 1.1
 """Checks are jittered by a tenth."""
+CLOCK_TOLERANCE_S = 60.0
+"""Clocks of processes and databases differ by less. A check further ahead was dated by a clock that has been set back since;
+its true age is unknown, and nobody may vouch for the copy until the next one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +182,8 @@ def copy_state(
         return SyncState.INITIALIZING
     if outage_since_at is not None and (now - outage_since_at).total_seconds() > limits.outage_s:
         return SyncState.STALE
-    if (now - fresh_as_of_at).total_seconds() > (limits.live_s if is_announced else limits.polling_s):
+    age_s = (now - fresh_as_of_at).total_seconds()
+    if age_s < -CLOCK_TOLERANCE_S or age_s > (limits.live_s if is_announced else limits.polling_s):
         return SyncState.STALE
     return SyncState.LIVE if is_announced else SyncState.POLLING
 

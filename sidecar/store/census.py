@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sidecar.model.problem import Problem
+from sidecar.model.room import CLOCK_TOLERANCE_S
 from sidecar.model.window import to_micros
 from sidecar.store import rows
 from sidecar.store.engine import Connection, Engine
@@ -16,7 +17,7 @@ _REASON = re.compile(r'^\{"reason":"([A-Z_]+)"')
 _QUERY = """
 SELECT t.problem, substr(r.problem, 1, 64),
        CASE WHEN r.subscription_problem IS NULL AND s.expires_at > $1 THEN 1 ELSE 0 END,
-       CASE WHEN r.fresh_as_of_at < $2 THEN 2 WHEN r.fresh_as_of_at < $3 THEN 1 ELSE 0 END,
+       CASE WHEN r.fresh_as_of_at < $2 THEN 2 WHEN r.fresh_as_of_at < $3 THEN 1 WHEN r.fresh_as_of_at > $4 THEN 3 ELSE 0 END,
        CASE WHEN r.fresh_as_of_at IS NULL THEN 1 ELSE 0 END,
        COUNT(*), MIN(r.fresh_as_of_at)
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
@@ -47,11 +48,12 @@ class Census:
         """Return all rooms in groups.
 
         Args:
-            younger, older: ages that make a difference to the state; a group lies on one side of each.
+            younger, older: ages that make a difference to the state; a group lies on one side of each, and of the present.
         """
 
         async def run(c: Connection) -> list[RoomGroup]:
-            found = await c.fetch(_QUERY, *(to_micros(at) for at in (c.now, c.now - older, c.now - younger)))
+            limits = (c.now, c.now - older, c.now - younger, c.now + timedelta(seconds=CLOCK_TOLERANCE_S))
+            found = await c.fetch(_QUERY, *(to_micros(at) for at in limits))
             return [
                 RoomGroup(
                     tenant_problem=rows.problem_from_text(row[0]),

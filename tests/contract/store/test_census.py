@@ -82,3 +82,14 @@ async def test_oldest_of_a_group_is_told(opened: OpenStore, clock: ManualClock) 
     await opened.add_filled_room("r2")
     (group,) = await opened.store.census.groups(younger=timedelta(seconds=300), older=timedelta(seconds=1_000))
     assert (group.count, group.fresh_as_of_at) == (2, after())
+
+
+async def test_room_checked_by_a_clock_set_back_since_is_counted_apart(opened: OpenStore, clock: ManualClock) -> None:
+    """Its age is unknown: it is stale, and rooms checked afterwards do not lend it theirs."""
+    await opened.add_tenant()
+    clock.advance(3_600)
+    await opened.add_filled_room("before")
+    clock.advance(-3_600)
+    await opened.add_filled_room("after")
+    expected = {SyncState.STALE: 1, SyncState.POLLING: 1}
+    assert await counted(opened) == await loaded(opened) == expected

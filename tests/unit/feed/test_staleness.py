@@ -10,6 +10,7 @@ from sidecar.feed.events import Checkpoint, RoomChanged, WatchEvent
 from sidecar.feed.feed import Feed
 from sidecar.model.ids import RoomId
 from sidecar.model.room import SyncState, freshness_limits, sync_state
+from sidecar.model.window import to_micros
 from sidecar.settings import SyncSettings
 from tests.support.builders import TENANT, make_problem
 from tests.support.stores import OpenStore, open_feed
@@ -94,8 +95,7 @@ async def test_room_that_is_checked_again_is_told_without_an_entry(opened: OpenS
         head = await opened.head()
         for name in ("r1", "r2"):
             await opened.execute(
-                "UPDATE rooms SET fresh_as_of_at = (SELECT MAX(recorded_at) FROM changes) + 400000000 WHERE room_id = $1",
-                name,
+                "UPDATE rooms SET fresh_as_of_at = $2 WHERE room_id = $1", name, to_micros(opened.clock.now())
             )
         seen = [await stream.next() for _ in range(3)]
         assert states(seen, opened) == [("r1", SyncState.POLLING), ("r2", SyncState.POLLING)]
