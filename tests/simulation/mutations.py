@@ -39,7 +39,7 @@ from sidecar.sync import delta as sync_delta
 from sidecar.sync import plan as sync_plan
 from sidecar.sync import reading, rooms
 from sidecar.sync import subscriptions as keeper
-from sidecar.sync.reading import address_of, ref_of
+from sidecar.sync.reading import RoomReader, address_of, ref_of
 from sidecar.sync.rooms import RoomSync
 from tests.simulation.checks import may_announce_everything, may_tell_everything
 from tests.simulation.plan import Plan, plan_of
@@ -244,6 +244,10 @@ async def _believe_the_first_read(_: Any, __: Any, ___: Any, bookings: Any, miss
     return bookings, frozenset(item.key for item in missing)
 
 
+async def _find_none(_: Any, __: Any, ___: Any, missing: Any) -> Any:
+    return [], frozenset(item.key for item in missing)
+
+
 async def _believe_in_ids(self: Any, room: Any, tenant: Any, bookings: Any, missing: Any, _: Any) -> Any:
     gone, found = set(), []
     for booking in missing:
@@ -404,6 +408,7 @@ ALL: dict[str, Mutation] = {
         "put_off",
         _give_up,
         needs=_trouble("graph_weather", "outage", "access_revoked", "login_outage"),
+        found_by=358,
     ),
     "full_read_repairs_nothing": _mutation(
         "full reads repair", rooms, "plan_compare", lambda *_, **__: RoomPlan(), found_by=74
@@ -416,10 +421,9 @@ ALL: dict[str, Mutation] = {
         reading,
         "is_part_of_series",
         lambda event: event.type == "seriesMaster",
-        found_by=330,
     ),
     "fresh_as_of_the_end": _mutation(
-        "a copy is fresh as of the beginning of its read", Calendars, "apply", _apply_as_of_the_end, found_by=330
+        "a copy is fresh as of the beginning of its read", Calendars, "apply", _apply_as_of_the_end
     ),
     "first_read_believed": _mutation(
         "a booking goes after two looks",
@@ -427,13 +431,16 @@ ALL: dict[str, Mutation] = {
         "_confirm",
         _believe_the_first_read,
         needs=lambda plan: plan.settings.graph.page_size == 10,
+        found_by=581,
     ),
     "no_deletion_brake": _mutation(
         "a read that lacks much is not believed",
         rooms,
         "choose_held",
         lambda *_, **__: frozenset(),
+        more=((RoomReader, "look_for", _find_none),),
         needs=lambda plan: _trouble("calendar_empty")(plan) and plan.settings.sync.confirm_max == 0,
+        found_by=49,
     ),
     "delta_believed": _mutation(
         "delta names changes, and nothing else",
@@ -441,6 +448,7 @@ ALL: dict[str, Mutation] = {
         "check",
         _check_and_believe,
         needs=lambda plan: plan.settings.sync.check_interval_s < 1_000,
+        found_by=877,
     ),
     "delta_link_kept_first": _mutation(
         "a delta link is kept with all that it covers",
@@ -452,6 +460,7 @@ ALL: dict[str, Mutation] = {
             and plan.settings.sync.compare_interval_s > 1_000
             and _trouble("deliveries_lost", "webhook_weather", "subscription_removed")(plan)
         ),
+        found_by=877,
     ),
     "delta_removals_ignored": _mutation(
         "what delta calls removed is looked at",
@@ -462,10 +471,17 @@ ALL: dict[str, Mutation] = {
             plan.settings.sync.check_interval_s < 1_000
             and _trouble("deliveries_lost", "webhook_weather", "subscription_removed")(plan)
         ),
+        found_by=925,
     ),
-    "ids_believed": _mutation("an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids),
+    "ids_believed": _mutation(
+        "an id that exists keeps no booking", RoomSync, "_confirm", _believe_in_ids, found_by=463
+    ),
     "never_renewed": _mutation(
-        "subscriptions are renewed", keeper, "plan_renewal", lambda ends_at, **_: ends_at + timedelta(days=365)
+        "subscriptions are renewed",
+        keeper,
+        "plan_renewal",
+        lambda ends_at, **_: ends_at + timedelta(days=365),
+        found_by=998,
     ),
     "lifecycle_ignored": _mutation(
         "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle"), found_by=394
@@ -499,7 +515,12 @@ ALL: dict[str, Mutation] = {
         "a token resumes where it was given", Feed, "_start", _start_at_the_head, needs=_restless, found_by=74
     ),
     "token_sent_early": _mutation(
-        "a token comes with all that it stands for", Watch, "_flush", _flush_with_the_newest_token, needs=_restless
+        "a token comes with all that it stands for",
+        Watch,
+        "_flush",
+        _flush_with_the_newest_token,
+        needs=_restless,
+        found_by=589,
     ),
     "checkpoint_first": _mutation(
         "a checkpoint follows what it rests on", Watch, "_checkpoint", _checkpoint_first, found_by=184
@@ -519,7 +540,12 @@ ALL: dict[str, Mutation] = {
         "epochs do not compare", MirroredRoom, "begin_epoch", lambda _: None, needs=_restored, found_by=237
     ),
     "nothing_swept": _mutation(
-        "the end of a snapshot sweeps", MirroredRoom, "unnamed", lambda _: [], needs=_trouble("restore", "log_pruned")
+        "the end of a snapshot sweeps",
+        MirroredRoom,
+        "unnamed",
+        lambda _: [],
+        needs=_trouble("restore", "log_pruned"),
+        found_by=74,
     ),
     "no_revision_guard": _mutation(
         "only a higher revision is news", MirroredRoom, "is_news", lambda _, __: True, needs=_restless
