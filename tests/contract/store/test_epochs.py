@@ -128,7 +128,7 @@ async def test_what_a_restored_copy_lacks_is_no_drift(opened: OpenStore, room: R
     applied = await opened.fill(room, make_booking("b1"), since)
     assert (applied.changes_count, applied.drift_count) == (1, 0)
     clock.advance(900)
-    applied = await opened.fill(await opened.reload(room), make_booking("b1"))
+    applied = await opened.fill(await opened.reload(room), make_booking("b1"), since, make_booking("old"))
     assert (applied.changes_count, applied.drift_count) == (1, 1)
 
 
