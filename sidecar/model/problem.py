@@ -17,7 +17,8 @@ class Actor(enum.StrEnum):
 
 
 PASSING_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
-"""Causes that say nothing about the one who met them, and pass by themselves."""
+"""Causes that say nothing about the one who met them, and pass by themselves, with the first answer. At a tenant they keep
+Exchange's word from reaching us, whatever it has promised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

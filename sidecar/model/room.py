@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sidecar.model.ids import Mailbox, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.plan import DeltaPlace
-from sidecar.model.problem import Problem
+from sidecar.model.problem import PASSING_REASONS, Problem
 from sidecar.model.tenant import BLOCKING_REASONS
 from sidecar.model.window import Window
 from sidecar.settings import SyncSettings
@@ -41,13 +41,11 @@ _ROOM_REASONS = {
     "MAILBOX_NOT_FOUND": RoomState.NOT_FOUND,
     "MAILBOX_NOT_IN_CLOUD": RoomState.NOT_CLOUD_MAILBOX,
 }
-OUTAGE_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
-"""Problems of a tenant that keep Exchange's word from reaching us, whatever it has promised."""
 
 
 def outage_since(problem: Problem | None) -> datetime | None:
     """Return since when a tenant's problem says that Exchange is away; None when it says nothing of the kind."""
-    return problem.first_seen_at if problem is not None and problem.reason in OUTAGE_REASONS else None
+    return problem.first_seen_at if problem is not None and problem.reason in PASSING_REASONS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

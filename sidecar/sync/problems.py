@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sidecar.errors import SidecarError
@@ -79,17 +80,7 @@ _UNKNOWN = ("The sidecar met something unexpected.", "Look for the reason in the
 
 def hold_of(count: int, *, now: datetime, next_check_at: datetime) -> Problem:
     """Tell people that so many bookings are held back, which no error says: the read went well, and is not believed."""
-    message, action, actor = _TEXTS["DELETION_HELD"]
-    return Problem(
-        reason="DELETION_HELD",
-        message=message,
-        action=action,
-        actor=actor,
-        first_seen_at=now,
-        last_seen_at=now,
-        next_check_at=next_check_at,
-        metadata={"bookings_count": str(count)},
-    )
+    return _problem("DELETION_HELD", {"bookings_count": str(count)}, now=now, next_check_at=next_check_at)
 
 
 def problem_of(error: SidecarError, *, now: datetime, next_check_at: datetime | None) -> Problem:
@@ -97,14 +88,18 @@ def problem_of(error: SidecarError, *, now: datetime, next_check_at: datetime | 
 
     The error's own message is the more exact one, where it was made from what Microsoft said.
     """
-    message, action, actor = _TEXTS.get(error.reason, _UNKNOWN)
+    return _problem(error.reason, error.details, now=now, next_check_at=next_check_at)
+
+
+def _problem(reason: str, details: Mapping[str, str], *, now: datetime, next_check_at: datetime | None) -> Problem:
+    message, action, actor = _TEXTS.get(reason, _UNKNOWN)
     return Problem(
-        reason=error.reason,
+        reason=reason,
         message=message,
         action=action,
         actor=actor,
         first_seen_at=now,
         last_seen_at=now,
         next_check_at=next_check_at,
-        metadata=dict(error.details),
+        metadata=dict(details),
     )

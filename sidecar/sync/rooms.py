@@ -224,44 +224,37 @@ class RoomSync:
         rest = [item for item in missing if item.key not in gone]
         held = choose_held(rest, stored, named=named, now=began_at)
         doubtful = [item for item in rest if item.key not in held]
-        bookings, absent = await self._confirm(room, tenant, read.bookings, doubtful, horizon)
-        shown = {booking.key for booking in bookings}
-        if len(doubtful) > self._settings.confirm_max:
-            # All of these rest on windows alone, and a window that lies may lie twice: some are asked for by id.
-            some = [item for item in doubtful if item.key in absent][:_ASKED_BY_ID_COUNT]
-            found, proved = await self._reading.look_for(room, tenant, some)
-            if len(proved) < len(some):
-                held |= absent
-                absent = frozenset()
-                shown |= {booking.key for booking in found}
-                bookings = [*bookings, *found]
-        held -= shown
+        looked = await self._confirm(room, tenant, read.bookings, doubtful, horizon)
+        held = (held | looked.held) - {booking.key for booking in looked.bookings}
         if held and room.hold_problem is None:
             self._telemetry.count("deletions_held", len(held))
             log.warning("room_compare.deletions_held", room_uid=room.uid, bookings_count=len(held))
-        return _Verdict(bookings, gone | absent, held)
+        return _Verdict(looked.bookings, gone | looked.gone, held)
 
     async def _confirm(
         self, room: Room, tenant: Tenant, bookings: list[Booking], missing: Sequence[StoredBooking], horizon: Window
-    ) -> tuple[list[Booking], frozenset[BookingKey]]:
-        """Look a second time for bookings that the first read did not show.
+    ) -> _Verdict:
+        """Look a second time for bookings that the first read did not show; return the verdict with what was found after all.
 
-        Few are asked for one by one; many only count as gone when a second read of everything misses them, too.
-
-        Returns:
-            The bookings with what was found after all, and the keys of those that are gone.
+        Few are asked for one by one; many only count as gone when a second read of everything misses them, too, and none of
+        some that are asked for by id is there: a window that lies may lie twice.
         """
         if not missing:
-            return bookings, frozenset()
+            return _Verdict(bookings)
         if len(missing) > self._settings.confirm_max:
             log.warning("room_compare.many_missing", room_uid=room.uid, missing_count=len(missing))
             again, broken = await self._reading.view(room, tenant, horizon)
             shown = {booking.key for booking in again}
             first = [booking for booking in bookings if booking.key not in shown]
             absent = [item for item in missing if item.key not in shown and item.event_id not in broken]
-            return first + again, frozenset(booking.key for booking in absent)
+            keys = frozenset(item.key for item in absent)
+            some = absent[:_ASKED_BY_ID_COUNT]
+            found, proved = await self._reading.look_for(room, tenant, some)
+            if len(proved) < len(some):
+                return _Verdict(first + again + found, held=keys)
+            return _Verdict(first + again, keys)
         more, gone = await self._reading.look_for(room, tenant, missing)
-        return bookings + more, gone
+        return _Verdict(bookings + more, gone)
 
     def _horizon(self) -> Window:
         settings = self._settings

@@ -40,7 +40,7 @@ from sidecar.sync.rhythm import next_check_s, next_compare_at
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
-from sidecar.tasks.tenant_health import PAUSED, TenantHealth
+from sidecar.tasks.tenant_health import PAUSED, TELL_AFTER_ATTEMPTS, TenantHealth
 from sidecar.tenants.remove import TenantRemover
 from sidecar.tenants.verify import TenantVerifier
 
@@ -54,8 +54,6 @@ _PRUNE_HELD = timedelta(hours=1)
 _PROBE_CAP_S = 3_600.0
 _REMOVE_TRIES_MAX = 10
 _SOON_S = 1.0
-_TELL_AFTER_ATTEMPTS = 2
-"""Exchange being away for a moment is no news; failing this often in a row is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,7 @@ class Chores:
                 await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
                 return PutOff(until, error.reason)
             except (Throttled, GraphUnavailable) as error:
-                if intent.attempts >= _TELL_AFTER_ATTEMPTS and not isinstance(error, TenantPaused):
+                if intent.attempts >= TELL_AFTER_ATTEMPTS and not isinstance(error, TenantPaused):
                     problem = problem_of(error, now=self._clock.now(), next_check_at=None)
                     await self._store.rooms.set_subscription_problem(room.uid, problem, lease=lease)
                 raise
@@ -232,7 +230,7 @@ class Chores:
         except Unavailable as error:
             await self._health.note_failure(tenant.uid)
             is_told = intent.kind is not IntentKind.ROOM_SUBSCRIBE and not isinstance(error, StoreUnavailable)
-            if is_told and intent.attempts >= _TELL_AFTER_ATTEMPTS:
+            if is_told and intent.attempts >= TELL_AFTER_ATTEMPTS:
                 await self._tell_room(room, error, None, lease)
             raise
         await self._health.note_success(tenant)

@@ -22,14 +22,13 @@ import structlog
 from sidecar.aio.backoff import backoff_s
 from sidecar.aio.clock import INSTANT_S, Clock
 from sidecar.aio.supervise import contain
-from sidecar.aio.wakeup import Wakeup
 from sidecar.errors import StoreConflict
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Lease
 from sidecar.settings import TasksSettings
 from sidecar.store.store import Store
 from sidecar.tasks.lanes import Lanes
-from sidecar.tasks.runner import Slots
+from sidecar.tasks.runner import LaneRunner
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +66,7 @@ class HintQueue(Protocol):
         """Remove what dead processes left behind; return how much."""
 
 
-class ProcrastinateRunner:
+class ProcrastinateRunner(LaneRunner):
     """Sends hints and follows them."""
 
     def __init__(
@@ -81,50 +80,21 @@ class ProcrastinateRunner:
         rng: Random,
         settings: TasksSettings,
     ) -> None:
-        self._store = store
-        self._lanes = lanes
+        super().__init__(store=store, lanes=lanes, clock=clock, settings=settings)
         self._queue = queue
         self._owner = owner
-        self._clock = clock
         self._rng = rng
-        self._settings = settings
-        self._wakeup = Wakeup()
-        self._slots = Slots(lanes, count_max=settings.lanes_max, clock=clock)
         self._seat: Lease | None = None
         self._sweeps_at_s = 0.0
         self._prunes_at_s = 0.0
         self._sent_s: dict[TenantUid, float] = {}
         self._has_freed_slot = False
         self._is_backlogged = False
-        self._looked_s: float | None = None
-
-    async def run(self) -> None:
-        """See `Runner.run`."""
-        self._looked_s = self._clock.monotonic()
-        stop_listening = self._store.on_work(self._note)
-        try:
-            async with asyncio.TaskGroup() as group:
-                await self._keep_queue(group)
-        finally:
-            stop_listening()
-
-    def stop(self) -> None:
-        """See `Runner.stop`."""
-        self._lanes.stop()
-        self._wakeup.ring()
-
-    def silent_s(self) -> float:
-        """See `Runner.silent_s`."""
-        return 0.0 if self._looked_s is None else self._clock.monotonic() - self._looked_s
 
     def _is_stopping(self) -> bool:
         return self._lanes.is_stopping
 
-    def _note(self, lane: TenantUid) -> None:
-        if self._slots.tell(lane):
-            self._wakeup.ring()
-
-    async def _keep_queue(self, group: asyncio.TaskGroup) -> None:
+    async def _work(self, group: asyncio.TaskGroup) -> None:
         """Use the queue until `stop`, and open it anew when it breaks: its worker ends with its connections."""
         failures = 0
         while not self._is_stopping():
@@ -151,7 +121,7 @@ class ProcrastinateRunner:
                 while not self._is_stopping() and not working.done():
                     await self._wakeup.wait(await self._look())
                     if not working.done():  # with a worker that ends at once nobody works, however often we look
-                        self._looked_s = self._clock.monotonic()
+                        self._note_look()
             finally:
                 working.cancel()
                 await asyncio.wait([working])

@@ -7,6 +7,7 @@ drains what is due inside this process; `procrastinate_runner.py` shares the wor
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -105,8 +106,8 @@ class Slots:
             self._active.discard(lane)
 
 
-class EmbeddedRunner:
-    """Drains lanes inside this process as soon as something in them is due."""
+class LaneRunner(ABC):
+    """What runners that drain lanes in this process share: slots, a bell that marks ring, and when they looked last."""
 
     def __init__(self, *, store: Store, lanes: Lanes, clock: Clock, settings: TasksSettings) -> None:
         self._store = store
@@ -115,21 +116,21 @@ class EmbeddedRunner:
         self._settings = settings
         self._wakeup = Wakeup()
         self._slots = Slots(lanes, count_max=settings.lanes_max, clock=clock)
-        self._is_waiting_for_slot = False
         self._looked_s: float | None = None
 
     async def run(self) -> None:
         """See `Runner.run`."""
-        self._looked_s = self._clock.monotonic()
-        stop_listening = self._store.on_work(self._note)
+        self._note_look()
+        stop_listening = self._store.on_work(self._note_mark)
         try:
             async with asyncio.TaskGroup() as group:
-                while not self._lanes.is_stopping:
-                    await self._start_due(group)
-                    self._looked_s = self._clock.monotonic()
-                    await self._wakeup.wait(await self._wait_s())
+                await self._work(group)
         finally:
             stop_listening()
+
+    @abstractmethod
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        """Have drains started in a group until `stop`."""
 
     def stop(self) -> None:
         """See `Runner.stop`."""
@@ -140,9 +141,26 @@ class EmbeddedRunner:
         """See `Runner.silent_s`."""
         return 0.0 if self._looked_s is None else self._clock.monotonic() - self._looked_s
 
-    def _note(self, lane: TenantUid) -> None:
+    def _note_look(self) -> None:
+        self._looked_s = self._clock.monotonic()
+
+    def _note_mark(self, lane: TenantUid) -> None:
         if self._slots.tell(lane):
             self._wakeup.ring()
+
+
+class EmbeddedRunner(LaneRunner):
+    """Drains lanes inside this process as soon as something in them is due."""
+
+    def __init__(self, *, store: Store, lanes: Lanes, clock: Clock, settings: TasksSettings) -> None:
+        super().__init__(store=store, lanes=lanes, clock=clock, settings=settings)
+        self._is_waiting_for_slot = False
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        while not self._lanes.is_stopping:
+            await self._start_due(group)
+            self._note_look()
+            await self._wakeup.wait(await self._wait_s())
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         free = self._slots.free_count

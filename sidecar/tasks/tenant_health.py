@@ -20,6 +20,7 @@ from sidecar.errors import StoreUnavailable, Unavailable
 from sidecar.graph.breaker import Breaker
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
 from sidecar.sync.problems import problem_of
@@ -28,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 PAUSED = "TENANT_PAUSED"
 """Why work is put off: the tenant's breaker is open. Written with the work, so that it is found again."""
-OUTAGE_REASONS = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
-"""Problems of a tenant that end by themselves, with the first answer."""
+TELL_AFTER_ATTEMPTS = 2
+"""Exchange being away for a moment is no news; failing this often in a row is."""
 
 _QUIET_S = 230.0
 """After so long the next of the rooms' checks is made at once instead of a little later: it proves the way and costs nothing,
@@ -40,8 +41,6 @@ _CHECK_WITHIN_S = 900.0
 _SILENCE_S = 240.0
 """After so long without an answer one request proves the way. With 20 s for a probe, twice, an outage is known within five
 minutes, also of a tenant whose few rooms make a request every quarter of an hour."""
-_TELL_AFTER_ATTEMPTS = 2
-"""Exchange being away for a moment is no news; failing this often in a row is."""
 _PROBE_BASE_S = 2.0
 _PROBE_CAP_S = 120.0
 _LOOK_AGAIN_S_MIN = 1.0
@@ -86,7 +85,7 @@ class TenantHealth:
 
     async def note_success(self, tenant: Tenant) -> None:
         """After work was done: if people are told of an outage, it seems to be over."""
-        if tenant.problem is not None and tenant.problem.reason in OUTAGE_REASONS:
+        if tenant.problem is not None and tenant.problem.reason in PASSING_REASONS:
             await self._verify_soon(tenant.uid)
 
     async def note_unverified(self, tenant: Tenant, error: Unavailable, *, attempts: int) -> datetime | None:
@@ -96,11 +95,11 @@ class TenantHealth:
             When to ask again; None when it is not news yet, or when something else stands in the way anyhow.
         """
         known = tenant.problem
-        if isinstance(error, StoreUnavailable) or (known is not None and known.reason not in OUTAGE_REASONS):
+        if isinstance(error, StoreUnavailable) or (known is not None and known.reason not in PASSING_REASONS):
             return None
         outage = self._breaker.outage(tenant.uid)
         silence_s = self._breaker.silence_s(tenant.uid) or 0.0
-        is_news = outage is not None or attempts >= _TELL_AFTER_ATTEMPTS or silence_s >= _SILENCE_S
+        is_news = outage is not None or attempts >= TELL_AFTER_ATTEMPTS or silence_s >= _SILENCE_S
         if known is None and not is_news:
             return None
         cause, since_at = (error, self._clock.now()) if outage is None else (outage.error, outage.since_at)

@@ -241,7 +241,7 @@ async def _apply_as_of_the_end(self: Any, *what: Any, complete: Any = None, **ho
 
 
 async def _believe_the_first_read(_: Any, __: Any, ___: Any, bookings: Any, missing: Any, ____: Any) -> Any:
-    return bookings, frozenset(item.key for item in missing)
+    return rooms._Verdict(bookings, frozenset(item.key for item in missing))
 
 
 async def _find_none(_: Any, __: Any, ___: Any, missing: Any) -> Any:
@@ -257,7 +257,7 @@ async def _believe_in_ids(self: Any, room: Any, tenant: Any, bookings: Any, miss
             gone.add(booking.key)
         else:
             found.append(event)
-    return bookings + self._reading._bookings(found, room)[0], frozenset(gone)
+    return rooms._Verdict(bookings + self._reading._bookings(found, room)[0], frozenset(gone))
 
 
 async def _do_nothing(*_: Any, **__: Any) -> None:
