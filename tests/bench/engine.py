@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
-from typing import cast
 
 import structlog
 import uvloop
 
-from sidecar.aio.clock import SystemClock
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Lease, Priority
-from sidecar.settings import TasksSettings
 from sidecar.store.store import Store
-from sidecar.tasks.chores import Chore, Chores, Done, Outcome
-from sidecar.tasks.lanes import Lanes
-from sidecar.tasks.runner import EmbeddedRunner
-from sidecar.telemetry import Telemetry
+from sidecar.tasks.chores import Chore, Done, Outcome
+from tests.bench.driven_engine import open_engine
 from tests.bench.driven_server import open_real_store
 from tests.bench.figures import Figure, Scale, quantile
 
@@ -63,7 +55,8 @@ async def _run(folder: Path, marks_count: int) -> list[Figure]:
         async with open_real_store(folder / f"engine-{queued_count}.sqlite3") as store:
             commit_ms = await _commit_ms(store)
             await _queue(store, queued_count)
-            async with _engine(store) as chores:
+            chores = _Noted()
+            async with open_engine(store, chores):
                 waits_s = await _mark(store, chores, marks_count)
                 left_count = queued_count - sum(key.startswith(_OTHER) for key in chores.started_s)
         p50_ms, p99_ms = quantile(waits_s, 0.5) * 1e3, quantile(waits_s, 0.99) * 1e3
@@ -98,26 +91,6 @@ async def _queue(store: Store, count: int) -> None:
             for number in range(start, start + 500):
                 key = f"{_OTHER}-{number}"
                 group.create_task(store.intents.mark(IntentKind.ROOM_COMPARE, key, _OTHER, priority=Priority.IMPORT))
-
-
-@asynccontextmanager
-async def _engine(store: Store) -> AsyncIterator[_Noted]:
-    chores, clock, telemetry = _Noted(), SystemClock(), Telemetry()
-    lanes = Lanes(
-        store=store,
-        chores=cast("Chores", chores),  # all that lanes ask for is `by_kind`
-        owner="bench",
-        clock=clock,
-        rng=Random(1),
-        settings=TasksSettings(),
-        telemetry=telemetry,
-    )
-    runner = EmbeddedRunner(store=store, lanes=lanes, clock=clock, settings=TasksSettings())
-    async with asyncio.TaskGroup() as group:
-        group.create_task(runner.run())
-        yield chores
-        runner.stop()
-    telemetry.close()
 
 
 async def _mark(store: Store, chores: _Noted, count: int) -> list[float]:

@@ -9,7 +9,7 @@ from statistics import median
 from tests.bench.figures import Figure, Scale, ratio_of, spread
 from tests.bench.lines import Json
 from tests.bench.programs import cpu_s, program, wait_idle
-from tests.bench.stage import Microsoft, map_rooms, microsoft, service, wait_live
+from tests.bench.stage import Microsoft, map_rooms, microsoft, reading_job, service, wait_live
 
 _ROOMS, _BOOKINGS = 200, 500
 _ROUNDS = 2
@@ -27,7 +27,7 @@ def run(folder: Path, scale: Scale) -> list[Figure]:
             ours.append(_import(folder / f"service-{number}", emulator))
             wait_idle(emulator.started.process.pid)
             with program("plain_reader") as reader:
-                got = reader.ask(**_job(emulator))
+                got = reader.ask(**reading_job(emulator))
             assert got["events"] == total, got
             ceiling.append(got)
             wait_idle(emulator.started.process.pid)
@@ -56,15 +56,3 @@ def _import(folder: Path, emulator: Microsoft) -> Json:
         ended_s = wait_live(running, len(emulator.rooms))
         wait_idle(running.pid)  # what the import leaves to be done is part of it
         return {"wall_s": ended_s - began_s, "cpu_s": cpu_s(running.pid) - before_s}
-
-
-def _job(emulator: Microsoft) -> Json:
-    tenant = emulator.tenant
-    return {
-        "url": emulator.started.text("graph_url"),
-        "ca_file": emulator.started.text("ca_file"),
-        "directory": tenant["tenant_id"],
-        "client_id": tenant["client_id"],
-        "client_secret": tenant["client_secret"],
-        "mailboxes": [room["address"] for room in emulator.rooms],
-    }

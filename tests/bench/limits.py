@@ -16,7 +16,7 @@ from typing import Any
 from tests.bench.figures import Figure, Scale
 from tests.bench.notify import measure
 from tests.bench.programs import program, wait_idle
-from tests.bench.stage import TENANT, Microsoft, as_documented, map_rooms, microsoft, service, wait_read
+from tests.bench.stage import TENANT, Microsoft, as_documented, map_rooms, microsoft, reading_job, service, wait_read
 
 _ROOMS, _BOOKINGS = 200, 500
 _CHANGES, _PAUSE_S = 40, 0.25
@@ -44,7 +44,7 @@ def run(folder: Path, scale: Scale) -> list[Figure]:
             asked = _asked(emulator)
         wait_idle(emulator.started.process.pid)
         with program("plain_import") as reader:
-            least = reader.ask(**_job(emulator))
+            least = reader.ask(**reading_job(emulator))
     writes_s = max(0, rooms_count - _SUBSCRIPTION_WRITES) / _SUBSCRIPTION_WRITES * _SUBSCRIPTION_WINDOW_S
     least_s = max(least["wall_s"], writes_s)
     return [
@@ -68,15 +68,3 @@ def _asked(emulator: Microsoft) -> Counter[str]:
         found["all"] += 1
         found[str(one["status"])] += 1
     return found
-
-
-def _job(emulator: Microsoft) -> dict[str, Any]:  # Any: JSON
-    tenant = emulator.tenant
-    return {
-        "url": emulator.started.text("graph_url"),
-        "ca_file": emulator.started.text("ca_file"),
-        "directory": tenant["tenant_id"],
-        "client_id": tenant["client_id"],
-        "client_secret": tenant["client_secret"],
-        "mailboxes": [room["address"] for room in emulator.rooms],
-    }

@@ -9,25 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import cast
 
 import structlog
 import uvloop
 
-from sidecar.aio.clock import SystemClock
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Lease, Priority
-from sidecar.settings import TasksSettings
 from sidecar.store.store import Store
-from sidecar.tasks.chores import Chore, Chores, Done, Outcome
-from sidecar.tasks.lanes import Lanes
-from sidecar.tasks.runner import EmbeddedRunner
-from sidecar.telemetry import Telemetry
+from sidecar.tasks.chores import Chore, Done, Outcome
+from tests.bench.driven_engine import open_engine
 from tests.bench.driven_server import open_real_store
 from tests.bench.figures import Figure, Scale, quantile
 
@@ -71,7 +64,8 @@ def run(folder: Path, scale: Scale) -> list[Figure]:
 async def _run(folder: Path, *, share: float) -> list[Figure]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     marks_count = int(_MARKS * share)
-    async with open_real_store(folder / "burst.sqlite3") as store, _engine(store) as rooms:
+    rooms = _Rooms()
+    async with open_real_store(folder / "burst.sqlite3") as store, open_engine(store, rooms):
         began_s = time.perf_counter()
         queued_max = await _burst(store, marks_count)
         marked_s = time.perf_counter() - began_s
@@ -86,7 +80,8 @@ async def _run(folder: Path, *, share: float) -> list[Figure]:
         is_met=queued_max == 1 and rooms.at_once_max == 1,
         ran=f"{_MARKERS} at a time; chores of {_CALL_S * 1e3:.0f} ms",
     )
-    async with open_real_store(folder / "calm.sqlite3") as store, _engine(store) as rooms:
+    rooms = _Rooms()
+    async with open_real_store(folder / "calm.sqlite3") as store, open_engine(store, rooms):
         waits_s = await _calm(store, rooms, int(_CALM_MARKS * share))
     p50_ms, p99_ms = quantile(waits_s, 0.5) * 1e3, quantile(waits_s, 0.99) * 1e3
     calm = Figure(
@@ -100,26 +95,6 @@ async def _run(folder: Path, *, share: float) -> list[Figure]:
         " from before the call that marks",
     )
     return [burst, calm]
-
-
-@asynccontextmanager
-async def _engine(store: Store) -> AsyncIterator[_Rooms]:
-    rooms, clock, telemetry = _Rooms(), SystemClock(), Telemetry()
-    lanes = Lanes(
-        store=store,
-        chores=cast("Chores", rooms),  # all that lanes ask for is `by_kind`
-        owner="bench",
-        clock=clock,
-        rng=Random(1),
-        settings=TasksSettings(),
-        telemetry=telemetry,
-    )
-    runner = EmbeddedRunner(store=store, lanes=lanes, clock=clock, settings=TasksSettings())
-    async with asyncio.TaskGroup() as group:
-        group.create_task(runner.run())
-        yield rooms
-        runner.stop()
-    telemetry.close()
 
 
 async def _burst(store: Store, count: int) -> int:

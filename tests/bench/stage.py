@@ -224,6 +224,19 @@ def count_read(running: Service, *, tenant_id: str) -> int:
             return count
 
 
+def reading_job(emulator: Microsoft) -> Json:
+    """Return what a program needs to read all rooms of a tenant by itself."""
+    tenant = emulator.tenant
+    return {
+        "url": emulator.started.text("graph_url"),
+        "ca_file": emulator.started.text("ca_file"),
+        "directory": tenant["tenant_id"],
+        "client_id": tenant["client_id"],
+        "client_secret": tenant["client_secret"],
+        "mailboxes": [room["address"] for room in emulator.rooms],
+    }
+
+
 def list_request(room_id: str, *, page_size: int = 100) -> booking_pb.ListBookingsRequest:
     """Return a request for all that a room holds around now."""
     now = datetime.now(UTC)
