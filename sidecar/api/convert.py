@@ -16,7 +16,7 @@ from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
-from sidecar.model.booking import Booking
+from sidecar.model.booking import Booking, HashedPerson, Person, SubjectState
 from sidecar.model.problem import Actor, Problem
 from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
 from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
@@ -242,7 +242,9 @@ class ProtoBookingCodec:
             state=booking.state,  # type: ignore[arg-type]  # the numbers are those of the API
             time_zone=booking.time_zone,
             all_day=booking.is_all_day,
-            subject=booking.subject,
+            subject="" if booking.subject_state is SubjectState.HASHED else booking.subject,
+            subject_state=booking.subject_state,  # type: ignore[arg-type]  # the numbers are those of the API
+            subject_hash=booking.subject if booking.subject_state is SubjectState.HASHED else "",
             origin=booking_pb.Booking.ORIGIN_EXCHANGE,
             is_private=booking.is_private,
             online_meeting_uri=booking.online_meeting_uri,
@@ -254,11 +256,11 @@ class ProtoBookingCodec:
         _set_time(time.start_time, booking.start_at)
         _set_time(time.end_time, booking.end_at)
         if booking.organizer is not None:
-            _set_person(message.organizer, booking.organizer.email, booking.organizer.display_name)
+            _set_person(message.organizer, booking.organizer)
         add = message.attendees.add
         for attendee in booking.attendees:
             told = add(optional_attendee=attendee.is_optional, response=attendee.response)
-            _set_person(told.person, attendee.person.email, attendee.person.display_name)
+            _set_person(told.person, attendee.person)
         if booking.series_id is not None:
             recurrence = message.recurrence
             recurrence.series_id = booking.series_id
@@ -280,7 +282,10 @@ class ProtoBookingCodec:
         return body + _REVISION_TAG + frames.varint(revision)
 
 
-def _set_person(message: booking_pb.Person, email: str, display_name: str) -> None:
+def _set_person(message: booking_pb.Person, person: Person | HashedPerson) -> None:
     message.SetInParent()
-    message.email = email
-    message.display_name = display_name
+    if isinstance(person, HashedPerson):
+        message.hash = person.hash
+        return
+    message.email = person.email
+    message.display_name = person.display_name

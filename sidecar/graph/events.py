@@ -18,6 +18,7 @@ from tzlocal.windows_tz import win_tz
 from sidecar.graph.wire import DeltaItem, GraphAddress, GraphAttendee, GraphEvent, GraphRecipient, GraphTime
 from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response
 from sidecar.model.ids import EventId, RoomUid, booking_key
+from sidecar.model.privacy import DEFAULT_PRIVACY, Privacy, admit
 from sidecar.model.room import Room
 
 _ANSWERED = {
@@ -32,7 +33,7 @@ _RESPONSES = {
     "tentativelyAccepted": Response.TENTATIVE,
     "declined": Response.DECLINED,
 }
-_WITHHELD = frozenset({"private", "confidential"})
+_PRIVATE = frozenset({"private", "confidential"})
 _IN_SERIES = frozenset({"occurrence", "exception"})
 _MASTER = "seriesMaster"
 _ZONE_NAME_CHARS_MAX = 64
@@ -75,13 +76,16 @@ def span_of(item: DeltaItem) -> tuple[datetime, datetime] | None:
     return start_at, end_at
 
 
-def to_booking(event: GraphEvent, *, room: Room) -> Booking | None:
-    """Tell what an event means for a room.
+def to_booking(
+    event: GraphEvent, *, room: Room, privacy: Privacy = DEFAULT_PRIVACY, hash_key: bytes = b""
+) -> Booking | None:
+    """Tell what an event means for a room, with as much of its words and people as the tenant lets be kept.
 
-    The subject is left out until the room has answered, because Exchange shows the organizer's own words until then and
-    only afterwards what the customer wants shown; private events show their time and organizer only. Whole days run from
-    midnight to midnight in the room's zone, whatever zone they came with.
+    Events marked personal are like others: Outlook shows their details to everybody who may see the calendar. Whole days
+    run from midnight to midnight in the room's zone, whatever zone they came with.
 
+    Args:
+        hash_key: the tenant's, where `privacy` hashes something.
     Returns:
         None for what takes no time: the master of a series (its occurrences do), and broken items without a usable start
         and end. The latter are for the caller to count.
@@ -108,9 +112,8 @@ def to_booking(event: GraphEvent, *, room: Room) -> Booking | None:
         return None
     response = event.response_status.response if event.response_status is not None else None
     answered = BookingState.CONFIRMED if event.is_organizer is True else _ANSWERED.get(response or "")
-    is_private = event.sensitivity in _WITHHELD
     master_id = (event.series_master_id or None) if in_series else None
-    return Booking(
+    told = Booking(
         key=booking_key(room.uid, event.i_cal_uid or event.id, original_at),
         event_id=event.id,
         master_id=master_id,
@@ -120,22 +123,23 @@ def to_booking(event: GraphEvent, *, room: Room) -> Booking | None:
         time_zone=room.time_zone if is_all_day else iana_zone(event.original_start_time_zone),
         is_all_day=is_all_day,
         state=BookingState.CANCELLED if event.is_cancelled is True else answered or BookingState.PENDING,
-        subject="" if is_private or answered is None else event.subject or "",
+        subject=event.subject or "",
         organizer=_organizer(event.organizer) if event.organizer is not None else None,
         attendees=(
             tuple([person for invited in event.attendees if (person := _attendee(invited)) is not None])
-            if event.attendees and not is_private
+            if event.attendees
             else ()
         ),
-        is_private=is_private,
+        is_private=event.sensitivity in _PRIVATE,
         series_id=_series_id(room.uid, master_id) if master_id else None,
         original_start_at=shown_original_at,
         is_exception=event.type == "exception",
-        online_meeting_uri="" if is_private else _join_url(event),
+        online_meeting_uri=_join_url(event),
         calendar_uid=event.i_cal_uid or "",
         created_at=_usable(event.created_date_time),
         updated_at=_usable(event.last_modified_date_time),
     )
+    return admit(told, privacy, hash_key=hash_key, is_answered=answered is not None)
 
 
 @lru_cache(maxsize=1024)

@@ -36,6 +36,16 @@ class Response(enum.IntEnum):
     DECLINED = 4
 
 
+class SubjectState(enum.IntEnum):
+    """What a booking's subject is; the numbers are those of the API. Only SHOWN and HASHED come with a text."""
+
+    SHOWN = 1
+    WITHHELD = 2
+    PRIVATE = 3
+    MASKED = 4
+    HASHED = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """A person."""
@@ -45,10 +55,17 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class HashedPerson:
+    """A person of whom only that is kept by which the same one is known again."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attendee:
     """An attendee, rooms left out."""
 
-    person: Person
+    person: Person | HashedPerson
     is_optional: bool
     response: Response
 
@@ -58,7 +75,8 @@ class Booking:
     """One stay in one room.
 
     `event_id`, `master_id` and `change_key` are Graph's and stay inside; the rest is what callers see. Instants are aware
-    UTC. `series_id` and `original_start_at` are set for occurrences only. A booking may have no length.
+    UTC. `series_id` and `original_start_at` are set for occurrences only. A booking may have no length. How much of words and
+    people is here is `privacy.admit`'s business; `subject_state` tells what became of the subject.
     """
 
     key: BookingKey
@@ -71,7 +89,7 @@ class Booking:
     is_all_day: bool
     state: BookingState
     subject: str
-    organizer: Person | None
+    organizer: Person | HashedPerson | None
     attendees: tuple[Attendee, ...]
     is_private: bool
     series_id: str | None
@@ -81,6 +99,7 @@ class Booking:
     calendar_uid: str
     created_at: datetime | None
     updated_at: datetime | None
+    subject_state: SubjectState = SubjectState.SHOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +125,7 @@ def booking_digest(booking: Booking) -> bytes:
     Graph's ids, its change key and its time of modification are left out: Exchange touches them for reasons nobody can
     see (a category, a reminder, an answer by somebody else), and such a touch is no news.
     """
-    shown = (
+    shown: tuple[object, ...] = (
         booking.key,
         booking.start_at,
         booking.end_at,
@@ -124,4 +143,6 @@ def booking_digest(booking: Booking) -> bytes:
         booking.calendar_uid,
         booking.created_at,
     )
+    if booking.subject_state is not SubjectState.SHOWN:
+        shown += (booking.subject_state,)  # at the end: the digests of all others are those of earlier versions
     return hashlib.blake2b(_ENCODER.encode(shown), digest_size=16).digest()

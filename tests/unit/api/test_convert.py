@@ -59,6 +59,7 @@ def test_booking_keeps_everything_that_callers_see() -> None:
         time_zone="Europe/Berlin",
         all_day=True,
         subject="Design review",
+        subject_state=booking_pb.Booking.SUBJECT_STATE_SHOWN,
         organizer=booking_pb.Person(email="ada@contoso.example", display_name="Ada"),
         attendees=[
             booking_pb.Attendee(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response, booking_digest
+from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response, SubjectState, booking_digest
 from sidecar.model.ids import EventId, RoomUid, booking_key
 from tests.support.builders import NOW, make_booking
 
@@ -37,6 +37,7 @@ VISIBLE: dict[str, Any] = {
     "online_meeting_uri": "https://example.com/x",
     "calendar_uid": "another",
     "created_at": NOW,
+    "subject_state": SubjectState.WITHHELD,
 }
 
 

@@ -81,6 +81,41 @@ class Booking(_message.Message):
     ORIGIN_EXCHANGE: Booking.Origin.ValueType  # 2
     """Made in Outlook or elsewhere."""
 
+    class _SubjectState:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SubjectStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Booking._SubjectState.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SUBJECT_STATE_UNSPECIFIED: Booking._SubjectState.ValueType  # 0
+        """Like SHOWN."""
+        SUBJECT_STATE_SHOWN: Booking._SubjectState.ValueType  # 1
+        """The subject is what Exchange shows in the room's calendar; empty when it shows none."""
+        SUBJECT_STATE_WITHHELD: Booking._SubjectState.ValueType  # 2
+        """Withheld until the room has answered: only then Exchange shows what the customer wants shown."""
+        SUBJECT_STATE_PRIVATE: Booking._SubjectState.ValueType  # 3
+        """Not kept, because the meeting is marked private or confidential."""
+        SUBJECT_STATE_MASKED: Booking._SubjectState.ValueType  # 4
+        """Not kept, because the tenant's settings say so; also where the subject names an organizer who is not to be kept."""
+        SUBJECT_STATE_HASHED: Booking._SubjectState.ValueType  # 5
+        """Not kept; subject_hash is set."""
+
+    class SubjectState(_SubjectState, metaclass=_SubjectStateEnumTypeWrapper):
+        """What the subject is."""
+
+    SUBJECT_STATE_UNSPECIFIED: Booking.SubjectState.ValueType  # 0
+    """Like SHOWN."""
+    SUBJECT_STATE_SHOWN: Booking.SubjectState.ValueType  # 1
+    """The subject is what Exchange shows in the room's calendar; empty when it shows none."""
+    SUBJECT_STATE_WITHHELD: Booking.SubjectState.ValueType  # 2
+    """Withheld until the room has answered: only then Exchange shows what the customer wants shown."""
+    SUBJECT_STATE_PRIVATE: Booking.SubjectState.ValueType  # 3
+    """Not kept, because the meeting is marked private or confidential."""
+    SUBJECT_STATE_MASKED: Booking.SubjectState.ValueType  # 4
+    """Not kept, because the tenant's settings say so; also where the subject names an organizer who is not to be kept."""
+    SUBJECT_STATE_HASHED: Booking.SubjectState.ValueType  # 5
+    """Not kept; subject_hash is set."""
+
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -98,6 +133,8 @@ class Booking(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    SUBJECT_STATE_FIELD_NUMBER: _builtins.int
+    SUBJECT_HASH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/rooms/{room}/bookings/{booking}. The id is derived from the meeting, so a rebuilt copy gives the same,
     and a meeting that moves in time keeps it.
@@ -109,30 +146,34 @@ class Booking(_message.Message):
     all_day: _builtins.bool
     """Whole days."""
     subject: _builtins.str
-    """Empty when private, when the room removes it, or until the room has answered."""
+    """Subject; subject_state says why it is empty."""
     origin: Global___Booking.Origin.ValueType
     """Where it was made."""
     is_private: _builtins.bool
     """Marked private or confidential in Exchange."""
     online_meeting_uri: _builtins.str
-    """Link for joining online."""
+    """Link for joining online; empty when private. It names the organizer, so it is empty where organizers are not kept."""
     calendar_uid: _builtins.str
     """UID after RFC 5545 as Exchange tells it; the same in every mailbox that holds the meeting."""
     revision: _builtins.int
     """Number of the tenant's change that made it as it is. Grows with each change; comparable within one epoch only."""
     etag: _builtins.str
     """Version: changes exactly when something told here changes."""
+    subject_state: Global___Booking.SubjectState.ValueType
+    """What the subject is. Set by the sidecar."""
+    subject_hash: _builtins.str
+    """Keyed hash of the subject, set with HASHED: within a tenant equal subjects have equal hashes."""
     @_builtins.property
     def time(self) -> _common_pb2.TimeWindow:
         """When; for whole days, midnight to midnight in the room's zone."""
 
     @_builtins.property
     def organizer(self) -> Global___Person:
-        """Organizer."""
+        """Organizer; unset when Exchange tells none, or the tenant's settings mask organizers."""
 
     @_builtins.property
     def attendees(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attendee]:
-        """Attendees, rooms left out; empty when private."""
+        """Attendees, rooms left out; empty when private, or when the tenant's settings mask attendees."""
 
     @_builtins.property
     def recurrence(self) -> Global___Recurrence:
@@ -166,10 +207,12 @@ class Booking(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        subject_state: Global___Booking.SubjectState.ValueType = ...,
+        subject_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "organizer", b"organizer", "recurrence", b"recurrence", "time", b"time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "attendees", b"attendees", "calendar_uid", b"calendar_uid", "create_time", b"create_time", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "revision", b"revision", "state", b"state", "subject", b"subject", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "attendees", b"attendees", "calendar_uid", b"calendar_uid", "create_time", b"create_time", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "revision", b"revision", "state", b"state", "subject", b"subject", "subject_hash", b"subject_hash", "subject_state", b"subject_state", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -183,19 +226,25 @@ class Person(_message.Message):
 
     EMAIL_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """Address."""
     display_name: _builtins.str
     """Name."""
+    hash: _builtins.str
+    """Keyed hash of the address, in place of address and name where the tenant's settings hash people: within a tenant the
+    same person has the same hash.
+    """
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         display_name: _builtins.str = ...,
+        hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "hash", b"hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
