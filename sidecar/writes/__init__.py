@@ -1,0 +1,1 @@
+"""Writing bookings to Exchange, and what has to be decided before and after."""
