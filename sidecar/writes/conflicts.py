@@ -1,0 +1,63 @@
+"""Which bookings stand in each other's way, and which of two has to go. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import attrgetter
+
+from sidecar.model.booking import Booking
+from sidecar.model.ids import EventId
+from sidecar.model.window import Window
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One of our windows, and the window of a booking that is in its way."""
+
+    ours: Window
+    theirs: Window
+
+
+def find_conflicts(
+    wanted: Sequence[Window], others: Iterable[Booking], *, not_these: Collection[EventId]
+) -> list[Conflict]:
+    """Return what stands in the way of windows, soonest first.
+
+    Args:
+        wanted: may overlap each other; in any order.
+        others: what the room's calendar holds; what does not take the room is in nobody's way.
+        not_these: our own events, as events and as the series that occurrences belong to.
+    """
+    busy = sorted(
+        (
+            booking
+            for booking in others
+            if booking.state.takes_room
+            and booking.end_at > booking.start_at
+            and booking.event_id not in not_these
+            and booking.master_id not in not_these
+        ),
+        key=attrgetter("start_at"),
+    )
+    found = []
+    for window in sorted(wanted, key=attrgetter("start_at", "end_at")):
+        for booking in busy:
+            if booking.start_at >= window.end_at:
+                break
+            if booking.end_at > window.start_at:
+                found.append(Conflict(window, Window(booking.start_at, booking.end_at)))
+    return found
+
+
+def was_first(other: Booking, *, event_id: EventId, created_at: datetime | None) -> bool:
+    """Tell whether another booking was made before an event of ours.
+
+    Two writers that meet ask this of each other, and exactly one hears yes: times that Exchange gave, and where they are
+    equal the ids, put all events of a calendar into one order. A series was made when its first occurrence was.
+    """
+    theirs = (other.created_at or _NEVER, other.master_id or other.event_id)
+    return theirs < (created_at or _NEVER, event_id)

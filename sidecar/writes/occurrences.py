@@ -1,0 +1,43 @@
+"""When the occurrences of a series take place, as instants. Pure.
+
+A series keeps its time of day in its zone: a meeting at nine stays at nine when the clocks change, and its end is a time of
+day, too. Where the clocks skip a time, the time before the change counts on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from sidecar.model.recurrence import Recurrence
+from sidecar.model.window import Window
+from sidecar.writes.rrule import occurrence_dates
+
+
+def occurrence_windows(recurrence: Recurrence, first: Window, *, zone: tzinfo, until_at: datetime) -> Iterator[Window]:
+    """Give the occurrences that start before `until_at`, soonest first; the first one is `first`.
+
+    Args:
+        zone: in which the series keeps its time of day.
+    """
+    start, end = first.start_at.astimezone(zone), first.end_at.astimezone(zone)
+    length, days_between = first.end_at - first.start_at, end.date() - start.date()
+    for day in occurrence_dates(recurrence, start.date()):
+        starts_at = _at(day, start.time(), zone)
+        if starts_at >= until_at:
+            return
+        ends_at = _at(day + days_between, end.time(), zone)
+        # A change of clocks within the meeting may leave nothing of it.
+        yield Window(starts_at, ends_at if ends_at > starts_at else starts_at + length)
+
+
+def _at(day: date, clock: time, zone: tzinfo) -> datetime:
+    return datetime.combine(day, clock, tzinfo=zone).astimezone(UTC)
+
+
+def span_of(recurrence: Recurrence, first: Window, *, zone: tzinfo, until_at: datetime) -> Window:
+    """Return a window that holds all occurrences before `until_at`: what has to be read to see what they meet."""
+    last = first
+    for window in occurrence_windows(recurrence, first, zone=zone, until_at=until_at):
+        last = window
+    return Window(first.start_at, max(first.end_at, last.end_at, first.start_at + timedelta(seconds=1)))
