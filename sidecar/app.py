@@ -25,7 +25,7 @@ from sidecar.graph.auth import TokenSource
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.throttle import Throttle
-from sidecar.graph.transport import build_http
+from sidecar.graph.transport import Transport, build_http
 from sidecar.model.room import freshness_limits
 from sidecar.service import Listening, Service
 from sidecar.settings import Settings, StoreSettings
@@ -117,9 +117,10 @@ async def build_service(
     address = await _announce_address(settings, store=store, clock=clock)
     throttle = Throttle(settings=settings.graph, clock=clock)
     breaker = Breaker(clock=clock, rng=rng)
-    graph = GraphClient(
+    transport = Transport(
         http=http, tokens=tokens, throttle=throttle, breaker=breaker, clock=clock, rng=rng, settings=settings.graph
     )
+    graph = GraphClient(transport=transport, settings=settings.graph)
     room_sync = RoomSync(store=store, reader=graph, clock=clock, settings=settings.sync, telemetry=telemetry)
     keeper = SubscriptionKeeper(
         store=store,

@@ -11,11 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from random import Random
 
-import httpx
-
-from sidecar.aio.clock import Clock
 from sidecar.errors import (
     BookingNotFound,
     ConsentMissing,
@@ -27,12 +23,11 @@ from sidecar.errors import (
     SubscriptionGone,
 )
 from sidecar.graph import wire
-from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.delta import Round, is_forgotten
 from sidecar.graph.events import iana_zone
-from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
-from sidecar.graph.transport import Tokens, Transport
+from sidecar.graph.throttle import SUBSCRIPTIONS
+from sidecar.graph.transport import Transport
 from sidecar.graph.wire import Call, DeltaRound, GraphEvent, GraphSubscription, SubscriptionPage
 from sidecar.model.window import Window
 from sidecar.settings import GraphSettings
@@ -50,21 +45,9 @@ class GraphClient:
     Exchange refuses). Details hold status, code and Graph's request id.
     """
 
-    def __init__(
-        self,
-        *,
-        http: httpx.AsyncClient,
-        tokens: Tokens,
-        throttle: Throttle,
-        breaker: Breaker,
-        clock: Clock,
-        rng: Random,
-        settings: GraphSettings,
-    ) -> None:
+    def __init__(self, *, transport: Transport, settings: GraphSettings) -> None:
         self._settings = settings
-        self._transport = Transport(
-            http=http, tokens=tokens, throttle=throttle, breaker=breaker, clock=clock, rng=rng, settings=settings
-        )
+        self._transport = transport
         self._request_s = settings.attempts_max * (settings.request_s + settings.wait_in_place_s)
         self._read_s = _PAGED_READ_REQUESTS * settings.request_s
 

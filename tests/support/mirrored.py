@@ -23,7 +23,7 @@ from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.throttle import Throttle
-from sidecar.graph.transport import build_http
+from sidecar.graph.transport import Transport, build_http
 from sidecar.model.change import Change
 from sidecar.model.ids import Mailbox, TenantUid
 from sidecar.model.intent import Lease
@@ -159,7 +159,7 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
         room = await opened.map_room(make_mapping("r1", mailbox=Mailbox(rig.room), time_zone=ZONE))
         lease = await store.intents.take_lane(tenant.uid, owner="test", lease_s=1e6)
         assert lease is not None
-        graph = GraphClient(
+        transport = Transport(
             http=http,
             tokens=_RigTokens(rig),
             throttle=Throttle(settings=graph_settings, clock=clock),
@@ -168,6 +168,7 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
             rng=rng,
             settings=graph_settings,
         )
+        graph = GraphClient(transport=transport, settings=graph_settings)
         settings = SyncSettings(**sync_settings)
         sync = RoomSync(store=store, reader=graph, clock=clock, settings=settings, telemetry=telemetry)
         try:

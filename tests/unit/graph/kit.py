@@ -16,7 +16,7 @@ from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.throttle import Throttle
-from sidecar.graph.transport import build_http
+from sidecar.graph.transport import Transport, build_http
 from sidecar.graph.wire import GraphEvent, parse_event
 from sidecar.model.ids import Mailbox, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.room import Room
@@ -177,7 +177,7 @@ class Stage:
         self.settings = GraphSettings(**settings)
         self.throttle = Throttle(settings=self.settings, clock=self.clock)
         self.breaker = Breaker(clock=self.clock, rng=Random(1))
-        self.client = GraphClient(
+        self.transport = Transport(
             http=build_http(self.settings, transport=httpx.MockTransport(self.graph)),
             tokens=self.tokens,
             throttle=self.throttle,
@@ -186,6 +186,7 @@ class Stage:
             rng=Random(1),
             settings=self.settings,
         )
+        self.client = GraphClient(transport=self.transport, settings=self.settings)
 
 
 def ok(body: object, status: int = 200) -> httpx.Response:
