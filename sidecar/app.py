@@ -20,6 +20,8 @@ import structlog
 from sidecar.aio.clock import Clock, SystemClock
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.server import ApiServer
+from sidecar.diagnosis.diagnosis import build_diagnosis
+from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.feed.feed import Feed
 from sidecar.graph.auth import TokenSource
 from sidecar.graph.breaker import Breaker
@@ -44,7 +46,6 @@ from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry import Telemetry
 from sidecar.tenants.remove import TenantRemover
-from sidecar.tenants.verify import TenantVerifier
 
 log = structlog.get_logger(__name__)
 
@@ -130,12 +131,13 @@ async def build_service(
         settings=settings.sync,
         telemetry=telemetry,
     )
+    verifier = TenantVerifier(store=store, tokens=tokens, prober=graph, clock=clock, rng=rng)
     chores = Chores(
         store=store,
         room_sync=room_sync,
         subscriptions=keeper,
         audit=SubscriptionAudit(store=store, lister=graph, pace=keeper.pace, clock=clock, telemetry=telemetry),
-        verifier=TenantVerifier(store=store, tokens=tokens, prober=graph, rng=rng),
+        verifier=verifier,
         remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens),
         health=TenantHealth(store=store, breaker=breaker, clock=clock, rng=rng),
         clock=clock,
@@ -160,9 +162,10 @@ async def build_service(
         clock=clock,
         rng=rng,
     )
+    diagnosis = build_diagnosis(store=store, verifier=verifier, clock=clock)
     api = None
     if "api" in settings.roles:
-        api = ApiServer(store=store, feed=feed, settings=settings, clock=clock, metrics=telemetry)
+        api = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=telemetry)
     telemetry.observe("watches_open", lambda: feed.watches_count)
     telemetry.observe("tenants_paused", lambda: breaker.open_count)
     telemetry.observe("requests_under_way", lambda: throttle.under_way_count)
@@ -171,6 +174,7 @@ async def build_service(
         settings,
         store=store,
         feed=feed,
+        diagnosis=diagnosis,
         runner=runner,
         api=api,
         address=address,

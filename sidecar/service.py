@@ -20,6 +20,7 @@ from sidecar.aio.clock import Clock
 from sidecar.aio.serving import address_of, bind, serving
 from sidecar.aio.supervise import keep_running
 from sidecar.api.server import ApiServer
+from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
 from sidecar.intake.http import build_intake
@@ -64,6 +65,7 @@ class Service:
         *,
         store: Store,
         feed: Feed,
+        diagnosis: Diagnosis,
         runner: Runner,
         api: ApiServer | None,
         address: WebhookAddress | None,
@@ -74,6 +76,7 @@ class Service:
         self._settings = settings
         self.store = store
         self.feed = feed
+        self.diagnosis = diagnosis
         self._runner = runner
         self._api = api
         self._address = address

@@ -8,10 +8,11 @@ the only places that catch `Exception`; cancellation passes through.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import grpc
 import structlog
@@ -26,8 +27,13 @@ log = structlog.get_logger(__name__)
 _ABORT_S = 5.0
 """A status is not waited for longer than this: behind a reader that stalls it never goes out."""
 _DRAIN_RETRY_S = 1.0
+_ANSWER_SHARE = 0.9
+"""Of the time that is left; the rest is for writing the answer and its way back."""
+_LEAST_S = 0.05
 _TENANT_CHARS_MAX = 63
 _LOGGED_FIELDS_MAX = 5
+
+_ENDS_S: contextvars.ContextVar[float | None] = contextvars.ContextVar("ends_s", default=None)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Send = Callable[[bytes], Awaitable[None]]
@@ -44,6 +50,12 @@ class Metrics(Protocol):
 
     def measure(self, name: str, duration_s: float) -> None:
         """Record a duration."""
+
+
+def answering_s(clock: Clock) -> float | None:
+    """Return in how many seconds the call under way is to be answered, a little before its caller gives up; None: not told."""
+    ends_s = _ENDS_S.get()
+    return None if ends_s is None else max(_LEAST_S, (ends_s - clock.monotonic()) * _ANSWER_SHARE)
 
 
 class Pool(enum.Enum):
@@ -99,6 +111,8 @@ class Boundary:
         async def call(raw: bytes, context: Context) -> bytes:
             began_s = self._clock.monotonic()
             self._metrics.count("rpc_calls", 1)
+            left_s = cast("float | None", context.time_remaining())  # None without a deadline; the stubs do not know
+            _ENDS_S.set(None if left_s is None else began_s + left_s)  # each call runs in a task of its own
             try:
                 self._admit(rpc.pool)
                 try:

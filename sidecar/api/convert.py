@@ -17,6 +17,7 @@ from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
 from sidecar.model.booking import Booking, HashedPerson, Person, SubjectState
+from sidecar.model.check import CheckOutcome, CheckResult
 from sidecar.model.problem import Actor, Problem
 from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
 from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
@@ -60,6 +61,12 @@ _SYNC_STATES: Final = {
     SyncState.BLOCKED: common_pb.SYNC_STATE_BLOCKED,
 }
 _BADNESS: Final = {state: place for place, state in enumerate(SyncState)}
+_OUTCOMES: Final = {
+    CheckOutcome.PASSED: common_pb.CheckResult.OUTCOME_PASSED,
+    CheckOutcome.WARNING: common_pb.CheckResult.OUTCOME_WARNING,
+    CheckOutcome.FAILED: common_pb.CheckResult.OUTCOME_FAILED,
+    CheckOutcome.SKIPPED: common_pb.CheckResult.OUTCOME_SKIPPED,
+}
 _ACTORS: Final = {
     Actor.CUSTOMER: common_pb.Problem.ACTOR_CUSTOMER,
     Actor.OPERATOR: common_pb.Problem.ACTOR_OPERATOR,
@@ -98,6 +105,18 @@ def problem_to_proto(problem: Problem) -> common_pb.Problem:
     if problem.next_check_at is not None:
         _set_time(message.next_check_time, problem.next_check_at)
     return message
+
+
+def check_to_proto(check: CheckResult) -> common_pb.CheckResult:
+    """Write what a check found."""
+    return common_pb.CheckResult(
+        check_id=check.check_id,
+        outcome=_OUTCOMES[check.outcome],
+        message=check.message,
+        problem=None if check.problem is None else problem_to_proto(check.problem),
+        skipped_because=check.because,
+        facts=check.facts,
+    )
 
 
 def tenant_to_proto(tenant: Tenant) -> tenant_pb.Tenant:

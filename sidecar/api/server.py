@@ -19,6 +19,7 @@ from sidecar.aio.clock import Clock
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import build_servicers
+from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
@@ -65,9 +66,20 @@ def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
 class ApiServer:
     """Serves the API from `start` to `stop`."""
 
-    def __init__(self, *, store: Store, feed: Feed, settings: Settings, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        feed: Feed,
+        diagnosis: Diagnosis,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
         self._settings = settings
-        servicers = build_servicers(store=store, feed=feed, settings=settings, clock=clock, metrics=metrics)
+        servicers = build_servicers(
+            store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=metrics
+        )
         self._boundary = Boundary(
             calls_max=settings.grpc.calls_max, waiting_max=settings.grpc.watches_max, clock=clock, metrics=metrics
         )

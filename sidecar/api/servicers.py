@@ -12,6 +12,7 @@ from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
 from sidecar.api.tenants import TenantServicer
 from sidecar.api.watch import WatchServicer
+from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.feed.feed import Feed
 from sidecar.model.room import freshness_limits
 from sidecar.settings import Settings
@@ -28,11 +29,13 @@ class Servicers:
     watch: WatchServicer
 
 
-def build_servicers(*, store: Store, feed: Feed, settings: Settings, clock: Clock, metrics: Metrics) -> Servicers:
+def build_servicers(
+    *, store: Store, feed: Feed, diagnosis: Diagnosis, settings: Settings, clock: Clock, metrics: Metrics
+) -> Servicers:
     """Build all servicers over one store and one feed."""
     converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
     return Servicers(
-        tenants=TenantServicer(tenants=store.tenants, rooms=store.rooms, clock=clock),
+        tenants=TenantServicer(tenants=store.tenants, rooms=store.rooms, asking=diagnosis.tenants, clock=clock),
         rooms=RoomServicer(rooms=store.rooms, converter=converter, clock=clock),
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter

@@ -8,10 +8,12 @@ from datetime import datetime
 import msgspec
 
 from sidecar.aio.clock import Clock
-from sidecar.api.convert import cloud_from_proto, tenant_to_proto
+from sidecar.api.boundary import answering_s
+from sidecar.api.convert import check_to_proto, cloud_from_proto, tenant_to_proto
 from sidecar.api.page_tokens import PageTokens
 from sidecar.api.proofs import complain_about_certificate, complain_about_secret
 from sidecar.api.validate import Check
+from sidecar.diagnosis.asking import TenantAsking
 from sidecar.errors import TenantNotFound
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.ids import TenantId
@@ -31,9 +33,10 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 class TenantServicer:
     """Registers, shows and deletes tenants, and writes their kits."""
 
-    def __init__(self, *, tenants: Tenants, rooms: Rooms, clock: Clock) -> None:
+    def __init__(self, *, tenants: Tenants, rooms: Rooms, asking: TenantAsking, clock: Clock) -> None:
         self._tenants = tenants
         self._rooms = rooms
+        self._asking = asking
         self._clock = clock
         self._page_tokens = PageTokens(_Place, free_fields=("page_size",))
 
@@ -76,6 +79,16 @@ class TenantServicer:
                 return pb.DeleteTenantResponse()
             raise
         return pb.DeleteTenantResponse(tenant=tenant_to_proto(tenant))
+
+    async def verify_tenant(self, request: pb.VerifyTenantRequest) -> pb.VerifyTenantResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("name", request.name)
+        check.finish()
+        verified = await self._asking.verify(tenant_id, budget_s=answering_s(self._clock))
+        return pb.VerifyTenantResponse(
+            tenant=tenant_to_proto(verified.tenant), checks=[check_to_proto(found) for found in verified.checks]
+        )
 
     async def get_onboarding_kit(self, request: pb.GetOnboardingKitRequest) -> pb.GetOnboardingKitResponse:
         """See the proto."""

@@ -12,10 +12,12 @@ from typing import Annotated
 
 import typer
 from exchange_client import ExchangeError, Unavailable
+from exchange_client.messages import CheckResult, Problem
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sidecar.errors import SettingsInvalid, SidecarError
@@ -34,6 +36,14 @@ class Output(enum.StrEnum):
     TABLE = "table"
     JSON = "json"
 
+
+_COLOURS = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
+_ACTORS = {
+    "customer": "the customer's Microsoft 365 administrator",
+    "operator": "whoever runs the sidecar",
+    "microsoft": "Microsoft",
+    "nobody": "nobody, it goes away by waiting",
+}
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="A table for people, or JSON for programs.")]
 
@@ -70,6 +80,34 @@ def show_values(values: Mapping[str, object], output: Output) -> None:
     for name, value in values.items():
         table.add_row(name, value if isinstance(value, str) else json.dumps(value))
     Console().print(table)
+
+
+def show_checks(checks: Iterable[CheckResult]) -> None:
+    """Print what checks found as a table; below it, for each warning and failure, what to do and who must."""
+    told = list(checks)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("check", "outcome", "what was seen"):
+        table.add_column(column, overflow="fold")
+    for check in told:
+        outcome = short(CheckResult.Outcome.Name(check.outcome), "OUTCOME_")
+        table.add_row(check.check_id, f"[{_COLOURS.get(outcome, 'default')}]{outcome}[/]", escape(check.message))
+    Console().print(table)
+    for check in told:
+        if check.HasField("problem"):
+            print_problem(check.problem)
+
+
+def exit_by(checks: Iterable[CheckResult]) -> None:
+    """End the command with an exit code of 1 when a check failed; a warning is no failure."""
+    if any(check.outcome == CheckResult.OUTCOME_FAILED for check in checks):
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def print_problem(problem: Problem) -> None:
+    """Print a cause, what to do, and who must."""
+    actor = short(Problem.Actor.Name(problem.actor), "ACTOR_")
+    print(f"\n{problem.reason}: {problem.message}")
+    print(f"  to do ({_ACTORS.get(actor, actor)}): {problem.action}")
 
 
 def at(timestamp: Timestamp) -> str:

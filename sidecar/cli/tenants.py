@@ -11,7 +11,7 @@ import typer
 from exchange_client.messages import Cloud, Tenant
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, tenant_of
-from sidecar.cli.output import Output, OutputOption, at, short, show, show_one
+from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
 
 app = typer.Typer(help="The customers' Microsoft 365 organisations.", no_args_is_help=True)
 
@@ -69,6 +69,19 @@ def get(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: O
     """Show one tenant, and what stands in its way."""
     with connected(target) as client:
         _show_one(client.get_tenant(tenant_of(tenant)), output)
+
+
+@app.command()
+def verify(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
+    """Have Microsoft asked now whether a tenant works, and say what each check found. Exit code 1: one of them failed."""
+    with connected(target) as client:
+        answer = client.verify_tenant(tenant_of(tenant))
+        if output is Output.JSON:
+            show_one(answer, output)
+        else:
+            print(f"{answer.tenant.name} is {short(Tenant.State.Name(answer.tenant.state), 'STATE_')}\n")
+            show_checks(answer.checks)
+        exit_by(answer.checks)
 
 
 @app.command("list")

@@ -41,6 +41,10 @@ _GRAPH_HOSTS = {
 }
 
 
+_GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
+"""Graph's own application id, the same in every cloud."""
+
+
 def endpoints_of(cloud: Cloud, settings: GraphSettings) -> Endpoints:
     """Tell where a cloud is reached.
 
@@ -55,3 +59,11 @@ def endpoints_of(cloud: Cloud, settings: GraphSettings) -> Endpoints:
         graph_url=f"{graph_url}/v1.0",
         scope=f"https://{_GRAPH_HOSTS[cloud]}/.default",
     )
+
+
+def audiences_of(cloud: Cloud) -> frozenset[str]:
+    """Return the names that a token for a cloud's Graph may carry; without a slash at the end.
+
+    Source: Microsoft Learn "Access token claims reference".
+    """
+    return frozenset({f"https://{_GRAPH_HOSTS[cloud]}", _GRAPH_APP_ID})

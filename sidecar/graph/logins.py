@@ -11,6 +11,7 @@ import base64
 import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import certifi
 import httpx
@@ -28,6 +29,7 @@ from sidecar.graph.refusals import parse_retry_after
 from sidecar.settings import GraphSettings
 
 _ID = re.compile(r"[0-9a-zA-Z.-]{1,64}")
+_CLAIM_CHARS_MAX = 200
 _NO_DIRECTORY = frozenset({90002, 900023, 90038, 900382, 900432, 500011, 50001})
 _NO_CONSENT = frozenset({65001, 7000112})
 _THROTTLED = frozenset({90055, 50196})
@@ -91,11 +93,22 @@ def _first_code(answer: Mapping[str, object]) -> int:
     return int(found[1]) if found else 0
 
 
-def token_roles(token: str) -> tuple[str, ...] | None:
-    """Return the permissions that a token names, for diagnosis only; None when the token cannot be read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenClaims:
+    """What a token says of itself, as far as people are told; "" for what it does not name.
 
-    No roles is not a refusal: Exchange's own RBAC for applications leaves no trace in the token.
+    Nothing may be refused because of it: Microsoft calls its tokens opaque.
     """
+
+    directory_id: str
+    audience: str
+    application_id: str
+    service_principal_id: str
+    roles: tuple[str, ...]
+
+
+def token_claims(token: str) -> TokenClaims | None:
+    """Return what a token names, for diagnosis only; None when the token cannot be read."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -103,8 +116,30 @@ def token_roles(token: str) -> tuple[str, ...] | None:
         claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
-    roles = claims.get("roles", []) if isinstance(claims, dict) else []
-    return tuple(role for role in roles if isinstance(role, str)) if isinstance(roles, list) else ()
+    if not isinstance(claims, dict):
+        claims = {}
+    roles = claims.get("roles", [])
+    return TokenClaims(
+        directory_id=_claim(claims, "tid"),
+        audience=_claim(claims, "aud"),
+        application_id=_claim(claims, "appid") or _claim(claims, "azp"),
+        service_principal_id=_claim(claims, "oid"),
+        roles=tuple(role for role in roles if isinstance(role, str)) if isinstance(roles, list) else (),
+    )
+
+
+def token_roles(token: str) -> tuple[str, ...] | None:
+    """Return the permissions that a token names, for diagnosis only; None when the token cannot be read.
+
+    No roles is not a refusal: Exchange's own RBAC for applications leaves no trace in the token.
+    """
+    claims = token_claims(token)
+    return None if claims is None else claims.roles
+
+
+def _claim(claims: Mapping[str, object], name: str) -> str:
+    value = claims.get(name)
+    return value[:_CLAIM_CHARS_MAX] if isinstance(value, str) else ""
 
 
 class LoginReply:

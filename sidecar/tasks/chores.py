@@ -14,6 +14,7 @@ from random import Random
 import structlog
 
 from sidecar.aio.clock import Clock
+from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.errors import (
     GraphRefused,
     GraphUnavailable,
@@ -42,7 +43,6 @@ from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
 from sidecar.tasks.tenant_health import PAUSED, TELL_AFTER_ATTEMPTS, TenantHealth
 from sidecar.tenants.remove import TenantRemover
-from sidecar.tenants.verify import TenantVerifier
 
 log = structlog.get_logger(__name__)
 

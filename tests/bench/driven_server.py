@@ -21,6 +21,8 @@ from sidecar.aio.clock import SystemClock
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.app import tune_collector
+from sidecar.diagnosis.diagnosis import build_diagnosis
+from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.feed.feed import Feed
 from sidecar.model.booking import Attendee, Booking, Person, Response
 from sidecar.model.room import Room, freshness_limits
@@ -31,6 +33,7 @@ from sidecar.store.store import Store
 from sidecar.telemetry import Telemetry
 from tests.bench.lines import Json, announce, answer_lines
 from tests.support.builders import TENANT, always, complete_read, make_booking, make_mapping, make_registration, upsert
+from tests.support.fake_microsoft import FakeMicrosoft
 from tests.support.stores import make_vault
 
 _BOOKINGS_PER_ROOM = 100
@@ -114,7 +117,10 @@ async def _main(folder: Path, rooms_count: int) -> None:
             rng=rng,
         )
         following = group.create_task(feed.run(), name="feed")
-        api = ApiServer(store=store, feed=feed, settings=settings, clock=clock, metrics=telemetry)
+        microsoft = FakeMicrosoft()
+        verifier = TenantVerifier(store=store, tokens=microsoft, prober=microsoft, clock=clock, rng=rng)
+        diagnosis = build_diagnosis(store=store, verifier=verifier, clock=clock)
+        api = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=telemetry)
         (address,) = await api.start()
         announce(target=address, rooms=[room.name for room in rooms])
         await answer_lines(_Driver(store, rooms).handle)

@@ -172,6 +172,7 @@ class Life:
             self.servicers = build_servicers(
                 store=store,
                 feed=self.service.feed,
+                diagnosis=self.service.diagnosis,
                 settings=outside.settings,
                 clock=outside.clock,
                 metrics=self.telemetry,

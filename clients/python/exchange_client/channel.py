@@ -15,6 +15,9 @@ ChannelOptions = Sequence[tuple[str, str | int]]
 BearerToken = str | Callable[[], str] | None
 """A bearer token, or a function that gives the current one; it is called for each call and must not block."""
 
+ASKING_TIMEOUT_S = 60.0
+"""Deadline of calls that make the service ask Microsoft: it answers within 45 seconds."""
+
 DEFAULT_TIMEOUT_S = 10.0
 """Deadline of a call unless told otherwise: the service answers from its own store, so this is long already."""
 

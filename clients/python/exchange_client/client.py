@@ -12,7 +12,7 @@ import grpc.aio
 from exchange_client import requests
 from exchange_client.aio_connection import AioConnection
 from exchange_client.aio_watch import Watch
-from exchange_client.channel import DEFAULT_TIMEOUT_S, BearerToken
+from exchange_client.channel import ASKING_TIMEOUT_S, DEFAULT_TIMEOUT_S, BearerToken
 from exchange_client.clock import Clock
 from exchange_client.gen.ioffice.exchange.v1 import (
     booking_service_pb2_grpc,
@@ -40,6 +40,8 @@ from exchange_client.messages import (
     SyncState,
     Tenant,
     UnmapRoomRequest,
+    VerifyTenantRequest,
+    VerifyTenantResponse,
     WatchRoomRequest,
     WatchRoomResponse,
     WatchRoomsRequest,
@@ -143,6 +145,14 @@ class ExchangeClient(AioConnection):
         request = DeleteTenantRequest(name=name, etag=etag, allow_missing=allow_missing)
         response = await self._write(self._tenants.DeleteTenant, request, timeout_s)
         return response.tenant if response.HasField("tenant") else None
+
+    async def verify_tenant(self, name: str, *, timeout_s: float = ASKING_TIMEOUT_S) -> VerifyTenantResponse:
+        """Have Microsoft asked now about a tenant; its state is renewed by what it finds.
+
+        Returns:
+            The tenant as it is then, and what each check found. What they find is no error of the call.
+        """
+        return await self._read(self._tenants.VerifyTenant, VerifyTenantRequest(name=name), timeout_s)
 
     async def get_onboarding_kit(
         self,

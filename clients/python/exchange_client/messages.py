@@ -16,7 +16,7 @@ from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     Person,
     Recurrence,
 )
-from exchange_client.gen.ioffice.exchange.v1.common_pb2 import Problem, SyncState, SyncStatus, TimeWindow
+from exchange_client.gen.ioffice.exchange.v1.common_pb2 import CheckResult, Problem, SyncState, SyncStatus, TimeWindow
 from exchange_client.gen.ioffice.exchange.v1.errors_pb2 import ErrorReason
 from exchange_client.gen.ioffice.exchange.v1.room_service_pb2 import (
     BatchMapRoomsRequest,
@@ -48,6 +48,8 @@ from exchange_client.gen.ioffice.exchange.v1.tenant_service_pb2 import (
     RegisterTenantRequest,
     RegisterTenantResponse,
     Tenant,
+    VerifyTenantRequest,
+    VerifyTenantResponse,
 )
 from exchange_client.gen.ioffice.exchange.v1.watch_service_pb2 import (
     BookingChange,
@@ -75,6 +77,7 @@ __all__ = [
     "Booking",
     "BookingChange",
     "BookingChanges",
+    "CheckResult",
     "Checkpoint",
     "Cloud",
     "Credential",
@@ -120,6 +123,8 @@ __all__ = [
     "TimeWindow",
     "UnmapRoomRequest",
     "UnmapRoomResponse",
+    "VerifyTenantRequest",
+    "VerifyTenantResponse",
     "WatchOptions",
     "WatchRoomRequest",
     "WatchRoomResponse",

@@ -19,6 +19,8 @@ from google.rpc import error_details_pb2, status_pb2
 from sidecar.aio.clock import SystemClock
 from sidecar.api.convert import ProtoBookingCodec
 from sidecar.api.server import ApiServer
+from sidecar.diagnosis.diagnosis import Diagnosis, build_diagnosis
+from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
     booking_service_pb2_grpc,
@@ -32,6 +34,7 @@ from sidecar.model.window import Window, to_micros
 from sidecar.settings import GrpcSettings, Settings, WatchSettings
 from sidecar.store.store import Store
 from tests.support.builders import HORIZON, NOW
+from tests.support.fake_microsoft import FakeMicrosoft
 from tests.support.stores import OpenStore, make_vault, open_store
 
 PATIENCE_S = 20.0
@@ -81,6 +84,8 @@ class Rig:
     socket: Path
     addresses: list[str]
     channel: grpc.aio.Channel
+    microsoft: FakeMicrosoft
+    diagnosis: Diagnosis
 
     @property
     def tenants(self) -> Any:  # generated stubs have no useful common type
@@ -132,7 +137,10 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
             clock=clock,
             rng=Random(7),
         )
-        server = ApiServer(store=store, feed=feed, settings=settings, clock=clock, metrics=counts)
+        microsoft = FakeMicrosoft()
+        verifier = TenantVerifier(store=store, tokens=microsoft, prober=microsoft, clock=clock, rng=Random(8))
+        diagnosis = build_diagnosis(store=store, verifier=verifier, clock=clock)
+        server = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=counts)
         following = asyncio.create_task(feed.run(), name="feed")  # a group would wrap what a test raises
         addresses = await server.start()
         try:
@@ -146,6 +154,8 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
                     socket=tmp_path / "api.sock",
                     addresses=addresses,
                     channel=channel,
+                    microsoft=microsoft,
+                    diagnosis=diagnosis,
                 )
         finally:
             feed.drain()

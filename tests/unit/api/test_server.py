@@ -45,7 +45,14 @@ class Gate:
 
 def second(rig: Rig, socket_path: Path, **grpc_settings: Any) -> ApiServer:
     settings = make_settings(socket_path, **grpc_settings)
-    return ApiServer(store=rig.db.store, feed=rig.feed, settings=settings, clock=rig.clock, metrics=Counts())
+    return ApiServer(
+        store=rig.db.store,
+        feed=rig.feed,
+        diagnosis=rig.diagnosis,
+        settings=settings,
+        clock=rig.clock,
+        metrics=Counts(),
+    )
 
 
 async def health(rig: Rig, service: str) -> int:

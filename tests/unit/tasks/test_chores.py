@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.errors import (
     ConsentMissing,
     CredentialRejected,
@@ -31,7 +30,7 @@ from sidecar.errors import (
 )
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef
-from sidecar.model.ids import TenantId, TenantUid
+from sidecar.model.ids import TenantId
 from sidecar.model.intent import Intent, IntentKind, Priority
 from sidecar.model.problem import Actor
 from sidecar.model.room import Room, RoomState
@@ -43,36 +42,10 @@ from sidecar.sync.pace import BURST_MAX
 from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.tenants.remove import TenantRemover
-from sidecar.tenants.verify import TenantVerifier
 from tests.support.builders import CANARY, TENANT, after
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
-
-
-@dataclass
-class FakeLogin:
-    """Microsoft's login and a look at mailboxes, in memory."""
-
-    error: SidecarError | None = None
-    roles: tuple[str, ...] = ("Calendars.ReadWrite",)
-    probe_error: SidecarError | None = None
-    forgotten: list[str] = field(default_factory=list)
-
-    async def fetch_token(self, tenant: TenantRef) -> str:
-        """See `Tokens`."""
-        if self.error is not None:
-            raise self.error
-        claims = base64.urlsafe_b64encode(json.dumps({"roles": self.roles}).encode()).decode().rstrip("=")
-        return f"e30.{claims}.x"
-
-    def forget(self, tenant_uid: TenantUid) -> None:
-        """See `Tokens`."""
-        self.forgotten.append(tenant_uid)
-
-    async def probe(self, tenant: TenantRef, mailbox: str) -> None:
-        """See `Prober`."""
-        if self.probe_error is not None:
-            raise self.probe_error
+from tests.support.fake_microsoft import FakeMicrosoft
 
 
 class Shift:
@@ -80,7 +53,7 @@ class Shift:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.login = FakeLogin()
+        self.login = FakeMicrosoft()
         self.breaker = Breaker(clock=desk.clock, rng=Random(1))
         store = desk.opened.store
         self.keeper = desk.keeper()
@@ -89,7 +62,7 @@ class Shift:
             room_sync=desk.sync,
             subscriptions=self.keeper,
             audit=desk.audit(),
-            verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, rng=Random(1)),
+            verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, clock=desk.clock, rng=Random(1)),
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login),
             health=TenantHealth(store=store, breaker=self.breaker, clock=desk.clock, rng=Random(1)),
             clock=desk.clock,

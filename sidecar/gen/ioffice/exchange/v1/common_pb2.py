@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ioffice/exchange/v1/common.proto\x12\x13ioffice.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\nTimeWindow\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x03\n\x07Problem\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12<\n\x08metadata\x18\x04 \x03(\x0b\x32*.ioffice.exchange.v1.Problem.MetadataEntry\x12\x33\n\x0f\x66irst_seen_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05\x61\x63tor\x18\x07 \x01(\x0e\x32\".ioffice.exchange.v1.Problem.Actor\x12\x33\n\x0fnext_check_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x43TOR_CUSTOMER\x10\x01\x12\x12\n\x0e\x41\x43TOR_OPERATOR\x10\x02\x12\x13\n\x0f\x41\x43TOR_MICROSOFT\x10\x03\x12\x10\n\x0c\x41\x43TOR_NOBODY\x10\x04\"\xd3\x01\n\nSyncStatus\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.ioffice.exchange.v1.SyncState\x12\x34\n\x10\x66resh_as_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07horizon\x18\x03 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12.\n\x08problems\x18\x04 \x03(\x0b\x32\x1c.ioffice.exchange.v1.Problem*\xb6\x01\n\tSyncState\x12\x1a\n\x16SYNC_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SYNC_STATE_INITIALIZING\x10\x01\x12\x13\n\x0fSYNC_STATE_LIVE\x10\x02\x12\x16\n\x12SYNC_STATE_POLLING\x10\x03\x12\x14\n\x10SYNC_STATE_STALE\x10\x04\x12\x15\n\x11SYNC_STATE_PAUSED\x10\x05\x12\x16\n\x12SYNC_STATE_BLOCKED\x10\x06\x42\x61\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ioffice/exchange/v1/common.proto\x12\x13ioffice.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\nTimeWindow\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x03\n\x07Problem\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12<\n\x08metadata\x18\x04 \x03(\x0b\x32*.ioffice.exchange.v1.Problem.MetadataEntry\x12\x33\n\x0f\x66irst_seen_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05\x61\x63tor\x18\x07 \x01(\x0e\x32\".ioffice.exchange.v1.Problem.Actor\x12\x33\n\x0fnext_check_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x43TOR_CUSTOMER\x10\x01\x12\x12\n\x0e\x41\x43TOR_OPERATOR\x10\x02\x12\x13\n\x0f\x41\x43TOR_MICROSOFT\x10\x03\x12\x10\n\x0c\x41\x43TOR_NOBODY\x10\x04\"\x93\x03\n\x0b\x43heckResult\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\x39\n\x07outcome\x18\x02 \x01(\x0e\x32(.ioffice.exchange.v1.CheckResult.Outcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12-\n\x07problem\x18\x04 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Problem\x12\x17\n\x0fskipped_because\x18\x05 \x01(\t\x12:\n\x05\x66\x61\x63ts\x18\x06 \x03(\x0b\x32+.ioffice.exchange.v1.CheckResult.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"t\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_PASSED\x10\x01\x12\x13\n\x0fOUTCOME_WARNING\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x12\x13\n\x0fOUTCOME_SKIPPED\x10\x04\"\xd3\x01\n\nSyncStatus\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.ioffice.exchange.v1.SyncState\x12\x34\n\x10\x66resh_as_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07horizon\x18\x03 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12.\n\x08problems\x18\x04 \x03(\x0b\x32\x1c.ioffice.exchange.v1.Problem*\xb6\x01\n\tSyncState\x12\x1a\n\x16SYNC_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SYNC_STATE_INITIALIZING\x10\x01\x12\x13\n\x0fSYNC_STATE_LIVE\x10\x02\x12\x16\n\x12SYNC_STATE_POLLING\x10\x03\x12\x14\n\x10SYNC_STATE_STALE\x10\x04\x12\x15\n\x11SYNC_STATE_PAUSED\x10\x05\x12\x16\n\x12SYNC_STATE_BLOCKED\x10\x06\x42\x61\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\027com.ioffice.exchange.v1P\001ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1'
   _globals['_PROBLEM_METADATAENTRY']._loaded_options = None
   _globals['_PROBLEM_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_SYNCSTATE']._serialized_start=905
-  _globals['_SYNCSTATE']._serialized_end=1087
+  _globals['_CHECKRESULT_FACTSENTRY']._loaded_options = None
+  _globals['_CHECKRESULT_FACTSENTRY']._serialized_options = b'8\001'
+  _globals['_SYNCSTATE']._serialized_start=1311
+  _globals['_SYNCSTATE']._serialized_end=1493
   _globals['_TIMEWINDOW']._serialized_start=90
   _globals['_TIMEWINDOW']._serialized_end=196
   _globals['_PROBLEM']._serialized_start=199
@@ -45,6 +47,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROBLEM_METADATAENTRY']._serialized_end=577
   _globals['_PROBLEM_ACTOR']._serialized_start=579
   _globals['_PROBLEM_ACTOR']._serialized_end=688
-  _globals['_SYNCSTATUS']._serialized_start=691
-  _globals['_SYNCSTATUS']._serialized_end=902
+  _globals['_CHECKRESULT']._serialized_start=691
+  _globals['_CHECKRESULT']._serialized_end=1094
+  _globals['_CHECKRESULT_FACTSENTRY']._serialized_start=932
+  _globals['_CHECKRESULT_FACTSENTRY']._serialized_end=976
+  _globals['_CHECKRESULT_OUTCOME']._serialized_start=978
+  _globals['_CHECKRESULT_OUTCOME']._serialized_end=1094
+  _globals['_SYNCSTATUS']._serialized_start=1097
+  _globals['_SYNCSTATUS']._serialized_end=1308
 # @@protoc_insertion_point(module_scope)

@@ -204,6 +204,103 @@ class Problem(_message.Message):
 Global___Problem: _TypeAlias = Problem  # noqa: Y015
 
 @_typing.final
+class CheckResult(_message.Message):
+    """What was found out by asking: one check, by name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CheckResult._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: CheckResult._Outcome.ValueType  # 0
+        """Not known."""
+        OUTCOME_PASSED: CheckResult._Outcome.ValueType  # 1
+        """All is well."""
+        OUTCOME_WARNING: CheckResult._Outcome.ValueType  # 2
+        """It works, but not as it should, or nobody can tell yet; the problem says what to do."""
+        OUTCOME_FAILED: CheckResult._Outcome.ValueType  # 3
+        """It does not work; the problem says why."""
+        OUTCOME_SKIPPED: CheckResult._Outcome.ValueType  # 4
+        """Not asked, because an earlier check failed or there was nothing to ask about."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """How it ended."""
+
+    OUTCOME_UNSPECIFIED: CheckResult.Outcome.ValueType  # 0
+    """Not known."""
+    OUTCOME_PASSED: CheckResult.Outcome.ValueType  # 1
+    """All is well."""
+    OUTCOME_WARNING: CheckResult.Outcome.ValueType  # 2
+    """It works, but not as it should, or nobody can tell yet; the problem says what to do."""
+    OUTCOME_FAILED: CheckResult.Outcome.ValueType  # 3
+    """It does not work; the problem says why."""
+    OUTCOME_SKIPPED: CheckResult.Outcome.ValueType  # 4
+    """Not asked, because an earlier check failed or there was nothing to ask about."""
+
+    @_typing.final
+    class FactsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHECK_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    SKIPPED_BECAUSE_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    check_id: _builtins.str
+    """Stable dotted name, such as token.acquire. Later versions may add checks; ignore those you do not know."""
+    outcome: Global___CheckResult.Outcome.ValueType
+    """Outcome."""
+    message: _builtins.str
+    """One English sentence for a person: what was seen."""
+    skipped_because: _builtins.str
+    """For SKIPPED: the check_id of the one that failed; empty when there was nothing to ask about."""
+    @_builtins.property
+    def problem(self) -> Global___Problem:
+        """Cause, what to do and who must act. Set for WARNING and FAILED."""
+
+    @_builtins.property
+    def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values behind the message, Microsoft's request ids among them. Never a secret, a subject or a body."""
+
+    def __init__(
+        self,
+        *,
+        check_id: _builtins.str = ...,
+        outcome: Global___CheckResult.Outcome.ValueType = ...,
+        message: _builtins.str = ...,
+        problem: Global___Problem | None = ...,
+        skipped_because: _builtins.str = ...,
+        facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_id", b"check_id", "facts", b"facts", "message", b"message", "outcome", b"outcome", "problem", b"problem", "skipped_because", b"skipped_because"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckResult: _TypeAlias = CheckResult  # noqa: Y015
+
+@_typing.final
 class SyncStatus(_message.Message):
     """State of the copy of one calendar, or the worst of several."""
 

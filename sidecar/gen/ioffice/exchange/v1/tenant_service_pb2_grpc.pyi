@@ -46,6 +46,12 @@ class TenantServiceStub:
     """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
     Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
     """
+    VerifyTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.VerifyTenantRequest, _tenant_service_pb2.VerifyTenantResponse]
+    """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
+    to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
+    use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
+    no error of the call. Errors: TENANT_NOT_FOUND.
+    """
     GetOnboardingKit: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]
     """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
     tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
@@ -69,6 +75,12 @@ class TenantServiceAsyncStub(TenantServiceStub):
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]  # type: ignore[assignment]
     """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
     Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+    """
+    VerifyTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.VerifyTenantRequest, _tenant_service_pb2.VerifyTenantResponse]  # type: ignore[assignment]
+    """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
+    to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
+    use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
+    no error of the call. Errors: TENANT_NOT_FOUND.
     """
     GetOnboardingKit: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]  # type: ignore[assignment]
     """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
@@ -114,6 +126,18 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenant_service_pb2.DeleteTenantResponse, _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]]:
         """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
         Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyTenant(
+        self,
+        request: _tenant_service_pb2.VerifyTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.VerifyTenantResponse, _abc.Awaitable[_tenant_service_pb2.VerifyTenantResponse]]:
+        """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
+        to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
+        use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
+        no error of the call. Errors: TENANT_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

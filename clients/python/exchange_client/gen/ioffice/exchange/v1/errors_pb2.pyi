@@ -84,6 +84,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
     ERROR_REASON_DELETION_HELD: _ErrorReason.ValueType  # 34
     """Only in Problem. A read of a room lacked many bookings at once; they are shown until a second read agrees."""
+    ERROR_REASON_TOKEN_MISMATCH: _ErrorReason.ValueType  # 60
+    """Only in Problem. A token names another directory or another audience than it was asked for."""
+    ERROR_REASON_CALENDARS_READ_ONLY: _ErrorReason.ValueType  # 61
+    """Only in Problem. The app may read calendars, but not write them."""
+    ERROR_REASON_CONSENT_UNPROVEN: _ErrorReason.ValueType  # 62
+    """Only in Problem. The token names no calendar permission, and there is no room to try whether Exchange grants it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -152,4 +158,10 @@ ERROR_REASON_SECRET_UNREADABLE: ErrorReason.ValueType  # 33
 """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
 ERROR_REASON_DELETION_HELD: ErrorReason.ValueType  # 34
 """Only in Problem. A read of a room lacked many bookings at once; they are shown until a second read agrees."""
+ERROR_REASON_TOKEN_MISMATCH: ErrorReason.ValueType  # 60
+"""Only in Problem. A token names another directory or another audience than it was asked for."""
+ERROR_REASON_CALENDARS_READ_ONLY: ErrorReason.ValueType  # 61
+"""Only in Problem. The app may read calendars, but not write them."""
+ERROR_REASON_CONSENT_UNPROVEN: ErrorReason.ValueType  # 62
+"""Only in Problem. The token names no calendar permission, and there is no room to try whether Exchange grants it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

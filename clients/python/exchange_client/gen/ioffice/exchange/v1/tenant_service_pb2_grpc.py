@@ -55,6 +55,11 @@ class TenantServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
                 _registered_method=True)
+        self.VerifyTenant = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/VerifyTenant',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantResponse.FromString,
+                _registered_method=True)
         self.GetOnboardingKit = channel.unary_unary(
                 '/ioffice.exchange.v1.TenantService/GetOnboardingKit',
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.SerializeToString,
@@ -97,6 +102,16 @@ class TenantServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyTenant(self, request, context):
+        """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
+        to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
+        use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
+        no error of the call. Errors: TENANT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOnboardingKit(self, request, context):
         """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
         tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
@@ -128,6 +143,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.DeleteTenant,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.SerializeToString,
+            ),
+            'VerifyTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyTenant,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantResponse.SerializeToString,
             ),
             'GetOnboardingKit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOnboardingKit,
@@ -244,6 +264,33 @@ class TenantService(object):
             '/ioffice.exchange.v1.TenantService/DeleteTenant',
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/VerifyTenant',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,119 @@
+"""Verify a tenant now, because somebody asks, and have what was found out become the tenant's state.
+
+A state is written in one place only, the tenant's background verification. Where an answer differs from what is stored, that
+is made due at once and waited for: it holds the tenant's lane, so two who find out different things do not write over each
+other, and the process that works for the tenant begins with a new token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidecar.aio.clock import Clock
+from sidecar.diagnosis.reading import WIDE
+from sidecar.diagnosis.verify import Examination, TenantVerifier
+from sidecar.errors import TenantBlocked, TenantNotFound, Unavailable
+from sidecar.graph.urgency import Urgency, acting_with
+from sidecar.model.check import CheckResult
+from sidecar.model.ids import TenantId, TenantUid
+from sidecar.model.intent import IntentKind, Priority
+from sidecar.model.tenant import Tenant
+from sidecar.store.store import Store
+
+_BUDGET_S = 45.0
+"""Sixty rooms, four at once, with some of them slow. Whoever allows less gets as many as fit."""
+_SETTLE_S = 5.0
+"""How long the background verification is waited for; it takes about a second when Microsoft answers."""
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A tenant as it is after it was verified, and what the checks found."""
+
+    tenant: Tenant
+    checks: Sequence[CheckResult]
+
+
+class TenantAsking:
+    """Verifies tenants for callers."""
+
+    def __init__(self, *, store: Store, verifier: TenantVerifier, clock: Clock) -> None:
+        self._store = store
+        self._verifier = verifier
+        self._clock = clock
+        self._turns: dict[TenantUid, _Turn] = {}
+
+    async def verify(self, tenant_id: TenantId, *, budget_s: float | None = None) -> Verified:
+        """Ask Microsoft about a tenant now.
+
+        Callers that ask about the same tenant at the same time share an examination that began after each of them asked,
+        so that nobody's impatience costs a tenant more than one at a time.
+
+        Args:
+            budget_s: how long the caller waits, in seconds; None: as long as it takes, within a limit.
+        Raises:
+            TenantNotFound: there is none, or it is being deleted.
+        """
+        tenant = await self._store.tenants.load(tenant_id)
+        if tenant.deleted_at is not None:
+            raise TenantNotFound("the tenant is being deleted")
+        ends_s = self._clock.monotonic() + min(_BUDGET_S, budget_s or _BUDGET_S)
+        found = await self._share(tenant, ends_s)
+        return Verified(await self._settle(tenant, found, ends_s), found.checks)
+
+    async def _share(self, tenant: Tenant, ends_s: float) -> Examination:
+        turn = self._turns.setdefault(tenant.uid, _Turn())
+        asked_s = self._clock.monotonic()
+        turn.waiting_count += 1
+        try:
+            async with turn.lock:
+                if turn.found is not None and turn.began_s >= asked_s and turn.version == tenant.version:
+                    return turn.found
+                turn.began_s, turn.version = self._clock.monotonic(), tenant.version
+                # Behind announced changes, which watchers wait for: a person who asks can wait a second more.
+                with acting_with(Urgency.CHECK):
+                    left_s = ends_s - self._clock.monotonic()
+                    turn.found = await self._verifier.examine(tenant, breadth=WIDE, is_anew=True, budget_s=left_s)
+                return turn.found
+        finally:
+            turn.waiting_count -= 1
+            if not turn.waiting_count:
+                self._turns.pop(tenant.uid, None)
+
+    async def _settle(self, tenant: Tenant, found: Examination, ends_s: float) -> Tenant:
+        """Return the tenant once its state says what was found out, or as it is when that takes too long."""
+        if not _is_news(tenant, found):
+            return tenant
+        kind = IntentKind.TENANT_VERIFY
+        await self._store.intents.mark(kind, tenant.uid, tenant.uid, priority=Priority.HINT, force=True)
+        ends_s = min(ends_s, self._clock.monotonic() + _SETTLE_S)
+        while True:
+            latest = await self._store.tenants.load_by_uid(tenant.uid)
+            if not _is_news(latest, found) or self._clock.monotonic() + _LOOK_S >= ends_s:
+                return latest
+            await self._clock.sleep(_LOOK_S)
+
+
+class _Turn:
+    """One tenant's examinations, one after the other."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting_count = 0
+        self.began_s = 0.0
+        self.version = 0
+        self.found: Examination | None = None
+
+
+def _is_news(tenant: Tenant, found: Examination) -> bool:
+    """Tell whether what was found out differs from what is stored of a tenant."""
+    known = None if tenant.problem is None else tenant.problem.reason
+    if found.error is None:
+        return known is not None or tenant.credential.proven_at is None
+    if isinstance(found.error, Unavailable):
+        # Whether an absence is news is for the background verification to say, which has heard of the tenant for longer.
+        return known is None
+    return isinstance(found.error, TenantBlocked) and known != found.error.reason

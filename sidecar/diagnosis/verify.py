@@ -1,0 +1,115 @@
+"""Find out whether Microsoft accepts a tenant's credential and lets it read, and say so: a chain of named checks.
+
+The tenant's background verification and a caller who asks run the same chain; they differ in how many rooms are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import structlog
+
+from sidecar.aio.clock import Clock
+from sidecar.diagnosis.login import (
+    CONSENT_CALENDARS,
+    TOKEN_CLAIMS,
+    acquire_token,
+    judge_claims,
+    judge_consent,
+)
+from sidecar.diagnosis.login import Tokens as PlainTokens
+from sidecar.diagnosis.reading import NARROW, ROOMS_READ, Breadth, Prober, Reading, read_rooms, reading_before
+from sidecar.diagnosis.results import skipped
+from sidecar.errors import SidecarError, TenantBlocked, Unavailable
+from sidecar.graph.clouds import TenantRef
+from sidecar.graph.logins import token_claims
+from sidecar.model.check import CheckResult
+from sidecar.model.ids import TenantUid
+from sidecar.model.tenant import Tenant
+from sidecar.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Tokens(PlainTokens, Protocol):
+    """Getting tokens; `graph.auth.TokenSource` is one."""
+
+    def forget(self, tenant_uid: TenantUid) -> None:
+        """Begin anew with the credential that the store holds now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What the checks found, in their order. `error`: what stands in the way of the tenant as a whole, None for nothing."""
+
+    checks: Sequence[CheckResult]
+    error: SidecarError | None
+
+
+class TenantVerifier:
+    """Checks tenants."""
+
+    def __init__(self, *, store: Store, tokens: Tokens, prober: Prober, clock: Clock, rng: Random) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._prober = prober
+        self._clock = clock
+        self._rng = rng
+
+    async def verify(self, tenant: Tenant, *, is_reading: bool = False) -> None:
+        """Return when the tenant is in order; that is noted, and a problem that was there is gone.
+
+        Args:
+            is_reading: calendars were read just now, so none needs to be tried.
+        Raises:
+            TenantBlocked: what is wrong with the tenant as a whole. Unavailable: it cannot be found out now.
+        """
+        is_doubtful = tenant.problem is not None or tenant.credential.proven_at is None
+        found = await self.examine(tenant, breadth=None if is_reading else NARROW, is_anew=is_doubtful)
+        if found.error is not None:
+            raise found.error
+        await self._store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
+        log.info("tenant.verified", tenant_uid=tenant.uid)
+
+    async def examine(
+        self, tenant: Tenant, *, breadth: Breadth | None, is_anew: bool, budget_s: float | None = None
+    ) -> Examination:
+        """Run the checks; nothing is written.
+
+        Args:
+            breadth: how many rooms are tried; None: calendars were read just now, so none needs to be.
+            is_anew: ask for a new token, because the remembered one may be older than what was mended.
+            budget_s: seconds for all of it; what was not asked by then is said. None: each request has its own limit.
+        """
+        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        if is_anew:
+            self._tokens.forget(tenant.uid)
+        ends_s = None if budget_s is None else self._clock.monotonic() + budget_s
+        login, token = await acquire_token(self._tokens, ref, budget_s=budget_s, now=self._clock.now())
+        if login.is_failed:
+            rest = [skipped(name, because=login) for name in (TOKEN_CLAIMS, ROOMS_READ, CONSENT_CALENDARS)]
+            return Examination([login, *rest], login.error)
+        claims = token_claims(token)
+        named = judge_claims(ref, claims, now=self._clock.now())
+        reading = await self._read(ref, breadth, ends_s)
+        consent = judge_consent(claims, reading, now=self._clock.now())
+        return Examination([login, named, reading.result, consent], _decide(reading, consent))
+
+    async def _read(self, ref: TenantRef, breadth: Breadth | None, ends_s: float | None) -> Reading:
+        if breadth is None:
+            return reading_before()
+        _, rooms = await self._store.rooms.load_all(ref.tenant_uid)
+        budget_s = None if ends_s is None else max(0.0, ends_s - self._clock.monotonic())
+        return await read_rooms(
+            self._prober, ref, rooms, breadth=breadth, budget_s=budget_s, rng=self._rng, now=self._clock.now()
+        )
+
+
+def _decide(reading: Reading, consent: CheckResult) -> SidecarError | None:
+    """Return what stands in the way of the tenant as a whole: rooms that are refused one by one do not."""
+    if isinstance(reading.result.error, TenantBlocked | Unavailable):
+        return reading.result.error
+    return consent.error
