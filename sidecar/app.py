@@ -138,7 +138,7 @@ async def build_service(
         subscriptions=keeper,
         audit=SubscriptionAudit(store=store, lister=graph, pace=keeper.pace, clock=clock, telemetry=telemetry),
         verifier=verifier,
-        remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens),
+        remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens, clock=clock),
         health=TenantHealth(store=store, breaker=breaker, clock=clock, rng=rng),
         clock=clock,
         rng=rng,

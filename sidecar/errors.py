@@ -126,6 +126,18 @@ class DirectoryNotFound(TenantBlocked):
     reason = "DIRECTORY_NOT_FOUND"
 
 
+class TenantSuspended(SidecarError):
+    """Nothing may be asked of Microsoft for the tenant: an operator suspended or deleted it."""
+
+    reason = "TENANT_SUSPENDED"
+
+
+class TenantPurged(SidecarError):
+    """The tenant is being erased; nothing brings it back."""
+
+    reason = "TENANT_PURGED"
+
+
 class RoomBlocked(SidecarError):
     """Exchange refuses one mailbox; the tenant's other rooms may be well."""
 

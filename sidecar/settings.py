@@ -84,6 +84,9 @@ class StoreSettings(_Group):
     retention_count_max: Annotated[int, Field(ge=1_000)] = 1_000_000
     """How many changes are kept for each tenant at most. `log_prune.cut_short` in the log: they did not last for the days."""
 
+    grace_days: Annotated[int, Field(ge=0, le=365)] = 30
+    """How long a deleted tenant is kept, and can be undeleted, before it is erased, in days. 0: erased at once."""
+
     _empty_dsn_file = field_validator("dsn_file", mode="before")(_empty_is_none)
 
 

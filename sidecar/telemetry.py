@@ -34,6 +34,7 @@ COUNTERS = {
     "intents_done": "Pieces of background work done.",
     "notifications.marked": "Notifications that marked a room.",
     "notifications.unknown": "Notifications of no subscription of ours, or with a wrong client state; dropped.",
+    "notifications.unwanted": "Notifications about tenants that are suspended or deleted; dropped.",
     "notifications.dropped": "Notifications without usable contents; dropped.",
     "notifications.lifecycle_other": "Lifecycle notifications of a kind that this version does not know.",
     "notifications.not_stored": "Notifications refused because the store failed; Graph sends them again.",

@@ -32,6 +32,7 @@ _TENANT_STATES: Final = {
     TenantState.DEGRADED: tenant_pb.Tenant.STATE_DEGRADED,
     TenantState.CREDENTIAL_REJECTED: tenant_pb.Tenant.STATE_CREDENTIAL_REJECTED,
     TenantState.CONSENT_MISSING: tenant_pb.Tenant.STATE_CONSENT_MISSING,
+    TenantState.SUSPENDED: tenant_pb.Tenant.STATE_SUSPENDED,
     TenantState.DELETED: tenant_pb.Tenant.STATE_DELETED,
 }
 _CLOUDS: Final = {
@@ -52,12 +53,14 @@ _ROOM_STATES: Final = {
     RoomState.NOT_FOUND: room_pb.Room.STATE_NOT_FOUND,
     RoomState.NOT_CLOUD_MAILBOX: room_pb.Room.STATE_NOT_CLOUD_MAILBOX,
     RoomState.CREDENTIAL_EXPIRED: room_pb.Room.STATE_CREDENTIAL_EXPIRED,
+    RoomState.PAUSED: room_pb.Room.STATE_PAUSED,
 }
 _SYNC_STATES: Final = {
     SyncState.LIVE: common_pb.SYNC_STATE_LIVE,
     SyncState.POLLING: common_pb.SYNC_STATE_POLLING,
     SyncState.INITIALIZING: common_pb.SYNC_STATE_INITIALIZING,
     SyncState.STALE: common_pb.SYNC_STATE_STALE,
+    SyncState.PAUSED: common_pb.SYNC_STATE_PAUSED,
     SyncState.BLOCKED: common_pb.SYNC_STATE_BLOCKED,
 }
 _BADNESS: Final = {state: place for place, state in enumerate(SyncState)}
@@ -127,12 +130,16 @@ def tenant_to_proto(tenant: Tenant) -> tenant_pb.Tenant:
         display_name=tenant.display_name,
         directory_id=tenant.directory_id,
         state=_TENANT_STATES[tenant.state],
-        problems=[] if tenant.problem is None else [problem_to_proto(tenant.problem)],
+        problems=[problem_to_proto(problem) for problem in tenant.problems],
         etag=str(tenant.version),
         cloud=_CLOUDS[tenant.cloud],
     )
     _set_time(message.create_time, tenant.created_at)
     _set_time(message.update_time, tenant.updated_at)
+    if tenant.deleted_at is not None:
+        _set_time(message.delete_time, tenant.deleted_at)
+    if tenant.purge_at is not None:
+        _set_time(message.purge_time, tenant.purge_at)
     known = tenant.credential
     shown = message.credentials.add(
         application_id=known.application_id, kind=_KINDS[known.kind], fingerprint=known.fingerprint

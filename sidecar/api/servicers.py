@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sidecar.aio.clock import Clock
 from sidecar.api.bookings import BookingServicer
@@ -35,7 +36,14 @@ def build_servicers(
     """Build all servicers over one store and one feed."""
     converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
     return Servicers(
-        tenants=TenantServicer(tenants=store.tenants, rooms=store.rooms, asking=diagnosis.tenants, clock=clock),
+        tenants=TenantServicer(
+            tenants=store.tenants,
+            lifecycle=store.lifecycle,
+            rooms=store.rooms,
+            asking=diagnosis.tenants,
+            clock=clock,
+            grace=timedelta(days=settings.store.grace_days),
+        ),
         rooms=RoomServicer(rooms=store.rooms, converter=converter, clock=clock),
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter

@@ -50,6 +50,8 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.CredentialRejected: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_REJECTED", "Microsoft refused the credential"),
     errors.ConsentMissing: (_CODE.FAILED_PRECONDITION, "CONSENT_MISSING", "the customer's app has no permission"),
     errors.DirectoryNotFound: _INTERNAL,  # told as a Problem
+    errors.TenantSuspended: (_CODE.FAILED_PRECONDITION, "TENANT_SUSPENDED", None),
+    errors.TenantPurged: (_CODE.FAILED_PRECONDITION, "TENANT_PURGED", None),
     errors.RoomBlocked: _INTERNAL,
     errors.MailboxDenied: _INTERNAL,  # these three are told as Problems
     errors.MailboxNotFound: _INTERNAL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -19,11 +19,13 @@ from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.ids import TenantId
 from sidecar.model.tenant import CredentialKind, Tenant
 from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit, fits_into_a_kit
+from sidecar.store.lifecycle import Lifecycle
 from sidecar.store.rooms import Rooms
 from sidecar.store.tenants import Tenants
 from sidecar.tenants.register import TenantValues, register_tenant
 
 _PAGE_DEFAULT, _PAGE_MAX = 50, 500
+_REASON_CHARS_MAX = 200
 
 
 class _Place(msgspec.Struct, array_like=True, frozen=True):
@@ -31,10 +33,21 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TenantServicer:
-    """Registers, shows and deletes tenants, and writes their kits."""
+    """Registers, shows, suspends and deletes tenants, and writes their kits."""
 
-    def __init__(self, *, tenants: Tenants, rooms: Rooms, asking: TenantAsking, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        tenants: Tenants,
+        lifecycle: Lifecycle,
+        rooms: Rooms,
+        asking: TenantAsking,
+        clock: Clock,
+        grace: timedelta,
+    ) -> None:
         self._tenants = tenants
+        self._lifecycle = lifecycle
+        self._grace = grace
         self._rooms = rooms
         self._asking = asking
         self._clock = clock
@@ -48,7 +61,7 @@ class TenantServicer:
         return pb.RegisterTenantResponse(tenant=tenant_to_proto(await register_tenant(self._tenants, values)))
 
     async def get_tenant(self, request: pb.GetTenantRequest) -> pb.GetTenantResponse:
-        """See the proto. A tenant that is being erased is shown as DELETED until it is gone."""
+        """See the proto. A deleted tenant is shown as DELETED until it is erased."""
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
@@ -61,7 +74,7 @@ class TenantServicer:
         place = self._page_tokens.decode(check, request, request.page_token)
         check.finish()
         after = TenantId("" if place is None else place.tenant_id)
-        found = await self._tenants.page(after=after, count_max=count_max + 1)
+        found = await self._tenants.page(after=after, count_max=count_max + 1, show_deleted=request.show_deleted)
         shown = found[:count_max]
         more = self._page_tokens.encode(request, _Place(shown[-1].tenant_id)) if len(found) > count_max else ""
         return pb.ListTenantsResponse(tenants=[tenant_to_proto(tenant) for tenant in shown], next_page_token=more)
@@ -73,7 +86,8 @@ class TenantServicer:
         etag = check.etag("etag", request.etag)
         check.finish()
         try:
-            tenant = await self._tenants.begin_delete(tenant_id, etag=etag)
+            grace = None if request.purge or not self._grace else self._grace
+            tenant = await self._lifecycle.delete(tenant_id, etag=etag, grace=grace)
         except TenantNotFound:
             if request.allow_missing:
                 return pb.DeleteTenantResponse()
@@ -89,6 +103,28 @@ class TenantServicer:
         return pb.VerifyTenantResponse(
             tenant=tenant_to_proto(verified.tenant), checks=[check_to_proto(found) for found in verified.checks]
         )
+
+    async def undelete_tenant(self, request: pb.UndeleteTenantRequest) -> pb.UndeleteTenantResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("name", request.name)
+        check.finish()
+        return pb.UndeleteTenantResponse(tenant=tenant_to_proto(await self._lifecycle.undelete(tenant_id)))
+
+    async def suspend_tenant(self, request: pb.SuspendTenantRequest) -> pb.SuspendTenantResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("name", request.name)
+        reason = check.text("reason", request.reason, _REASON_CHARS_MAX)
+        check.finish()
+        return pb.SuspendTenantResponse(tenant=tenant_to_proto(await self._lifecycle.suspend(tenant_id, reason=reason)))
+
+    async def resume_tenant(self, request: pb.ResumeTenantRequest) -> pb.ResumeTenantResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("name", request.name)
+        check.finish()
+        return pb.ResumeTenantResponse(tenant=tenant_to_proto(await self._lifecycle.resume(tenant_id)))
 
     async def get_onboarding_kit(self, request: pb.GetOnboardingKitRequest) -> pb.GetOnboardingKitResponse:
         """See the proto."""

@@ -85,31 +85,68 @@ def verify(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output
 
 
 @app.command("list")
-def list_all(target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
+def list_all(
+    show_deleted: Annotated[bool, typer.Option("--show-deleted", help="Also those that can be undeleted.")] = False,
+    target: TargetOption = DEFAULT_TARGET,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """List the tenants."""
     with connected(target) as client:
-        tenants = list(client.list_tenants())
-        show(tenants, ("tenant", "state", "directory", "problem"), map(_row, tenants), output)
+        tenants = list(client.list_tenants(show_deleted=show_deleted))
+        columns = ("tenant", "state", "directory", "problem", *(("purged at",) if show_deleted else ()))
+        show(tenants, columns, (_row(tenant)[: len(columns)] for tenant in tenants), output)
 
 
 @app.command()
 def delete(
     tenant: TenantArgument,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="No error when there is none.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Erase everything now; nothing brings it back.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     target: TargetOption = DEFAULT_TARGET,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """End the service for a tenant and erase its copy."""
+    """End the service for a tenant. It is kept for a while, as `undelete` needs it, and then erased."""
     if not yes:
-        typer.confirm(f"Erase everything kept for {tenant}?", abort=True)
+        typer.confirm(f"{'Erase everything kept for' if purge else 'End the service for'} {tenant}?", abort=True)
     with connected(target) as client:
-        client.delete_tenant(tenant_of(tenant), allow_missing=allow_missing)
+        deleted = client.delete_tenant(tenant_of(tenant), allow_missing=allow_missing, purge=purge)
+        if deleted is not None:
+            _show_one(deleted, output)
+
+
+@app.command()
+def undelete(
+    tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE
+) -> None:
+    """Bring a deleted tenant back as it was; each room is read in full."""
+    with connected(target) as client:
+        _show_one(client.undelete_tenant(tenant_of(tenant)), output)
+
+
+@app.command()
+def suspend(
+    tenant: TenantArgument,
+    reason: Annotated[str, typer.Option(help="Why, for people.")] = "",
+    target: TargetOption = DEFAULT_TARGET,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Have nothing asked of Exchange for a tenant; its copy is kept and gets older."""
+    with connected(target) as client:
+        _show_one(client.suspend_tenant(tenant_of(tenant), reason=reason), output)
+
+
+@app.command()
+def resume(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
+    """End a suspension; each room is read in full."""
+    with connected(target) as client:
+        _show_one(client.resume_tenant(tenant_of(tenant)), output)
 
 
 def _row(tenant: Tenant) -> Sequence[str]:
     problem = tenant.problems[0].reason if tenant.problems else ""
     state = short(Tenant.State.Name(tenant.state), "STATE_")
-    return tenant.name.removeprefix("tenants/"), state, tenant.directory_id, problem
+    return tenant.name.removeprefix("tenants/"), state, tenant.directory_id, problem, at(tenant.purge_time)
 
 
 def _show_one(tenant: Tenant, output: Output) -> None:

@@ -43,6 +43,10 @@ class MarkOutcome(Protocol):
     def unknown_count(self) -> int:
         """Notifications of no subscription of ours, or with a wrong client state or directory."""
 
+    @property
+    def unwanted_count(self) -> int:
+        """Notifications about tenants that nothing is read for now."""
+
 
 class NotificationSink(Protocol):
     """Makes notifications durable."""
@@ -121,7 +125,7 @@ class _Intake:
         except NotificationBodyInvalid as error:
             log.info("intake.body_invalid", body_bytes=len(body), **error.details)
             return self._refuse(400, "malformed")
-        marked_count = unknown_count = 0
+        marked_count = unknown_count = unwanted_count = 0
         if parsed.notifications:
             try:
                 outcome = await self._sink.mark(parsed.notifications)
@@ -131,11 +135,13 @@ class _Intake:
                 self._counters.count("notifications.not_stored", len(parsed.notifications))
                 return Response(status_code=503)
             marked_count, unknown_count = outcome.marked_count, outcome.unknown_count
+            unwanted_count = outcome.unwanted_count
         other_count = sum(item.lifecycle is Lifecycle.OTHER for item in parsed.notifications)
         self._counters.count("notifications.lifecycle_other", other_count)
         self._counters.count("notifications.marked", marked_count)
         # Unknown ones get the same answer: any other would only make Graph, or whoever it is, send them again.
         self._counters.count("notifications.unknown", unknown_count)
+        self._counters.count("notifications.unwanted", unwanted_count)
         self._counters.count("notifications.dropped", parsed.dropped_count)
         return Response(status_code=202)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sidecar.model.ids import Mailbox, RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.lifecycle import Suspension, suspended
 from sidecar.model.plan import DeltaPlace
 from sidecar.model.problem import PASSING_REASONS, Problem
 from sidecar.model.tenant import BLOCKING_REASONS
@@ -24,6 +25,7 @@ class RoomState(enum.StrEnum):
     NOT_FOUND = "not_found"
     NOT_CLOUD_MAILBOX = "not_cloud_mailbox"
     CREDENTIAL_EXPIRED = "credential_expired"
+    PAUSED = "paused"
 
 
 class SyncState(enum.StrEnum):
@@ -33,6 +35,7 @@ class SyncState(enum.StrEnum):
     POLLING = "polling"
     INITIALIZING = "initializing"
     STALE = "stale"
+    PAUSED = "paused"
     BLOCKED = "blocked"
 
 
@@ -58,7 +61,8 @@ class Room:
     mailbox cannot be read), `hold_problem` (a read lacked many bookings, and is not believed yet) and
     `subscription_problem` (it can be read, but its changes are not announced). `resyncs` counts the requests for a new
     snapshot that no read has answered yet. `delta` is where the next look for changes begins; `no_delta_until_at` says
-    until when this mailbox does without. `news_at` is when the room's bookings last changed in the copy.
+    until when this mailbox does without. `news_at` is when the room's bookings last changed in the copy. With a `suspension`,
+    of the whole tenant, nothing is read.
     """
 
     uid: RoomUid
@@ -87,6 +91,7 @@ class Room:
     no_delta_until_at: datetime | None = None
     news_at: datetime | None = None
     hold_problem: Problem | None = None
+    suspension: Suspension | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +101,8 @@ class Room:
     @property
     def state(self) -> RoomState:
         """What stands between the room and normal service; follows from the facts and is never stored."""
+        if self.suspension is not None:
+            return RoomState.PAUSED
         if self.tenant_problem is not None and self.tenant_problem.reason in BLOCKING_REASONS:
             return RoomState.CREDENTIAL_EXPIRED
         if self.problem is not None and self.problem.reason in _ROOM_REASONS:
@@ -118,7 +125,8 @@ class Room:
     @property
     def problems(self) -> list[Problem]:
         """Everything that stands in the way, the widest first."""
-        found = (self.tenant_problem, self.problem, self.hold_problem, self.subscription_problem)
+        wanted = None if self.suspension is None else suspended(self.suspension)
+        found = (wanted, self.tenant_problem, self.problem, self.hold_problem, self.subscription_problem)
         return [problem for problem in found if problem is not None]
 
 
@@ -155,6 +163,7 @@ def freshness_limits(settings: SyncSettings) -> FreshnessLimits:
 def sync_state(room: Room, *, now: datetime, limits: FreshnessLimits) -> SyncState:
     """Tell how far a room's copy can be trusted at this moment; follows from facts and the clock alone."""
     return copy_state(
+        is_paused=room.suspension is not None,
         is_blocked=room.state in _BLOCKED,
         is_announced=room.is_announced,
         fresh_as_of_at=room.fresh_as_of_at,
@@ -166,6 +175,7 @@ def sync_state(room: Room, *, now: datetime, limits: FreshnessLimits) -> SyncSta
 
 def copy_state(
     *,
+    is_paused: bool,
     is_blocked: bool,
     is_announced: bool,
     fresh_as_of_at: datetime | None,
@@ -174,6 +184,8 @@ def copy_state(
     limits: FreshnessLimits,
 ) -> SyncState:
     """Tell the same from the bare facts; the arguments are named like those of `Room`."""
+    if is_paused:
+        return SyncState.PAUSED
     if is_blocked:
         return SyncState.BLOCKED
     if fresh_as_of_at is None:

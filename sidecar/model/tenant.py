@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sidecar.model.ids import TenantId, TenantUid
+from sidecar.model.lifecycle import Suspension, suspended
 from sidecar.model.problem import Problem
 
 
@@ -27,6 +28,7 @@ class TenantState(enum.StrEnum):
     DEGRADED = "degraded"
     CREDENTIAL_REJECTED = "credential_rejected"
     CONSENT_MISSING = "consent_missing"
+    SUSPENDED = "suspended"
     DELETED = "deleted"
 
 
@@ -65,6 +67,7 @@ class Tenant:
     """A tenant. `version` counts its own changes; `revision` is the number of the last entry of its log.
 
     `verified_at` is when Microsoft first accepted the credential, None before. `problem` concerns the tenant as a whole.
+    `purge_at` is when a deleted tenant is erased. `suspension` survives deletion: a tenant that comes back is as it was.
     """
 
     uid: TenantUid
@@ -80,6 +83,8 @@ class Tenant:
     revision: int
     created_at: datetime
     updated_at: datetime
+    suspension: Suspension | None = None
+    purge_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -91,9 +96,22 @@ class Tenant:
         """Where the tenant stands; follows from the facts and is never stored."""
         if self.deleted_at is not None:
             return TenantState.DELETED
+        if self.suspension is not None:
+            return TenantState.SUSPENDED
         if self.problem is not None:
             return BLOCKING_REASONS.get(self.problem.reason, TenantState.DEGRADED)
         return TenantState.VERIFYING if self.verified_at is None else TenantState.ACTIVE
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing may be asked of Microsoft for this tenant."""
+        return self.suspension is not None or self.deleted_at is not None
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Everything that stands in the way, what a person wants first."""
+        wanted = [] if self.suspension is None else [suspended(self.suspension)]
+        return wanted if self.problem is None else [*wanted, self.problem]
 
 
 BLOCKING_REASONS = {

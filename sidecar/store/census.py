@@ -19,11 +19,12 @@ SELECT t.problem, substr(r.problem, 1, 64),
        CASE WHEN r.subscription_problem IS NULL AND s.expires_at > $1 THEN 1 ELSE 0 END,
        CASE WHEN r.fresh_as_of_at < $2 THEN 2 WHEN r.fresh_as_of_at < $3 THEN 1 WHEN r.fresh_as_of_at > $4 THEN 3 ELSE 0 END,
        CASE WHEN r.fresh_as_of_at IS NULL THEN 1 ELSE 0 END,
+       CASE WHEN t.suspended_at IS NULL THEN 0 ELSE 1 END,
        COUNT(*), MIN(r.fresh_as_of_at)
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
  WHERE t.deleted_at IS NULL
- GROUP BY 1, 2, 3, 4, 5
+ GROUP BY 1, 2, 3, 4, 5, 6
 """
 
 
@@ -34,6 +35,7 @@ class RoomGroup:
     tenant_problem: Problem | None
     problem_reason: str | None
     is_announced: bool
+    is_paused: bool
     fresh_as_of_at: datetime | None
     count: int
 
@@ -59,8 +61,9 @@ class Census:
                     tenant_problem=rows.problem_from_text(row[0]),
                     problem_reason=_reason(row[1]),
                     is_announced=bool(row[2]),
-                    fresh_as_of_at=rows.instant(row[6]),
-                    count=int(row[5]),
+                    is_paused=bool(row[5]),
+                    fresh_as_of_at=rows.instant(row[7]),
+                    count=int(row[6]),
                 )
                 for row in found
             ]

@@ -9,7 +9,7 @@ from sidecar.errors import StoreConflict
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import PRIORITY_ORDER, Intent, IntentKind, Lease, Priority
 from sidecar.model.window import from_micros, to_micros
-from sidecar.store import journal, rows
+from sidecar.store import holds, journal, rows
 from sidecar.store.engine import Connection, Engine
 
 _KNOWN_KINDS = ", ".join(f"'{kind.value}'" for kind in IntentKind)
@@ -146,17 +146,27 @@ class Intents:
         return await self._engine.write(run)
 
     async def break_leases(self) -> None:
-        """Free all lanes. Only for a database that one process has to itself: whoever held them is dead."""
+        """Free all lanes but those on hold. Only for a database that one process has to itself: whoever had them is dead."""
 
         async def run(c: Connection) -> None:
-            await c.execute("UPDATE lanes SET lease_until = 0, owner = NULL, fence = fence + 1")
+            await c.execute(
+                "UPDATE lanes SET lease_until = 0, owner = NULL, fence = fence + 1 WHERE COALESCE(owner, '') <> $1",
+                holds.HOLDER,
+            )
 
         await self._engine.write(run)
 
-    async def due(self, lane: TenantUid, *, count_max: int) -> Sequence[Intent]:
-        """Return due work of a lane that this version knows, the most urgent first."""
+    async def due(self, lane: TenantUid, *, count_max: int, lease: Lease | None = None) -> Sequence[Intent]:
+        """Return due work of a lane that this version knows, the most urgent first.
+
+        Args:
+            lease: the right to do it.
+        Raises:
+            StoreConflict: the lease is lost.
+        """
 
         async def run(c: Connection) -> list[Intent]:
+            await journal.check_lease(c, lease)
             found: list[Intent] = []
             for priority in PRIORITY_ORDER:  # one index seek for each, however much waits behind them
                 found += [

@@ -25,6 +25,12 @@ def is_genuine(notification: Notification, subscription: Subscription) -> bool:
     return is_secret_right and notification.directory_id.casefold() == subscription.directory_id.casefold()
 
 
+async def is_unwanted(c: Connection, subscription: Subscription) -> bool:
+    """Tell whether nothing is to be read for the tenant, however much Graph announces."""
+    at_rest = "uid = $1 AND (suspended_at IS NOT NULL OR deleted_at IS NOT NULL)"
+    return await c.fetch_one(f"SELECT 1 FROM tenants WHERE {at_rest}", subscription.tenant_uid) is not None  # noqa: S608
+
+
 async def mark_lifecycle(c: Connection, subscription: Subscription, notices: Sequence[Notification]) -> None:
     """Do what genuine maintenance notices demand."""
     room_uid, lane = subscription.announced_room_uid, subscription.tenant_uid

@@ -10,6 +10,7 @@ import msgspec
 from sidecar.model.change import Change, ChangeKind
 from sidecar.model.ids import BookingKey, Mailbox, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.model.lifecycle import Suspension
 from sidecar.model.plan import DeltaPlace
 from sidecar.model.problem import Problem
 from sidecar.model.room import Room
@@ -20,7 +21,8 @@ from sidecar.store.engine import Row
 
 TENANT = """
 SELECT t.uid, t.tenant_id, t.display_name, t.directory_id, t.cloud, t.problem, t.verified_at, t.deleted_at, t.version,
-       t.revision, t.created_at, t.updated_at, c.application_id, c.kind, c.fingerprint, c.expires_at, c.proven_at
+       t.revision, t.created_at, t.updated_at, c.application_id, c.kind, c.fingerprint, c.expires_at, c.proven_at,
+       t.suspended_at, t.suspend_reason, t.purge_at
   FROM tenants t JOIN credentials c ON c.tenant_uid = t.uid AND c.role = 'current'
 """
 
@@ -28,7 +30,8 @@ ROOM = """
 SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.display_name, r.time_zone, r.capacity,
        r.annotations, t.problem, r.problem, r.subscription_problem, r.horizon_start_at, r.horizon_end_at,
        r.fresh_as_of_at, s.expires_at, r.drift_count, r.resyncs, r.version, r.created_at, r.updated_at,
-       r.delta_link, r.delta_start_at, r.delta_end_at, r.no_delta_until_at, r.news_at, r.hold_problem
+       r.delta_link, r.delta_start_at, r.delta_end_at, r.no_delta_until_at, r.news_at, r.hold_problem,
+       t.suspended_at, t.suspend_reason
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
 """
@@ -89,6 +92,8 @@ def tenant_from_row(row: Row) -> Tenant:
             expires_at=instant(row[15]),
             proven_at=instant(row[16]),
         ),
+        suspension=_suspension(row[17], row[18]),
+        purge_at=instant(row[19]),
     )
 
 
@@ -121,7 +126,12 @@ def room_from_row(row: Row, *, now: datetime) -> Room:
         no_delta_until_at=instant(row[25]),
         news_at=instant(row[26]),
         hold_problem=problem_from_text(row[27]),
+        suspension=_suspension(row[28], row[29]),
     )
+
+
+def _suspension(since: int | None, reason: str) -> Suspension | None:
+    return None if since is None else Suspension(since_at=from_micros(since), reason=reason)
 
 
 def subscription_from_row(row: Row) -> Subscription:

@@ -13,6 +13,7 @@ from sidecar.store.changes import Changes
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.epochs import Epochs
 from sidecar.store.intents import Intents
+from sidecar.store.lifecycle import Lifecycle
 from sidecar.store.rooms import Rooms
 from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
@@ -33,6 +34,7 @@ class Store:
     def __init__(self, engine: Engine, *, vault: Vault, codec: BookingCodec) -> None:
         self._engine = engine
         self.tenants = Tenants(engine, vault)
+        self.lifecycle = Lifecycle(engine)
         self.rooms = Rooms(engine, codec)
         self.calendars = Calendars(engine, codec)
         self.changes = Changes(engine)

@@ -26,10 +26,17 @@ _CLIENT_STATE_ROLE = "client state of "
 
 @dataclass(frozen=True, slots=True)
 class MarkOutcome:
-    """What became of notifications: how many left a mark, and how many are not from a subscription of ours."""
+    """What became of notifications.
+
+    Attributes:
+        marked_count: those that left a mark.
+        unknown_count: those that are not from a subscription of ours.
+        unwanted_count: those about tenants that are suspended or deleted: whoever takes one up again reads everything.
+    """
 
     marked_count: int
     unknown_count: int
+    unwanted_count: int = 0
 
 
 class Subscriptions:
@@ -49,7 +56,7 @@ class Subscriptions:
             by_key: dict[str, list[Notification]] = defaultdict(list)
             for notification in notifications:
                 by_key[notification.key].append(notification)
-            marked_count = 0
+            marked_count = unwanted_count = 0
             # In one order everywhere, and tenants' rows before marks: transactions side by side then never wait in a ring.
             for key, group in sorted(by_key.items(), key=_tenants_first):
                 subscription = await _load(c, "key = $1", key)
@@ -57,6 +64,9 @@ class Subscriptions:
                 if subscription is None or room_uid is None:
                     continue
                 genuine = [item for item in group if notices.is_genuine(item, subscription)]
+                if await notices.is_unwanted(c, subscription):
+                    unwanted_count += len(genuine)
+                    continue
                 marked_count += len(genuine)
                 maintenance = [item for item in genuine if item.lifecycle is not None]
                 await notices.mark_lifecycle(c, subscription, maintenance)
@@ -68,7 +78,8 @@ class Subscriptions:
                     settle_s=settle_s,
                     settle_max_s=settle_max_s,
                 )
-            return MarkOutcome(marked_count, len(notifications) - marked_count)
+            unknown_count = len(notifications) - marked_count - unwanted_count
+            return MarkOutcome(marked_count, unknown_count, unwanted_count)
 
         return await self._engine.write(run)
 

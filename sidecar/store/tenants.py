@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sidecar.errors import EtagMismatch, TenantExists, TenantNotFound
+from sidecar.errors import TenantExists, TenantNotFound
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
@@ -51,7 +51,7 @@ class Tenants:
 
         async def run(c: Connection) -> Tenant:
             await locks.keep_named_tenant(c, registration.tenant_id)
-            existing = await _load(c, "t.tenant_id = $1", registration.tenant_id)
+            existing = await load_tenant(c, "t.tenant_id = $1", registration.tenant_id)
             if existing is None:
                 uid = TenantUid(new_uid("t", c.now))
                 await self._insert(c, uid, registration)
@@ -59,7 +59,7 @@ class Tenants:
                 uid = existing.uid
                 await self._update(c, existing, registration)
             await journal.mark(c, IntentKind.TENANT_VERIFY, uid, uid, priority=Priority.HINT, force=True)
-            tenant = await _load(c, "t.uid = $1", uid)
+            tenant = await load_tenant(c, "t.uid = $1", uid)
             assert tenant is not None, "written above"
             return tenant
 
@@ -80,7 +80,7 @@ class Tenants:
 
     async def _update(self, c: Connection, existing: Tenant, registration: Registration) -> None:
         if existing.deleted_at is not None:
-            raise TenantExists("the tenant is being deleted; register it again in a moment")
+            raise _taken_by_deleted(existing)
         if (existing.directory_id, existing.cloud) != (registration.directory_id, registration.cloud):
             raise TenantExists(
                 "the tenant id is in use for another directory; delete that tenant first",
@@ -156,17 +156,18 @@ class Tenants:
         return await self._load_one("t.uid = $1", uid)
 
     async def _load_one(self, condition: str, value: str) -> Tenant:
-        tenant = await self._engine.read(lambda c: _load(c, condition, value))
+        tenant = await self._engine.read(lambda c: load_tenant(c, condition, value))
         if tenant is None:
             raise TenantNotFound("there is no such tenant")
         return tenant
 
-    async def page(self, *, after: TenantId, count_max: int) -> Sequence[Tenant]:
+    async def page(self, *, after: TenantId, count_max: int, show_deleted: bool = True) -> Sequence[Tenant]:
         """Return tenants whose id sorts after `after`, by id."""
+        shown = "" if show_deleted else "AND t.deleted_at IS NULL "
 
         async def run(c: Connection) -> list[Tenant]:
             found = await c.fetch(
-                f"{rows.TENANT} WHERE t.tenant_id > $1 ORDER BY t.tenant_id LIMIT $2", after, count_max
+                f"{rows.TENANT} WHERE t.tenant_id > $1 {shown}ORDER BY t.tenant_id LIMIT $2", after, count_max
             )
             return [rows.tenant_from_row(row) for row in found]
 
@@ -181,7 +182,7 @@ class Tenants:
 
         async def run(c: Connection) -> None:
             await locks.keep_tenant(c, uid)
-            before = await _load(c, "t.uid = $1", uid)
+            before = await load_tenant(c, "t.uid = $1", uid)
             if before is None or before.credential.fingerprint != fingerprint:
                 return
             now = to_micros(c.now)
@@ -197,7 +198,7 @@ class Tenants:
                 now,
             )
             if before.problem is not None and before.problem.reason in BLOCKING_REASONS:
-                await _tell_all_rooms(c, uid, read_again=True)
+                await tell_all_rooms(c, uid, read_again=True)
 
         await self._engine.write(run)
 
@@ -206,7 +207,7 @@ class Tenants:
 
         async def run(c: Connection) -> None:
             await locks.keep_tenant(c, uid)
-            before = await _load(c, "t.uid = $1", uid)
+            before = await load_tenant(c, "t.uid = $1", uid)
             if before is None:
                 return
             is_news = before.problem is None or before.problem.reason != problem.reason
@@ -218,52 +219,19 @@ class Tenants:
                 to_micros(c.now),
             )
             if is_news and problem.reason in BLOCKING_REASONS:
-                await _tell_all_rooms(c, uid, read_again=False)
+                await tell_all_rooms(c, uid, read_again=False)
 
         await self._engine.write(run)
 
-    async def begin_delete(self, tenant_id: TenantId, *, etag: str) -> Tenant:
-        """Mark a tenant as deleted, end its log, and make its removal due; nothing else of it stays due.
-
-        Raises:
-            TenantNotFound, EtagMismatch.
-        """
-
-        async def run(c: Connection) -> Tenant:
-            await locks.keep_named_tenant(c, tenant_id)
-            tenant = await _load(c, "t.tenant_id = $1", tenant_id)
-            if tenant is None:
-                raise TenantNotFound("there is no such tenant")
-            if etag and etag != str(tenant.version):
-                raise EtagMismatch("the tenant has changed", details={"etag": str(tenant.version)})
-            if tenant.deleted_at is None:
-                await journal.append_about_room(c, tenant.uid, RoomUid(""), ChangeKind.TENANT_DELETED)
-                await c.execute(
-                    "UPDATE tenants SET deleted_at = $2, version = version + 1, updated_at = $2 WHERE uid = $1",
-                    tenant.uid,
-                    to_micros(c.now),
-                )
-                await c.execute("DELETE FROM intents WHERE lane = $1", tenant.uid)
-                # Graph goes on calling until its subscriptions are removed; that is to leave no marks.
-                await c.execute(
-                    "UPDATE subscriptions SET room_uid = NULL, beside_room_uid = NULL WHERE tenant_uid = $1", tenant.uid
-                )
-                await journal.mark(c, IntentKind.TENANT_REMOVE, tenant.uid, tenant.uid, priority=Priority.REPAIR)
-            deleted = await _load(c, "t.uid = $1", tenant.uid)
-            assert deleted is not None, "not erased in this transaction"
-            return deleted
-
-        return await self._engine.write(run)
-
     async def erase(self, uid: TenantUid) -> None:
-        """Remove every row of a tenant, from the files, too; doing it again finishes what was cut off.
+        """Remove every row of a deleted tenant, from the files, too; doing it again finishes what was cut off.
 
         Raises:
             StoreUnavailable: the files could not be scrubbed now; what is due of the tenant stays due until they are.
         """
 
         async def remove(c: Connection) -> None:
-            await c.execute("DELETE FROM tenants WHERE uid = $1", uid)
+            await c.execute("DELETE FROM tenants WHERE uid = $1 AND deleted_at IS NOT NULL", uid)
 
         async def forget_work(c: Connection) -> None:
             await c.execute("DELETE FROM intents WHERE lane = $1", uid)
@@ -274,13 +242,23 @@ class Tenants:
         await self._engine.write(forget_work)
 
 
-async def _load(c: Connection, condition: str, value: str) -> Tenant | None:
+def _taken_by_deleted(tenant: Tenant) -> TenantExists:
+    if tenant.purge_at is None:
+        return TenantExists("the tenant is being erased; register it again in a moment")
+    return TenantExists(
+        "the tenant is deleted: undelete it to have it back, or delete it with purge to free the id at once",
+        details={"purge_time": tenant.purge_at.isoformat()},
+    )
+
+
+async def load_tenant(c: Connection, condition: str, value: str) -> Tenant | None:
+    """Load the tenant that fits a condition on `t` ($1 is the value), deleted or not; part of somebody's transaction."""
     row = await c.fetch_one(f"{rows.TENANT} WHERE {condition}", value)
     return None if row is None else rows.tenant_from_row(row)
 
 
-async def _tell_all_rooms(c: Connection, uid: TenantUid, *, read_again: bool) -> None:
-    """Log that each room's state changed, and if asked make its reading due at once."""
+async def tell_all_rooms(c: Connection, uid: TenantUid, *, read_again: bool) -> None:
+    """Log that each room's state changed, and if asked make its reading due at once; part of somebody's transaction."""
     found = await c.fetch(
         "SELECT r.uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
         " WHERE r.tenant_uid = $1 AND t.deleted_at IS NULL ORDER BY r.uid",

@@ -46,6 +46,7 @@ class FreshnessGauges:
         for group in groups:
             problem = group.tenant_problem
             state = copy_state(
+                is_paused=group.is_paused,
                 is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
                 is_announced=group.is_announced,
                 fresh_as_of_at=group.fresh_as_of_at,
@@ -54,7 +55,7 @@ class FreshnessGauges:
                 limits=limits,
             )
             counts[state] += group.count
-            # A blocked room is old until a person acts; it must not hide the others.
-            if state is not SyncState.BLOCKED and group.fresh_as_of_at is not None:
+            # Blocked and paused rooms are old until a person acts; they must not hide the others.
+            if state not in (SyncState.BLOCKED, SyncState.PAUSED) and group.fresh_as_of_at is not None:
                 oldest_s = max(oldest_s, (now - group.fresh_as_of_at).total_seconds())
         self._counts, self._oldest_s = counts, oldest_s

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from sidecar.errors import TenantSuspended
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.events import is_part_of_series, master_id_of, to_booking
 from sidecar.graph.wire import DeltaRound, GraphEvent
@@ -60,7 +61,13 @@ class Found:
 
 
 def ref_of(tenant: Tenant) -> TenantRef:
-    """Return as much of a tenant as a call to Microsoft needs."""
+    """Return as much of a tenant as a call to Microsoft needs.
+
+    Raises:
+        TenantSuspended: nothing may be asked for it.
+    """
+    if tenant.is_at_rest:
+        raise TenantSuspended("the tenant is suspended or deleted; nothing is asked of Microsoft for it")
     return TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
 
 

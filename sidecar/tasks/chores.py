@@ -26,10 +26,11 @@ from sidecar.errors import (
     TenantBlocked,
     TenantNotFound,
     TenantPaused,
+    TenantSuspended,
     Throttled,
     Unavailable,
 )
-from sidecar.model.ids import RoomUid
+from sidecar.model.ids import RoomUid, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Lease, Priority
 from sidecar.model.room import Room
 from sidecar.model.tenant import BLOCKING_REASONS, Tenant
@@ -204,7 +205,7 @@ class Chores:
         room = await self._store.rooms.load_by_uid(RoomUid(intent.key))
         if room is None:
             return Done()
-        tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        tenant = await self._tenant_in_use(room.tenant_uid)
         if tenant.problem is not None and tenant.problem.reason in BLOCKING_REASONS:
             # The tenant's own verification finds out when this is over, and then makes every room due at once.
             return PutOff(self._clock.now() + timedelta(seconds=_PROBE_CAP_S), tenant.problem.reason)
@@ -236,6 +237,17 @@ class Chores:
         await self._health.note_success(tenant)
         return outcome
 
+    async def _tenant_in_use(self, uid: TenantUid) -> Tenant:
+        """Return a tenant that Microsoft may be asked about.
+
+        Raises:
+            TenantNotFound, TenantSuspended.
+        """
+        tenant = await self._store.tenants.load_by_uid(uid)
+        if tenant.is_at_rest:
+            raise TenantSuspended("the tenant was suspended or deleted meanwhile")
+        return tenant
+
     async def _tell_room(self, room: Room, error: SidecarError, until: datetime | None, lease: Lease) -> None:
         problem = problem_of(error, now=self._clock.now(), next_check_at=until)
         await self._store.rooms.set_problem(room.uid, problem, lease=lease)
@@ -246,7 +258,7 @@ class Chores:
         return self._clock.now() + timedelta(seconds=wait_s * (0.9 + self._rng.random() / 5))
 
     async def _remove_subscription(self, intent: Intent, lease: Lease) -> Outcome:
-        tenant = await self._store.tenants.load_by_uid(lease.lane)
+        tenant = await self._tenant_in_use(lease.lane)
         try:
             kept = await self._subscriptions.remove(intent.key, tenant)
         except (TenantBlocked, RoomBlocked, SubscriptionProblem, GraphRefused, SecretUnreadable) as error:
@@ -255,10 +267,8 @@ class Chores:
 
     async def _audit_subscriptions(self, intent: Intent, lease: Lease) -> Outcome:
         try:
-            tenant = await self._store.tenants.load_by_uid(lease.lane)
+            tenant = await self._tenant_in_use(lease.lane)
         except TenantNotFound:
-            return Done()
-        if tenant.deleted_at is not None:
             return Done()
         try:
             audited = await self._audit.run(tenant)
@@ -272,7 +282,7 @@ class Chores:
 
     async def _verify_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:
-            tenant = await self._store.tenants.load_by_uid(lease.lane)
+            tenant = await self._tenant_in_use(lease.lane)
         except TenantNotFound:
             return Done()
         try:

@@ -12,7 +12,7 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.aio.supervise import contain
 from sidecar.aio.wakeup import Wakeup
-from sidecar.errors import SidecarError, StoreConflict, Unavailable
+from sidecar.errors import SidecarError, StoreConflict, TenantSuspended, Unavailable
 from sidecar.graph.urgency import acting_with, urgency_of
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Lease, Priority
@@ -108,6 +108,8 @@ class Lanes:
                 lag_s = (self._clock.now() - intent.ready_at).total_seconds()
                 self._telemetry.measure("hint_to_commit", max(0.0, lag_s))
                 return
+            if isinstance(error, TenantSuspended):
+                return  # since it was begun: nobody may drain this lane now, or all that is due in it is the removal
             if isinstance(error, StoreConflict):
                 raise LaneLost("the lease was taken over") from error
             self._telemetry.count("intents_failed", 1)
@@ -185,7 +187,7 @@ class _Drain:
         if free <= 0:
             return
         self._ended.clear()
-        due = await self._intents.due(self._lease.lane, count_max=rooms_max + free)
+        due = await self._intents.due(self._lease.lane, count_max=rooms_max + free, lease=self._lease)
         for intent in due:
             if intent.key in self._ended:
                 continue  # it ended while we read: the row may be older than that, and its end has rung for another look

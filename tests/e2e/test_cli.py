@@ -101,6 +101,30 @@ def test_tenant_room_and_bookings_are_shown_as_tables_and_as_json(desk: Desk) ->
     assert desk.run("tenant", "delete", desk.tenant, "--yes").returncode == 0
 
 
+def test_tenant_is_suspended_resumed_deleted_and_brought_back(desk: Desk) -> None:
+    desk.until("STATE_ACTIVE", "tenant", "get", desk.tenant)
+    suspended = desk.run("tenant", "suspend", desk.tenant, "--reason", "unpaid")
+    assert suspended.returncode == 0, suspended.stderr
+    assert "TENANT_SUSPENDED: The tenant is suspended" in suspended.stdout
+    row = next(line for line in desk.run("tenant", "list").stdout.splitlines() if desk.tenant in line)
+    assert row.split() == [desk.tenant, "suspended", desk.directory, "TENANT_SUSPENDED"]
+    assert json.loads(desk.run("tenant", "resume", desk.tenant, "-o", "json").stdout)["state"] == "STATE_ACTIVE"
+    gone = json.loads(desk.run("tenant", "delete", desk.tenant, "--yes", "-o", "json").stdout)
+    assert gone["state"] == "STATE_DELETED"
+    assert desk.tenant not in desk.run("tenant", "list").stdout
+    shown = desk.run("tenant", "list", "--show-deleted").stdout.splitlines()
+    assert shown[0].split() == ["tenant", "state", "directory", "problem", "purged", "at"]
+    assert gone["purge_time"][:10] in next(line for line in shown if desk.tenant in line)
+    taken = desk.register()
+    assert (taken.returncode, "undelete" in taken.stderr, "purge" in taken.stderr) == (1, True, True)
+    assert desk.run("tenant", "undelete", desk.tenant).returncode == 0
+    desk.until("STATE_ACTIVE", "tenant", "get", desk.tenant)
+    assert desk.run("tenant", "delete", desk.tenant, "--purge", "--yes").returncode == 0
+    refused = desk.run("tenant", "undelete", desk.tenant)
+    assert refused.returncode == 1
+    assert "TENANT_PURGED" in refused.stderr or "TENANT_NOT_FOUND" in refused.stderr
+
+
 def test_exit_code_tells_refused_from_misused_from_unavailable(desk: Desk) -> None:
     refused = desk.run("tenant", "get", "nobody")
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -70,7 +70,7 @@ async def test_deleted_tenant_leaves_nothing_behind_and_may_come_back(
             assert CANARY in watcher.mirror.bookings(scene.room())[0].subject
             assert traces(own_service, CANARY, scene.directory.secret) == [CANARY]  # a secret is sealed at any time
             token = watcher.mirror.resume_token
-            deleted = await scene.client.delete_tenant(scene.tenant)
+            deleted = await scene.client.delete_tenant(scene.tenant, purge=True)
             assert deleted is not None
             assert deleted.state == Tenant.STATE_DELETED
             await eventually(lambda: watcher.is_over and one_room.is_over, "the watches end", service=own_service)
@@ -104,7 +104,7 @@ async def test_tenant_deleted_while_its_rooms_are_being_mapped_leaves_no_subscri
         await scene.state(Tenant.STATE_ACTIVE)
         await scene.map_all()
         await eventually(directory.subscribed, "the first subscription is made", service=service)
-        await client.delete_tenant(scene.tenant)
+        await client.delete_tenant(scene.tenant, purge=True)
         await eventually(scene.is_erased, "the tenant is erased", service=service)
 
         async def unsubscribed() -> bool:

@@ -35,10 +35,13 @@ from exchange_client.messages import (
     ListTenantsRequest,
     MapRoomRequest,
     ReadChangesResponse,
+    ResumeTenantRequest,
     ResyncRoomRequest,
     Room,
+    SuspendTenantRequest,
     SyncState,
     Tenant,
+    UndeleteTenantRequest,
     UnmapRoomRequest,
     VerifyTenantRequest,
     VerifyTenantResponse,
@@ -127,9 +130,11 @@ class ExchangeClient(AioConnection):
         """Read a tenant."""
         return (await self._read(self._tenants.GetTenant, GetTenantRequest(name=name), timeout_s)).tenant
 
-    async def list_tenants(self, *, timeout_s: float | None = None) -> AsyncIterator[Tenant]:
-        """Go through all tenants by name; pages are read as needed."""
-        request = ListTenantsRequest()
+    async def list_tenants(
+        self, *, show_deleted: bool = False, timeout_s: float | None = None
+    ) -> AsyncIterator[Tenant]:
+        """Go through all tenants by name, deleted ones only if asked; pages are read as needed."""
+        request = ListTenantsRequest(show_deleted=show_deleted)
         while True:
             page = await self._read(self._tenants.ListTenants, request, timeout_s)
             for tenant in page.tenants:
@@ -139,10 +144,20 @@ class ExchangeClient(AioConnection):
             request.page_token = page.next_page_token
 
     async def delete_tenant(
-        self, name: str, *, etag: str = "", allow_missing: bool = False, timeout_s: float | None = None
+        self,
+        name: str,
+        *,
+        etag: str = "",
+        allow_missing: bool = False,
+        purge: bool = False,
+        timeout_s: float | None = None,
     ) -> Tenant | None:
-        """End the service for a tenant and erase its copy; None when it was missing and that is allowed."""
-        request = DeleteTenantRequest(name=name, etag=etag, allow_missing=allow_missing)
+        """End the service for a tenant; None when it was missing and that is allowed.
+
+        Args:
+            purge: erase everything now; otherwise it is kept until `Tenant.purge_time`, and can be undeleted.
+        """
+        request = DeleteTenantRequest(name=name, etag=etag, allow_missing=allow_missing, purge=purge)
         response = await self._write(self._tenants.DeleteTenant, request, timeout_s)
         return response.tenant if response.HasField("tenant") else None
 
@@ -153,6 +168,19 @@ class ExchangeClient(AioConnection):
             The tenant as it is then, and what each check found. What they find is no error of the call.
         """
         return await self._read(self._tenants.VerifyTenant, VerifyTenantRequest(name=name), timeout_s)
+
+    async def undelete_tenant(self, name: str, *, timeout_s: float | None = None) -> Tenant:
+        """Bring a deleted tenant back; watches of its rooms begin with new snapshots."""
+        return (await self._write(self._tenants.UndeleteTenant, UndeleteTenantRequest(name=name), timeout_s)).tenant
+
+    async def suspend_tenant(self, name: str, *, reason: str = "", timeout_s: float | None = None) -> Tenant:
+        """Have nothing asked of Exchange for a tenant until it is resumed; its copy is kept and gets older."""
+        request = SuspendTenantRequest(name=name, reason=reason)
+        return (await self._write(self._tenants.SuspendTenant, request, timeout_s)).tenant
+
+    async def resume_tenant(self, name: str, *, timeout_s: float | None = None) -> Tenant:
+        """End a suspension; every room is read in full."""
+        return (await self._write(self._tenants.ResumeTenant, ResumeTenantRequest(name=name), timeout_s)).tenant
 
     async def get_onboarding_kit(
         self,

@@ -21,6 +21,7 @@ async def counted(opened: OpenStore) -> Counter[SyncState]:
     for group in groups:
         problem = group.tenant_problem
         state = copy_state(
+            is_paused=group.is_paused,
             is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
             is_announced=group.is_announced,
             fresh_as_of_at=group.fresh_as_of_at,

@@ -100,7 +100,7 @@ async def test_subscription_counts_as_run_out_until_exchange_confirms_it(opened:
 
 async def test_tenant_that_is_being_deleted_gets_no_new_work(opened: OpenStore, room: Room) -> None:
     """Its removal goes on; nothing is proved for it."""
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     assert await opened.store.epochs.renew() == Renewal(1, 0)
     assert await due(opened, room.tenant_uid) == {(IntentKind.TENANT_REMOVE, room.tenant_uid)}
 
@@ -112,7 +112,7 @@ async def test_of_several_who_notice_a_lost_log_one_renews_it(opened: OpenStore,
     assert first is not None
     assert first.epoch != seen.epoch
     assert await opened.store.epochs.renew_lost(room.tenant_uid, seen) == first == await head_of(opened)
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     await opened.store.tenants.erase(room.tenant_uid)
     assert await opened.store.epochs.renew_lost(room.tenant_uid, first) is None
 

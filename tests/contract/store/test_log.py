@@ -63,7 +63,7 @@ async def test_end_of_the_log_is_told_to_readers_of_one_room(opened: OpenStore, 
     """The deletion of the tenant is about no room, and ends the watch of each."""
     start = await opened.head()
     await write(opened, room, "b1")
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     kinds = []
     revision = start
     while True:

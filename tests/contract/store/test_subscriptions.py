@@ -194,10 +194,10 @@ async def test_subscription_of_an_unmapped_room_marks_nothing_until_it_is_forgot
 
 async def test_subscription_of_a_deleted_tenant_marks_nothing(opened: OpenStore, room: Room) -> None:
     """Only the removal of a deleted tenant is due, however long it takes and whatever Graph calls about."""
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     head = await opened.store.changes.head(room.tenant_uid)
     calls = [make_notification(), make_notification(event_id=None), *(make_lifecycle(kind) for kind in Lifecycle)]
-    assert await mark(opened, *calls) == MarkOutcome(0, len(calls))
+    assert await mark(opened, *calls) == MarkOutcome(0, 0, len(calls))
     assert await work(opened, room) == {}
     assert await opened.store.intents.count() == 1
     assert await opened.store.changes.head(room.tenant_uid) == head

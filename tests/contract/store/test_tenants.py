@@ -92,7 +92,7 @@ async def test_deleted_tenant_is_gone_for_callers_and_ends_its_log(opened: OpenS
     """From the deletion on nothing of the tenant is found, and only its removal is due."""
     tenant = await opened.add_tenant()
     room = await opened.add_filled_room("r1", make_booking())
-    deleted = await opened.store.tenants.begin_delete(TENANT, etag="")
+    deleted = await opened.store.lifecycle.delete(TENANT, etag="")
     assert deleted.state is TenantState.DELETED
     with pytest.raises(RoomNotFound):
         await opened.store.rooms.load(TENANT, room.room_id)
@@ -112,7 +112,7 @@ async def test_read_that_ends_after_the_deletion_writes_nothing(opened: OpenStor
     """The entry about the deletion is the last one of the log, though a read of a room was under way."""
     tenant = await opened.add_tenant()
     room = await opened.add_filled_room()
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     head = await opened.store.changes.head(tenant.uid)
     applied = await opened.store.calendars.apply(room, always(upsert(make_booking("late"))), lease=None)
     assert applied is None
@@ -122,16 +122,16 @@ async def test_read_that_ends_after_the_deletion_writes_nothing(opened: OpenStor
 async def test_deleting_twice_is_deleting_once(opened: OpenStore) -> None:
     """The second call finds the tenant as the first left it."""
     tenant = await opened.add_tenant()
-    first = await opened.store.tenants.begin_delete(TENANT, etag=str(tenant.version))
-    assert await opened.store.tenants.begin_delete(TENANT, etag="") == first
+    first = await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version))
+    assert await opened.store.lifecycle.delete(TENANT, etag="") == first
     with pytest.raises(EtagMismatch):
-        await opened.store.tenants.begin_delete(TENANT, etag="99")
+        await opened.store.lifecycle.delete(TENANT, etag="99")
 
 
 async def test_registering_while_the_removal_is_under_way_is_refused(opened: OpenStore) -> None:
     """A tenant comes back only after every trace of the former one is gone."""
     await opened.add_tenant()
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     with pytest.raises(TenantExists):
         await opened.add_tenant()
 
@@ -152,7 +152,7 @@ async def test_erased_tenant_leaves_nothing(opened: OpenStore) -> None:
         assert outcome.marked_count == 1
         await opened.store.intents.take_lane(uid, owner="me", lease_s=60)
     before = {table: await _count(opened, table, column, other.uid) for table, column in TABLES_OF_A_TENANT.items()}
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     await opened.store.tenants.erase(tenant.uid)
     for table, column in TABLES_OF_A_TENANT.items():
         assert await _count(opened, table, column, tenant.uid) == 0, table
@@ -173,7 +173,7 @@ async def test_tenant_registered_again_is_another_one_with_a_log_of_its_own(open
     """Nothing of the former one is left; the feed tells the two logs apart by the uid."""
     tenant = await opened.add_tenant()
     await opened.add_room("r1")
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     await opened.store.tenants.erase(tenant.uid)
     again = await opened.add_tenant()
     assert again.uid != tenant.uid

@@ -153,7 +153,7 @@ async def test_unmapped_room_and_deleted_tenant_are_not_found_at_once(rig: Rig) 
     await rig.db.store.rooms.unmap(room.tenant_id, room.room_id, etag="")
     told = await failing(rig.bookings.ListBookings(asking()))
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "ROOM_NOT_FOUND")
-    await rig.db.store.tenants.begin_delete(TenantId("acme"), etag="")
+    await rig.db.store.lifecycle.delete(TenantId("acme"), etag="")
     told = await failing(rig.bookings.ListBookings(asking(ALL)))
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "TENANT_NOT_FOUND")
 

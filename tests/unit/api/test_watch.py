@@ -377,6 +377,6 @@ async def test_waiting_readers_have_a_limit_of_their_own(tmp_path: Path) -> None
 async def test_tokens_of_a_deleted_tenant_lead_nowhere(rig: Rig) -> None:
     await rig.db.add_filled_room("r1")
     token = await first_token(rig)
-    await rig.db.store.tenants.begin_delete(TenantId("acme"), etag="")
+    await rig.db.store.lifecycle.delete(TenantId("acme"), etag="")
     assert (await failing(watching(rig, token))).reason in {"ROOM_NOT_FOUND", "TENANT_NOT_FOUND"}
     assert (await failing(rig.watch.ReadChanges(reading(token)))).reason in {"ROOM_NOT_FOUND", "TENANT_NOT_FOUND"}

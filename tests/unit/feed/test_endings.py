@@ -21,12 +21,14 @@ from sidecar.feed.events import (
     Checkpoint,
     Closing,
     ClosingReason,
+    RoomChanged,
     SnapshotBegins,
     SnapshotEnds,
 )
 from sidecar.feed.feed import WatchScope
 from sidecar.model.change import ChangeKind, SnapshotReason
 from sidecar.model.ids import TenantId
+from sidecar.model.room import RoomState, SyncState
 from tests.support.builders import TENANT, make_booking
 from tests.support.stores import OpenStore, open_feed
 from tests.unit.feed.reading import ALL, closing_of, kinds, numbered, rooms, token, watching, write
@@ -69,7 +71,7 @@ async def test_deleted_tenant_ends_every_watch(opened: OpenStore, scope: WatchSc
         await stream.settle()
         for part in range(4 if is_behind else 0):
             await write(opened, room, *numbered(100, f"p{part}-"))
-        await opened.store.tenants.begin_delete(TENANT, etag="")
+        await opened.store.lifecycle.delete(TENANT, etag="")
         if is_behind:
             await asyncio.sleep(2)
         events = await stream.rest()
@@ -197,10 +199,47 @@ async def test_token_of_a_former_tenant_of_the_same_id_is_a_gap(opened: OpenStor
     async with open_feed(opened.store, clock=opened.clock) as feed:
         async with watching(feed) as stream:
             saved = token((await stream.settle()).cursor)
-        await opened.store.tenants.begin_delete(TENANT, etag="")
+        await opened.store.lifecycle.delete(TENANT, etag="")
         await opened.store.tenants.erase(tenant.uid)
         await opened.add_tenant()
         await opened.add_filled_room("r1", *numbered(9))
         async with watching(feed, resume=saved) as stream:
             await stream.until(SnapshotEnds)
             assert len(stream.rows()) == 9
+
+
+@pytest.mark.parametrize("scope", [ALL, rooms("r1")])
+async def test_watch_of_a_suspended_tenant_stays_and_is_told(opened: OpenStore, scope: WatchScope) -> None:
+    """Suspending ends no watch: its reader hears that the room is paused, and later what changed."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room("r1")
+    async with open_feed(opened.store, clock=opened.clock) as feed, watching(feed, scope) as stream:
+        await stream.settle()
+        await opened.store.lifecycle.suspend(TENANT, reason="unpaid")
+        told = await stream.until(RoomChanged)
+        assert told.room.state is RoomState.PAUSED
+        checkpoint = await stream.until(Checkpoint)
+        assert [feed.state(one) for one in checkpoint.rooms] == [SyncState.PAUSED]
+        await opened.store.lifecycle.resume(TENANT)
+        assert (await stream.until(RoomChanged)).room.state is RoomState.UP
+        await write(opened, room, *numbered(1))
+        assert len((await stream.until(Changed)).changes) == 1
+
+
+async def test_token_from_before_a_deletion_that_was_taken_back_gets_snapshots(opened: OpenStore) -> None:
+    """Its reader may have forgotten everything when the stream ended; going on from the token would leave a gap."""
+    await opened.add_tenant()
+    await opened.add_filled_room("r1", *numbered(3))
+    async with open_feed(opened.store, clock=opened.clock) as feed:
+        async with watching(feed) as stream:
+            last = await stream.settle()
+            await opened.store.lifecycle.delete(TENANT, etag="", grace=timedelta(days=1))
+            assert closing_of(await stream.rest()).reason is ClosingReason.SCOPE_GONE
+        await opened.store.lifecycle.undelete(TENANT)
+        async with watching(feed, resume=token(last.cursor)) as again:
+            assert (await again.until(SnapshotBegins)).reason is SnapshotReason.EPOCH_CHANGED
+            await again.until(Checkpoint)
+            assert len(again.rows()) == 3
+        with pytest.raises(ResumeTokenExpired):
+            async with watching(feed, resume=token(last.cursor), fail_on_gap=True) as strict:
+                await strict.next()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.looptime
 
 async def _registered_anew(opened: OpenStore) -> None:
     """Delete the tenant, register it again, and let its new log grow beyond the old one."""
-    old = await opened.store.tenants.begin_delete(TENANT, etag="")
+    old = await opened.store.lifecycle.delete(TENANT, etag="")
     await opened.store.tenants.erase(old.uid)
     await opened.add_tenant()
     room = await opened.add_filled_room("r1", make_booking("b2"))

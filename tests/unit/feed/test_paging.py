@@ -130,7 +130,7 @@ async def test_room_or_tenant_that_is_gone_is_told(opened: OpenStore) -> None:
         assert [(change.kind, change.booking_key) for change in got.changes] == [(ChangeKind.LEFT_SCOPE, "b1")]
         with pytest.raises(RoomNotFound):
             await page(feed, one, rooms("r1"))
-        await opened.store.tenants.begin_delete(TENANT, etag="")
+        await opened.store.lifecycle.delete(TENANT, etag="")
         with pytest.raises(TenantNotFound):
             await page(feed, token(got.cursor))
 

@@ -27,6 +27,7 @@ CANARY = "CANARY-5f2b9e"
 class Outcome:
     marked_count: int
     unknown_count: int
+    unwanted_count: int = 0
 
 
 @dataclass

@@ -182,7 +182,7 @@ async def test_erased_tenant_is_gone_from_the_files(opened: OpenStore) -> None:
     tenant = await opened.add_tenant()
     await opened.add_filled_room("r1", *(make_booking(f"b{n}", subject=f"{CANARY}-subject-{n}") for n in range(200)))
     assert f"{CANARY}-subject".encode() in opened.bytes_at_rest()
-    await opened.store.tenants.begin_delete(TENANT, etag="")
+    await opened.store.lifecycle.delete(TENANT, etag="")
     await opened.store.tenants.erase(tenant.uid)
     assert CANARY.encode() not in opened.bytes_at_rest()
 

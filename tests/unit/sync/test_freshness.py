@@ -19,7 +19,7 @@ async def test_rooms_are_counted_by_state_and_the_oldest_copy_is_told(desk: Desk
     limits = freshness_limits(desk.settings)
     gauges = FreshnessGauges(store=desk.opened.store, limits=limits, clock=desk.clock, telemetry=desk.telemetry)
     await gauges.look()
-    assert shown(desk, "rooms") == {"live": 0, "polling": 0, "initializing": 1, "stale": 0, "blocked": 0}
+    assert shown(desk, "rooms") == {"live": 0, "polling": 0, "initializing": 1, "stale": 0, "paused": 0, "blocked": 0}
     await desk.compare()
     desk.clock.advance(14)
     await gauges.look()

@@ -63,7 +63,7 @@ class Shift:
             subscriptions=self.keeper,
             audit=desk.audit(),
             verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, clock=desk.clock, rng=Random(1)),
-            remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login),
+            remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login, clock=desk.clock),
             health=TenantHealth(store=store, breaker=self.breaker, clock=desk.clock, rng=Random(1)),
             clock=desk.clock,
             rng=Random(1),
@@ -436,7 +436,7 @@ async def test_work_for_an_unmapped_room_is_done(shift: Shift) -> None:
 async def test_deleted_tenant_is_erased_with_its_subscriptions(shift: Shift) -> None:
     """Nothing of it stays, here or at Exchange."""
     await shift.run(IntentKind.ROOM_SUBSCRIBE)
-    await shift.desk.opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    await shift.desk.opened.store.lifecycle.delete(TenantId(TENANT), etag="")
     await shift.run(IntentKind.TENANT_REMOVE)
     assert shift.desk.subscriptions.live == {}
     for table in ("tenants", "rooms", "bookings", "changes", "subscriptions", "intents", "credentials", "hints"):
@@ -446,7 +446,7 @@ async def test_deleted_tenant_is_erased_with_its_subscriptions(shift: Shift) -> 
 async def test_tenant_is_erased_though_microsoft_refuses_it(shift: Shift) -> None:
     """A credential that was withdrawn cannot delete subscriptions; they run out by themselves."""
     await shift.run(IntentKind.ROOM_SUBSCRIBE)
-    await shift.desk.opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    await shift.desk.opened.store.lifecycle.delete(TenantId(TENANT), etag="")
     shift.desk.subscriptions.errors = [CredentialRejected("x")]
     assert await shift.run(IntentKind.TENANT_REMOVE) == Done()
     assert await shift.desk.opened.fetch("SELECT * FROM tenants") == []
@@ -455,7 +455,7 @@ async def test_tenant_is_erased_though_microsoft_refuses_it(shift: Shift) -> Non
 async def test_tenant_is_erased_at_last_though_microsoft_is_away(shift: Shift) -> None:
     """First it waits for Microsoft, but not for ever."""
     await shift.run(IntentKind.ROOM_SUBSCRIBE)
-    await shift.desk.opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    await shift.desk.opened.store.lifecycle.delete(TenantId(TENANT), etag="")
     shift.desk.subscriptions.errors = [GraphUnavailable("x")] * 2
     with pytest.raises(GraphUnavailable):
         await shift.run(IntentKind.TENANT_REMOVE, attempts=0)
@@ -465,7 +465,7 @@ async def test_tenant_is_erased_at_last_though_microsoft_is_away(shift: Shift) -
 async def test_tenant_whose_files_could_not_be_scrubbed_stays_due_until_they_are(shift: Shift) -> None:
     """A backup under way keeps the log from being cut; the secret is still in it then."""
     opened = shift.desk.opened
-    await opened.store.tenants.begin_delete(TenantId(TENANT), etag="")
+    await opened.store.lifecycle.delete(TenantId(TENANT), etag="")
     plain = opened.engine.scrub
 
     async def fail() -> None:

@@ -257,8 +257,8 @@ def test_work_that_ends_while_the_list_is_read_does_not_run_again(
         intents = bench.opened.store.intents
         read = intents.due
 
-        async def read_and_dawdle(lane: TenantUid, *, count_max: int) -> Sequence[Intent]:
-            due = await read(lane, count_max=count_max)
+        async def read_and_dawdle(lane: TenantUid, *, count_max: int, lease: Lease | None) -> Sequence[Intent]:
+            due = await read(lane, count_max=count_max, lease=lease)
             if {intent.key for intent in due} == {"r1", "r2"}:
                 may_end.set()
                 await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name().endswith(" r1")])
@@ -426,8 +426,8 @@ def test_work_that_becomes_due_during_a_look_starts_beside_slow_work(
         intents = bench.opened.store.intents
         look = intents.due
 
-        async def slow_look(lane: TenantUid, *, count_max: int) -> Sequence[Intent]:
-            found = await look(lane, count_max=count_max)
+        async def slow_look(lane: TenantUid, *, count_max: int, lease: Lease | None) -> Sequence[Intent]:
+            found = await look(lane, count_max=count_max, lease=lease)
             await bench.clock.sleep(0.5)
             return found
 
@@ -504,3 +504,35 @@ def test_marks_from_many_sides_are_all_answered(tmp_path: Path, seed: int) -> No
 
     on_bench(tmp_path, nothing, play)
     assert all(last_start[key] >= marked for key, marked in last_mark.items())
+
+
+def test_suspension_cancels_what_is_under_way_at_once(tmp_path: Path) -> None:
+    """It does not wait for a slow room, nor for the next time that the lease is renewed."""
+    cancelled: list[str] = []
+
+    async def work(intent: Intent) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(intent.key)
+            raise
+
+    async def play(bench: Bench) -> None:
+        tenant = await bench.opened.add_tenant()
+        await bench.mark("r1", lane=tenant.uid)
+        async with bench.running_engine():
+            while "r1" not in bench.running:
+                await bench.clock.sleep(0.01)
+            began_s = bench.clock.monotonic()
+            await bench.opened.store.lifecycle.suspend(tenant.tenant_id, reason="")
+            while bench.running:
+                await bench.clock.sleep(0.01)
+            assert bench.clock.monotonic() - began_s < 0.1
+            count = await bench.count()
+            await bench.clock.sleep(1_000)
+            assert await bench.count() == count
+
+    bench = on_bench(tmp_path, work, play)
+    assert cancelled[0] == "r1"
+    assert len(cancelled) == 2, "the tenant's verification was under way, too"
+    assert bench.ran == []

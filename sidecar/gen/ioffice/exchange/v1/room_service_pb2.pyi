@@ -49,6 +49,8 @@ class Room(_message.Message):
         """The mailbox is not in Exchange Online."""
         STATE_CREDENTIAL_EXPIRED: Room._State.ValueType  # 8
         """The tenant's credential or consent does not work."""
+        STATE_PAUSED: Room._State.ValueType  # 9
+        """The tenant is suspended: nothing is read until it is resumed."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """What stands between the room and normal service."""
@@ -69,6 +71,8 @@ class Room(_message.Message):
     """The mailbox is not in Exchange Online."""
     STATE_CREDENTIAL_EXPIRED: Room.State.ValueType  # 8
     """The tenant's credential or consent does not work."""
+    STATE_PAUSED: Room.State.ValueType  # 9
+    """The tenant is suspended: nothing is read until it is resumed."""
 
     @_typing.final
     class AnnotationsEntry(_message.Message):

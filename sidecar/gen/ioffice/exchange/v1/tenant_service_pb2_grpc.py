@@ -60,6 +60,21 @@ class TenantServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantResponse.FromString,
                 _registered_method=True)
+        self.UndeleteTenant = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/UndeleteTenant',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UndeleteTenantResponse.FromString,
+                _registered_method=True)
+        self.SuspendTenant = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/SuspendTenant',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SuspendTenantRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SuspendTenantResponse.FromString,
+                _registered_method=True)
+        self.ResumeTenant = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/ResumeTenant',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
+                _registered_method=True)
         self.GetOnboardingKit = channel.unary_unary(
                 '/ioffice.exchange.v1.TenantService/GetOnboardingKit',
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.SerializeToString,
@@ -88,15 +103,17 @@ class TenantServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListTenants(self, request, context):
-        """Lists them by name.
+        """Lists them by name, those that are deleted only if asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTenant(self, request, context):
-        """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
-        Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+        """Ends the service for an organisation: nothing is asked of Microsoft any more, watches of rooms close with
+        REASON_SCOPE_GONE, rooms and bookings are no longer shown. Everything is kept until Tenant.purge_time, 30 days unless
+        configured otherwise, and UndeleteTenant brings it back; then it is erased for good. With `purge` it is erased at once,
+        also when it was deleted before. Safe to repeat. Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +124,33 @@ class TenantServiceServicer(object):
         to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
         use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
         no error of the call. Errors: TENANT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteTenant(self, request, context):
+        """Brings a deleted tenant back as it was, suspended if it was suspended. Each room is read in full. Resume tokens from before
+        lead to new snapshots (EPOCH_CHANGED): readers were told to forget. A tenant that is not deleted stays as it is.
+        Errors: TENANT_NOT_FOUND, TENANT_PURGED (it is being erased).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendTenant(self, request, context):
+        """Stops everything that is asked of Microsoft for an organisation, in all processes at once, and keeps all data. Reads answer from
+        the copy and say its age; rooms and their copies are PAUSED; watches stay open and are told. What Exchange announces
+        meanwhile is dropped. Lasts until ResumeTenant. Safe to repeat; another reason replaces the first.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is deleted).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTenant(self, request, context):
+        """Ends a suspension: every room is read in full, so that no change of the time between is missed, and watches are told
+        what changed. A tenant that is not suspended stays as it is. Errors: TENANT_NOT_FOUND (also when it is deleted).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,6 +192,21 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.VerifyTenant,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantResponse.SerializeToString,
+            ),
+            'UndeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteTenant,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UndeleteTenantResponse.SerializeToString,
+            ),
+            'SuspendTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendTenant,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SuspendTenantRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SuspendTenantResponse.SerializeToString,
+            ),
+            'ResumeTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTenant,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.SerializeToString,
             ),
             'GetOnboardingKit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOnboardingKit,
@@ -291,6 +350,87 @@ class TenantService(object):
             '/ioffice.exchange.v1.TenantService/VerifyTenant',
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.VerifyTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/UndeleteTenant',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UndeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/SuspendTenant',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SuspendTenantRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SuspendTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/ResumeTenant',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

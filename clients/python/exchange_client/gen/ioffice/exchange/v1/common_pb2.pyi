@@ -39,7 +39,7 @@ class _SyncStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncState.V
     that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several rooms.
     """
     SYNC_STATE_PAUSED: _SyncState.ValueType  # 5
-    """Reading was stopped on purpose."""
+    """Reading was stopped on purpose: the tenant is suspended. fresh_as_of_time says how old the copy is."""
     SYNC_STATE_BLOCKED: _SyncState.ValueType  # 6
     """Reading cannot go on before a person acts; the problems say who and how."""
 
@@ -59,7 +59,7 @@ SYNC_STATE_STALE: SyncState.ValueType  # 4
 that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several rooms.
 """
 SYNC_STATE_PAUSED: SyncState.ValueType  # 5
-"""Reading was stopped on purpose."""
+"""Reading was stopped on purpose: the tenant is suspended. fresh_as_of_time says how old the copy is."""
 SYNC_STATE_BLOCKED: SyncState.ValueType  # 6
 """Reading cannot go on before a person acts; the problems say who and how."""
 Global___SyncState: _TypeAlias = SyncState  # noqa: Y015

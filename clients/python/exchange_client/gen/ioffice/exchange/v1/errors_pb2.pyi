@@ -84,6 +84,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
     ERROR_REASON_DELETION_HELD: _ErrorReason.ValueType  # 34
     """Only in Problem. A read of a room lacked many bookings at once; they are shown until a second read agrees."""
+    ERROR_REASON_TENANT_SUSPENDED: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION, and in Problem. The tenant is suspended or deleted, so nothing may be asked of Exchange for it."""
+    ERROR_REASON_TENANT_PURGED: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION. The tenant is being erased; it cannot be undeleted any more."""
     ERROR_REASON_TOKEN_MISMATCH: _ErrorReason.ValueType  # 60
     """Only in Problem. A token names another directory or another audience than it was asked for."""
     ERROR_REASON_CALENDARS_READ_ONLY: _ErrorReason.ValueType  # 61
@@ -158,6 +162,10 @@ ERROR_REASON_SECRET_UNREADABLE: ErrorReason.ValueType  # 33
 """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
 ERROR_REASON_DELETION_HELD: ErrorReason.ValueType  # 34
 """Only in Problem. A read of a room lacked many bookings at once; they are shown until a second read agrees."""
+ERROR_REASON_TENANT_SUSPENDED: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION, and in Problem. The tenant is suspended or deleted, so nothing may be asked of Exchange for it."""
+ERROR_REASON_TENANT_PURGED: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION. The tenant is being erased; it cannot be undeleted any more."""
 ERROR_REASON_TOKEN_MISMATCH: ErrorReason.ValueType  # 60
 """Only in Problem. A token names another directory or another audience than it was asked for."""
 ERROR_REASON_CALENDARS_READ_ONLY: ErrorReason.ValueType  # 61

@@ -41,16 +41,33 @@ class TenantServiceStub:
     GetTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
     """Reads one. Errors: TENANT_NOT_FOUND."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]
-    """Lists them by name."""
+    """Lists them by name, those that are deleted only if asked."""
     DeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]
-    """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
-    Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+    """Ends the service for an organisation: nothing is asked of Microsoft any more, watches of rooms close with
+    REASON_SCOPE_GONE, rooms and bookings are no longer shown. Everything is kept until Tenant.purge_time, 30 days unless
+    configured otherwise, and UndeleteTenant brings it back; then it is erased for good. With `purge` it is erased at once,
+    also when it was deleted before. Safe to repeat. Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
     """
     VerifyTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.VerifyTenantRequest, _tenant_service_pb2.VerifyTenantResponse]
     """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
     to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
     use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
     no error of the call. Errors: TENANT_NOT_FOUND.
+    """
+    UndeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.UndeleteTenantRequest, _tenant_service_pb2.UndeleteTenantResponse]
+    """Brings a deleted tenant back as it was, suspended if it was suspended. Each room is read in full. Resume tokens from before
+    lead to new snapshots (EPOCH_CHANGED): readers were told to forget. A tenant that is not deleted stays as it is.
+    Errors: TENANT_NOT_FOUND, TENANT_PURGED (it is being erased).
+    """
+    SuspendTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.SuspendTenantRequest, _tenant_service_pb2.SuspendTenantResponse]
+    """Stops everything that is asked of Microsoft for an organisation, in all processes at once, and keeps all data. Reads answer from
+    the copy and say its age; rooms and their copies are PAUSED; watches stay open and are told. What Exchange announces
+    meanwhile is dropped. Lasts until ResumeTenant. Safe to repeat; another reason replaces the first.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is deleted).
+    """
+    ResumeTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ResumeTenantRequest, _tenant_service_pb2.ResumeTenantResponse]
+    """Ends a suspension: every room is read in full, so that no change of the time between is missed, and watches are told
+    what changed. A tenant that is not suspended stays as it is. Errors: TENANT_NOT_FOUND (also when it is deleted).
     """
     GetOnboardingKit: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]
     """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
@@ -71,16 +88,33 @@ class TenantServiceAsyncStub(TenantServiceStub):
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]  # type: ignore[assignment]
     """Reads one. Errors: TENANT_NOT_FOUND."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]  # type: ignore[assignment]
-    """Lists them by name."""
+    """Lists them by name, those that are deleted only if asked."""
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]  # type: ignore[assignment]
-    """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
-    Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+    """Ends the service for an organisation: nothing is asked of Microsoft any more, watches of rooms close with
+    REASON_SCOPE_GONE, rooms and bookings are no longer shown. Everything is kept until Tenant.purge_time, 30 days unless
+    configured otherwise, and UndeleteTenant brings it back; then it is erased for good. With `purge` it is erased at once,
+    also when it was deleted before. Safe to repeat. Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
     """
     VerifyTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.VerifyTenantRequest, _tenant_service_pb2.VerifyTenantResponse]  # type: ignore[assignment]
     """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
     to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
     use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
     no error of the call. Errors: TENANT_NOT_FOUND.
+    """
+    UndeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.UndeleteTenantRequest, _tenant_service_pb2.UndeleteTenantResponse]  # type: ignore[assignment]
+    """Brings a deleted tenant back as it was, suspended if it was suspended. Each room is read in full. Resume tokens from before
+    lead to new snapshots (EPOCH_CHANGED): readers were told to forget. A tenant that is not deleted stays as it is.
+    Errors: TENANT_NOT_FOUND, TENANT_PURGED (it is being erased).
+    """
+    SuspendTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.SuspendTenantRequest, _tenant_service_pb2.SuspendTenantResponse]  # type: ignore[assignment]
+    """Stops everything that is asked of Microsoft for an organisation, in all processes at once, and keeps all data. Reads answer from
+    the copy and say its age; rooms and their copies are PAUSED; watches stay open and are told. What Exchange announces
+    meanwhile is dropped. Lasts until ResumeTenant. Safe to repeat; another reason replaces the first.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is deleted).
+    """
+    ResumeTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ResumeTenantRequest, _tenant_service_pb2.ResumeTenantResponse]  # type: ignore[assignment]
+    """Ends a suspension: every room is read in full, so that no change of the time between is missed, and watches are told
+    what changed. A tenant that is not suspended stays as it is. Errors: TENANT_NOT_FOUND (also when it is deleted).
     """
     GetOnboardingKit: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]  # type: ignore[assignment]
     """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
@@ -116,7 +150,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_service_pb2.ListTenantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.ListTenantsResponse, _abc.Awaitable[_tenant_service_pb2.ListTenantsResponse]]:
-        """Lists them by name."""
+        """Lists them by name, those that are deleted only if asked."""
 
     @_abc_1.abstractmethod
     def DeleteTenant(
@@ -124,8 +158,10 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_service_pb2.DeleteTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.DeleteTenantResponse, _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]]:
-        """Ends the service for an organisation: watches close, subscriptions at Microsoft are removed, the copy is erased.
-        Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
+        """Ends the service for an organisation: nothing is asked of Microsoft any more, watches of rooms close with
+        REASON_SCOPE_GONE, rooms and bookings are no longer shown. Everything is kept until Tenant.purge_time, 30 days unless
+        configured otherwise, and UndeleteTenant brings it back; then it is erased for good. With `purge` it is erased at once,
+        also when it was deleted before. Safe to repeat. Errors: TENANT_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -138,6 +174,39 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
         use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
         no error of the call. Errors: TENANT_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteTenant(
+        self,
+        request: _tenant_service_pb2.UndeleteTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.UndeleteTenantResponse, _abc.Awaitable[_tenant_service_pb2.UndeleteTenantResponse]]:
+        """Brings a deleted tenant back as it was, suspended if it was suspended. Each room is read in full. Resume tokens from before
+        lead to new snapshots (EPOCH_CHANGED): readers were told to forget. A tenant that is not deleted stays as it is.
+        Errors: TENANT_NOT_FOUND, TENANT_PURGED (it is being erased).
+        """
+
+    @_abc_1.abstractmethod
+    def SuspendTenant(
+        self,
+        request: _tenant_service_pb2.SuspendTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.SuspendTenantResponse, _abc.Awaitable[_tenant_service_pb2.SuspendTenantResponse]]:
+        """Stops everything that is asked of Microsoft for an organisation, in all processes at once, and keeps all data. Reads answer from
+        the copy and say its age; rooms and their copies are PAUSED; watches stay open and are told. What Exchange announces
+        meanwhile is dropped. Lasts until ResumeTenant. Safe to repeat; another reason replaces the first.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is deleted).
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTenant(
+        self,
+        request: _tenant_service_pb2.ResumeTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.ResumeTenantResponse, _abc.Awaitable[_tenant_service_pb2.ResumeTenantResponse]]:
+        """Ends a suspension: every room is read in full, so that no change of the time between is missed, and watches are told
+        what changed. A tenant that is not suspended stays as it is. Errors: TENANT_NOT_FOUND (also when it is deleted).
         """
 
     @_abc_1.abstractmethod
