@@ -521,7 +521,7 @@ def test_suspension_cancels_what_is_under_way_at_once(tmp_path: Path) -> None:
         tenant = await bench.opened.add_tenant()
         await bench.mark("r1", lane=tenant.uid)
         async with bench.running_engine():
-            while "r1" not in bench.running:
+            while bench.running != {"r1", tenant.uid}:  # the tenant's first verification is under way, too
                 await bench.clock.sleep(0.01)
             began_s = bench.clock.monotonic()
             await bench.opened.store.lifecycle.suspend(tenant.tenant_id, reason="")
@@ -533,6 +533,6 @@ def test_suspension_cancels_what_is_under_way_at_once(tmp_path: Path) -> None:
             assert await bench.count() == count
 
     bench = on_bench(tmp_path, work, play)
-    assert cancelled[0] == "r1"
-    assert len(cancelled) == 2, "the tenant's verification was under way, too"
+    assert "r1" in cancelled
+    assert len(cancelled) == 2
     assert bench.ran == []
