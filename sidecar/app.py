@@ -18,7 +18,7 @@ import httpx
 import structlog
 
 from sidecar.aio.clock import Clock, SystemClock
-from sidecar.api.convert import ProtoBookingCodec
+from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.diagnosis.diagnosis import build_diagnosis
 from sidecar.diagnosis.verify import TenantVerifier

@@ -12,6 +12,7 @@ import contextvars
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol, cast
 
 import grpc
@@ -71,7 +72,7 @@ class Pool(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rpc:
-    """A method. `named_by` are the request's fields that may hold the name of something of a tenant."""
+    """A method. `named_by` are paths of the request's fields that may hold the name of something of a tenant."""
 
     method: str
     request_type: type[Message]
@@ -214,8 +215,8 @@ def _parse(rpc: Rpc, raw: bytes) -> Message:
 
 def _tenant_of(rpc: Rpc, request: Message) -> str:
     """Return the id of the tenant that a request names, not yet checked, so cut to the length of an id."""
-    for field in rpc.named_by:
-        name: str = getattr(request, field)
+    for path in rpc.named_by:
+        name: str = attrgetter(path)(request)
         if name:
             return name.removeprefix("tenants/").partition("/")[0][:_TENANT_CHARS_MAX]
     return ""

@@ -1,27 +1,23 @@
-"""Model values to proto messages, and bookings to the bytes they are kept and served in."""
+"""Model values to proto messages, and back where callers send them."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from sidecar.aio.clock import Clock
-from sidecar.api import frames
-from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
+from sidecar.api.tenant_settings import settings_to_proto
+from sidecar.api.times import set_time
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
-from sidecar.model.booking import Booking, HashedPerson, Person, SubjectState
 from sidecar.model.check import CheckOutcome, CheckResult
 from sidecar.model.problem import Actor, Problem
 from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
 from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
-from sidecar.model.window import EPOCH, Window
+from sidecar.model.window import Window
 
 _NAMED_ROOMS_MAX = 10
 """A problem that many rooms share names so many of them; the count tells the rest."""
@@ -83,15 +79,9 @@ def cloud_from_proto(number: tenant_pb.Cloud.ValueType) -> Cloud:
     return next((cloud for cloud, value in _CLOUDS.items() if value == number), Cloud.GLOBAL)
 
 
-def _set_time(message: Timestamp, at: datetime) -> None:
-    delta = at - EPOCH
-    message.seconds = delta.days * 86_400 + delta.seconds
-    message.nanos = delta.microseconds * 1_000
-
-
 def _set_window(message: common_pb.TimeWindow, window: Window) -> None:
-    _set_time(message.start_time, window.start_at)
-    _set_time(message.end_time, window.end_at)
+    set_time(message.start_time, window.start_at)
+    set_time(message.end_time, window.end_at)
 
 
 def problem_to_proto(problem: Problem) -> common_pb.Problem:
@@ -103,10 +93,10 @@ def problem_to_proto(problem: Problem) -> common_pb.Problem:
         metadata=problem.metadata,
         actor=_ACTORS[problem.actor],
     )
-    _set_time(message.first_seen_time, problem.first_seen_at)
-    _set_time(message.last_seen_time, problem.last_seen_at)
+    set_time(message.first_seen_time, problem.first_seen_at)
+    set_time(message.last_seen_time, problem.last_seen_at)
     if problem.next_check_at is not None:
-        _set_time(message.next_check_time, problem.next_check_at)
+        set_time(message.next_check_time, problem.next_check_at)
     return message
 
 
@@ -133,21 +123,24 @@ def tenant_to_proto(tenant: Tenant) -> tenant_pb.Tenant:
         problems=[problem_to_proto(problem) for problem in tenant.problems],
         etag=str(tenant.version),
         cloud=_CLOUDS[tenant.cloud],
+        settings=settings_to_proto(tenant.settings),
     )
-    _set_time(message.create_time, tenant.created_at)
-    _set_time(message.update_time, tenant.updated_at)
+    if tenant.erasing_since_at is not None:
+        set_time(message.erase_start_time, tenant.erasing_since_at)
+    set_time(message.create_time, tenant.created_at)
+    set_time(message.update_time, tenant.updated_at)
     if tenant.deleted_at is not None:
-        _set_time(message.delete_time, tenant.deleted_at)
+        set_time(message.delete_time, tenant.deleted_at)
     if tenant.purge_at is not None:
-        _set_time(message.purge_time, tenant.purge_at)
+        set_time(message.purge_time, tenant.purge_at)
     known = tenant.credential
     shown = message.credentials.add(
         application_id=known.application_id, kind=_KINDS[known.kind], fingerprint=known.fingerprint
     )
     if known.expires_at is not None:
-        _set_time(shown.expire_time, known.expires_at)
+        set_time(shown.expire_time, known.expires_at)
     if known.proven_at is not None:
-        _set_time(shown.prove_time, known.proven_at)
+        set_time(shown.prove_time, known.proven_at)
     return message
 
 
@@ -173,8 +166,8 @@ class RoomConverter:
             annotations=room.annotations,
             state=_ROOM_STATES[room.state],
         )
-        _set_time(message.create_time, room.created_at)
-        _set_time(message.update_time, room.updated_at)
+        set_time(message.create_time, room.created_at)
+        set_time(message.update_time, room.updated_at)
         return message
 
     def sync_state(self, room: Room) -> common_pb.SyncState.ValueType:
@@ -187,7 +180,7 @@ class RoomConverter:
             state=self.sync_state(room), problems=[problem_to_proto(problem) for problem in room.problems]
         )
         if room.fresh_as_of_at is not None:
-            _set_time(message.fresh_as_of_time, room.fresh_as_of_at)
+            set_time(message.fresh_as_of_time, room.fresh_as_of_at)
         if room.horizon is not None:
             _set_window(message.horizon, room.horizon)
         return message
@@ -208,7 +201,7 @@ class RoomConverter:
         message.state = _SYNC_STATES[max((self._state(room, now) for room in rooms), key=_BADNESS.__getitem__)]
         fresh = [room.fresh_as_of_at for room in rooms if room.fresh_as_of_at is not None]
         if len(fresh) == len(rooms):
-            _set_time(message.fresh_as_of_time, min(fresh))
+            set_time(message.fresh_as_of_time, min(fresh))
         horizon = _common_horizon(rooms)
         if horizon is not None:
             _set_window(message.horizon, horizon)
@@ -249,69 +242,3 @@ def _merge_problems(rooms: Sequence[Room]) -> list[Problem]:
         )
         for problem, room_ids in merged.values()
     ]
-
-
-_REVISION_TAG = bytes([14 << 3])
-"""Field `revision` of Booking, a varint."""
-
-
-class ProtoBookingCodec:
-    """Writes bookings as encoded Booking messages. Holds no state, so threads may share it.
-
-    The store runs it inside its writer thread, for each booking of an import.
-    """
-
-    def encode(self, booking: Booking, *, room_name: str, revision: int, digest: bytes) -> bytes:
-        """Return the encoded booking. Equal arguments give equal bytes; what is private was left out before."""
-        message = booking_pb.Booking(
-            name=f"{room_name}/bookings/{booking.key}",
-            state=booking.state,  # type: ignore[arg-type]  # the numbers are those of the API
-            time_zone=booking.time_zone,
-            all_day=booking.is_all_day,
-            subject="" if booking.subject_state is SubjectState.HASHED else booking.subject,
-            subject_state=booking.subject_state,  # type: ignore[arg-type]  # the numbers are those of the API
-            subject_hash=booking.subject if booking.subject_state is SubjectState.HASHED else "",
-            origin=booking_pb.Booking.ORIGIN_EXCHANGE,
-            is_private=booking.is_private,
-            online_meeting_uri=booking.online_meeting_uri,
-            calendar_uid=booking.calendar_uid,
-            revision=revision,
-            etag=base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-        )
-        time = message.time
-        _set_time(time.start_time, booking.start_at)
-        _set_time(time.end_time, booking.end_at)
-        if booking.organizer is not None:
-            _set_person(message.organizer, booking.organizer)
-        add = message.attendees.add
-        for attendee in booking.attendees:
-            told = add(optional_attendee=attendee.is_optional, response=attendee.response)
-            _set_person(told.person, attendee.person)
-        if booking.series_id is not None:
-            recurrence = message.recurrence
-            recurrence.series_id = booking.series_id
-            recurrence.exception = booking.is_exception
-            if booking.original_start_at is not None:
-                _set_time(recurrence.original_start_time, booking.original_start_at)
-        if booking.created_at is not None:
-            _set_time(message.create_time, booking.created_at)
-        if booking.updated_at is not None:
-            _set_time(message.update_time, booking.updated_at)
-        return message.SerializeToString(deterministic=True)
-
-    def stamp(self, body: bytes, *, revision: int) -> bytes:
-        """Return an encoded booking with another revision, without parsing it.
-
-        A parser keeps the last value of a field that is not repeated (protobuf encoding, "Last One Wins"), so the new
-        revision is appended.
-        """
-        return body + _REVISION_TAG + frames.varint(revision)
-
-
-def _set_person(message: booking_pb.Person, person: Person | HashedPerson) -> None:
-    message.SetInParent()
-    if isinstance(person, HashedPerson):
-        message.hash = person.hash
-        return
-    message.email = person.email
-    message.display_name = person.display_name

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -36,7 +36,7 @@ _ROOM = room_service_pb2.DESCRIPTOR.services_by_name["RoomService"]
 _BOOKING = booking_service_pb2.DESCRIPTOR.services_by_name["BookingService"]
 _WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
 
-_NAMING_FIELDS = ("parent", "name", "room", "tenant_id")
+_NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name")
 _WAITING = frozenset({"WatchService/ReadChanges"})
 _LAST_WORDS_S = 0.5
 """Given to streams that are not ours, such as a watch of the health service, and to statuses still on their way."""
@@ -221,16 +221,28 @@ def _build_handler(
     if handler is None:
         raise LookupError(f"{type(servicer).__name__} has no handler for {name}")
     pool = Pool.WATCHES if method.server_streaming else Pool.WAITING if name in _WAITING else Pool.CALLS
-    fields = method.input_type.fields_by_name
     rpc = Rpc(
         method=name,
         request_type=GetMessageClass(method.input_type),
-        named_by=tuple(field for field in _NAMING_FIELDS if field in fields and fields[field].message_type is None),
+        named_by=tuple(path for path in _NAMING_PATHS if _is_text(method.input_type, path)),
         pool=pool,
     )
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(boundary.streaming(rpc, handler))
     return grpc.unary_unary_rpc_method_handler(boundary.unary(rpc, handler))
+
+
+def _is_text(message: Descriptor, path: str) -> bool:
+    """Tell whether a path leads to a text."""
+    name, _, rest = path.partition(".")
+    field = message.fields_by_name.get(name)
+    if field is None:
+        return False
+    return (
+        field.message_type is None
+        if not rest
+        else field.message_type is not None and _is_text(field.message_type, rest)
+    )
 
 
 def _snake(name: str) -> str:

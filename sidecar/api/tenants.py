@@ -12,20 +12,24 @@ from sidecar.api.boundary import answering_s
 from sidecar.api.convert import check_to_proto, cloud_from_proto, tenant_to_proto
 from sidecar.api.page_tokens import PageTokens
 from sidecar.api.proofs import complain_about_certificate, complain_about_secret
+from sidecar.api.tenant_settings import FIELDS, read_settings
 from sidecar.api.validate import Check
 from sidecar.diagnosis.asking import TenantAsking
 from sidecar.errors import TenantNotFound
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.ids import TenantId
 from sidecar.model.tenant import CredentialKind, Tenant
+from sidecar.model.tenant_settings import NO_SETTINGS
 from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit, fits_into_a_kit
 from sidecar.store.lifecycle import Lifecycle
 from sidecar.store.rooms import Rooms
-from sidecar.store.tenants import Tenants
+from sidecar.store.tenants import Change, Tenants
 from sidecar.tenants.register import TenantValues, register_tenant
 
 _PAGE_DEFAULT, _PAGE_MAX = 50, 500
 _REASON_CHARS_MAX = 200
+_PATHS_MAX = 50
+"""Several times as many as there are fields."""
 
 
 class _Place(msgspec.Struct, array_like=True, frozen=True):
@@ -33,7 +37,7 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TenantServicer:
-    """Registers, shows, suspends and deletes tenants, and writes their kits."""
+    """Registers, shows, changes, suspends and deletes tenants, and writes their kits."""
 
     def __init__(
         self,
@@ -78,6 +82,15 @@ class TenantServicer:
         shown = found[:count_max]
         more = self._page_tokens.encode(request, _Place(shown[-1].tenant_id)) if len(found) > count_max else ""
         return pb.ListTenantsResponse(tenants=[tenant_to_proto(tenant) for tenant in shown], next_page_token=more)
+
+    async def update_tenant(self, request: pb.UpdateTenantRequest) -> pb.UpdateTenantResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("tenant.name", request.tenant.name)
+        etag = check.etag("etag", request.etag)
+        change = _read_change(check, request)
+        check.finish()
+        return pb.UpdateTenantResponse(tenant=tenant_to_proto(await self._tenants.update(tenant_id, change, etag=etag)))
 
     async def delete_tenant(self, request: pb.DeleteTenantRequest) -> pb.DeleteTenantResponse:
         """See the proto."""
@@ -181,6 +194,24 @@ def _kit_values_of(tenant: Tenant, mailboxes: Sequence[str]) -> KitValues:
     )
 
 
+def _read_change(check: Check, request: pb.UpdateTenantRequest) -> Change:
+    paths = set(request.update_mask.paths)
+    if not paths:
+        check.refuse("update_mask", "must name at least one field")
+    if len(request.update_mask.paths) > _PATHS_MAX:
+        check.refuse("update_mask", f"must have {_PATHS_MAX} paths at most")
+    known = {"display_name", "settings", *(f"settings.{name}" for name in FIELDS)}
+    if paths - known:
+        check.refuse("update_mask", f"names fields that cannot be changed; possible are {', '.join(sorted(known))}")
+    given = request.tenant
+    names = FIELDS if "settings" in paths else [name for name in FIELDS if f"settings.{name}" in paths]
+    amend = read_settings(check, "tenant.settings", given.settings, names)
+    if "display_name" not in paths:
+        return lambda display_name, settings: (display_name, amend(settings))
+    new_name = check.display_name("tenant.display_name", given.display_name)
+    return lambda _, settings: (new_name, amend(settings))
+
+
 def _read_values(check: Check, request: pb.RegisterTenantRequest, *, now: datetime) -> TenantValues:
     tenant, credential = request.tenant, request.credential
     check.choice("tenant.cloud", tenant.cloud, pb.Cloud.values())
@@ -197,6 +228,9 @@ def _read_values(check: Check, request: pb.RegisterTenantRequest, *, now: dateti
         kind=kind,
         proof=proof,
         expires_at=expires_at,
+        settings=read_settings(check, "tenant.settings", tenant.settings)(NO_SETTINGS)
+        if tenant.HasField("settings")
+        else None,
     )
 
 

@@ -28,6 +28,8 @@ class IntentKind(enum.StrEnum):
     """Find out whether Microsoft accepts a tenant's credential."""
     TENANT_PULSE = "tenant.pulse"
     """Notice when Microsoft has answered nothing for a tenant for a while."""
+    TENANT_ERASE = "tenant.erase"
+    """Erase what a tenant's settings do not let be kept any more."""
     TENANT_REMOVE = "tenant.remove"
     """Erase a deleted tenant."""
     LOG_PRUNE = "log.prune"

@@ -9,8 +9,10 @@ from datetime import datetime
 from sidecar.model.ids import Mailbox, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.lifecycle import Suspension, suspended
 from sidecar.model.plan import DeltaPlace
+from sidecar.model.privacy import DEFAULT_PRIVACY, Privacy
 from sidecar.model.problem import PASSING_REASONS, Problem
 from sidecar.model.tenant import BLOCKING_REASONS
+from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import Window
 from sidecar.settings import SyncSettings
 
@@ -62,7 +64,7 @@ class Room:
     `subscription_problem` (it can be read, but its changes are not announced). `resyncs` counts the requests for a new
     snapshot that no read has answered yet. `delta` is where the next look for changes begins; `no_delta_until_at` says
     until when this mailbox does without. `news_at` is when the room's bookings last changed in the copy. With a `suspension`,
-    of the whole tenant, nothing is read.
+    of the whole tenant, nothing is read. `settings` are the tenant's own; `read_privacy` is what the last full read admitted.
     """
 
     uid: RoomUid
@@ -92,6 +94,8 @@ class Room:
     news_at: datetime | None = None
     hold_problem: Problem | None = None
     suspension: Suspension | None = None
+    settings: TenantSettings = NO_SETTINGS
+    read_privacy: Privacy = DEFAULT_PRIVACY
 
     @property
     def name(self) -> str:
@@ -131,7 +135,7 @@ class Room:
 
 
 _BLOCKED = frozenset({RoomState.DENIED, RoomState.NOT_FOUND, RoomState.NOT_CLOUD_MAILBOX, RoomState.CREDENTIAL_EXPIRED})
-_CHECK_SPREAD = 1.1
+CHECK_SPREAD = 1.1
 """Checks are jittered by a tenth."""
 CLOCK_TOLERANCE_S = 60.0
 """Clocks of processes and databases differ by less. A check further ahead was dated by a clock that has been set back since;
@@ -143,7 +147,7 @@ class FreshnessLimits:
     """How old a copy may be before nobody vouches for it any more, in seconds.
 
     Attributes:
-        live_s: of a room whose changes are announced, since its last complete check.
+        live_s: of a room whose changes are announced, since its last complete check, where the tenant has no own pace.
         polling_s: of a room whose changes are not.
         outage_s: how long Exchange may be away from the tenant as a whole.
     """
@@ -152,11 +156,15 @@ class FreshnessLimits:
     polling_s: float
     outage_s: float
 
+    def live_within_s(self, check_interval_s: int | None) -> float:
+        """Return how old the copy of an announced room may be, given its tenant's own pace of checks."""
+        return self.live_s if check_interval_s is None else check_interval_s * CHECK_SPREAD + self.polling_s
+
 
 def freshness_limits(settings: SyncSettings) -> FreshnessLimits:
     """Return the limits that follow from how often rooms are checked, and how late a check may be."""
     budget_s = settings.freshness_budget_s
-    live_s = settings.check_interval_s * _CHECK_SPREAD + budget_s
+    live_s = settings.check_interval_s * CHECK_SPREAD + budget_s
     return FreshnessLimits(live_s=live_s, polling_s=budget_s, outage_s=budget_s)
 
 
@@ -168,6 +176,7 @@ def sync_state(room: Room, *, now: datetime, limits: FreshnessLimits) -> SyncSta
         is_announced=room.is_announced,
         fresh_as_of_at=room.fresh_as_of_at,
         outage_since_at=room.outage_since_at,
+        check_interval_s=room.settings.check_interval_s,
         now=now,
         limits=limits,
     )
@@ -180,6 +189,7 @@ def copy_state(
     is_announced: bool,
     fresh_as_of_at: datetime | None,
     outage_since_at: datetime | None,
+    check_interval_s: int | None,
     now: datetime,
     limits: FreshnessLimits,
 ) -> SyncState:
@@ -193,7 +203,9 @@ def copy_state(
     if outage_since_at is not None and (now - outage_since_at).total_seconds() > limits.outage_s:
         return SyncState.STALE
     age_s = (now - fresh_as_of_at).total_seconds()
-    if age_s < -CLOCK_TOLERANCE_S or age_s > (limits.live_s if is_announced else limits.polling_s):
+    if age_s < -CLOCK_TOLERANCE_S or age_s > (
+        limits.live_within_s(check_interval_s) if is_announced else limits.polling_s
+    ):
         return SyncState.STALE
     return SyncState.LIVE if is_announced else SyncState.POLLING
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.lifecycle import Suspension, suspended
 from sidecar.model.problem import Problem
+from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 
 
 class Cloud(enum.StrEnum):
@@ -68,6 +69,7 @@ class Tenant:
 
     `verified_at` is when Microsoft first accepted the credential, None before. `problem` concerns the tenant as a whole.
     `purge_at` is when a deleted tenant is erased. `suspension` survives deletion: a tenant that comes back is as it was.
+    `erasing_since_at` is since when what its settings do not let be kept any more is being erased; None: nothing is left.
     """
 
     uid: TenantUid
@@ -85,6 +87,8 @@ class Tenant:
     updated_at: datetime
     suspension: Suspension | None = None
     purge_at: datetime | None = None
+    settings: TenantSettings = NO_SETTINGS
+    erasing_since_at: datetime | None = None
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import Lease
 from sidecar.model.plan import Applied, CompleteRead, DeltaRead, Removal, RoomPlan, Scope, Upsert
+from sidecar.model.privacy import Privacy
 from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
@@ -36,6 +37,9 @@ class BookingCodec(Protocol):
 
     def stamp(self, body: bytes, *, revision: int) -> bytes:
         """Return an encoded booking with another revision."""
+
+    def restrict(self, body: bytes, *, privacy: Privacy, hash_key: bytes) -> tuple[bytes, bytes]:
+        """Return an encoded booking with no more words and people than may be kept, and its digest."""
 
 
 PagePlace = tuple[datetime, RoomUid, BookingKey]
@@ -90,7 +94,8 @@ class Calendars:
             delta: the read covered all that a delta round named; the room is fresh as of the round's beginning.
             hints_through: hints with a generation up to this one are answered by this read.
         Returns:
-            What was done; None when the room is not mapped any more, or its tenant is being deleted.
+            What was done; None when the room is not mapped any more, its tenant is being deleted, or the tenant's settings
+            say by now that calendars are to be read in another way: then nothing was done, and a full read is due.
         Raises:
             StoreConflict: the lease is lost.
         """
@@ -99,11 +104,16 @@ class Calendars:
             await locks.keep_tenant(c, room.tenant_uid)
             await journal.check_lease(c, lease)
             state = await c.fetch_one(
-                "SELECT r.fresh_as_of_at, t.epoch_at FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
+                "SELECT r.fresh_as_of_at, t.epoch_at, r.read_privacy, t.past_days, t.future_days, t.check_interval_s,"
+                " t.privacy FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
                 " WHERE r.uid = $1 AND t.deleted_at IS NULL",
                 room.uid,
             )
             if state is None:
+                return None
+            settings = rows.settings_from_columns(*state[3:7])
+            if settings.reading != room.settings.reading:
+                # What was read may hold what is not to be kept any more. The change made a full read due.
                 return None
             is_first = complete is not None and state[0] is None
             if state[0] is None and complete is None:
@@ -114,7 +124,9 @@ class Calendars:
             plan = planner(stored)
             surprises = reads.Surprises()
             # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
+            # So may what differs since more was admitted: nobody changed that, in Exchange.
             is_known = state[0] is not None and state[0] >= state[1]
+            is_known &= rows.privacy_from_text(state[2]) == settings.privacy
             read = complete or delta
             if read is not None and is_known and not await _has_hints(c, room.uid):
                 surprises = reads.count_surprises(plan, stored, room, read)

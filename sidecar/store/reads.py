@@ -96,7 +96,7 @@ async def save_complete(
         "UPDATE rooms SET horizon_start_at = $2, horizon_end_at = $3, problem = NULL,"
         " fresh_as_of_at = CASE WHEN $5 = 1 THEN fresh_as_of_at ELSE $4 END,"
         " drift_count = drift_count + $6, resyncs = resyncs - $7, version = version + $8, updated_at = $9,"
-        " hold_problem = $10, no_delta_until_at = $11 WHERE uid = $1",
+        " hold_problem = $10, no_delta_until_at = $11, read_privacy = $12 WHERE uid = $1",
         room.uid,
         to_micros(complete.horizon.start_at),
         to_micros(complete.horizon.end_at),
@@ -108,6 +108,7 @@ async def save_complete(
         to_micros(c.now) if is_changed else to_micros(room.updated_at),
         rows.problem_to_text(hold),
         rows.micros(complete.no_delta_until_at),
+        rows.privacy_to_text(room.settings.privacy),
     )
     await _save_place(c, room.uid, complete.place)
     if is_news and not is_first:

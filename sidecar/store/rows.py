@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -12,17 +13,20 @@ from sidecar.model.ids import BookingKey, Mailbox, RoomId, RoomUid, TenantId, Te
 from sidecar.model.intent import Intent, IntentKind, Priority
 from sidecar.model.lifecycle import Suspension
 from sidecar.model.plan import DeltaPlace
+from sidecar.model.privacy import DEFAULT_PRIVACY, Privacy
 from sidecar.model.problem import Problem
 from sidecar.model.room import Room
 from sidecar.model.subscription import Subscription
 from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, Tenant
+from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store.engine import Row
 
 TENANT = """
 SELECT t.uid, t.tenant_id, t.display_name, t.directory_id, t.cloud, t.problem, t.verified_at, t.deleted_at, t.version,
        t.revision, t.created_at, t.updated_at, c.application_id, c.kind, c.fingerprint, c.expires_at, c.proven_at,
-       t.suspended_at, t.suspend_reason, t.purge_at
+       t.suspended_at, t.suspend_reason, t.purge_at,
+       t.erasing_since_at, t.past_days, t.future_days, t.check_interval_s, t.privacy
   FROM tenants t JOIN credentials c ON c.tenant_uid = t.uid AND c.role = 'current'
 """
 
@@ -31,7 +35,8 @@ SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.di
        r.annotations, t.problem, r.problem, r.subscription_problem, r.horizon_start_at, r.horizon_end_at,
        r.fresh_as_of_at, s.expires_at, r.drift_count, r.resyncs, r.version, r.created_at, r.updated_at,
        r.delta_link, r.delta_start_at, r.delta_end_at, r.no_delta_until_at, r.news_at, r.hold_problem,
-       t.suspended_at, t.suspend_reason
+       t.suspended_at, t.suspend_reason,
+       t.past_days, t.future_days, t.check_interval_s, t.privacy, r.read_privacy
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
 """
@@ -47,6 +52,7 @@ INTENT = "SELECT kind, key, lane, priority, ready_at, generation, attempts FROM 
 CHANGE = "SELECT revision, room_uid, kind, cause, booking_key, body, recorded_at FROM changes"
 
 _PROBLEM = msgspec.json.Decoder(Problem)
+_PRIVACY = msgspec.json.Decoder(Privacy)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -68,6 +74,30 @@ def instant(micros: int | None) -> datetime | None:
 def micros(at: datetime | None) -> int | None:
     """Spell an instant or nothing."""
     return None if at is None else to_micros(at)
+
+
+def privacy_to_text(privacy: Privacy) -> str | None:
+    """Spell visibilities for their column; the default is no text."""
+    return None if privacy == DEFAULT_PRIVACY else _ENCODER.encode(privacy).decode()
+
+
+@lru_cache(maxsize=1024)
+def privacy_from_text(text: str | None) -> Privacy:
+    """Read a column of visibilities."""
+    return DEFAULT_PRIVACY if text is None else _PRIVACY.decode(text)
+
+
+@lru_cache(maxsize=1024)
+def settings_from_columns(
+    past_days: int | None, future_days: int | None, check_interval_s: int | None, privacy: str | None
+) -> TenantSettings:
+    """Read the columns of a tenant's settings."""
+    return TenantSettings(
+        past_days=past_days,
+        future_days=future_days,
+        check_interval_s=check_interval_s,
+        privacy=privacy_from_text(privacy),
+    )
 
 
 def tenant_from_row(row: Row) -> Tenant:
@@ -94,6 +124,8 @@ def tenant_from_row(row: Row) -> Tenant:
         ),
         suspension=_suspension(row[17], row[18]),
         purge_at=instant(row[19]),
+        erasing_since_at=instant(row[20]),
+        settings=settings_from_columns(*row[21:25]),
     )
 
 
@@ -127,6 +159,8 @@ def room_from_row(row: Row, *, now: datetime) -> Room:
         news_at=instant(row[26]),
         hold_problem=problem_from_text(row[27]),
         suspension=_suspension(row[28], row[29]),
+        settings=settings_from_columns(*row[30:34]),
+        read_privacy=privacy_from_text(row[34]),
     )
 
 

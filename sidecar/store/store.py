@@ -12,6 +12,7 @@ from sidecar.store.census import Census
 from sidecar.store.changes import Changes
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.epochs import Epochs
+from sidecar.store.erasure import Erasure
 from sidecar.store.intents import Intents
 from sidecar.store.lifecycle import Lifecycle
 from sidecar.store.rooms import Rooms
@@ -43,6 +44,7 @@ class Store:
         self.webhook_urls = WebhookUrls(engine)
         self.intents = Intents(engine)
         self.census = Census(engine)
+        self.erasure = Erasure(engine, vault, codec)
 
     @property
     def version(self) -> int | None:

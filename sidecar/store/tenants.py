@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sidecar.errors import TenantExists, TenantNotFound
+from sidecar.errors import EtagMismatch, TenantExists, TenantNotFound
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.problem import Problem
 from sidecar.model.tenant import BLOCKING_REASONS, Cloud, Credential, CredentialKind, Tenant
+from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
+from sidecar.store.settings import load_hash_key, save_settings
 from sidecar.store.vault import Vault
 
 _ROLE = "current"
@@ -24,7 +26,7 @@ _ROLE = "current"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What a caller registers. `fingerprint` is what the credential may be recognised by."""
+    """What a caller registers. `fingerprint` is what the credential may be recognised by; settings None: leave them."""
 
     tenant_id: TenantId
     display_name: str
@@ -33,6 +35,11 @@ class Registration:
     credential: Credential
     fingerprint: str
     expires_at: datetime | None
+    settings: TenantSettings | None = None
+
+
+Change = Callable[[str, TenantSettings], tuple[str, TenantSettings]]
+"""A pure function of a tenant's display name and settings as they are; returns them as they are to be."""
 
 
 class Tenants:
@@ -77,6 +84,7 @@ class Tenants:
             to_micros(c.now),
         )
         await self._save_credential(c, uid, registration)
+        await save_settings(c, self._vault, uid, NO_SETTINGS, registration.settings or NO_SETTINGS)
 
     async def _update(self, c: Connection, existing: Tenant, registration: Registration) -> None:
         if existing.deleted_at is not None:
@@ -93,7 +101,8 @@ class Tenants:
             registration.fingerprint,
             registration.expires_at,
         )
-        if is_same_credential and existing.display_name == registration.display_name:
+        settings = registration.settings or existing.settings
+        if is_same_credential and (existing.display_name, existing.settings) == (registration.display_name, settings):
             return
         await c.execute(
             "UPDATE tenants SET display_name = $2, version = version + 1, updated_at = $3 WHERE uid = $1",
@@ -101,6 +110,7 @@ class Tenants:
             registration.display_name,
             to_micros(c.now),
         )
+        await save_settings(c, self._vault, existing.uid, existing.settings, settings)
         if not is_same_credential:
             await self._save_credential(c, existing.uid, registration)
 
@@ -138,6 +148,47 @@ class Tenants:
             return Credential(application_id=row[0], kind=CredentialKind(row[1]), proof=proof)
 
         return await self._engine.read(run)
+
+    async def update(self, tenant_id: TenantId, change: Change, *, etag: str) -> Tenant:
+        """Give a tenant another name or other settings; what follows from the difference becomes due.
+
+        A change that has been made already is made again without a complaint about the etag: it is a repeated call.
+
+        Raises:
+            TenantNotFound: also when it is being deleted.
+            EtagMismatch.
+        """
+
+        async def run(c: Connection) -> Tenant:
+            await locks.keep_named_tenant(c, tenant_id)
+            tenant = await load_tenant(c, "t.tenant_id = $1 AND t.deleted_at IS NULL", tenant_id)
+            if tenant is None:
+                raise TenantNotFound("there is no such tenant")
+            display_name, settings = change(tenant.display_name, tenant.settings)
+            if (display_name, settings) == (tenant.display_name, tenant.settings):
+                return tenant
+            if etag and etag != str(tenant.version):
+                raise EtagMismatch("the tenant has changed", details={"etag": str(tenant.version)})
+            await c.execute(
+                "UPDATE tenants SET display_name = $2, version = version + 1, updated_at = $3 WHERE uid = $1",
+                tenant.uid,
+                display_name,
+                to_micros(c.now),
+            )
+            await save_settings(c, self._vault, tenant.uid, tenant.settings, settings)
+            updated = await load_tenant(c, "t.uid = $1", tenant.uid)
+            assert updated is not None, "written above"
+            return updated
+
+        return await self._engine.write(run)
+
+    async def load_hash_key(self, tenant_uid: TenantUid) -> bytes:
+        """Return the key under which a tenant's words and people are hashed.
+
+        Raises:
+            TenantNotFound, SecretUnreadable.
+        """
+        return await self._engine.read(lambda c: load_hash_key(c, self._vault, tenant_uid))
 
     async def load(self, tenant_id: TenantId) -> Tenant:
         """Load by the caller's id; one that is being deleted is found too.

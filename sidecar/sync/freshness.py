@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from sidecar.aio.clock import Clock
 from sidecar.errors import StoreUnavailable
 from sidecar.model.room import FreshnessLimits, SyncState, copy_state, is_blocking, outage_since
@@ -35,9 +33,7 @@ class FreshnessGauges:
         self._looked_at_s = now_s
         limits = self._limits
         try:
-            groups = await self._store.census.groups(
-                younger=timedelta(seconds=limits.polling_s), older=timedelta(seconds=limits.live_s)
-            )
+            groups = await self._store.census.groups(limits)
         except StoreUnavailable:
             return
         now = self._clock.now()
@@ -51,6 +47,7 @@ class FreshnessGauges:
                 is_announced=group.is_announced,
                 fresh_as_of_at=group.fresh_as_of_at,
                 outage_since_at=outage_since(problem),
+                check_interval_s=group.check_interval_s,
                 now=now,
                 limits=limits,
             )

@@ -13,7 +13,7 @@ from sidecar.graph.clouds import TenantRef
 from sidecar.graph.events import is_part_of_series, master_id_of, to_booking
 from sidecar.graph.wire import DeltaRound, GraphEvent
 from sidecar.model.booking import Booking, StoredBooking
-from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.ids import BookingKey, EventId, TenantUid
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
@@ -41,6 +41,13 @@ class CalendarReader(Protocol):
 
     async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
         """Read a mailbox's object id and zone; None for what may not be known."""
+
+
+class HashKeys(Protocol):
+    """The tenants' keys for hashes; `store.tenants.Tenants` has them."""
+
+    async def load_hash_key(self, tenant_uid: TenantUid) -> bytes:
+        """Return the key under which a tenant's words and people are hashed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +86,9 @@ def address_of(room: Room) -> str:
 class RoomReader:
     """Reads rooms. Every method raises whatever reading raises."""
 
-    def __init__(self, *, reader: CalendarReader, telemetry: Telemetry) -> None:
+    def __init__(self, *, reader: CalendarReader, keys: HashKeys, telemetry: Telemetry) -> None:
         self._reader = reader
+        self._keys = keys
         self._telemetry = telemetry
 
     async def mailbox(self, room: Room, tenant: Tenant) -> tuple[str | None, str | None]:
@@ -97,7 +105,7 @@ class RoomReader:
 
     async def view(self, room: Room, tenant: Tenant, horizon: Window) -> tuple[list[Booking], frozenset[EventId]]:
         """Return everything in a window; see `_bookings`."""
-        return self._bookings(await self._reader.fetch_view(ref_of(tenant), address_of(room), horizon), room)
+        return await self._bookings(await self._reader.fetch_view(ref_of(tenant), address_of(room), horizon), room)
 
     async def events(self, room: Room, tenant: Tenant, event_ids: Sequence[EventId], horizon: Window) -> Found:
         """Return what some ids name: single events as they are, series as the set of their occurrences."""
@@ -122,7 +130,7 @@ class RoomReader:
                 continue
             events += instances
             read.add(master_id)
-        bookings, broken = self._bookings(events, room)
+        bookings, broken = await self._bookings(events, room)
         return Found(bookings=bookings, gone=frozenset(gone), series=frozenset(read), broken=broken)
 
     async def look_for(
@@ -138,19 +146,21 @@ class RoomReader:
             event = await self._reader.fetch_event(ref_of(tenant), address_of(room), booking.event_id)
             if event is not None and event.type != "seriesMaster":
                 found.append(event)
-        more, broken = self._bookings(found, room)
+        more, broken = await self._bookings(found, room)
         # An id that still exists does not keep a booking: a series that was moved to another hour gives its days' ids to
         # occurrences that are other bookings.
         kept = {booking.key for booking in more}
         gone = frozenset(item.key for item in missing if item.key not in kept and item.event_id not in broken)
         return more, gone
 
-    def _bookings(self, events: Sequence[GraphEvent], room: Room) -> tuple[list[Booking], frozenset[EventId]]:
+    async def _bookings(self, events: Sequence[GraphEvent], room: Room) -> tuple[list[Booking], frozenset[EventId]]:
         """Return the bookings that events mean, and the ids of events that cannot be understood: those are not gone."""
+        privacy = room.settings.privacy
+        hash_key = await self._keys.load_hash_key(room.tenant_uid) if privacy.is_hashing else b""
         bookings: list[Booking] = []
         broken: set[EventId] = set()
         for event in events:
-            booking = to_booking(event, room=room)
+            booking = to_booking(event, room=room, privacy=privacy, hash_key=hash_key)
             if booking is not None:
                 bookings.append(booking)
             elif event.type != "seriesMaster":

@@ -32,7 +32,7 @@ def next_check_s(room: Room, *, now: datetime, is_pressed: bool, settings: SyncS
     """
     jitter = 0.9 + rng.random() / 5
     if room.is_announced:
-        wait_s = settings.check_interval_s * jitter
+        wait_s = (room.settings.check_interval_s or settings.check_interval_s) * jitter
         if room.subscribed_until_at is None:
             return wait_s
         return min(wait_s, max(_AT_ONCE_S, (room.subscribed_until_at - now).total_seconds()))

@@ -55,7 +55,7 @@ class RoomSync:
         self, *, store: Store, reader: CalendarReader, clock: Clock, settings: SyncSettings, telemetry: Telemetry
     ) -> None:
         self._store = store
-        self._reading = RoomReader(reader=reader, telemetry=telemetry)
+        self._reading = RoomReader(reader=reader, keys=store.tenants, telemetry=telemetry)
         self._baselines = Baselines(reading=self._reading, clock=clock, telemetry=telemetry)
         self._clock = clock
         self._settings = settings
@@ -73,7 +73,7 @@ class RoomSync:
         if not hints or room.horizon is None:
             # Not read as a whole yet: the first full read is on its way and will hold what was hinted.
             nothing = Found(bookings=(), gone=frozenset(), series=frozenset(), broken=frozenset())
-            await self._apply(room, (), nothing, self._horizon(), lease=lease, hints_through=generation)
+            await self._apply(room, (), nothing, self._horizon(room), lease=lease, hints_through=generation)
             return True
         if len(hints) > self._settings.hints_max:
             return False
@@ -162,7 +162,7 @@ class RoomSync:
             Whatever reading raises, and StoreConflict when the lease is lost.
         """
         room = await self._learn_mailbox(room, tenant)
-        horizon = self._horizon()
+        horizon = self._horizon(room)
         if asked is None:
             room, asked = await self._baselines.ask(room, tenant, horizon)
         elif asked.place is not None and asked.place.window != horizon:
@@ -256,9 +256,13 @@ class RoomSync:
         more, gone = await self._reading.look_for(room, tenant, missing)
         return _Verdict(bookings + more, gone)
 
-    def _horizon(self) -> Window:
-        settings = self._settings
-        return horizon_at(self._clock.now(), past_days=settings.past_days, future_days=settings.future_days)
+    def _horizon(self, room: Room) -> Window:
+        past_days, future_days = room.settings.past_days, room.settings.future_days
+        return horizon_at(
+            self._clock.now(),
+            past_days=self._settings.past_days if past_days is None else past_days,
+            future_days=self._settings.future_days if future_days is None else future_days,
+        )
 
     def _report(self, event: str, room: Room, applied: Applied | None, began_s: float, **counts: int) -> None:
         if applied is None:

@@ -124,6 +124,7 @@ class Chores:
             IntentKind.SUBSCRIPTION_AUDIT: self._audit_subscriptions,
             IntentKind.TENANT_VERIFY: self._verify_tenant,
             IntentKind.TENANT_PULSE: self._pulse_tenant,
+            IntentKind.TENANT_ERASE: self._erase_words,
             IntentKind.TENANT_REMOVE: self._remove_tenant,
             IntentKind.LOG_PRUNE: self._prune_log,
         }
@@ -316,6 +317,15 @@ class Chores:
 
     async def _pulse_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         return Done(await self._health.feel_pulse(lease.lane), Priority.REPAIR)
+
+    async def _erase_words(self, intent: Intent, lease: Lease) -> Outcome:
+        """Erase what the tenant's settings do not let be kept. Exchange is not asked, so nothing there stands in the way."""
+        try:
+            bookings_count = await self._store.erasure.run(lease.lane, lease=lease)
+        except SecretUnreadable as error:
+            return PutOff(self._next_probe_at(intent), error.reason)
+        log.info("tenant.words_erased", tenant_uid=lease.lane, bookings_count=bookings_count)
+        return Done()
 
     async def _remove_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:

@@ -16,6 +16,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 from sidecar.errors import FieldViolation, InvalidArgument
 from sidecar.model.ids import TenantId
 from sidecar.model.tenant import Cloud, Credential, CredentialKind, Tenant
+from sidecar.model.tenant_settings import TenantSettings
 from sidecar.store.tenants import Registration, secret_fingerprint
 
 
@@ -28,7 +29,8 @@ class TenantRegistry(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantValues:
-    """What the caller hands over. `expires_at` is its own word on a client secret; a certificate tells by itself."""
+    """What the caller hands over. `expires_at` is its own word on a client secret; a certificate tells by itself. `settings`
+    None: those of a tenant that is registered already stay."""
 
     tenant_id: TenantId
     display_name: str
@@ -38,6 +40,7 @@ class TenantValues:
     kind: CredentialKind
     proof: bytes = field(repr=False)
     expires_at: datetime | None
+    settings: TenantSettings | None = None
 
 
 async def register_tenant(registry: TenantRegistry, values: TenantValues) -> Tenant:
@@ -57,6 +60,7 @@ async def register_tenant(registry: TenantRegistry, values: TenantValues) -> Ten
         credential=credential,
         fingerprint=fingerprint,
         expires_at=expires_at,
+        settings=values.settings,
     )
     return await registry.register(registration)
 

@@ -21,7 +21,7 @@ import structlog
 import uvloop
 
 from sidecar.aio.clock import SystemClock
-from sidecar.api.convert import ProtoBookingCodec
+from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.model.ids import TenantId
 from sidecar.model.intent import Lease
 from sidecar.model.plan import Scope, Upsert

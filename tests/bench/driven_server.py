@@ -18,7 +18,7 @@ import structlog
 import uvloop
 
 from sidecar.aio.clock import SystemClock
-from sidecar.api.convert import ProtoBookingCodec
+from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.app import tune_collector
 from sidecar.diagnosis.diagnosis import build_diagnosis

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from sidecar.api.convert import ProtoBookingCodec
+from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.servicers import Servicers, build_servicers
 from sidecar.app import build_service
 from sidecar.errors import SidecarError

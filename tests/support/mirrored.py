@@ -17,7 +17,7 @@ import httpx
 from exchange_client.messages import Booking
 
 from sidecar.aio.clock import SystemClock
-from sidecar.api.convert import ProtoBookingCodec
+from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.emulator.clock import LoopClock
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import json
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from sidecar.feed.feed import Feed
 from sidecar.model.booking import Booking
 from sidecar.model.ids import RoomId, TenantId, TenantUid
 from sidecar.model.plan import Applied
+from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.room import Room, freshness_limits
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
@@ -68,6 +70,13 @@ class JsonCodec:
             "revision": revision,
         }
         return json.dumps(shown, sort_keys=True).encode()
+
+    def restrict(self, body: bytes, *, privacy: Privacy, hash_key: bytes) -> tuple[bytes, bytes]:
+        """Return an encoded booking without its subject, unless that is to be kept, and its digest."""
+        shown = json.loads(body)
+        if privacy.subject is not Visibility.STORED:
+            shown |= {"subject": "", "digest": hashlib.sha256(shown["key"].encode()).hexdigest()[:32]}
+        return json.dumps(shown, sort_keys=True).encode(), bytes.fromhex(shown["digest"])
 
     def stamp(self, body: bytes, *, revision: int) -> bytes:
         """Return an encoded booking with another revision."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 
 from sidecar.model.room import FreshnessLimits, SyncState, copy_state, is_blocking, outage_since, sync_state
-from tests.support.builders import DIRECTORY, after, make_problem, secret_hash
+from sidecar.model.tenant_settings import TenantSettings
+from tests.support.builders import DIRECTORY, after, make_problem, make_registration, secret_hash
 from tests.support.stores import ManualClock, OpenStore
 
 LIMITS = FreshnessLimits(live_s=1_000, polling_s=300, outage_s=300)
@@ -15,9 +15,7 @@ LIMITS = FreshnessLimits(live_s=1_000, polling_s=300, outage_s=300)
 async def counted(opened: OpenStore) -> Counter[SyncState]:
     """Count the rooms by their groups."""
     counts: Counter[SyncState] = Counter()
-    groups = await opened.store.census.groups(
-        younger=timedelta(seconds=LIMITS.polling_s), older=timedelta(seconds=LIMITS.live_s)
-    )
+    groups = await opened.store.census.groups(LIMITS)
     for group in groups:
         problem = group.tenant_problem
         state = copy_state(
@@ -26,6 +24,7 @@ async def counted(opened: OpenStore) -> Counter[SyncState]:
             is_announced=group.is_announced,
             fresh_as_of_at=group.fresh_as_of_at,
             outage_since_at=outage_since(problem),
+            check_interval_s=group.check_interval_s,
             now=opened.clock.now(),
             limits=LIMITS,
         )
@@ -81,7 +80,7 @@ async def test_oldest_of_a_group_is_told(opened: OpenStore, clock: ManualClock) 
     await opened.add_filled_room("r1")
     clock.advance(100)
     await opened.add_filled_room("r2")
-    (group,) = await opened.store.census.groups(younger=timedelta(seconds=300), older=timedelta(seconds=1_000))
+    (group,) = await opened.store.census.groups(LIMITS)
     assert (group.count, group.fresh_as_of_at) == (2, after())
 
 
@@ -94,3 +93,20 @@ async def test_room_checked_by_a_clock_set_back_since_is_counted_apart(opened: O
     await opened.add_filled_room("after")
     expected = {SyncState.STALE: 1, SyncState.POLLING: 1}
     assert await counted(opened) == await loaded(opened) == expected
+
+
+async def test_room_at_its_tenants_own_pace_is_stale_by_that_pace(opened: OpenStore, clock: ManualClock) -> None:
+    """A tenant that wants checks seldom is not stale all the time; one that wants them often is so sooner."""
+    for name, interval_s in (("seldom", 3_600), ("often", 60)):
+        settings = TenantSettings(check_interval_s=interval_s)
+        tenant = await opened.store.tenants.register(make_registration(name, settings=settings))
+        room = await opened.add_room("r1", tenant_id=tenant.tenant_id)
+        await opened.fill(room)
+        await opened.store.subscriptions.prepare(
+            room.uid, tenant.uid, key=name, secret_hash=secret_hash("s"), directory_id=DIRECTORY, url="u"
+        )
+        await opened.store.subscriptions.confirm(name, graph_id=name, expires_at=after(days=2), renew_at=after(days=1))
+    clock.advance(700)
+    assert await counted(opened) == {SyncState.LIVE: 1, SyncState.STALE: 1}
+    clock.advance(3_600)
+    assert await counted(opened) == {SyncState.STALE: 2}

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 from sidecar.aio.clock import SystemClock
-from sidecar.api.convert import ProtoBookingCodec
+from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.diagnosis.diagnosis import Diagnosis, build_diagnosis
 from sidecar.diagnosis.verify import TenantVerifier

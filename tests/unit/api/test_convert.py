@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from sidecar.api import convert
-from sidecar.api.convert import ProtoBookingCodec, RoomConverter, cloud_from_proto, tenant_to_proto
+from sidecar.api.booking_codec import ProtoBookingCodec
+from sidecar.api.convert import RoomConverter, cloud_from_proto, tenant_to_proto
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb

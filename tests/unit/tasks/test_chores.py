@@ -32,9 +32,11 @@ from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef
 from sidecar.model.ids import TenantId
 from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.problem import Actor
 from sidecar.model.room import Room, RoomState
 from sidecar.model.tenant import Tenant, TenantState
+from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.settings import StoreSettings
 from sidecar.sync.brake import SECOND_READ
@@ -42,7 +44,7 @@ from sidecar.sync.pace import BURST_MAX
 from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.tenants.remove import TenantRemover
-from tests.support.builders import CANARY, TENANT, after
+from tests.support.builders import CANARY, TENANT, after, make_problem
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
 from tests.support.fake_microsoft import FakeMicrosoft
@@ -480,6 +482,31 @@ async def test_tenant_whose_files_could_not_be_scrubbed_stays_due_until_they_are
     assert await shift.run(IntentKind.TENANT_REMOVE) == Done()
     assert await opened.store.intents.count() == 0
     assert CANARY.encode() not in opened.bytes_at_rest()
+
+
+async def test_words_are_erased_though_microsoft_is_away_and_the_credential_refused(shift: Shift) -> None:
+    """Nothing there is needed for it, so nothing there may stand in its way."""
+    opened = shift.desk.opened
+    shift.desk.calendar.put(event("e1", after(hours=1), subject=f"{CANARY}-words"))
+    await shift.run(IntentKind.ROOM_COMPARE)
+    await opened.store.tenants.set_problem(shift.desk.tenant.uid, make_problem("CREDENTIAL_REJECTED"))
+    masked = TenantSettings(privacy=Privacy(subject=Visibility.MASKED))
+    await opened.store.tenants.update(TENANT, lambda name, _: (name, masked), etag="")
+    assert f"{CANARY}-words".encode() in opened.bytes_at_rest()
+    assert await shift.run(IntentKind.TENANT_ERASE) == Done()
+    assert f"{CANARY}-words".encode() not in opened.bytes_at_rest()
+
+
+async def test_erasure_without_its_key_is_put_off_and_still_told(shift: Shift) -> None:
+    opened = shift.desk.opened
+    await shift.run(IntentKind.ROOM_COMPARE)
+    hashed = TenantSettings(privacy=Privacy(subject=Visibility.HASHED))
+    await opened.store.tenants.update(TENANT, lambda name, _: (name, hashed), etag="")
+    await opened.execute("UPDATE tenants SET hash_key = $1", b"sealed by another")
+    outcome = await shift.run(IntentKind.TENANT_ERASE)
+    assert isinstance(outcome, PutOff)
+    assert outcome.reason == "SECRET_UNREADABLE"
+    assert (await opened.store.tenants.load(TENANT)).erasing_since_at is not None
 
 
 async def test_old_changes_are_pruned(shift: Shift) -> None:

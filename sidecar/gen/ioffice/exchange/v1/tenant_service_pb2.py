@@ -22,11 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as ioffice_dot_exchange_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ioffice/exchange/v1/tenant_service.proto\x12\x13ioffice.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ioffice/exchange/v1/common.proto\"\xa5\x05\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x04 \x01(\t\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.ioffice.exchange.v1.Tenant.State\x12.\n\x08problems\x18\x06 \x03(\x0b\x32\x1c.ioffice.exchange.v1.Problem\x12\x38\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32#.ioffice.exchange.v1.CredentialInfo\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x63loud\x18\r \x01(\x0e\x32\x1a.ioffice.exchange.v1.Cloud\"\xbb\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_VERIFYING\x10\x02\x12\x10\n\x0cSTATE_ACTIVE\x10\x03\x12\x12\n\x0eSTATE_DEGRADED\x10\x04\x12\x1d\n\x19STATE_CREDENTIAL_REJECTED\x10\x05\x12\x19\n\x15STATE_CONSENT_MISSING\x10\x06\x12\x13\n\x0fSTATE_SUSPENDED\x10\x07\x12\x11\n\rSTATE_DELETED\x10\x08\"\xa2\x02\n\x0e\x43redentialInfo\x12\x16\n\x0e\x61pplication_id\x18\x01 \x01(\t\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.ioffice.exchange.v1.CredentialInfo.Kind\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nprove_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12KIND_CLIENT_SECRET\x10\x01\x12\x14\n\x10KIND_CERTIFICATE\x10\x02\"\x92\x01\n\nCredential\x12\x16\n\x0e\x61pplication_id\x18\x01 \x01(\t\x12\x17\n\rclient_secret\x18\x02 \x01(\tH\x00\x12\x19\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0cH\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05proof\"\x8c\x01\n\x15RegisterTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12+\n\x06tenant\x18\x02 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\x12\x33\n\ncredential\x18\x03 \x01(\x0b\x32\x1f.ioffice.exchange.v1.Credential\"E\n\x16RegisterTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x11GetTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"Q\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x03 \x01(\x08\"\\\n\x13ListTenantsResponse\x12,\n\x07tenants\x18\x01 \x03(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x13\x44\x65leteTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\r\n\x05purge\x18\x04 \x01(\x08\"C\n\x14\x44\x65leteTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"#\n\x13VerifyTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"u\n\x14VerifyTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\x12\x30\n\x06\x63hecks\x18\x02 \x03(\x0b\x32 .ioffice.exchange.v1.CheckResult\"%\n\x15UndeleteTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x16UndeleteTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"4\n\x14SuspendTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"D\n\x15SuspendTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"#\n\x13ResumeTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14ResumeTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"\x91\x01\n\x17GetOnboardingKitRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x02 \x01(\t\x12)\n\x05\x63loud\x18\x03 \x01(\x0e\x32\x1a.ioffice.exchange.v1.Cloud\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x11\n\tmailboxes\x18\x05 \x03(\t\"a\n\x18GetOnboardingKitResponse\x12\r\n\x05guide\x18\x01 \x01(\t\x12\x0e\n\x06script\x18\x02 \x01(\t\x12\x13\n\x0bscript_name\x18\x03 \x01(\t\x12\x11\n\tmailboxes\x18\x04 \x03(\t*w\n\x05\x43loud\x12\x15\n\x11\x43LOUD_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43LOUD_GLOBAL\x10\x01\x12\x17\n\x13\x43LOUD_US_GOVERNMENT\x10\x02\x12\x1b\n\x17\x43LOUD_US_GOVERNMENT_DOD\x10\x03\x12\x0f\n\x0b\x43LOUD_CHINA\x10\x04\x32\xab\x07\n\rTenantService\x12i\n\x0eRegisterTenant\x12*.ioffice.exchange.v1.RegisterTenantRequest\x1a+.ioffice.exchange.v1.RegisterTenantResponse\x12Z\n\tGetTenant\x12%.ioffice.exchange.v1.GetTenantRequest\x1a&.ioffice.exchange.v1.GetTenantResponse\x12`\n\x0bListTenants\x12\'.ioffice.exchange.v1.ListTenantsRequest\x1a(.ioffice.exchange.v1.ListTenantsResponse\x12\x63\n\x0c\x44\x65leteTenant\x12(.ioffice.exchange.v1.DeleteTenantRequest\x1a).ioffice.exchange.v1.DeleteTenantResponse\x12\x63\n\x0cVerifyTenant\x12(.ioffice.exchange.v1.VerifyTenantRequest\x1a).ioffice.exchange.v1.VerifyTenantResponse\x12i\n\x0eUndeleteTenant\x12*.ioffice.exchange.v1.UndeleteTenantRequest\x1a+.ioffice.exchange.v1.UndeleteTenantResponse\x12\x66\n\rSuspendTenant\x12).ioffice.exchange.v1.SuspendTenantRequest\x1a*.ioffice.exchange.v1.SuspendTenantResponse\x12\x63\n\x0cResumeTenant\x12(.ioffice.exchange.v1.ResumeTenantRequest\x1a).ioffice.exchange.v1.ResumeTenantResponse\x12o\n\x10GetOnboardingKit\x12,.ioffice.exchange.v1.GetOnboardingKitRequest\x1a-.ioffice.exchange.v1.GetOnboardingKitResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ioffice/exchange/v1/tenant_service.proto\x12\x13ioffice.exchange.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ioffice/exchange/v1/common.proto\"\x92\x06\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x04 \x01(\t\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.ioffice.exchange.v1.Tenant.State\x12.\n\x08problems\x18\x06 \x03(\x0b\x32\x1c.ioffice.exchange.v1.Problem\x12\x38\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32#.ioffice.exchange.v1.CredentialInfo\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x63loud\x18\r \x01(\x0e\x32\x1a.ioffice.exchange.v1.Cloud\x12\x35\n\x08settings\x18\x0e \x01(\x0b\x32#.ioffice.exchange.v1.TenantSettings\x12\x34\n\x10\x65rase_start_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_VERIFYING\x10\x02\x12\x10\n\x0cSTATE_ACTIVE\x10\x03\x12\x12\n\x0eSTATE_DEGRADED\x10\x04\x12\x1d\n\x19STATE_CREDENTIAL_REJECTED\x10\x05\x12\x19\n\x15STATE_CONSENT_MISSING\x10\x06\x12\x13\n\x0fSTATE_SUSPENDED\x10\x07\x12\x11\n\rSTATE_DELETED\x10\x08\"\xdf\x06\n\x0eTenantSettings\x12\x16\n\tpast_days\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0b\x66uture_days\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x31\n\x0e\x63heck_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12J\n\x12subject_visibility\x18\x04 \x01(\x0e\x32..ioffice.exchange.v1.TenantSettings.Visibility\x12L\n\x14organizer_visibility\x18\x05 \x01(\x0e\x32..ioffice.exchange.v1.TenantSettings.Visibility\x12K\n\x13\x61ttendee_visibility\x18\x06 \x01(\x0e\x32..ioffice.exchange.v1.TenantSettings.Visibility\x12I\n\x0eprivate_events\x18\x07 \x01(\x0e\x32\x31.ioffice.exchange.v1.TenantSettings.PrivateEvents\x12M\n\x10pending_subjects\x18\x08 \x01(\x0e\x32\x33.ioffice.exchange.v1.TenantSettings.PendingSubjects\"m\n\nVisibility\x12\x1a\n\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11VISIBILITY_STORED\x10\x01\x12\x15\n\x11VISIBILITY_HASHED\x10\x02\x12\x15\n\x11VISIBILITY_MASKED\x10\x03\"j\n\rPrivateEvents\x12\x1e\n\x1aPRIVATE_EVENTS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPRIVATE_EVENTS_LIKE_OTHERS\x10\x01\x12\x19\n\x15PRIVATE_EVENTS_MASKED\x10\x02\"n\n\x0fPendingSubjects\x12 \n\x1cPENDING_SUBJECTS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PENDING_SUBJECTS_SHOWN\x10\x01\x12\x1d\n\x19PENDING_SUBJECTS_WITHHELD\x10\x02\x42\x0c\n\n_past_daysB\x0e\n\x0c_future_days\"\xa2\x02\n\x0e\x43redentialInfo\x12\x16\n\x0e\x61pplication_id\x18\x01 \x01(\t\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.ioffice.exchange.v1.CredentialInfo.Kind\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nprove_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12KIND_CLIENT_SECRET\x10\x01\x12\x14\n\x10KIND_CERTIFICATE\x10\x02\"\x92\x01\n\nCredential\x12\x16\n\x0e\x61pplication_id\x18\x01 \x01(\t\x12\x17\n\rclient_secret\x18\x02 \x01(\tH\x00\x12\x19\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0cH\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05proof\"\x8c\x01\n\x15RegisterTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12+\n\x06tenant\x18\x02 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\x12\x33\n\ncredential\x18\x03 \x01(\x0b\x32\x1f.ioffice.exchange.v1.Credential\"E\n\x16RegisterTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x11GetTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"Q\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x03 \x01(\x08\"\\\n\x13ListTenantsResponse\x12,\n\x07tenants\x18\x01 \x03(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x13UpdateTenantRequest\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"C\n\x14UpdateTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"W\n\x13\x44\x65leteTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\r\n\x05purge\x18\x04 \x01(\x08\"C\n\x14\x44\x65leteTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"#\n\x13VerifyTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"u\n\x14VerifyTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\x12\x30\n\x06\x63hecks\x18\x02 \x03(\x0b\x32 .ioffice.exchange.v1.CheckResult\"%\n\x15UndeleteTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x16UndeleteTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"4\n\x14SuspendTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"D\n\x15SuspendTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"#\n\x13ResumeTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14ResumeTenantResponse\x12+\n\x06tenant\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Tenant\"\x91\x01\n\x17GetOnboardingKitRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x02 \x01(\t\x12)\n\x05\x63loud\x18\x03 \x01(\x0e\x32\x1a.ioffice.exchange.v1.Cloud\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x11\n\tmailboxes\x18\x05 \x03(\t\"a\n\x18GetOnboardingKitResponse\x12\r\n\x05guide\x18\x01 \x01(\t\x12\x0e\n\x06script\x18\x02 \x01(\t\x12\x13\n\x0bscript_name\x18\x03 \x01(\t\x12\x11\n\tmailboxes\x18\x04 \x03(\t*w\n\x05\x43loud\x12\x15\n\x11\x43LOUD_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43LOUD_GLOBAL\x10\x01\x12\x17\n\x13\x43LOUD_US_GOVERNMENT\x10\x02\x12\x1b\n\x17\x43LOUD_US_GOVERNMENT_DOD\x10\x03\x12\x0f\n\x0b\x43LOUD_CHINA\x10\x04\x32\x90\x08\n\rTenantService\x12i\n\x0eRegisterTenant\x12*.ioffice.exchange.v1.RegisterTenantRequest\x1a+.ioffice.exchange.v1.RegisterTenantResponse\x12Z\n\tGetTenant\x12%.ioffice.exchange.v1.GetTenantRequest\x1a&.ioffice.exchange.v1.GetTenantResponse\x12`\n\x0bListTenants\x12\'.ioffice.exchange.v1.ListTenantsRequest\x1a(.ioffice.exchange.v1.ListTenantsResponse\x12\x63\n\x0cUpdateTenant\x12(.ioffice.exchange.v1.UpdateTenantRequest\x1a).ioffice.exchange.v1.UpdateTenantResponse\x12\x63\n\x0c\x44\x65leteTenant\x12(.ioffice.exchange.v1.DeleteTenantRequest\x1a).ioffice.exchange.v1.DeleteTenantResponse\x12\x63\n\x0cVerifyTenant\x12(.ioffice.exchange.v1.VerifyTenantRequest\x1a).ioffice.exchange.v1.VerifyTenantResponse\x12i\n\x0eUndeleteTenant\x12*.ioffice.exchange.v1.UndeleteTenantRequest\x1a+.ioffice.exchange.v1.UndeleteTenantResponse\x12\x66\n\rSuspendTenant\x12).ioffice.exchange.v1.SuspendTenantRequest\x1a*.ioffice.exchange.v1.SuspendTenantResponse\x12\x63\n\x0cResumeTenant\x12(.ioffice.exchange.v1.ResumeTenantRequest\x1a).ioffice.exchange.v1.ResumeTenantResponse\x12o\n\x10GetOnboardingKit\x12,.ioffice.exchange.v1.GetOnboardingKitRequest\x1a-.ioffice.exchange.v1.GetOnboardingKitResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,54 +36,66 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ioffice.exchange.v1.tenant_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\027com.ioffice.exchange.v1P\001ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1'
-  _globals['_CLOUD']._serialized_start=2646
-  _globals['_CLOUD']._serialized_end=2765
-  _globals['_TENANT']._serialized_start=133
-  _globals['_TENANT']._serialized_end=810
-  _globals['_TENANT_STATE']._serialized_start=623
-  _globals['_TENANT_STATE']._serialized_end=810
-  _globals['_CREDENTIALINFO']._serialized_start=813
-  _globals['_CREDENTIALINFO']._serialized_end=1103
-  _globals['_CREDENTIALINFO_KIND']._serialized_start=1029
-  _globals['_CREDENTIALINFO_KIND']._serialized_end=1103
-  _globals['_CREDENTIAL']._serialized_start=1106
-  _globals['_CREDENTIAL']._serialized_end=1252
-  _globals['_REGISTERTENANTREQUEST']._serialized_start=1255
-  _globals['_REGISTERTENANTREQUEST']._serialized_end=1395
-  _globals['_REGISTERTENANTRESPONSE']._serialized_start=1397
-  _globals['_REGISTERTENANTRESPONSE']._serialized_end=1466
-  _globals['_GETTENANTREQUEST']._serialized_start=1468
-  _globals['_GETTENANTREQUEST']._serialized_end=1500
-  _globals['_GETTENANTRESPONSE']._serialized_start=1502
-  _globals['_GETTENANTRESPONSE']._serialized_end=1566
-  _globals['_LISTTENANTSREQUEST']._serialized_start=1568
-  _globals['_LISTTENANTSREQUEST']._serialized_end=1649
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=1651
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=1743
-  _globals['_DELETETENANTREQUEST']._serialized_start=1745
-  _globals['_DELETETENANTREQUEST']._serialized_end=1832
-  _globals['_DELETETENANTRESPONSE']._serialized_start=1834
-  _globals['_DELETETENANTRESPONSE']._serialized_end=1901
-  _globals['_VERIFYTENANTREQUEST']._serialized_start=1903
-  _globals['_VERIFYTENANTREQUEST']._serialized_end=1938
-  _globals['_VERIFYTENANTRESPONSE']._serialized_start=1940
-  _globals['_VERIFYTENANTRESPONSE']._serialized_end=2057
-  _globals['_UNDELETETENANTREQUEST']._serialized_start=2059
-  _globals['_UNDELETETENANTREQUEST']._serialized_end=2096
-  _globals['_UNDELETETENANTRESPONSE']._serialized_start=2098
-  _globals['_UNDELETETENANTRESPONSE']._serialized_end=2167
-  _globals['_SUSPENDTENANTREQUEST']._serialized_start=2169
-  _globals['_SUSPENDTENANTREQUEST']._serialized_end=2221
-  _globals['_SUSPENDTENANTRESPONSE']._serialized_start=2223
-  _globals['_SUSPENDTENANTRESPONSE']._serialized_end=2291
-  _globals['_RESUMETENANTREQUEST']._serialized_start=2293
-  _globals['_RESUMETENANTREQUEST']._serialized_end=2328
-  _globals['_RESUMETENANTRESPONSE']._serialized_start=2330
-  _globals['_RESUMETENANTRESPONSE']._serialized_end=2397
-  _globals['_GETONBOARDINGKITREQUEST']._serialized_start=2400
-  _globals['_GETONBOARDINGKITREQUEST']._serialized_end=2545
-  _globals['_GETONBOARDINGKITRESPONSE']._serialized_start=2547
-  _globals['_GETONBOARDINGKITRESPONSE']._serialized_end=2644
-  _globals['_TENANTSERVICE']._serialized_start=2768
-  _globals['_TENANTSERVICE']._serialized_end=3707
+  _globals['_CLOUD']._serialized_start=3888
+  _globals['_CLOUD']._serialized_end=4007
+  _globals['_TENANT']._serialized_start=199
+  _globals['_TENANT']._serialized_end=985
+  _globals['_TENANT_STATE']._serialized_start=798
+  _globals['_TENANT_STATE']._serialized_end=985
+  _globals['_TENANTSETTINGS']._serialized_start=988
+  _globals['_TENANTSETTINGS']._serialized_end=1851
+  _globals['_TENANTSETTINGS_VISIBILITY']._serialized_start=1492
+  _globals['_TENANTSETTINGS_VISIBILITY']._serialized_end=1601
+  _globals['_TENANTSETTINGS_PRIVATEEVENTS']._serialized_start=1603
+  _globals['_TENANTSETTINGS_PRIVATEEVENTS']._serialized_end=1709
+  _globals['_TENANTSETTINGS_PENDINGSUBJECTS']._serialized_start=1711
+  _globals['_TENANTSETTINGS_PENDINGSUBJECTS']._serialized_end=1821
+  _globals['_CREDENTIALINFO']._serialized_start=1854
+  _globals['_CREDENTIALINFO']._serialized_end=2144
+  _globals['_CREDENTIALINFO_KIND']._serialized_start=2070
+  _globals['_CREDENTIALINFO_KIND']._serialized_end=2144
+  _globals['_CREDENTIAL']._serialized_start=2147
+  _globals['_CREDENTIAL']._serialized_end=2293
+  _globals['_REGISTERTENANTREQUEST']._serialized_start=2296
+  _globals['_REGISTERTENANTREQUEST']._serialized_end=2436
+  _globals['_REGISTERTENANTRESPONSE']._serialized_start=2438
+  _globals['_REGISTERTENANTRESPONSE']._serialized_end=2507
+  _globals['_GETTENANTREQUEST']._serialized_start=2509
+  _globals['_GETTENANTREQUEST']._serialized_end=2541
+  _globals['_GETTENANTRESPONSE']._serialized_start=2543
+  _globals['_GETTENANTRESPONSE']._serialized_end=2607
+  _globals['_LISTTENANTSREQUEST']._serialized_start=2609
+  _globals['_LISTTENANTSREQUEST']._serialized_end=2690
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=2692
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=2784
+  _globals['_UPDATETENANTREQUEST']._serialized_start=2787
+  _globals['_UPDATETENANTREQUEST']._serialized_end=2916
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=2918
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=2985
+  _globals['_DELETETENANTREQUEST']._serialized_start=2987
+  _globals['_DELETETENANTREQUEST']._serialized_end=3074
+  _globals['_DELETETENANTRESPONSE']._serialized_start=3076
+  _globals['_DELETETENANTRESPONSE']._serialized_end=3143
+  _globals['_VERIFYTENANTREQUEST']._serialized_start=3145
+  _globals['_VERIFYTENANTREQUEST']._serialized_end=3180
+  _globals['_VERIFYTENANTRESPONSE']._serialized_start=3182
+  _globals['_VERIFYTENANTRESPONSE']._serialized_end=3299
+  _globals['_UNDELETETENANTREQUEST']._serialized_start=3301
+  _globals['_UNDELETETENANTREQUEST']._serialized_end=3338
+  _globals['_UNDELETETENANTRESPONSE']._serialized_start=3340
+  _globals['_UNDELETETENANTRESPONSE']._serialized_end=3409
+  _globals['_SUSPENDTENANTREQUEST']._serialized_start=3411
+  _globals['_SUSPENDTENANTREQUEST']._serialized_end=3463
+  _globals['_SUSPENDTENANTRESPONSE']._serialized_start=3465
+  _globals['_SUSPENDTENANTRESPONSE']._serialized_end=3533
+  _globals['_RESUMETENANTREQUEST']._serialized_start=3535
+  _globals['_RESUMETENANTREQUEST']._serialized_end=3570
+  _globals['_RESUMETENANTRESPONSE']._serialized_start=3572
+  _globals['_RESUMETENANTRESPONSE']._serialized_end=3639
+  _globals['_GETONBOARDINGKITREQUEST']._serialized_start=3642
+  _globals['_GETONBOARDINGKITREQUEST']._serialized_end=3787
+  _globals['_GETONBOARDINGKITRESPONSE']._serialized_start=3789
+  _globals['_GETONBOARDINGKITRESPONSE']._serialized_end=3886
+  _globals['_TENANTSERVICE']._serialized_start=4010
+  _globals['_TENANTSERVICE']._serialized_end=5050
 # @@protoc_insertion_point(module_scope)

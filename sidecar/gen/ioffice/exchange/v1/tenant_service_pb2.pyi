@@ -5,6 +5,8 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -115,6 +117,8 @@ class Tenant(_message.Message):
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     PURGE_TIME_FIELD_NUMBER: _builtins.int
     CLOUD_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    ERASE_START_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}; the id is the caller's own."""
     uid: _builtins.str
@@ -153,6 +157,16 @@ class Tenant(_message.Message):
     def purge_time(self) -> _timestamp_pb2.Timestamp:
         """When a deleted tenant is erased for good. Set by the sidecar."""
 
+    @_builtins.property
+    def settings(self) -> Global___TenantSettings:
+        """What holds for this organisation alone."""
+
+    @_builtins.property
+    def erase_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when what stricter settings do not let be kept is being erased, from the copy, its log and its files; unset when
+        nothing is left of it. Set by the sidecar.
+        """
+
     def __init__(
         self,
         *,
@@ -169,14 +183,158 @@ class Tenant(_message.Message):
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         purge_time: _timestamp_pb2.Timestamp | None = ...,
         cloud: Global___Cloud.ValueType = ...,
+        settings: Global___TenantSettings | None = ...,
+        erase_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "purge_time", b"purge_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "erase_start_time", b"erase_start_time", "purge_time", b"purge_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud", b"cloud", "create_time", b"create_time", "credentials", b"credentials", "delete_time", b"delete_time", "directory_id", b"directory_id", "display_name", b"display_name", "etag", b"etag", "name", b"name", "problems", b"problems", "purge_time", b"purge_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud", b"cloud", "create_time", b"create_time", "credentials", b"credentials", "delete_time", b"delete_time", "directory_id", b"directory_id", "display_name", b"display_name", "erase_start_time", b"erase_start_time", "etag", b"etag", "name", b"name", "problems", b"problems", "purge_time", b"purge_time", "settings", b"settings", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class TenantSettings(_message.Message):
+    """What holds for one organisation alone. What is unset is as the server's settings say, or the default named here. On output
+    everything is set that has a default here.
+
+    A change takes effect at once, in every process. Calendars are read anew where the horizon or a visibility is another: bookings
+    that leave the horizon are told as LEFT_SCOPE, others as they come and change. What a stricter visibility forbids is erased
+    without waiting for that; the log up to the change is dropped, so resume tokens from before lead to new snapshots.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Visibility:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VisibilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TenantSettings._Visibility.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VISIBILITY_UNSPECIFIED: TenantSettings._Visibility.ValueType  # 0
+        """STORED."""
+        VISIBILITY_STORED: TenantSettings._Visibility.ValueType  # 1
+        """As Exchange tells it."""
+        VISIBILITY_HASHED: TenantSettings._Visibility.ValueType  # 2
+        """As a hash under a key of the tenant's own: equal ones can be told to be equal, and nothing else."""
+        VISIBILITY_MASKED: TenantSettings._Visibility.ValueType  # 3
+        """Not at all."""
+
+    class Visibility(_Visibility, metaclass=_VisibilityEnumTypeWrapper):
+        """How much of something is kept."""
+
+    VISIBILITY_UNSPECIFIED: TenantSettings.Visibility.ValueType  # 0
+    """STORED."""
+    VISIBILITY_STORED: TenantSettings.Visibility.ValueType  # 1
+    """As Exchange tells it."""
+    VISIBILITY_HASHED: TenantSettings.Visibility.ValueType  # 2
+    """As a hash under a key of the tenant's own: equal ones can be told to be equal, and nothing else."""
+    VISIBILITY_MASKED: TenantSettings.Visibility.ValueType  # 3
+    """Not at all."""
+
+    class _PrivateEvents:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PrivateEventsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TenantSettings._PrivateEvents.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PRIVATE_EVENTS_UNSPECIFIED: TenantSettings._PrivateEvents.ValueType  # 0
+        """MASKED."""
+        PRIVATE_EVENTS_LIKE_OTHERS: TenantSettings._PrivateEvents.ValueType  # 1
+        """As much as of others."""
+        PRIVATE_EVENTS_MASKED: TenantSettings._PrivateEvents.ValueType  # 2
+        """Neither subject nor attendees nor link; the organizer is kept as organizer_visibility says."""
+
+    class PrivateEvents(_PrivateEvents, metaclass=_PrivateEventsEnumTypeWrapper):
+        """What is kept of events marked private or confidential."""
+
+    PRIVATE_EVENTS_UNSPECIFIED: TenantSettings.PrivateEvents.ValueType  # 0
+    """MASKED."""
+    PRIVATE_EVENTS_LIKE_OTHERS: TenantSettings.PrivateEvents.ValueType  # 1
+    """As much as of others."""
+    PRIVATE_EVENTS_MASKED: TenantSettings.PrivateEvents.ValueType  # 2
+    """Neither subject nor attendees nor link; the organizer is kept as organizer_visibility says."""
+
+    class _PendingSubjects:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PendingSubjectsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TenantSettings._PendingSubjects.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PENDING_SUBJECTS_UNSPECIFIED: TenantSettings._PendingSubjects.ValueType  # 0
+        """WITHHELD."""
+        PENDING_SUBJECTS_SHOWN: TenantSettings._PendingSubjects.ValueType  # 1
+        """As much as afterwards."""
+        PENDING_SUBJECTS_WITHHELD: TenantSettings._PendingSubjects.ValueType  # 2
+        """Nothing."""
+
+    class PendingSubjects(_PendingSubjects, metaclass=_PendingSubjectsEnumTypeWrapper):
+        """What is kept of a subject before the room has answered. Until then Exchange shows the words that the organizer typed,
+        also where the customer has them removed from room calendars.
+        """
+
+    PENDING_SUBJECTS_UNSPECIFIED: TenantSettings.PendingSubjects.ValueType  # 0
+    """WITHHELD."""
+    PENDING_SUBJECTS_SHOWN: TenantSettings.PendingSubjects.ValueType  # 1
+    """As much as afterwards."""
+    PENDING_SUBJECTS_WITHHELD: TenantSettings.PendingSubjects.ValueType  # 2
+    """Nothing."""
+
+    PAST_DAYS_FIELD_NUMBER: _builtins.int
+    FUTURE_DAYS_FIELD_NUMBER: _builtins.int
+    CHECK_INTERVAL_FIELD_NUMBER: _builtins.int
+    SUBJECT_VISIBILITY_FIELD_NUMBER: _builtins.int
+    ORGANIZER_VISIBILITY_FIELD_NUMBER: _builtins.int
+    ATTENDEE_VISIBILITY_FIELD_NUMBER: _builtins.int
+    PRIVATE_EVENTS_FIELD_NUMBER: _builtins.int
+    PENDING_SUBJECTS_FIELD_NUMBER: _builtins.int
+    past_days: _builtins.int
+    """Days before today that are kept: 0 to 365."""
+    future_days: _builtins.int
+    """Days after today that are kept: 1 to 1400."""
+    subject_visibility: Global___TenantSettings.Visibility.ValueType
+    """Subjects. Exchange puts the organizer's name into them by default: one that names an organizer is kept no more openly than
+    organizer_visibility says.
+    """
+    organizer_visibility: Global___TenantSettings.Visibility.ValueType
+    """Organizers. Where they are not STORED the link for joining is not kept either: it names them."""
+    attendee_visibility: Global___TenantSettings.Visibility.ValueType
+    """Attendees."""
+    private_events: Global___TenantSettings.PrivateEvents.ValueType
+    """Private events."""
+    pending_subjects: Global___TenantSettings.PendingSubjects.ValueType
+    """Subjects before the room has answered."""
+    @_builtins.property
+    def check_interval(self) -> _duration_pb2.Duration:
+        """Time between checks of a room whose changes Exchange announces: 60 s to 6 h, in whole seconds."""
+
+    def __init__(
+        self,
+        *,
+        past_days: _builtins.int | None = ...,
+        future_days: _builtins.int | None = ...,
+        check_interval: _duration_pb2.Duration | None = ...,
+        subject_visibility: Global___TenantSettings.Visibility.ValueType = ...,
+        organizer_visibility: Global___TenantSettings.Visibility.ValueType = ...,
+        attendee_visibility: Global___TenantSettings.Visibility.ValueType = ...,
+        private_events: Global___TenantSettings.PrivateEvents.ValueType = ...,
+        pending_subjects: Global___TenantSettings.PendingSubjects.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_future_days", b"_future_days", "_past_days", b"_past_days", "check_interval", b"check_interval", "future_days", b"future_days", "past_days", b"past_days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_future_days", b"_future_days", "_past_days", b"_past_days", "attendee_visibility", b"attendee_visibility", "check_interval", b"check_interval", "future_days", b"future_days", "organizer_visibility", b"organizer_visibility", "past_days", b"past_days", "pending_subjects", b"pending_subjects", "private_events", b"private_events", "subject_visibility", b"subject_visibility"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__future_days: _TypeAlias = _typing.Literal["future_days"]  # noqa: Y015
+    _WhichOneofArgType__future_days: _TypeAlias = _typing.Literal["_future_days", b"_future_days"]  # noqa: Y015
+    _WhichOneofReturnType__past_days: _TypeAlias = _typing.Literal["past_days"]  # noqa: Y015
+    _WhichOneofArgType__past_days: _TypeAlias = _typing.Literal["_past_days", b"_past_days"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__future_days) -> _WhichOneofReturnType__future_days | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__past_days) -> _WhichOneofReturnType__past_days | None: ...
+
+Global___TenantSettings: _TypeAlias = TenantSettings  # noqa: Y015
 
 @_typing.final
 class CredentialInfo(_message.Message):
@@ -294,7 +452,9 @@ class RegisterTenantRequest(_message.Message):
     """Id wanted: 1 to 63 of [A-Za-z0-9._~-]. It becomes tenants/{tenant_id}."""
     @_builtins.property
     def tenant(self) -> Global___Tenant:
-        """Contents: directory_id is required; display_name and cloud may be set; the rest is ignored."""
+        """Contents: directory_id is required; display_name, cloud and settings may be set; the rest is ignored. Where settings are
+        unset, those of a tenant that is registered already stay.
+        """
 
     @_builtins.property
     def credential(self) -> Global___Credential:
@@ -442,6 +602,64 @@ class ListTenantsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTenantsResponse: _TypeAlias = ListTenantsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateTenantRequest(_message.Message):
+    """Request of UpdateTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Change only this version; empty: any."""
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """Its name says which; the fields that update_mask names hold the new values. An unset one goes back to its default."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """At least one of display_name, settings (all of them), and settings.past_days and the like."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "tenant", b"tenant", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTenantRequest: _TypeAlias = UpdateTenantRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTenantResponse(_message.Message):
+    """Response of UpdateTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTenantResponse: _TypeAlias = UpdateTenantResponse  # noqa: Y015
 
 @_typing.final
 class DeleteTenantRequest(_message.Message):

@@ -50,6 +50,11 @@ class TenantServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ListTenantsRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ListTenantsResponse.FromString,
                 _registered_method=True)
+        self.UpdateTenant = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/UpdateTenant',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UpdateTenantRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UpdateTenantResponse.FromString,
+                _registered_method=True)
         self.DeleteTenant = channel.unary_unary(
                 '/ioffice.exchange.v1.TenantService/DeleteTenant',
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
@@ -104,6 +109,14 @@ class TenantServiceServicer(object):
 
     def ListTenants(self, request, context):
         """Lists them by name, those that are deleted only if asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTenant(self, request, context):
+        """Changes the display name and the settings of an organisation. A call that changes nothing is no error, whatever its etag,
+        so it is safe to repeat. Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is being deleted), ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +195,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.ListTenants,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ListTenantsRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'UpdateTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTenant,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UpdateTenantRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UpdateTenantResponse.SerializeToString,
             ),
             'DeleteTenant': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteTenant,
@@ -296,6 +314,33 @@ class TenantService(object):
             '/ioffice.exchange.v1.TenantService/ListTenants',
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ListTenantsRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/UpdateTenant',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UpdateTenantRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.UpdateTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

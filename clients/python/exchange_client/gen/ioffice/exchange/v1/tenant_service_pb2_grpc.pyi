@@ -42,6 +42,10 @@ class TenantServiceStub:
     """Reads one. Errors: TENANT_NOT_FOUND."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]
     """Lists them by name, those that are deleted only if asked."""
+    UpdateTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.UpdateTenantRequest, _tenant_service_pb2.UpdateTenantResponse]
+    """Changes the display name and the settings of an organisation. A call that changes nothing is no error, whatever its etag,
+    so it is safe to repeat. Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is being deleted), ETAG_MISMATCH.
+    """
     DeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]
     """Ends the service for an organisation: nothing is asked of Microsoft any more, watches of rooms close with
     REASON_SCOPE_GONE, rooms and bookings are no longer shown. Everything is kept until Tenant.purge_time, 30 days unless
@@ -89,6 +93,10 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Reads one. Errors: TENANT_NOT_FOUND."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists them by name, those that are deleted only if asked."""
+    UpdateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.UpdateTenantRequest, _tenant_service_pb2.UpdateTenantResponse]  # type: ignore[assignment]
+    """Changes the display name and the settings of an organisation. A call that changes nothing is no error, whatever its etag,
+    so it is safe to repeat. Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is being deleted), ETAG_MISMATCH.
+    """
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]  # type: ignore[assignment]
     """Ends the service for an organisation: nothing is asked of Microsoft any more, watches of rooms close with
     REASON_SCOPE_GONE, rooms and bookings are no longer shown. Everything is kept until Tenant.purge_time, 30 days unless
@@ -151,6 +159,16 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.ListTenantsResponse, _abc.Awaitable[_tenant_service_pb2.ListTenantsResponse]]:
         """Lists them by name, those that are deleted only if asked."""
+
+    @_abc_1.abstractmethod
+    def UpdateTenant(
+        self,
+        request: _tenant_service_pb2.UpdateTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.UpdateTenantResponse, _abc.Awaitable[_tenant_service_pb2.UpdateTenantResponse]]:
+        """Changes the display name and the settings of an organisation. A call that changes nothing is no error, whatever its etag,
+        so it is safe to repeat. Errors: FIELD_INVALID, TENANT_NOT_FOUND (also when it is being deleted), ETAG_MISMATCH.
+        """
 
     @_abc_1.abstractmethod
     def DeleteTenant(
