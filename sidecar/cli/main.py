@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import backups, bookings, demo, emulator, kit, rooms, server, tenants, watch
+from sidecar.cli import backups, bookings, demo, emulator, kit, rooms, server, tenant_settings, tenants, watch
 
 app = typer.Typer(
     name="exchange-sidecar",
@@ -24,6 +24,8 @@ app.command()(backups.backup)
 app.command()(backups.restore)
 app.add_typer(backups.epoch_app, name="epoch")
 app.command()(demo.demo)
+tenants.app.command()(tenant_settings.show)
+tenants.app.command()(tenant_settings.update)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(rooms.app, name="room")
 app.add_typer(bookings.app, name="booking")

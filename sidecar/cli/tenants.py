@@ -152,7 +152,12 @@ def _row(tenant: Tenant) -> Sequence[str]:
 def _show_one(tenant: Tenant, output: Output) -> None:
     show_one(tenant, output)
     if output is Output.TABLE:
-        for problem in tenant.problems:
-            print(
-                f"\n{problem.reason}: {problem.message}\n  to do: {problem.action}  (next look {at(problem.next_check_time)})"
-            )
+        show_problems(tenant)
+
+
+def show_problems(tenant: Tenant) -> None:
+    """Print what stands in a tenant's way, and what to do about it."""
+    for problem in tenant.problems:
+        print(
+            f"\n{problem.reason}: {problem.message}\n  to do: {problem.action}  (next look {at(problem.next_check_time)})"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +124,29 @@ def test_tenant_is_suspended_resumed_deleted_and_brought_back(desk: Desk) -> Non
     refused = desk.run("tenant", "undelete", desk.tenant)
     assert refused.returncode == 1
     assert "TENANT_PURGED" in refused.stderr or "TENANT_NOT_FOUND" in refused.stderr
+
+
+def test_settings_of_a_tenant_are_changed_and_shown(desk: Desk) -> None:
+    desk.until("STATE_ACTIVE", "tenant", "get", desk.tenant)
+    wanted = ["--past-days", "0", "--check-interval", "120", "--subjects", "masked", "--private-events", "like_others"]
+    told = desk.run("tenant", "update", desk.tenant, *wanted, "--display-name", "Contoso", "-o", "json")
+    assert told.returncode == 0, told.stderr
+    settings = json.loads(told.stdout)["settings"]
+    assert (settings["past_days"], settings["check_interval"]) == (0, "120s")
+    assert settings["subject_visibility"] == "VISIBILITY_MASKED"
+    table = desk.run("tenant", "show", desk.tenant).stdout
+    assert re.search("display name +Contoso", table)
+    assert re.search("time between checks +120 s", table)
+    assert re.search("days kept after today +as the server is set", table)
+    assert re.search("private events +like_others", table)
+    back = desk.run("tenant", "update", desk.tenant, "--reset", "past_days", "--reset", "check_interval", "-o", "json")
+    assert not {"past_days", "check_interval"} & json.loads(back.stdout)["settings"].keys()
+    refused = desk.run("tenant", "update", desk.tenant, "--future-days", "0")
+    assert refused.returncode == 1
+    assert "tenant.settings.future_days: must be between 1 and 1400" in refused.stderr
+    assert desk.run("tenant", "update", desk.tenant, "--past-days", "1", "--etag", "0").returncode == 1
+    for misused in ([], ["--subjects", "hidden"], ["--reset", "directory_id"]):
+        assert desk.run("tenant", "update", desk.tenant, *misused).returncode == 2
 
 
 def test_exit_code_tells_refused_from_misused_from_unavailable(desk: Desk) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from exchange_client import times
 from exchange_client.messages import (
     BatchMapRoomsRequest,
@@ -24,6 +26,8 @@ from exchange_client.messages import (
     Room,
     SyncStatus,
     Tenant,
+    TenantSettings,
+    UpdateTenantRequest,
     WatchOptions,
 )
 
@@ -86,6 +90,7 @@ def register_tenant(
     expire_at: datetime | None,
     display_name: str,
     cloud: Cloud.ValueType,
+    settings: TenantSettings | None,
 ) -> RegisterTenantRequest:
     """Build the request; ValueError unless there is exactly one proof."""
     if (client_secret is None) == (certificate_pem is None):
@@ -97,8 +102,26 @@ def register_tenant(
         credential.certificate_pem = certificate_pem
     if expire_at is not None:
         credential.expire_time.CopyFrom(times.to_timestamp(expire_at))
-    tenant = Tenant(directory_id=directory_id, display_name=display_name, cloud=cloud)
+    tenant = Tenant(directory_id=directory_id, display_name=display_name, cloud=cloud, settings=settings)
     return RegisterTenantRequest(tenant_id=tenant_id, tenant=tenant, credential=credential)
+
+
+def update_tenant(
+    name: str,
+    *,
+    display_name: str | None,
+    settings: TenantSettings | None,
+    reset: Iterable[str],
+    etag: str,
+) -> UpdateTenantRequest:
+    """Build the request: what is given changes, and what `reset` names goes back to its default."""
+    tenant = Tenant(name=name, settings=settings)
+    paths = [] if display_name is None else ["display_name"]
+    if display_name is not None:
+        tenant.display_name = display_name
+    given = [] if settings is None else [field.name for field, _ in settings.ListFields()]
+    paths += [f"settings.{field}" for field in (*given, *reset)]
+    return UpdateTenantRequest(tenant=tenant, update_mask=FieldMask(paths=paths), etag=etag)
 
 
 def room_mapping(

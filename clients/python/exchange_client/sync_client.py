@@ -39,6 +39,7 @@ from exchange_client.messages import (
     SuspendTenantRequest,
     SyncState,
     Tenant,
+    TenantSettings,
     UndeleteTenantRequest,
     UnmapRoomRequest,
     VerifyTenantRequest,
@@ -99,6 +100,7 @@ class SyncExchangeClient(SyncConnection):
         expire_at: datetime | None = None,
         display_name: str = "",
         cloud: Cloud.ValueType = Cloud.CLOUD_UNSPECIFIED,
+        settings: TenantSettings | None = None,
         timeout_s: float | None = None,
     ) -> Tenant:
         """Register a customer's organisation, or replace its credential; `Tenant.state` tells whether it works.
@@ -110,6 +112,7 @@ class SyncExchangeClient(SyncConnection):
             client_secret: the secret's value; either this or `certificate_pem`.
             certificate_pem: PEM text of certificate and unencrypted private key.
             expire_at: when the secret runs out, if known; aware.
+            settings: what holds for this organisation alone; None: as they are, or the defaults.
         Raises:
             ValueError: no proof, or both.
             AlreadyExists: the id is in use for another directory or application.
@@ -123,6 +126,7 @@ class SyncExchangeClient(SyncConnection):
             expire_at=expire_at,
             display_name=display_name,
             cloud=cloud,
+            settings=settings,
         )
         return (self._write(self._tenants.RegisterTenant, request, timeout_s)).tenant
 
@@ -139,6 +143,29 @@ class SyncExchangeClient(SyncConnection):
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def update_tenant(
+        self,
+        name: str,
+        *,
+        display_name: str | None = None,
+        settings: TenantSettings | None = None,
+        reset: Iterable[str] = (),
+        etag: str = "",
+        timeout_s: float | None = None,
+    ) -> Tenant:
+        """Change a tenant's display name or settings.
+
+        Args:
+            settings: the fields that are set in it change; others stay as they are.
+            reset: names of settings that go back to their defaults, such as "past_days".
+            etag: change only this version.
+        Raises:
+            NotFound: there is no such tenant.
+            Conflict: it is another version by now.
+        """
+        request = requests.update_tenant(name, display_name=display_name, settings=settings, reset=reset, etag=etag)
+        return (self._write(self._tenants.UpdateTenant, request, timeout_s)).tenant
 
     def delete_tenant(
         self,

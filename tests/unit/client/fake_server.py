@@ -219,7 +219,7 @@ def _methods(*names: str) -> dict[str, type[Message]]:
 
 
 METHODS = {
-    "TenantService": _methods("RegisterTenant", "GetTenant", "ListTenants", "DeleteTenant"),
+    "TenantService": _methods("RegisterTenant", "GetTenant", "ListTenants", "UpdateTenant", "DeleteTenant"),
     "RoomService": _methods("MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom"),
     "BookingService": _methods("ListBookings", "GetBooking"),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),

@@ -45,7 +45,9 @@ from exchange_client.messages import (
     SyncState,
     SyncStatus,
     Tenant,
+    TenantSettings,
     UnmapRoomResponse,
+    UpdateTenantResponse,
 )
 
 from tests.unit.client.fake_server import HANG, FakeServer, Fault
@@ -132,6 +134,21 @@ async def test_tenant_calls(server: FakeServer, client: ExchangeClient) -> None:
     assert await client.delete_tenant(TENANT) == Tenant(name=TENANT)
     server.answers["DeleteTenant"] = lambda request: DeleteTenantResponse()
     assert await client.delete_tenant(TENANT, allow_missing=True) is None
+
+
+async def test_update_names_what_is_given_and_what_goes_back(server: FakeServer, client: ExchangeClient) -> None:
+    server.answers["UpdateTenant"] = lambda request: UpdateTenantResponse(tenant=request.tenant)
+    settings = TenantSettings(past_days=0, subject_visibility=TenantSettings.VISIBILITY_MASKED)
+    await client.update_tenant(TENANT, settings=settings, reset=["future_days"], etag="e1")
+    await client.update_tenant(TENANT, display_name="")
+    first, second = server.requests["UpdateTenant"]
+    assert list(first.update_mask.paths) == [
+        "settings.past_days",
+        "settings.subject_visibility",
+        "settings.future_days",
+    ]
+    assert (first.tenant.name, first.tenant.settings, first.etag) == (TENANT, settings, "e1")
+    assert list(second.update_mask.paths) == ["display_name"]
 
 
 def pages() -> Iterator[ListBookingsResponse]:
