@@ -26,9 +26,17 @@ from sidecar.graph import wire
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.delta import Round, is_forgotten
 from sidecar.graph.events import iana_zone
-from sidecar.graph.throttle import SUBSCRIPTIONS
+from sidecar.graph.throttle import PLACES, SUBSCRIPTIONS
 from sidecar.graph.transport import Transport
-from sidecar.graph.wire import Call, DeltaRound, GraphEvent, GraphSubscription, SubscriptionPage
+from sidecar.graph.wire import (
+    Call,
+    DeltaRound,
+    GraphEvent,
+    GraphSubscription,
+    Identity,
+    PlacesPage,
+    SubscriptionPage,
+)
 from sidecar.model.window import Window
 from sidecar.settings import GraphSettings
 
@@ -113,10 +121,26 @@ class GraphClient:
 
         Neither is needed for reading calendars, and both need permissions of their own, so a refusal is no error.
         """
-        object_id = await self._send_if_allowed(tenant, mailbox, wire.identity_call(mailbox))
+        identity = await self.fetch_identity(tenant, mailbox)
         zone = await self._send_if_allowed(tenant, mailbox, wire.zone_call(mailbox))
         zone_name = wire.parse_zone(zone) if zone else None
-        return wire.parse_identity(object_id) if object_id else None, iana_zone(zone_name) or None
+        return None if identity is None else identity.id, iana_zone(zone_name) or None
+
+    async def fetch_identity(self, tenant: TenantRef, mailbox: str) -> Identity | None:
+        """Read what the directory says of a mailbox; None when it knows none, or the application may not ask."""
+        body = await self._send_if_allowed(tenant, mailbox, wire.identity_call(mailbox))
+        return wire.parse_identity(body) if body else None
+
+    async def fetch_places(self, tenant: TenantRef, query: str | None, *, page_size: int) -> PlacesPage:
+        """Read some of the organisation's rooms, beginning with the first ones (None) or after a page.
+
+        Raises:
+            ConsentMissing: also when only Place.Read.All is missing: `details["cause"]` is then PLACES.
+            GraphRefused: there is no list of rooms, as in some national clouds.
+        """
+        body = await self._send(tenant, PLACES, wire.places_call(query, page_size=page_size))
+        with _understood():
+            return wire.parse_places(body)
 
     async def probe(self, tenant: TenantRef, mailbox: str) -> None:
         """Return when the application may read the room's calendar; raise what stands in the way."""

@@ -98,6 +98,8 @@ def to_error(
     )
     if about is Subject.SUBSCRIPTION_CREATE or about is Subject.SUBSCRIPTION:
         return _general(answer) or _subscription(answer, about)
+    if about is Subject.PLACES:
+        return _general(answer) or _places(answer)
     return _general(answer) or _mailbox(answer, about)
 
 
@@ -158,6 +160,16 @@ def _general(answer: _Answer) -> SidecarError | None:
     if status == 401 and answer.folded != "extensionerror":
         return CredentialRejected("Exchange refused a token that was just issued", details=answer.details)
     return None
+
+
+def _places(answer: _Answer) -> SidecarError:
+    """Name what the directory of places means; a national cloud that has none answers like one that knows no such path."""
+    if answer.status == 403:
+        details = {**answer.details, "cause": "PLACES"}
+        return ConsentMissing("the application may not read the list of rooms", details=details)
+    if answer.status >= 500 and answer.status != 501:
+        return _unavailable(answer, "Exchange failed to answer")
+    return GraphRefused("Exchange has no list of rooms here", details=answer.details)
 
 
 def _mailbox(answer: _Answer, about: Subject) -> SidecarError:

@@ -21,6 +21,8 @@ from sidecar.settings import GraphSettings
 
 SUBSCRIPTIONS = "/subscriptions"
 """In place of a mailbox: the subscription service, which counts per tenant. No mailbox is spelled with a slash."""
+PLACES = "/places"
+"""The directory of places; as many requests at once as for one mailbox."""
 _SUBSCRIPTION_CALLS_MAX = 16
 """Creating one takes Exchange a second or more, and two calls to our webhook; this is about ten a second."""
 MAILBOX_REQUESTS_MAX = 4

@@ -32,6 +32,8 @@ MARGIN = timedelta(days=1)
 """Added to both ends of a window that is asked for: whole-day events float, and Graph matches them as if in UTC."""
 
 
+_PLACES_PATH = "/places/microsoft.graph.room"
+_PLACE_FIELDS = "emailAddress,displayName,capacity,building,floorNumber,floorLabel"
 _DELTA_PREFER = "odata.maxpagesize=200"
 """Pages of delta come with ten events otherwise. Exchange sends whole events there, so they are not made larger still."""
 
@@ -181,9 +183,34 @@ class _RawSubscriptionPage(_Wire, frozen=True):
 
 
 class Identity(_Wire, frozen=True):
-    """A directory object."""
+    """A user of the directory, which a room's mailbox is, too: its object id and the addresses that lead to it."""
 
     id: str | None = None
+    mail: str | None = None
+    user_principal_name: str | None = None
+    proxy_addresses: list[str] | None = None
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """All its addresses, case-folded."""
+        proxies = [one[5:] for one in self.proxy_addresses or () if one[:5].casefold() == "smtp:"]
+        return frozenset(one.casefold() for one in (self.mail, self.user_principal_name, *proxies) if one)
+
+
+class Place(_Wire, frozen=True):
+    """A room as the organisation's list of places tells it. Its own id is not the mailbox's, and may change."""
+
+    email_address: str | None = None
+    display_name: str | None = None
+    capacity: int | None = None
+    building: str | None = None
+    floor_number: int | None = None
+    floor_label: str | None = None
+
+
+class _PlacesPage(_Wire, frozen=True):
+    value: list[Place]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
 
 
 class MailboxZone(_Wire, frozen=True):
@@ -220,12 +247,21 @@ class SubscriptionPage:
     next_link: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PlacesPage:
+    """Some of the organisation's rooms. `next_query` asks for those that follow; None: these were the last ones."""
+
+    places: tuple[Place, ...]
+    next_query: str | None
+
+
 class Subject(enum.Enum):
     """What a request is about, because the same status means different things for different ones."""
 
     MAILBOX = "mailbox"
     EVENT = "event"
     DIRECTORY = "directory"
+    PLACES = "places"
     SUBSCRIPTION_CREATE = "subscription_create"
     SUBSCRIPTION = "subscription"
 
@@ -254,6 +290,7 @@ _DELTA_ITEM = msgspec.json.Decoder(DeltaItem)
 _EVENT_ID = msgspec.json.Decoder(_EventId)
 _SUBSCRIPTION = msgspec.json.Decoder(_Subscription)
 _SUBSCRIPTION_PAGE = msgspec.json.Decoder(_RawSubscriptionPage)
+_PLACES_PAGE = msgspec.json.Decoder(_PlacesPage)
 _IDENTITY = msgspec.json.Decoder(Identity)
 _ZONE = msgspec.json.Decoder(MailboxZone)
 _ESCAPE = re.compile(
@@ -311,8 +348,18 @@ def probe_call(mailbox: str) -> Call:
 
 
 def identity_call(mailbox: str) -> Call:
-    """Ask for the object id behind an address."""
-    return Call(method="GET", path=f"/users/{segment(mailbox)}?$select=id", subject=Subject.DIRECTORY)
+    """Ask for the object id behind an address, and for the addresses that lead to it."""
+    fields = "id,mail,userPrincipalName,proxyAddresses"
+    return Call(method="GET", path=f"/users/{segment(mailbox)}?$select={fields}", subject=Subject.DIRECTORY)
+
+
+def places_call(query: str | None, *, page_size: int) -> Call:
+    """Ask for the first rooms of the organisation, or with `PlacesPage.next_query` for those that follow.
+
+    `placeId` is not asked for: not every national cloud has it, and an unknown field is refused.
+    """
+    asked = f"$select={_PLACE_FIELDS}&$top={page_size}" if query is None else query
+    return Call(method="GET", path=f"{_PLACES_PATH}?{asked}", subject=Subject.PLACES)
 
 
 def zone_call(mailbox: str) -> Call:
@@ -491,12 +538,29 @@ def _subscription(told: _Subscription) -> GraphSubscription:
     )
 
 
-def parse_identity(body: bytes) -> str | None:
-    """Read an object id; None when there is none."""
+def parse_identity(body: bytes) -> Identity | None:
+    """Read a user of the directory; None when it has no id."""
     try:
-        return _IDENTITY.decode(body).id or None
+        found = _IDENTITY.decode(body)
     except _MALFORMED:
         return None
+    return found if found.id else None
+
+
+def parse_places(body: bytes) -> PlacesPage:
+    """Read a page of rooms. Of the link to the next one only the query is kept: it leads nowhere else than to more rooms.
+
+    Raises:
+        Malformed: it is no such page, or its link leads to something else.
+    """
+    try:
+        page = _PLACES_PAGE.decode(_repair(body))
+    except _MALFORMED as error:
+        raise Malformed("not a page of rooms") from error
+    path, _, query = (page.next_link or "").partition("?")
+    if page.next_link and not (query and path.casefold().endswith(_PLACES_PATH)):
+        raise Malformed("the next page of rooms is something else")
+    return PlacesPage(tuple(page.value), query or None)
 
 
 def parse_zone(body: bytes) -> str | None:

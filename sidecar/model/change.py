@@ -20,7 +20,7 @@ class ChangeKind(enum.IntEnum):
     ROOM_SNAPSHOT = 11
     """The room's bookings were written or confirmed as a whole: read them all. `cause` is a SnapshotReason."""
     ROOM_UNMAPPED = 12
-    """The room is gone; entries before this one took each of its bookings away. `body` is its name."""
+    """The room is gone, and with it each booking that entries before this one did not take away. `body` is its name."""
     TENANT_DELETED = 13
     """Nothing follows."""
 
@@ -34,6 +34,7 @@ class Cause(enum.IntEnum):
     DELETED = 3
     OUTSIDE_HORIZON = 4
     ROOM_UNMAPPED = 5
+    ROOM_READDRESSED = 6
 
 
 class SnapshotReason(enum.IntEnum):

@@ -65,6 +65,7 @@ class Room:
     snapshot that no read has answered yet. `delta` is where the next look for changes begins; `no_delta_until_at` says
     until when this mailbox does without. `news_at` is when the room's bookings last changed in the copy. With a `suspension`,
     of the whole tenant, nothing is read. `settings` are the tenant's own; `read_privacy` is what the last full read admitted.
+    `calendar_no` counts the mailboxes that the room has been tied to: what was read for another number is of another calendar.
     """
 
     uid: RoomUid
@@ -96,6 +97,7 @@ class Room:
     suspension: Suspension | None = None
     settings: TenantSettings = NO_SETTINGS
     read_privacy: Privacy = DEFAULT_PRIVACY
+    calendar_no: int = 1
 
     @property
     def name(self) -> str:

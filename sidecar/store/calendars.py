@@ -94,8 +94,9 @@ class Calendars:
             delta: the read covered all that a delta round named; the room is fresh as of the round's beginning.
             hints_through: hints with a generation up to this one are answered by this read.
         Returns:
-            What was done; None when the room is not mapped any more, its tenant is being deleted, or the tenant's settings
-            say by now that calendars are to be read in another way: then nothing was done, and a full read is due.
+            What was done; None when the room is not mapped any more, or to another mailbox by now, its tenant is being deleted,
+            or the tenant's settings say by now that calendars are to be read in another way: then nothing was done, and a full
+            read is due.
         Raises:
             StoreConflict: the lease is lost.
         """
@@ -106,8 +107,9 @@ class Calendars:
             state = await c.fetch_one(
                 "SELECT r.fresh_as_of_at, t.epoch_at, r.read_privacy, t.past_days, t.future_days, t.check_interval_s,"
                 " t.privacy FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
-                " WHERE r.uid = $1 AND t.deleted_at IS NULL",
+                " WHERE r.uid = $1 AND r.calendar_no = $2 AND t.deleted_at IS NULL",
                 room.uid,
+                room.calendar_no,
             )
             if state is None:
                 return None

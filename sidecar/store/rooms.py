@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from sidecar.errors import EtagMismatch, RoomExists, RoomNotFound, SidecarError, TenantNotFound
+from sidecar.errors import EtagMismatch, RoomExists, RoomNotFound, SidecarError, StoreConflict, TenantNotFound
 from sidecar.model.change import Cause, ChangeKind
-from sidecar.model.ids import BookingKey, Mailbox, RoomId, RoomUid, TenantId, TenantUid
+from sidecar.model.ids import Mailbox, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Lease, Priority
 from sidecar.model.problem import Problem
 from sidecar.model.room import Room
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
+from sidecar.store.room_departures import BodyStamper, abandon_subscriptions, log_departure
+from sidecar.store.room_edits import RoomEdit, edit_room, refuse_taken_mailbox
 from sidecar.store.tenants import new_uid
 
 
@@ -29,13 +31,6 @@ class RoomMapping:
     time_zone: str
     capacity: int
     annotations: dict[str, str]
-
-
-class BodyStamper(Protocol):
-    """Gives an encoded booking another revision."""
-
-    def stamp(self, body: bytes, *, revision: int) -> bytes:
-        """Return the same booking with this revision."""
 
 
 class Rooms:
@@ -124,56 +119,104 @@ class Rooms:
 
         return await self._engine.read(run)
 
-    async def unmap(self, tenant_id: TenantId, room_id: RoomId, *, etag: str) -> None:
-        """Forget a room: each booking leaves the scope of watchers, its subscription is to be removed at Graph.
+    async def unmap(
+        self, tenant_id: TenantId, room_id: RoomId, *, etag: str, tells_each: bool = True
+    ) -> datetime | None:
+        """Forget a room: its bookings leave the scope of watchers, its subscription is to be removed at Graph.
 
+        Args:
+            tells_each: an entry for each booking comes before the one about the room; else that one speaks for all.
+        Returns:
+            When Graph's promise to call us about the room runs out by itself, should it not be removed before; None: there
+            is none.
         Raises:
             RoomNotFound, EtagMismatch.
         """
 
-        async def run(c: Connection) -> None:
-            await locks.keep_named_tenant(c, tenant_id)
-            room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
-            if room is None:
-                raise RoomNotFound("there is no such room")
-            if etag and etag != str(room.version):
-                raise EtagMismatch("the room has changed", details={"etag": str(room.version)})
-            await self._log_departure(c, room)
-            await _abandon_subscriptions(c, room)
+        async def run(c: Connection) -> datetime | None:
+            room = await _load_to_change(c, tenant_id, room_id, etag)
+            last = journal.Entry(room.uid, ChangeKind.ROOM_UNMAPPED, body=room.name.encode())
+            await log_departure(c, room, self._stamper, cause=Cause.ROOM_UNMAPPED, tells_each=tells_each, last=last)
+            runs_out_at = await abandon_subscriptions(c, room)
             await c.execute("DELETE FROM intents WHERE key = $1", room.uid)
             await c.execute("DELETE FROM rooms WHERE uid = $1", room.uid)
+            return runs_out_at
 
-        await self._engine.write(run)
+        return await self._engine.write(run)
 
-    async def _log_departure(self, c: Connection, room: Room) -> None:
-        taken = await c.fetch(
-            "SELECT key, body FROM bookings WHERE room_uid = $1 AND takes_room = 1 ORDER BY key", room.uid
-        )
-        after_revision = await journal.take_revisions(c, room.tenant_uid, len(taken) + 1)
-        entries = [
-            journal.Entry(
-                room.uid,
-                ChangeKind.LEFT_SCOPE,
-                Cause.ROOM_UNMAPPED,
-                BookingKey(key),
-                self._stamper.stamp(bytes(body), revision=revision),
-            )
-            for revision, (key, body) in enumerate(taken, after_revision + 1)
-        ]
-        entries.append(journal.Entry(room.uid, ChangeKind.ROOM_UNMAPPED, body=room.name.encode()))
-        await journal.append(c, room.tenant_uid, entries, after_revision=after_revision)
+    async def update(self, room: Room, edit: RoomEdit, *, etag: str) -> Room:
+        """Change a room.
 
-    async def set_mailbox(self, uid: RoomUid, *, object_id: str | None, time_zone: str | None) -> None:
-        """Note what Exchange told about the mailbox; what the caller gave is kept."""
+        Args:
+            room: as it was when the edit was made up; what is known of an address holds for the mailbox it had then.
+        Raises:
+            RoomNotFound, EtagMismatch, RoomExists; StoreConflict: the room has another mailbox than `room` by now.
+        """
+
+        async def run(c: Connection) -> Room:
+            found = await _load_to_change(c, room.tenant_id, room.room_id, etag)
+            is_as_known = (found.uid, found.calendar_no, found.mailbox) == (room.uid, room.calendar_no, room.mailbox)
+            if edit.address is not None and not is_as_known:
+                raise StoreConflict("the room was tied to another mailbox meanwhile")
+            await edit_room(c, found, edit, self._stamper)
+            changed = await _load(c, "r.uid = $1", found.uid)
+            assert changed is not None, "loaded above"
+            return changed
+
+        return await self._engine.write(run)
+
+    async def by_mailbox(self, tenant_id: TenantId, mailboxes: Collection[str]) -> dict[str, Room]:
+        """Return the rooms that some addresses are mapped to, by the case-folded address.
+
+        An address that a caller gave leads to its room also after Microsoft has told another one.
+
+        Raises:
+            TenantNotFound.
+        """
+        keys = sorted({mailbox.casefold() for mailbox in mailboxes})
+
+        async def run(c: Connection) -> dict[str, Room]:
+            tenant_uid = await load_tenant_uid(c, tenant_id)
+            found: dict[str, Room] = {}
+            for column in ("given_key", "mailbox_key") if keys else ():
+                places = ", ".join(f"${place}" for place in range(2, len(keys) + 2))
+                for row in await c.fetch(
+                    f"SELECT uid, {column} FROM rooms WHERE tenant_uid = $1 AND {column} IN ({places})",  # noqa: S608  (ours)
+                    tenant_uid,
+                    *keys,
+                ):
+                    room = await _load(c, "r.uid = $1", row[0])
+                    assert room is not None, "read in the same transaction"
+                    found[str(row[1])] = room
+            return found
+
+        return await self._engine.read(run)
+
+    async def set_mailbox(
+        self, room: Room, *, object_id: str | None, time_zone: str | None, address: Mailbox | None = None
+    ) -> None:
+        """Note what Exchange told about a room's mailbox; what the caller gave is kept.
+
+        Args:
+            room: as it was when Exchange was asked; what is said of another mailbox than it has now is dropped.
+            address: where the mailbox is reached now; None: where it was. The caller may go on naming the room by the
+                address that it gave. An address that is another room's is not taken.
+        """
 
         async def run(c: Connection) -> None:
+            await locks.keep_tenant_of_room(c, room.uid)
+            found = await _load(c, "r.uid = $1 AND t.deleted_at IS NULL", room.uid)
+            if found is None or found.calendar_no != room.calendar_no:
+                return
             await c.execute(
                 "UPDATE rooms SET object_id = COALESCE($2, object_id),"
                 " time_zone = CASE WHEN time_zone = '' THEN COALESCE($3, '') ELSE time_zone END WHERE uid = $1",
-                uid,
+                room.uid,
                 object_id,
                 time_zone,
             )
+            if address is not None and found.mailbox == room.mailbox:
+                await _follow_address(c, found, address)
 
         await self._engine.write(run)
 
@@ -193,10 +236,7 @@ class Rooms:
         """
 
         async def run(c: Connection) -> Room:
-            await locks.keep_named_tenant(c, tenant_id)
-            room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
-            if room is None:
-                raise RoomNotFound("there is no such room")
+            room = await _load_to_change(c, tenant_id, room_id, "")
             await c.execute("UPDATE rooms SET resyncs = resyncs + 1 WHERE uid = $1", room.uid)
             lane = room.tenant_uid
             await journal.mark(c, IntentKind.ROOM_COMPARE, room.uid, lane, priority=Priority.REPAIR, force=True)
@@ -249,6 +289,21 @@ async def check_soon(c: Connection, uid: RoomUid, lane: TenantUid) -> None:
     await journal.mark(c, IntentKind.ROOM_CHECK, uid, lane, priority=Priority.CHECK)
 
 
+async def _load_to_change(c: Connection, tenant_id: TenantId, room_id: RoomId, etag: str) -> Room:
+    """Keep other writers from a tenant, and return one of its rooms in the version that the caller means (empty: any).
+
+    Raises:
+        RoomNotFound, EtagMismatch.
+    """
+    await locks.keep_named_tenant(c, tenant_id)
+    room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
+    if room is None:
+        raise RoomNotFound("there is no such room")
+    if etag and etag != str(room.version):
+        raise EtagMismatch("the room has changed", details={"etag": str(room.version)})
+    return room
+
+
 async def _load(c: Connection, condition: str, *values: str) -> Room | None:
     row = await c.fetch_one(f"{rows.ROOM} WHERE {condition}", *values)
     return None if row is None else rows.room_from_row(row, now=c.now)
@@ -257,20 +312,37 @@ async def _load(c: Connection, condition: str, *values: str) -> Room | None:
 async def _map_one(c: Connection, tenant_uid: TenantUid, mapping: RoomMapping) -> Room:
     mailbox_key = mapping.mailbox.casefold()
     existing = await _load(c, "r.tenant_uid = $1 AND r.room_id = $2", tenant_uid, mapping.room_id)
-    other = await _load(c, "r.tenant_uid = $1 AND r.mailbox_key = $2", tenant_uid, mailbox_key)
-    if existing is not None and existing.mailbox.casefold() != mailbox_key:
-        raise RoomExists("the room id is in use for another mailbox", details={"mailbox": existing.mailbox})
-    if other is not None and other.room_id != mapping.room_id:
-        raise RoomExists("the mailbox is mapped to another room", details={"room": other.name})
+    await refuse_taken_mailbox(c, tenant_uid, mapping.mailbox, existing)
     if existing is None:
         uid = RoomUid(new_uid("r", c.now))
         await _insert(c, tenant_uid, uid, mapping)
     else:
         uid = existing.uid
+        if existing.mailbox.casefold() != mailbox_key:
+            given = await c.fetch_one("SELECT given_key FROM rooms WHERE uid = $1", uid)
+            if given is None or given[0] != mailbox_key:
+                raise RoomExists("the room id is in use for another mailbox", details={"mailbox": existing.mailbox})
+            mapping = replace(mapping, mailbox=existing.mailbox)  # the one that Microsoft has told since
         await _update(c, existing, mapping)
     room = await _load(c, "r.uid = $1", uid)
     assert room is not None, "written above"
     return room
+
+
+async def _follow_address(c: Connection, room: Room, address: Mailbox) -> None:
+    try:
+        await refuse_taken_mailbox(c, room.tenant_uid, address, room)
+    except RoomExists:
+        return
+    await c.execute(
+        "UPDATE rooms SET given_key = COALESCE(given_key, mailbox_key), mailbox = $2, mailbox_key = $3,"
+        " version = version + 1, updated_at = $4 WHERE uid = $1",
+        room.uid,
+        address,
+        address.casefold(),
+        to_micros(c.now),
+    )
+    await journal.append_about_room(c, room.tenant_uid, room.uid, ChangeKind.ROOM_CHANGED)
 
 
 async def _insert(c: Connection, tenant_uid: TenantUid, uid: RoomUid, mapping: RoomMapping) -> None:
@@ -314,13 +386,3 @@ async def _update(c: Connection, existing: Room, mapping: RoomMapping) -> None:
     if zone != existing.time_zone:  # whole-day bookings lie elsewhere now
         lane = existing.tenant_uid
         await journal.mark(c, IntentKind.ROOM_COMPARE, existing.uid, lane, priority=Priority.COMPARE)
-
-
-async def _abandon_subscriptions(c: Connection, room: Room) -> None:
-    """Leave a room's subscriptions, the current one and any beside it, to be deleted at Graph."""
-    of_room = "room_uid = $1 OR beside_room_uid = $1"
-    found = await c.fetch(f"SELECT key FROM subscriptions WHERE {of_room} ORDER BY key", room.uid)  # noqa: S608  (ours)
-    await c.execute(f"UPDATE subscriptions SET room_uid = NULL, beside_room_uid = NULL WHERE {of_room}", room.uid)  # noqa: S608
-    for row in found:
-        kind = IntentKind.SUBSCRIPTION_REMOVE
-        await journal.mark(c, kind, str(row[0]), room.tenant_uid, priority=Priority.REPAIR)

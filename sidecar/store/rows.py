@@ -36,7 +36,8 @@ SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.di
        r.fresh_as_of_at, s.expires_at, r.drift_count, r.resyncs, r.version, r.created_at, r.updated_at,
        r.delta_link, r.delta_start_at, r.delta_end_at, r.no_delta_until_at, r.news_at, r.hold_problem,
        t.suspended_at, t.suspend_reason,
-       t.past_days, t.future_days, t.check_interval_s, t.privacy, r.read_privacy
+       t.past_days, t.future_days, t.check_interval_s, t.privacy, r.read_privacy,
+       r.calendar_no
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
 """
@@ -161,6 +162,7 @@ def room_from_row(row: Row, *, now: datetime) -> Room:
         suspension=_suspension(row[28], row[29]),
         settings=settings_from_columns(*row[30:34]),
         read_privacy=privacy_from_text(row[34]),
+        calendar_no=row[35],
     )
 
 

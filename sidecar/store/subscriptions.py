@@ -148,6 +148,7 @@ class Subscriptions:
         url: str,
         mailbox: str | None = None,
         client_state: str | None = None,
+        calendar_no: int = 1,
     ) -> None:
         """Note a subscription that is about to be asked for, so that its first notification is known whenever it comes.
 
@@ -156,12 +157,16 @@ class Subscriptions:
 
         Args:
             client_state: sealed, and kept until Graph has answered; without it the request cannot be made a second time.
+            calendar_no: of the room's mailbox that is meant; nothing is noted when the room has another one by now.
         """
         role = _CLIENT_STATE_ROLE + key
         sealed = client_state and self._vault.seal(client_state.encode(), tenant_uid=tenant_uid, role=role)
 
         async def run(c: Connection) -> None:
             await locks.keep_tenant(c, tenant_uid)
+            of_room = "SELECT 1 FROM rooms WHERE uid = $1 AND tenant_uid = $2 AND calendar_no = $3"
+            if await c.fetch_one(of_room, room_uid, tenant_uid, calendar_no) is None:
+                return
             await c.execute(
                 "DELETE FROM subscriptions WHERE graph_id IS NULL AND (room_uid = $1 OR beside_room_uid = $1)", room_uid
             )

@@ -11,15 +11,18 @@ import structlog
 from sidecar.errors import TenantSuspended
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.events import is_part_of_series, master_id_of, to_booking
-from sidecar.graph.wire import DeltaRound, GraphEvent
+from sidecar.graph.wire import DeltaRound, GraphEvent, Identity
 from sidecar.model.booking import Booking, StoredBooking
-from sidecar.model.ids import BookingKey, EventId, TenantUid
+from sidecar.model.ids import BookingKey, EventId, Mailbox, TenantUid
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
 from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
+
+_ADDRESS_CHARS_MAX = 254
+"""Of an address that Microsoft tells; mail knows no longer ones."""
 
 
 class CalendarReader(Protocol):
@@ -41,6 +44,9 @@ class CalendarReader(Protocol):
 
     async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
         """Read a mailbox's object id and zone; None for what may not be known."""
+
+    async def fetch_identity(self, tenant: TenantRef, mailbox: str) -> Identity | None:
+        """Read the addresses of a mailbox; None when they may not be known."""
 
 
 class HashKeys(Protocol):
@@ -94,6 +100,15 @@ class RoomReader:
     async def mailbox(self, room: Room, tenant: Tenant) -> tuple[str | None, str | None]:
         """Return a mailbox's object id and zone; None for what may not be known."""
         return await self._reader.fetch_mailbox(ref_of(tenant), room.mailbox)
+
+    async def new_address(self, room: Room, tenant: Tenant) -> Mailbox | None:
+        """Return where a room's mailbox is reached now, when its address leads there no more; None when nothing is known."""
+        if room.object_id is None:
+            return None
+        identity = await self._reader.fetch_identity(ref_of(tenant), room.object_id)
+        if identity is None or not identity.mail or room.mailbox.casefold() in identity.addresses:
+            return None
+        return Mailbox(identity.mail) if len(identity.mail) <= _ADDRESS_CHARS_MAX else None
 
     async def delta(self, room: Room, tenant: Tenant, window: Window, *, link: str | None) -> DeltaRound:
         """Return what changed since a link, or everything and a first link.

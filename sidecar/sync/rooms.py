@@ -198,11 +198,22 @@ class RoomSync:
         return applied
 
     async def _learn_mailbox(self, room: Room, tenant: Tenant) -> Room:
-        """Ask once what is worth knowing about the mailbox: its zone decides when whole days begin."""
-        if room.fresh_as_of_at is not None or (room.time_zone and room.object_id):
+        """Ask once what is worth knowing about the mailbox (its zone decides when whole days begin), later where it is reached.
+
+        A mailbox that is known by its object id goes on being read when it is given another address at Microsoft; this is for
+        whoever is shown the address.
+        """
+        if room.fresh_as_of_at is not None:
+            address = await self._reading.new_address(room, tenant)
+            if address is None:
+                return room
+            log.info("room.address_changed", room_uid=room.uid)
+            await self._store.rooms.set_mailbox(room, object_id=None, time_zone=None, address=address)
+        elif room.time_zone and room.object_id:
             return room
-        object_id, zone = await self._reading.mailbox(room, tenant)
-        await self._store.rooms.set_mailbox(room.uid, object_id=object_id, time_zone=zone)
+        else:
+            object_id, zone = await self._reading.mailbox(room, tenant)
+            await self._store.rooms.set_mailbox(room, object_id=object_id, time_zone=zone)
         return await self._store.rooms.load_by_uid(room.uid) or room
 
     async def _judge(

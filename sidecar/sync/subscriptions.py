@@ -13,7 +13,15 @@ from typing import Protocol, assert_never
 import structlog
 
 from sidecar.aio.clock import Clock
-from sidecar.errors import SubscriptionExists, SubscriptionGone
+from sidecar.errors import (
+    GraphRefused,
+    RoomBlocked,
+    SecretUnreadable,
+    SubscriptionExists,
+    SubscriptionGone,
+    SubscriptionProblem,
+    TenantBlocked,
+)
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import GraphSubscription
 from sidecar.model.intent import IntentKind, Priority
@@ -29,6 +37,8 @@ from sidecar.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
+_LIFE_MAX = timedelta(days=7)
+"""No subscription to a calendar lives longer. The expiry that is kept may be earlier than Microsoft's, but not by more."""
 _TRIES_MAX = 3
 """Creations in one run. Two things can stand in the way, a former one and a leftover; more is somebody else at work."""
 
@@ -149,7 +159,7 @@ class SubscriptionKeeper:
         if pending is None or pending.subscription.url != upkeep.url:
             pending = await self._prepare(upkeep, room, tenant)
             if pending is None:
-                return None  # the room was unmapped meanwhile
+                return None  # the room was unmapped, or tied to another mailbox, meanwhile
         made = await self._ask(upkeep, pending, room, tenant)
         renew_at = self._renew_at(made)
         if not await self._store.subscriptions.confirm(
@@ -171,6 +181,7 @@ class SubscriptionKeeper:
             url=upkeep.url,
             mailbox=_spelling(upkeep, room),
             client_state=f"{key}.{secret}",
+            calendar_no=room.calendar_no,
         )
         return (await self._store.subscriptions.load_upkeep(room.uid)).pending
 
@@ -240,6 +251,16 @@ class SubscriptionKeeper:
     def _renew_at(self, made: GraphSubscription) -> datetime:
         return plan_renewal(made.expires_at, now=self._clock.now(), chance=self._rng.random())
 
+    async def _delete_unless_run_out(self, subscription: Subscription, graph_id: str, tenant: Tenant) -> None:
+        """Delete a subscription; where Microsoft does not let us, it runs out by itself, and nobody asks for ever."""
+        try:
+            await self._delete(tenant, graph_id)
+        except (TenantBlocked, RoomBlocked, SubscriptionProblem, GraphRefused, SecretUnreadable):
+            expires_at = subscription.expires_at
+            if expires_at is None or self._clock.now() < expires_at + _LIFE_MAX:
+                raise
+            log.info("subscription.ran_out", graph_id=graph_id)
+
     async def remove(self, key: str, tenant: Tenant) -> Kept | NotYet:
         """Delete a subscription that is no room's current one, at Exchange and here, when it is its turn."""
         subscription = await self._store.subscriptions.load(key)
@@ -250,7 +271,7 @@ class SubscriptionKeeper:
             if wait_s > 0.0:
                 return NotYet(self._clock.now() + timedelta(seconds=wait_s))
             with self.pace.calling(tenant.uid):
-                await self._delete(tenant, subscription.graph_id)
+                await self._delete_unless_run_out(subscription, subscription.graph_id, tenant)
         elif subscription.is_pending:
             # Exchange may have made it, and only a list can tell. Not a failure: nobody is called about it any more.
             kind = IntentKind.SUBSCRIPTION_AUDIT

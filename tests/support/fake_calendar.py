@@ -8,7 +8,15 @@ from datetime import datetime, timedelta
 
 from sidecar.errors import SidecarError, SubscriptionExists, SubscriptionGone
 from sidecar.graph.clouds import TenantRef
-from sidecar.graph.wire import DeltaItem, DeltaRemoval, DeltaRound, GraphEvent, GraphSubscription, SubscriptionPage
+from sidecar.graph.wire import (
+    DeltaItem,
+    DeltaRemoval,
+    DeltaRound,
+    GraphEvent,
+    GraphSubscription,
+    Identity,
+    SubscriptionPage,
+)
 from sidecar.model.ids import EventId
 from sidecar.model.window import Window
 from tests.unit.graph.kit import make_event
@@ -67,10 +75,12 @@ class FakeCalendar:
     Attributes:
         delta_error: raised by the next delta rounds that go on from a link, until it is taken away.
         first_round_error: the same for first rounds.
+        identity: what the directory says of the mailbox.
         untold: ids of which delta does not speak, though something about them changed.
     """
 
     def __init__(self) -> None:
+        self.identity: Identity | None = None
         self.delta_error: SidecarError | None = None
         self.first_round_error: SidecarError | None = None
         self.untold: set[str] = set()
@@ -140,6 +150,10 @@ class FakeCalendar:
         """See `CalendarReader`."""
         self.calls.append("mailbox")
         return "object-1", "America/Chicago"
+
+    async def fetch_identity(self, tenant: TenantRef, mailbox: str) -> Identity | None:
+        """See `CalendarReader`. It is not among `calls`: what is asked about bookings does not depend on it."""
+        return self.identity
 
 
 class FakeSubscriptions:

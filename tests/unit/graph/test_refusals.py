@@ -29,6 +29,7 @@ from sidecar.graph.wire import Subject
 from tests.unit.graph.kit import CANARY, NOW, error_json
 
 MAILBOX, EVENT, DIRECTORY = Subject.MAILBOX, Subject.EVENT, Subject.DIRECTORY
+PLACES = Subject.PLACES
 CREATE, SUBSCRIPTION = Subject.SUBSCRIPTION_CREATE, Subject.SUBSCRIPTION
 RAOP = "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings."
 EXTENSION = "Operation: Create; Exception: [Status Code: {}; Reason: {}]"
@@ -51,6 +52,13 @@ TABLE: list[tuple[int, str, str, Subject, type[SidecarError]]] = [
     (401, "unauthenticated", "", DIRECTORY, ConsentMissing),
     (403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.", MAILBOX, MailboxDenied),
     (403, "ErrorAccessDenied", RAOP, EVENT, MailboxDenied),
+    (403, "Authorization_RequestDenied", "", PLACES, ConsentMissing),
+    (403, "ErrorAccessDenied", "", PLACES, ConsentMissing),
+    (400, "BadRequest", "Resource not found for the segment 'places'.", PLACES, GraphRefused),
+    (404, "UnknownError", "", PLACES, GraphRefused),
+    (501, "NotImplemented", "", PLACES, GraphRefused),
+    (503, "ServiceUnavailable", "", PLACES, GraphUnavailable),
+    (429, "TooManyRequests", "", PLACES, Throttled),
     (403, "Authorization_RequestDenied", "Insufficient privileges", DIRECTORY, ConsentMissing),
     (403, "Forbidden", "the tenant's subscription has lapsed", MAILBOX, ConsentMissing),
     (403, "accessDenied", "", MAILBOX, MailboxDenied),

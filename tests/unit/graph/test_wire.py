@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from urllib.parse import parse_qs, urlsplit
 
@@ -90,7 +91,8 @@ def test_answer_that_is_none_is_malformed(body: bytes) -> None:
     if body != b'{"id":"x"}':
         with pytest.raises(wire.Malformed):
             wire.parse_event(body)
-    assert wire.parse_identity(body) in {None, "x"}
+    identity = wire.parse_identity(body)
+    assert identity is None or identity.id == "x"
     assert wire.parse_zone(body) is None
 
 
@@ -131,3 +133,32 @@ def test_half_an_emoji_hides_nothing(escaped: bytes, subject: str) -> None:
 
     assert [event.subject for event in page.value] == [subject, "\U0001f600"]
     assert wire.parse_event(item).subject == subject
+
+
+def test_identity_names_every_address_that_leads_to_the_mailbox() -> None:
+    body = b"""{"id": "o1", "mail": "Room1@contoso.example", "userPrincipalName": "room1@contoso.onmicrosoft.example",
+        "proxyAddresses": ["SMTP:Room1@contoso.example", "smtp:old1@contoso.example", "x500:/o=Contoso"]}"""
+    found = wire.parse_identity(body)
+    assert found is not None
+    assert found.addresses == {
+        "room1@contoso.example",
+        "room1@contoso.onmicrosoft.example",
+        "old1@contoso.example",
+    }
+
+
+def test_next_page_of_rooms_is_asked_for_by_its_query_alone() -> None:
+    link = "https://graph.microsoft.com/v1.0/places/microsoft.graph.room?$top=2&$skip=2"
+    page = wire.parse_places(json.dumps({"value": [{"displayName": "A"}], "@odata.nextLink": link}).encode())
+    assert [place.display_name for place in page.places] == ["A"]
+    assert page.next_query == "$top=2&$skip=2"
+    assert wire.places_call(page.next_query, page_size=9).path == "/places/microsoft.graph.room?$top=2&$skip=2"
+    assert wire.parse_places(b'{"value": []}').next_query is None
+
+
+@pytest.mark.parametrize(
+    "link", ["https://graph.microsoft.com/v1.0/users?$top=2", "x", "/places/microsoft.graph.room?"]
+)
+def test_next_page_of_rooms_that_leads_elsewhere_is_malformed(link: str) -> None:
+    with pytest.raises(wire.Malformed):
+        wire.parse_places(json.dumps({"value": [], "@odata.nextLink": link}).encode())

@@ -8,11 +8,13 @@ from datetime import timedelta
 import pytest
 
 from sidecar.errors import GraphUnavailable, StoreConflict
-from sidecar.graph.wire import GraphEvent
+from sidecar.graph.wire import GraphEvent, Identity
 from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.ids import Mailbox
 from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.room import RoomState, SyncState, freshness_limits, sync_state
 from sidecar.settings import SyncSettings
+from sidecar.store.room_edits import NewAddress, RoomEdit
 from sidecar.sync.brake import SECOND_READ
 from tests.support.builders import NOW, after, make_problem
 from tests.support.desk import Desk
@@ -439,3 +441,50 @@ async def test_first_link_is_kept_though_bookings_are_held(desk: Desk) -> None:
     desk.calendar.put(event("new", after(hours=30)))
     await desk.check()
     assert len(await desk.told()) == 1
+
+
+async def test_mailbox_renamed_at_microsoft_is_shown_at_its_new_address(desk: Desk) -> None:
+    """It goes on being read by its object id; the address follows, and its bookings are no news."""
+    desk.calendar.put(event("e1", after(hours=1)))
+    await desk.compare()
+    desk.calendar.identity = Identity(
+        id="object-1", mail="New@contoso.example", proxy_addresses=["SMTP:New@contoso.example"]
+    )
+    applied = await desk.compare()
+    assert desk.room.mailbox == "New@contoso.example"
+    assert applied.changes_count == 0
+    assert len(await desk.opened.store.calendars.load_stored(desk.room.uid)) == 1
+
+
+async def test_address_that_still_leads_to_the_mailbox_is_kept(desk: Desk) -> None:
+    """The caller may name a mailbox by any of its addresses."""
+    await desk.compare()
+    proxies = ["SMTP:main@contoso.example", f"smtp:{desk.room.mailbox.upper()}"]
+    desk.calendar.identity = Identity(id="object-1", mail="main@contoso.example", proxy_addresses=proxies)
+    before = desk.room.mailbox
+    await desk.compare()
+    assert desk.room.mailbox == before
+
+
+@pytest.mark.parametrize("mail", [None, "", "x" * 250 + "@contoso.example"])
+async def test_address_that_is_none_is_not_taken_over(desk: Desk, mail: str | None) -> None:
+    """The directory may say nothing of use."""
+    await desk.compare()
+    desk.calendar.identity = Identity(id="object-1", mail=mail)
+    before = desk.room.mailbox
+    await desk.compare()
+    assert desk.room.mailbox == before
+
+
+async def test_read_that_was_under_way_when_the_mailbox_was_replaced_is_dropped(desk: Desk) -> None:
+    """What the former mailbox held is not shown as the new one's."""
+    desk.calendar.put(event("e1", after(hours=1)))
+    await desk.compare()
+    stale = desk.room
+    new = NewAddress(mailbox=Mailbox("other@contoso.example"), object_id=None, is_same_mailbox=False)
+    await desk.opened.store.rooms.update(stale, RoomEdit(address=new), etag="")
+    assert await desk.sync.compare(stale, desk.tenant, lease=desk.lease) is None
+    assert await desk.sync.check(stale, desk.tenant, lease=desk.lease) is None
+    assert await desk.opened.store.calendars.load_stored(stale.uid) == {}
+    applied = await desk.compare()
+    assert applied.is_first

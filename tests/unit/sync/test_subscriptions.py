@@ -8,13 +8,21 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from sidecar.errors import GraphUnavailable, SubscriptionExists, SubscriptionGone, WebhookUnreachable
-from sidecar.model.ids import RoomId, TenantId
+from sidecar.errors import (
+    CredentialRejected,
+    GraphUnavailable,
+    StoreConflict,
+    SubscriptionExists,
+    SubscriptionGone,
+    WebhookUnreachable,
+)
+from sidecar.model.ids import Mailbox, RoomId, TenantId
 from sidecar.model.intent import IntentKind
 from sidecar.model.subscription import Lifecycle, Notification
+from sidecar.store.room_edits import NewAddress, RoomEdit
 from sidecar.store.subscriptions import MarkOutcome
 from sidecar.sync.subscriptions import Kept
-from tests.support.builders import NOW, make_notification
+from tests.support.builders import NOW, after, make_notification
 from tests.support.desk import Desk
 
 OTHER_URL = "https://other.example.com"
@@ -166,7 +174,7 @@ async def test_leftover_that_exchange_does_not_name_is_a_problem(desk: Desk) -> 
 
 async def test_former_subscription_announces_until_the_new_one_is_confirmed(desk: Desk) -> None:
     """Exchange allows two where the mailbox is spelled differently: there is no moment without one that calls us."""
-    await desk.opened.store.rooms.set_mailbox(desk.room.uid, object_id="object-1", time_zone=None)
+    await desk.opened.store.rooms.set_mailbox(desk.room, object_id="object-1", time_zone=None)
     await ensured(desk)
     await desk.announce(OTHER_URL)
     await ensured(desk)
@@ -245,7 +253,7 @@ async def test_run_cut_off_between_delete_and_create_ends_with_one_and_a_compare
 
 async def test_old_secret_is_replaced_without_a_gap_and_without_a_word(desk: Desk) -> None:
     """Nothing was missed, so nothing is read again, and the room is live throughout."""
-    await desk.opened.store.rooms.set_mailbox(desk.room.uid, object_id="object-1", time_zone=None)
+    await desk.opened.store.rooms.set_mailbox(desk.room, object_id="object-1", time_zone=None)
     await ensured(desk)
     await desk.opened.execute("DELETE FROM intents")
     for _ in range(30):
@@ -258,7 +266,7 @@ async def test_old_secret_is_replaced_without_a_gap_and_without_a_word(desk: Des
 
 async def test_late_notice_about_a_replaced_subscription_leaves_the_new_one_alone(desk: Desk) -> None:
     """Doubled, late, or about a twin: the room's current subscription is untouched."""
-    await desk.opened.store.rooms.set_mailbox(desk.room.uid, object_id="object-1", time_zone=None)
+    await desk.opened.store.rooms.set_mailbox(desk.room, object_id="object-1", time_zone=None)
     await ensured(desk)
     await desk.announce(OTHER_URL)
     await ensured(desk)
@@ -331,6 +339,40 @@ async def test_unmapped_room_has_its_subscription_removed(desk: Desk) -> None:
     await desk.keeper().remove(key, desk.tenant)
     assert desk.subscriptions.live == {}
     assert await desk.opened.store.subscriptions.load(key) is None
+
+
+async def test_subscription_that_may_not_be_removed_is_left_to_run_out(desk: Desk) -> None:
+    """Microsoft's refusal is asked about again only as long as the subscription can be alive."""
+    await ensured(desk)
+    await desk.opened.store.rooms.unmap(TenantId(desk.room.tenant_id), RoomId(desk.room.room_id), etag="")
+    key = desk.subscriptions.states[0].partition(".")[0]
+    desk.subscriptions.errors = [CredentialRejected("no"), CredentialRejected("no")]
+    with pytest.raises(CredentialRejected):
+        await desk.keeper().remove(key, desk.tenant)
+    assert await desk.opened.store.subscriptions.load(key) is not None
+    desk.clock.advance(15 * 86_400)
+    assert await desk.keeper().remove(key, desk.tenant) == Kept()
+    assert await desk.opened.store.subscriptions.load(key) is None
+
+
+async def test_subscription_for_a_former_mailbox_is_not_kept(desk: Desk) -> None:
+    """The room was tied to another mailbox while Exchange was answering."""
+
+    def readdress() -> None:
+        raise StoreConflict("stop here")
+
+    desk.subscriptions.on_create = readdress
+    with pytest.raises(StoreConflict):
+        await ensured(desk)
+    new = NewAddress(mailbox=Mailbox("other@contoso.example"), object_id=None, is_same_mailbox=False)
+    room = await desk.opened.store.rooms.update(desk.room, RoomEdit(address=new), etag="")
+    key = desk.subscriptions.states[0].partition(".")[0]
+    confirm = desk.opened.store.subscriptions.confirm
+    assert not await confirm(key, graph_id="s1", expires_at=after(days=6), renew_at=after(days=3))
+    desk.subscriptions.on_create = lambda: None
+    await ensured(desk)
+    assert desk.subscriptions.live["s2"].resource == "/users/other@contoso.example/events"
+    assert (await desk.opened.reload(room)).is_subscribed
 
 
 async def test_removed_notice_makes_a_new_subscription_due_at_once(desk: Desk) -> None:
