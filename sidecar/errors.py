@@ -114,10 +114,34 @@ class CredentialRejected(TenantBlocked):
     reason = "CREDENTIAL_REJECTED"
 
 
+class CredentialExpired(CredentialRejected):
+    """The credential's time is over."""
+
+    reason = "CREDENTIAL_EXPIRED"
+
+
+class ApplicationNotFound(CredentialRejected):
+    """The directory has no application with this id."""
+
+    reason = "APPLICATION_NOT_FOUND"
+
+
+class SignInBlocked(CredentialRejected):
+    """A policy of the directory keeps the application from signing in."""
+
+    reason = "SIGN_IN_BLOCKED"
+
+
 class ConsentMissing(TenantBlocked):
     """The app has no permission, or it was withdrawn."""
 
     reason = "CONSENT_MISSING"
+
+
+class ApplicationDisabled(ConsentMissing):
+    """Somebody has switched the application off in the directory."""
+
+    reason = "APPLICATION_DISABLED"
 
 
 class DirectoryNotFound(TenantBlocked):
@@ -136,6 +160,18 @@ class TenantPurged(SidecarError):
     """The tenant is being erased; nothing brings it back."""
 
     reason = "TENANT_PURGED"
+
+
+class CloudMismatch(DirectoryNotFound):
+    """The directory is in another cloud than the tenant was registered for."""
+
+    reason = "CLOUD_MISMATCH"
+
+
+class ClockSkewed(TenantBlocked):
+    """Our clock and Microsoft's differ by so much that it refuses what we sign."""
+
+    reason = "CLOCK_SKEWED"
 
 
 class RoomBlocked(SidecarError):

@@ -190,8 +190,8 @@ class SyncSettings(_Group):
     poll_max_s: Seconds = 240.0
     """The same while nothing happens in it, or while Exchange asks us to slow down; jittered by a tenth."""
     freshness_budget_s: Seconds = 300.0
-    """A POLLING room not checked for this long is STALE; a LIVE one when its check is late by as much; every room of a tenant
-    that Exchange was away from for this long."""
+    """A POLLING room not checked for this long is STALE; a LIVE one when its check is late by as much; every room of a tenant,
+    and every mailbox, that Exchange was away from for this long."""
     compare_interval_s: Seconds = 86_400.0
     """Time between full reads of a room, spread over it; each moves the horizon, and proves that checks lost nothing."""
     confirm_max: Annotated[int, Field(ge=0, le=100)] = 20

@@ -48,10 +48,16 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.EtagMismatch: (_CODE.ABORTED, "ETAG_MISMATCH", None),
     errors.TenantBlocked: _INTERNAL,
     errors.CredentialRejected: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_REJECTED", "Microsoft refused the credential"),
+    errors.CredentialExpired: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_EXPIRED", "the credential has expired"),
+    errors.ApplicationNotFound: (_CODE.FAILED_PRECONDITION, "APPLICATION_NOT_FOUND", "the directory has no such app"),
+    errors.SignInBlocked: (_CODE.FAILED_PRECONDITION, "SIGN_IN_BLOCKED", "a policy of the customer blocks the app"),
     errors.ConsentMissing: (_CODE.FAILED_PRECONDITION, "CONSENT_MISSING", "the customer's app has no permission"),
-    errors.DirectoryNotFound: _INTERNAL,  # told as a Problem
     errors.TenantSuspended: (_CODE.FAILED_PRECONDITION, "TENANT_SUSPENDED", None),
     errors.TenantPurged: (_CODE.FAILED_PRECONDITION, "TENANT_PURGED", None),
+    errors.ApplicationDisabled: (_CODE.FAILED_PRECONDITION, "APPLICATION_DISABLED", "the customer's app is disabled"),
+    errors.DirectoryNotFound: _INTERNAL,  # these three are told as Problems
+    errors.CloudMismatch: _INTERNAL,
+    errors.ClockSkewed: _INTERNAL,
     errors.RoomBlocked: _INTERNAL,
     errors.MailboxDenied: _INTERNAL,  # these three are told as Problems
     errors.MailboxNotFound: _INTERNAL,

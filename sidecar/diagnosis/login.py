@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -92,7 +93,7 @@ def judge_consent(claims: TokenClaims | None, reading: Reading, *, now: datetime
     No permission in the token is no refusal, because Exchange's RBAC for applications leaves no trace there; only when
     no room can be read either, none was granted. Source: Microsoft Learn "Role based access control for applications".
     """
-    roles = None if claims is None else claims.roles
+    roles = _roles_of(claims, reading)
     if roles is not None and _CALENDAR_ROLES & set(roles):
         granted = " ".join(sorted(_CALENDAR_ROLES & set(roles)))
         return passed(CONSENT_CALENDARS, f"The app was granted {granted} in Microsoft Entra.", grant="ENTRA")
@@ -113,6 +114,20 @@ def judge_consent(claims: TokenClaims | None, reading: Reading, *, now: datetime
         actor=Actor.OPERATOR,
         now=now,
     )
+
+
+def lacks_permission(refusal: SidecarError) -> bool:
+    """Tell whether the token that was refused is known to name no permission for calendars."""
+    roles = refusal.details.get("token_roles")
+    return roles is not None and not _CALENDAR_ROLES & set(roles.split())
+
+
+def _roles_of(claims: TokenClaims | None, reading: Reading) -> Sequence[str] | None:
+    """Return what the token permits that was used last: the one that was asked for may have been refused, and replaced."""
+    refused = None if reading.refusal is None else reading.refusal.details.get("token_roles")
+    if refused is not None:
+        return refused.split()
+    return None if claims is None else claims.roles
 
 
 def _mismatch(tenant: TenantRef, claims: TokenClaims) -> tuple[str, str] | None:

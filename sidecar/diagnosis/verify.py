@@ -28,6 +28,7 @@ from sidecar.graph.clouds import TenantRef
 from sidecar.graph.logins import token_claims
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantUid
+from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
 
@@ -67,7 +68,8 @@ class TenantVerifier:
         Raises:
             TenantBlocked: what is wrong with the tenant as a whole. Unavailable: it cannot be found out now.
         """
-        is_doubtful = tenant.problem is not None or tenant.credential.proven_at is None
+        is_refused = tenant.problem is not None and tenant.problem.reason not in PASSING_REASONS
+        is_doubtful = is_refused or tenant.credential.proven_at is None
         found = await self.examine(tenant, breadth=None if is_reading else NARROW, is_anew=is_doubtful)
         if found.error is not None:
             raise found.error

@@ -18,11 +18,18 @@ import httpx
 import msgspec
 
 from sidecar.errors import (
+    ApplicationDisabled,
+    ApplicationNotFound,
+    ClockSkewed,
+    CloudMismatch,
     ConsentMissing,
+    CredentialExpired,
     CredentialRejected,
     DirectoryNotFound,
     GraphUnavailable,
     SidecarError,
+    SignInBlocked,
+    TenantBlocked,
     Throttled,
 )
 from sidecar.graph.refusals import parse_retry_after
@@ -30,27 +37,50 @@ from sidecar.settings import GraphSettings
 
 _ID = re.compile(r"[0-9a-zA-Z.-]{1,64}")
 _CLAIM_CHARS_MAX = 200
-_NO_DIRECTORY = frozenset({90002, 900023, 90038, 900382, 900432, 500011, 50001})
-_NO_CONSENT = frozenset({65001, 7000112})
 _THROTTLED = frozenset({90055, 50196})
 _TRANSIENT = frozenset({50000, 90000, 90006, 90012, 90024, 90033, 90090, 90091})
 _TRANSIENT_ERRORS = frozenset({"temporarily_unavailable", "server_error"})
-_BLOCKED_BY_POLICY = frozenset({53003, 530032, 530035})
-_SENTENCES = {
-    7000215: "the client secret is wrong; often the secret's id was given instead of its value",
-    7000222: "the client secret has expired",
-    7000216: "the login service got no credential",
-    7000218: "the login service got no credential",
-    700016: "the application id is not known in this directory",
-    700011: "the application is not known in this directory",
-    70001: "the application is not known in this directory",
-    700027: "the certificate is not registered with the application",
-    700024: "the assertion lies outside its time: this machine's clock is wrong",
-    700030: "the certificate's subject does not match",
-    700025: "the application is registered as a public client, which may not have a credential",
-    7000112: "the application is disabled in this directory",
-    65001: "nobody has consented to the application's permissions",
+_FEDERATION = "the directory does not trust the identity that the assertion names"
+_NO_GRAPH = "the directory does not know the Graph of this cloud"
+_OTHER_CLOUD = "the directory is in another of Microsoft's clouds"
+_REFUSALS: dict[int, tuple[type[TenantBlocked], str, str]] = {
+    # what it is, the cause that people are told by, and a sentence for the log
+    7000215: (CredentialRejected, "SECRET_WRONG", "the client secret is not one of the application's"),
+    7000222: (CredentialExpired, "", "the client secret has expired"),
+    7000216: (CredentialRejected, "NOT_SENT", "the login service got no credential"),
+    7000218: (CredentialRejected, "NOT_SENT", "the login service got no credential"),
+    7000219: (CredentialRejected, "FEDERATION", _FEDERATION),
+    700211: (CredentialRejected, "FEDERATION", _FEDERATION),
+    700212: (CredentialRejected, "FEDERATION", _FEDERATION),
+    700213: (CredentialRejected, "FEDERATION", _FEDERATION),
+    700229: (CredentialRejected, "FEDERATION", _FEDERATION),
+    700027: (CredentialRejected, "CERTIFICATE_UNKNOWN", "the certificate is not registered with the application"),
+    700030: (CredentialRejected, "CERTIFICATE_UNKNOWN", "the certificate's subject does not match"),
+    700025: (
+        CredentialRejected,
+        "PUBLIC_CLIENT",
+        "the application is a public client, which may not have a credential",
+    ),
+    700024: (ClockSkewed, "", "the assertion lies outside its time: this machine's clock is wrong"),
+    700016: (ApplicationNotFound, "", "the application id is not known in this directory"),
+    700011: (ApplicationNotFound, "", "the application is not known in this directory"),
+    70001: (ApplicationNotFound, "", "the application is not known in this directory"),
+    7000112: (ApplicationDisabled, "", "the application is disabled in this directory"),
+    53003: (SignInBlocked, "CONDITIONAL_ACCESS", "a conditional access policy blocks the application"),
+    530032: (SignInBlocked, "SECURITY_SETTINGS", "a security policy blocks the application"),
+    530035: (SignInBlocked, "SECURITY_SETTINGS", "the directory's security defaults block the application"),
+    65001: (ConsentMissing, "", "nobody has consented to the application's permissions"),
+    90002: (DirectoryNotFound, "", "the directory does not exist in this cloud"),
+    900021: (DirectoryNotFound, "", "the directory id names no directory"),
+    900023: (DirectoryNotFound, "", "the directory id is neither a GUID nor a domain"),
+    90038: (CloudMismatch, "", _OTHER_CLOUD),
+    900382: (CloudMismatch, "", _OTHER_CLOUD),
+    900432: (CloudMismatch, "", _OTHER_CLOUD),
+    500011: (CloudMismatch, "GRAPH_UNKNOWN", _NO_GRAPH),
+    50001: (CloudMismatch, "GRAPH_UNKNOWN", _NO_GRAPH),
 }
+"""By AADSTS number. Numbers may be added by Microsoft; one that is not here is a refused credential all the same."""
+_UNKNOWN: tuple[type[TenantBlocked], str, str] = (CredentialRejected, "", "the login service refuses the credential")
 
 
 def login_error(answer: Mapping[str, object], *, status: int | None, retry_after_s: float | None) -> SidecarError:
@@ -73,15 +103,10 @@ def login_error(answer: Mapping[str, object], *, status: int | None, retry_after
         return GraphUnavailable("the login service failed to answer", retry_after_s=retry_after_s, details=details)
     if code in _TRANSIENT or error in _TRANSIENT_ERRORS or status == 408 or (status or 0) >= 500:
         return GraphUnavailable("the login service failed to answer", retry_after_s=retry_after_s, details=details)
-    if code in _NO_DIRECTORY:
-        return DirectoryNotFound("the directory does not exist in this cloud", details=details)
-    if code in _NO_CONSENT:
-        return ConsentMissing(_SENTENCES[code], details=details)
-    if code in _BLOCKED_BY_POLICY:
-        return CredentialRejected(
-            "a conditional access policy of the directory blocks the application", details=details
-        )
-    return CredentialRejected(_SENTENCES.get(code, "the login service refuses the credential"), details=details)
+    refusal, cause, sentence = _REFUSALS.get(code, _UNKNOWN)
+    if cause:
+        details["cause"] = cause
+    return refusal(sentence, details=details)
 
 
 def _first_code(answer: Mapping[str, object]) -> int:

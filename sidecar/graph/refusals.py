@@ -46,6 +46,8 @@ _TRANSIENT_4XX = frozenset({408, 425})
 _ITEM_GONE = frozenset({"erroritemnotfound", "errorinvalididmalformed"})
 _NO_CONSENT = frozenset({"authenticationerror", "unauthorizederror", "unauthenticated"})
 _NOT_IN_CLOUD = frozenset({"mailboxnotenabledforrestapi"})
+_MOVING = frozenset({"errormailboxmoveinprogress"})
+_STORE_AWAY = frozenset({"errormailboxstoreunavailable"})
 _NO_MAILBOX = frozenset(
     {
         "errorinvaliduser",
@@ -152,13 +154,17 @@ def _general(answer: _Answer) -> SidecarError | None:
     status = answer.status
     if status in _THROTTLED:
         return Throttled("Exchange asks us to slow down", retry_after_s=answer.retry_after_s, details=answer.details)
-    moving = "on backend 'unknown'" in answer.message.casefold()
-    if status in _TRANSIENT_4XX or (status == 400 and answer.is_empty) or moving:
+    if answer.folded in _MOVING or "on backend 'unknown'" in answer.message.casefold():
+        return _unavailable(answer, "Exchange is moving the mailbox", cause="MOVING")
+    if status >= 500 and answer.folded in _STORE_AWAY:
+        return _unavailable(answer, "the mailbox's database is away", cause="MAILBOX_STORE")
+    if status in _TRANSIENT_4XX or (status == 400 and answer.is_empty):
         return _unavailable(answer, "Exchange could not answer just now")
     if status == 401 and answer.folded in _NO_CONSENT:
         return ConsentMissing("Exchange knows the application but grants it nothing", details=answer.details)
     if status == 401 and answer.folded != "extensionerror":
-        return CredentialRejected("Exchange refused a token that was just issued", details=answer.details)
+        details = {**answer.details, "cause": "TOKEN"}
+        return CredentialRejected("Exchange refused a token that was just issued", details=details)
     return None
 
 
@@ -250,8 +256,9 @@ def _unreachable(answer: _Answer, text: str) -> SidecarError:
     return WebhookUnreachable(message, details={**details, "webhook_status": named[1]} if named else details)
 
 
-def _unavailable(answer: _Answer, message: str) -> GraphUnavailable:
-    return GraphUnavailable(message, retry_after_s=answer.retry_after_s, details=answer.details)
+def _unavailable(answer: _Answer, message: str, *, cause: str = "") -> GraphUnavailable:
+    details = {**answer.details, "cause": cause} if cause else answer.details
+    return GraphUnavailable(message, retry_after_s=answer.retry_after_s, details=details)
 
 
 def _other(answer: _Answer) -> SidecarError:

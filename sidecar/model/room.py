@@ -48,9 +48,10 @@ _ROOM_REASONS = {
 }
 
 
-def outage_since(problem: Problem | None) -> datetime | None:
-    """Return since when a tenant's problem says that Exchange is away; None when it says nothing of the kind."""
-    return problem.first_seen_at if problem is not None and problem.reason in PASSING_REASONS else None
+def outage_since(*problems: Problem | None) -> datetime | None:
+    """Return since when problems say that Exchange is away; None when they say nothing of the kind."""
+    found = (problem for problem in problems if problem is not None and problem.reason in PASSING_REASONS)
+    return min((problem.first_seen_at for problem in found), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +116,7 @@ class Room:
             return _ROOM_REASONS[self.problem.reason]
         if self.fresh_as_of_at is None:
             return RoomState.IMPORTING
-        is_up = self.problem is None and self.hold_problem is None and self.subscription_problem is None
-        return RoomState.UP if is_up else RoomState.DEGRADED
+        return RoomState.DEGRADED if self.problems else RoomState.UP
 
     @property
     def is_announced(self) -> bool:
@@ -125,8 +125,8 @@ class Room:
 
     @property
     def outage_since_at(self) -> datetime | None:
-        """Since when Exchange is away from the whole tenant; None: it is not."""
-        return outage_since(self.tenant_problem)
+        """Since when Exchange is away from the whole tenant, or from this mailbox; None: it is not."""
+        return outage_since(self.tenant_problem, self.problem)
 
     @property
     def problems(self) -> list[Problem]:
@@ -151,7 +151,7 @@ class FreshnessLimits:
     Attributes:
         live_s: of a room whose changes are announced, since its last complete check, where the tenant has no own pace.
         polling_s: of a room whose changes are not.
-        outage_s: how long Exchange may be away from the tenant as a whole.
+        outage_s: how long Exchange may be away, from the tenant as a whole or from the room's mailbox.
     """
 
     live_s: float

@@ -21,11 +21,12 @@ SELECT t.problem, substr(r.problem, 1, 64),
             WHEN r.fresh_as_of_at < $3 THEN 1 WHEN r.fresh_as_of_at > $4 THEN 3 ELSE 0 END,
        CASE WHEN r.fresh_as_of_at IS NULL THEN 1 ELSE 0 END,
        CASE WHEN t.suspended_at IS NULL THEN 0 ELSE 1 END,
+       CASE WHEN r.problem LIKE '{"reason":"EXCHANGE_%' THEN r.problem END,
        t.check_interval_s, COUNT(*), MIN(r.fresh_as_of_at)
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
  WHERE t.deleted_at IS NULL
- GROUP BY 1, 2, 3, 4, 5, 6, 7
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 """Older than $2 an announced room is stale, or at its tenant's own pace older than that and the polled rooms' limit, $3."""
 
@@ -36,6 +37,8 @@ class RoomGroup:
 
     tenant_problem: Problem | None
     problem_reason: str | None
+    outage: Problem | None
+    """The rooms' own problem, where it may say since when their mailboxes are away."""
     is_announced: bool
     is_paused: bool
     fresh_as_of_at: datetime | None
@@ -62,9 +65,10 @@ class Census:
                     problem_reason=_reason(row[1]),
                     is_announced=bool(row[2]),
                     is_paused=bool(row[5]),
-                    fresh_as_of_at=rows.instant(row[8]),
-                    check_interval_s=row[6],
-                    count=int(row[7]),
+                    outage=rows.problem_from_text(row[6]),
+                    fresh_as_of_at=rows.instant(row[9]),
+                    check_interval_s=row[7],
+                    count=int(row[8]),
                 )
                 for row in found
             ]

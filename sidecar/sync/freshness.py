@@ -46,8 +46,8 @@ class FreshnessGauges:
                 is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
                 is_announced=group.is_announced,
                 fresh_as_of_at=group.fresh_as_of_at,
-                outage_since_at=outage_since(problem),
                 check_interval_s=group.check_interval_s,
+                outage_since_at=outage_since(problem, group.outage),
                 now=now,
                 limits=limits,
             )

@@ -3,79 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from sidecar.errors import SidecarError
-from sidecar.model.problem import Actor, Problem
+from sidecar.model.problem import Problem
+from sidecar.model.tenant import CredentialInfo, CredentialKind
+from sidecar.sync.problem_texts import text_of
 
-_TEXTS: dict[str, tuple[str, str, Actor]] = {
-    "CREDENTIAL_REJECTED": (
-        "Microsoft refuses the application id and secret.",
-        "Make a new client secret in the app registration and register the tenant again with its Value, not its Secret ID.",
-        Actor.CUSTOMER,
-    ),
-    "DIRECTORY_NOT_FOUND": (
-        "Microsoft knows no directory with this id in this cloud.",
-        "Compare the directory (tenant) id and the cloud with the overview page of the app registration.",
-        Actor.CUSTOMER,
-    ),
-    "CONSENT_MISSING": (
-        "The app has no permission to read calendars.",
-        "Add the application permission Calendars.ReadWrite to the app registration and grant admin consent.",
-        Actor.CUSTOMER,
-    ),
-    "MAILBOX_ACCESS_DENIED": (
-        "Exchange does not let the app read this mailbox.",
-        "Add the room to the scope of the app's access policy or role assignment; Exchange applies it within hours.",
-        Actor.CUSTOMER,
-    ),
-    "MAILBOX_NOT_FOUND": (
-        "Exchange knows no mailbox with this address.",
-        "Unmap the room, and map it with the right address.",
-        Actor.CUSTOMER,
-    ),
-    "MAILBOX_NOT_IN_CLOUD": (
-        "The mailbox is not in Exchange Online, or is inactive.",
-        "Move the mailbox to Exchange Online and license it.",
-        Actor.CUSTOMER,
-    ),
-    "SUBSCRIPTION_REFUSED": (
-        "Exchange refuses to announce changes of this room; it is read at intervals instead.",
-        "Check that the app's permission covers the room; the sidecar tries again by itself.",
-        Actor.CUSTOMER,
-    ),
-    "WEBHOOK_UNREACHABLE": (
-        "Exchange cannot reach the sidecar's webhook address; rooms are read at intervals instead.",
-        "Make webhook.public_url reachable from the internet over TLS 1.2 without anything that demands a login.",
-        Actor.OPERATOR,
-    ),
-    "DELETION_HELD": (
-        "A read of the calendar lacked many bookings at once; they are shown until a second read agrees.",
-        "Wait some minutes; if the bookings were deleted, they go by themselves.",
-        Actor.NOBODY,
-    ),
-    "EXCHANGE_THROTTLED": (
-        "Exchange asks us to slow down.",
-        "Wait; the sidecar obeys and goes on by itself.",
-        Actor.NOBODY,
-    ),
-    "EXCHANGE_UNAVAILABLE": (
-        "Exchange cannot be reached or does not answer properly.",
-        "Wait; if it lasts, check the sidecar's way to the internet and Microsoft's service health.",
-        Actor.MICROSOFT,
-    ),
-    "EXCHANGE_REFUSED": (
-        "Exchange refuses something for a reason that this version does not know.",
-        "Look up the code in Microsoft's documentation, or report it together with the request id.",
-        Actor.OPERATOR,
-    ),
-    "SECRET_UNREADABLE": (
-        "The sealed credential cannot be opened.",
-        "Give the sidecar the key ring that sealed it, or register the tenant again.",
-        Actor.OPERATOR,
-    ),
-}
-_UNKNOWN = ("The sidecar met something unexpected.", "Look for the reason in the sidecar's log.", Actor.OPERATOR)
+_KEY_UNKNOWN = "CERTIFICATE_UNKNOWN"
 
 
 def hold_of(count: int, *, now: datetime, next_check_at: datetime) -> Problem:
@@ -84,22 +20,47 @@ def hold_of(count: int, *, now: datetime, next_check_at: datetime) -> Problem:
 
 
 def problem_of(error: SidecarError, *, now: datetime, next_check_at: datetime | None) -> Problem:
-    """Tell people about a failure.
-
-    The error's own message is the more exact one, where it was made from what Microsoft said.
-    """
+    """Tell people about a failure."""
     return _problem(error.reason, error.details, now=now, next_check_at=next_check_at)
 
 
+def tenant_problem_of(
+    error: SidecarError, credential: CredentialInfo, *, now: datetime, next_check_at: datetime | None
+) -> Problem:
+    """Tell people about a failure of a tenant as a whole, with what its registration adds: since when a credential is expired.
+
+    Microsoft tells of an expired secret, and calls the key of an expired certificate an unknown one.
+    """
+    ran_out_at = credential.expires_at if credential.expires_at is not None and credential.expires_at <= now else None
+    reason, details = error.reason, dict(error.details)
+    if reason == "CREDENTIAL_REJECTED" and details.get("cause") == _KEY_UNKNOWN and ran_out_at is not None:
+        reason = "CREDENTIAL_EXPIRED"
+    if reason != "CREDENTIAL_EXPIRED":
+        return _problem(reason, details, now=now, next_check_at=next_check_at)
+    if credential.kind is CredentialKind.CERTIFICATE:
+        details["cause"] = "CERTIFICATE"
+    problem = _problem(reason, details, now=now, next_check_at=next_check_at)
+    if ran_out_at is None:
+        return problem
+    message = f"{problem.message.removesuffix('.')}, on {ran_out_at:%Y-%m-%d at %H:%M} UTC."
+    return replace(problem, message=message, metadata={**details, "expire_time": f"{ran_out_at:%Y-%m-%dT%H:%M:%SZ}"})
+
+
 def _problem(reason: str, details: Mapping[str, str], *, now: datetime, next_check_at: datetime | None) -> Problem:
-    message, action, actor = _TEXTS.get(reason, _UNKNOWN)
+    text = text_of(reason, _cause(details))
     return Problem(
         reason=reason,
-        message=message,
-        action=action,
-        actor=actor,
+        message=text.message,
+        action=text.action,
+        actor=text.actor,
         first_seen_at=now,
         last_seen_at=now,
         next_check_at=next_check_at,
         metadata=dict(details),
     )
+
+
+def _cause(details: Mapping[str, str]) -> str:
+    if details.get("subject") == "login" and "aadsts" not in details:
+        return "LOGIN"
+    return details.get("cause", "")

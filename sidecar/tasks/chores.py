@@ -37,7 +37,7 @@ from sidecar.model.tenant import BLOCKING_REASONS, Tenant
 from sidecar.settings import StoreSettings, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.brake import SECOND_READ
-from sidecar.sync.problems import problem_of
+from sidecar.sync.problems import problem_of, tenant_problem_of
 from sidecar.sync.rhythm import next_check_s, next_compare_at
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
@@ -225,6 +225,8 @@ class Chores:
             return PutOff(until, error.reason)
         except (RoomBlocked, GraphRefused) as error:
             await self._tell_room(room, error, until, lease)
+            if room.problem is None or room.problem.reason != error.reason:
+                await self._health.note_refusal(tenant, error)
             return PutOff(until, error.reason)
         except TenantPaused:
             soon_at = self._clock.now() + timedelta(seconds=_SOON_S)
@@ -290,7 +292,7 @@ class Chores:
             await self._verifier.verify(tenant, is_reading=self._health.is_reading(intent))
         except (TenantBlocked, SecretUnreadable) as error:
             until = self._next_probe_at(intent)
-            problem = problem_of(error, now=self._clock.now(), next_check_at=until)
+            problem = tenant_problem_of(error, tenant.credential, now=self._clock.now(), next_check_at=until)
             await self._store.tenants.set_problem(tenant.uid, problem)
             return PutOff(until, error.reason)
         except Unavailable as error:

@@ -16,7 +16,8 @@ import structlog
 
 from sidecar.aio.backoff import backoff_s
 from sidecar.aio.clock import Clock
-from sidecar.errors import StoreUnavailable, Unavailable
+from sidecar.diagnosis.login import lacks_permission
+from sidecar.errors import MailboxDenied, SidecarError, StoreUnavailable, Unavailable
 from sidecar.graph.breaker import Breaker
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
@@ -41,6 +42,7 @@ _CHECK_WITHIN_S = 900.0
 _SILENCE_S = 240.0
 """After so long without an answer one request proves the way. With 20 s for a probe, twice, an outage is known within five
 minutes, also of a tenant whose few rooms make a request every quarter of an hour."""
+_REFUSALS_SETTLE_S = 5.0
 _PROBE_BASE_S = 2.0
 _PROBE_CAP_S = 120.0
 _LOOK_AGAIN_S_MIN = 1.0
@@ -87,6 +89,16 @@ class TenantHealth:
         """After work was done: if people are told of an outage, it seems to be over."""
         if tenant.problem is not None and tenant.problem.reason in PASSING_REASONS:
             await self._verify_soon(tenant.uid)
+
+    async def note_refusal(self, tenant: Tenant, error: SidecarError) -> None:
+        """After a mailbox refused us for the first time: if the token named no permission, all of them may do so by now.
+
+        A moment later, so that many rooms that are refused together cost one verification.
+        """
+        if isinstance(error, MailboxDenied) and lacks_permission(error):
+            ready_at = self._in(_REFUSALS_SETTLE_S)
+            kind = IntentKind.TENANT_VERIFY
+            await self._store.intents.mark(kind, tenant.uid, tenant.uid, priority=Priority.HINT, ready_at=ready_at)
 
     async def note_unverified(self, tenant: Tenant, error: Unavailable, *, attempts: int) -> datetime | None:
         """Tell people that Microsoft cannot be asked about a tenant, once it is news.

@@ -23,8 +23,8 @@ async def counted(opened: OpenStore) -> Counter[SyncState]:
             is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
             is_announced=group.is_announced,
             fresh_as_of_at=group.fresh_as_of_at,
-            outage_since_at=outage_since(problem),
             check_interval_s=group.check_interval_s,
+            outage_since_at=outage_since(problem, group.outage),
             now=opened.clock.now(),
             limits=LIMITS,
         )
@@ -67,6 +67,9 @@ async def test_groups_tell_every_state_as_the_rooms_do(opened: OpenStore, clock:
         SyncState.BLOCKED: 3,
     }
     assert await counted(opened) == await loaded(opened) == expected
+    await opened.store.rooms.set_problem(room.uid, make_problem("EXCHANGE_THROTTLED", seen_at=after()), lease=None)
+    assert await counted(opened) == await loaded(opened) == expected | {SyncState.POLLING: 1, SyncState.STALE: 6}
+    await opened.store.rooms.set_problem(room.uid, None, lease=None)
     await opened.store.tenants.set_problem(tenant.uid, make_problem("EXCHANGE_UNAVAILABLE", seen_at=after(seconds=1)))
     assert await counted(opened) == await loaded(opened)
     assert (await counted(opened))[SyncState.STALE] == 9

@@ -30,7 +30,7 @@ BLOCKED = make_problem("CREDENTIAL_REJECTED")
         ({"hold_problem": make_problem("DELETION_HELD")}, RoomState.DEGRADED),
         ({"tenant_problem": BLOCKED}, RoomState.CREDENTIAL_EXPIRED),
         ({"tenant_problem": BLOCKED, "problem": make_problem("MAILBOX_NOT_FOUND")}, RoomState.CREDENTIAL_EXPIRED),
-        ({"tenant_problem": make_problem("EXCHANGE_UNAVAILABLE")}, RoomState.UP),
+        ({"tenant_problem": make_problem("EXCHANGE_UNAVAILABLE")}, RoomState.DEGRADED),
         ({"fresh_as_of_at": None, "problem": make_problem("EXCHANGE_UNAVAILABLE")}, RoomState.IMPORTING),
         ({"fresh_as_of_at": None, "problem": make_problem("MAILBOX_NOT_FOUND")}, RoomState.NOT_FOUND),
     ],
@@ -42,6 +42,7 @@ def test_state_of_a_room_is_the_widest_obstacle(facts: dict[str, Any], state: Ro
 
 LIMITS = FreshnessLimits(live_s=100, polling_s=30, outage_s=20)
 AWAY = make_problem("EXCHANGE_UNAVAILABLE")
+THROTTLED_LATER = make_problem("EXCHANGE_THROTTLED", seen_at=after(seconds=9))
 UNSUBSCRIBED = {"is_subscribed": False}
 
 
@@ -61,7 +62,15 @@ UNSUBSCRIBED = {"is_subscribed": False}
         ({"subscription_problem": make_problem("WEBHOOK_UNREACHABLE")}, 31, SyncState.STALE),
         ({"fresh_as_of_at": None}, 101, SyncState.INITIALIZING),
         ({"problem": make_problem("MAILBOX_NOT_FOUND")}, 0, SyncState.BLOCKED),
-        ({"problem": AWAY}, 0, SyncState.LIVE),
+        ({"problem": AWAY}, 20, SyncState.LIVE),
+        ({"problem": AWAY}, 21, SyncState.STALE),
+        ({"problem": AWAY, **UNSUBSCRIBED}, 21, SyncState.STALE),
+        ({"problem": make_problem("SOMETHING_ELSE")}, 21, SyncState.LIVE),
+        (
+            {"problem": AWAY, "tenant_problem": make_problem("EXCHANGE_THROTTLED", seen_at=after(seconds=9))},
+            21,
+            SyncState.STALE,
+        ),
         ({"hold_problem": make_problem("DELETION_HELD")}, 0, SyncState.LIVE),
         ({"tenant_problem": AWAY}, 20, SyncState.LIVE),
         ({"tenant_problem": AWAY}, 21, SyncState.STALE),

@@ -376,9 +376,9 @@ async def test_mailbox_in_trouble_does_not_keep_the_tenant_from_being_verified(s
 
 
 async def test_token_without_permissions_and_no_readable_room_means_consent_is_missing(shift: Shift) -> None:
-    """A token is issued even when nothing was granted; only a room decides."""
-    shift.login.roles = ()
-    shift.login.probe_error = MailboxDenied("x")
+    """A token is issued even when nothing was granted; only a room decides, and the token that it refused."""
+    shift.login.roles = ("Calendars.ReadWrite",)  # of a token that was remembered
+    shift.login.probe_error = MailboxDenied("x", details={"token_roles": "Place.Read.All"})
     await shift.run(IntentKind.TENANT_VERIFY)
     assert (await shift.tenant()).state is TenantState.CONSENT_MISSING
 

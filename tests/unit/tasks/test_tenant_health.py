@@ -158,6 +158,11 @@ async def test_work_done_during_a_told_outage_has_it_looked_into(shift: Shift) -
     answer(shift)
     assert isinstance(await shift.run(IntentKind.ROOM_COMPARE), Done)
     assert IntentKind.TENANT_VERIFY in await due_at_once(shift)
+    assert (await shift.room()).state is RoomState.DEGRADED
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.room()).state is RoomState.DEGRADED
+    shift.login.error = None
+    await shift.run(IntentKind.TENANT_VERIFY)
     assert (await shift.room()).state is RoomState.UP
 
 

@@ -94,6 +94,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. The app may read calendars, but not write them."""
     ERROR_REASON_CONSENT_UNPROVEN: _ErrorReason.ValueType  # 62
     """Only in Problem. The token names no calendar permission, and there is no room to try whether Exchange grants it."""
+    ERROR_REASON_CREDENTIAL_EXPIRED: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION. The client secret or certificate has expired."""
+    ERROR_REASON_APPLICATION_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """FAILED_PRECONDITION. The customer's directory has no application with this id."""
+    ERROR_REASON_APPLICATION_DISABLED: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION. The application is switched off in the customer's directory."""
+    ERROR_REASON_SIGN_IN_BLOCKED: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION. A policy of the customer's directory keeps the application from signing in."""
+    ERROR_REASON_CLOUD_MISMATCH: _ErrorReason.ValueType  # 54
+    """Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
+    ERROR_REASON_CLOCK_SKEWED: _ErrorReason.ValueType  # 55
+    """Only in Problem. The sidecar's clock and Microsoft's differ too much."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -172,4 +184,16 @@ ERROR_REASON_CALENDARS_READ_ONLY: ErrorReason.ValueType  # 61
 """Only in Problem. The app may read calendars, but not write them."""
 ERROR_REASON_CONSENT_UNPROVEN: ErrorReason.ValueType  # 62
 """Only in Problem. The token names no calendar permission, and there is no room to try whether Exchange grants it."""
+ERROR_REASON_CREDENTIAL_EXPIRED: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION. The client secret or certificate has expired."""
+ERROR_REASON_APPLICATION_NOT_FOUND: ErrorReason.ValueType  # 51
+"""FAILED_PRECONDITION. The customer's directory has no application with this id."""
+ERROR_REASON_APPLICATION_DISABLED: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION. The application is switched off in the customer's directory."""
+ERROR_REASON_SIGN_IN_BLOCKED: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION. A policy of the customer's directory keeps the application from signing in."""
+ERROR_REASON_CLOUD_MISMATCH: ErrorReason.ValueType  # 54
+"""Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
+ERROR_REASON_CLOCK_SKEWED: ErrorReason.ValueType  # 55
+"""Only in Problem. The sidecar's clock and Microsoft's differ too much."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

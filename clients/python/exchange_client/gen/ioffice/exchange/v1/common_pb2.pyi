@@ -35,8 +35,9 @@ class _SyncStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncState.V
     SYNC_STATE_POLLING: _SyncState.ValueType  # 3
     """Exchange does not tell of changes; frequent checks alone carry them, half a minute to some minutes late."""
     SYNC_STATE_STALE: _SyncState.ValueType  # 4
-    """No check succeeded within the promised time, or Exchange is away from the whole tenant; the copy may be old. A state
-    that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several rooms.
+    """No check succeeded within the promised time, or Exchange is away from the whole tenant or the mailbox; the copy may be
+    old. A state that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several
+    rooms.
     """
     SYNC_STATE_PAUSED: _SyncState.ValueType  # 5
     """Reading was stopped on purpose: the tenant is suspended. fresh_as_of_time says how old the copy is."""
@@ -55,8 +56,9 @@ SYNC_STATE_LIVE: SyncState.ValueType  # 2
 SYNC_STATE_POLLING: SyncState.ValueType  # 3
 """Exchange does not tell of changes; frequent checks alone carry them, half a minute to some minutes late."""
 SYNC_STATE_STALE: SyncState.ValueType  # 4
-"""No check succeeded within the promised time, or Exchange is away from the whole tenant; the copy may be old. A state
-that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several rooms.
+"""No check succeeded within the promised time, or Exchange is away from the whole tenant or the mailbox; the copy may be
+old. A state that time alone changes is told like any other: by checkpoints, and by room_changed on a watch of several
+rooms.
 """
 SYNC_STATE_PAUSED: SyncState.ValueType  # 5
 """Reading was stopped on purpose: the tenant is suspended. fresh_as_of_time says how old the copy is."""

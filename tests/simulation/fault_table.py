@@ -1,0 +1,320 @@
+"""What can be wrong with a customer's organisation or one of its mailboxes, and what people are then to be told.
+
+One row for each fault: how Microsoft's side is brought into it and out of it again, and the states, the reason and who must
+act that follow. A fault begins when Microsoft refuses us: a token that was given out before may hide a cause for an hour,
+during which everything works as it should, so the rows about sign-in revoke it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sidecar.model.problem import Actor
+from sidecar.model.room import RoomState, SyncState
+from sidecar.model.tenant import TenantState
+from tests.simulation.world import World
+
+Deed = Callable[[World], Awaitable[None]]
+LONG_S = 1e6
+"""An outage that is ended by whoever began it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A row.
+
+    Attributes:
+        tenant, room, copy: the states that follow, the latter two of the rooms that are hit.
+        reason: of the problem at the tenant if `is_tenants`, else at each room that is hit.
+        says: how the problem's message begins.
+        says_at_first: the same of a tenant that is new, where that is asked for something else.
+        is_tenants: it hits the tenant as a whole; else its first room, and the others go on.
+        is_silent: Microsoft announces nothing meanwhile and takes no bookings, so none is made.
+        heals_s: how long after its end everything is as before.
+    """
+
+    name: str
+    begin: Deed
+    end: Deed
+    tenant: TenantState = TenantState.ACTIVE
+    room: RoomState = RoomState.CREDENTIAL_EXPIRED
+    copy: SyncState = SyncState.BLOCKED
+    reason: str
+    says: str
+    actor: Actor = Actor.CUSTOMER
+    says_at_first: str | None = None
+    is_tenants: bool = True
+    is_silent: bool = False
+    heals_s: float = 1_200.0
+
+    def __str__(self) -> str:
+        return self.name
+
+    def from_beginning(self) -> Fault:
+        """Return the row of a tenant that was never read: what Exchange does not answer for is not imported yet."""
+        says = self.says_at_first or self.says
+        if self.copy is not SyncState.STALE:
+            return replace(self, says=says)
+        return replace(self, says=says, room=RoomState.IMPORTING, copy=SyncState.INITIALIZING)
+
+
+def _app(**change: Any) -> Deed:  # Any: JSON
+    async def deed(world: World) -> None:
+        await world.directory.call("PATCH", "app", change)
+
+    return deed
+
+
+def _refused_login(number: int) -> Deed:
+    async def deed(world: World) -> None:
+        await world.directory.fault({"aadsts": number}, count=0)
+        await _app(revoke_tokens=True)(world)
+
+    return deed
+
+
+async def _no_faults(world: World) -> None:
+    await world.directory.call("DELETE", "/control/faults")
+
+
+async def _other_secret(world: World) -> None:
+    await _app(client_secret="another", remove_client_secret=world.directory.secret, revoke_tokens=True)(world)
+
+
+async def _first_secret(world: World) -> None:
+    await _app(client_secret=world.directory.secret)(world)
+
+
+def _mailbox(kind: str) -> Deed:
+    async def deed(world: World) -> None:
+        await world.directory.call("PATCH", f"mailboxes/{world.directory.rooms[0]}", {"kind": kind})
+
+    return deed
+
+
+async def _policy(world: World) -> None:
+    await _app(access_policy=world.directory.rooms[1:])(world)
+
+
+async def _throttle_mailbox(world: World) -> None:
+    address = world.directory.rooms[0]
+    await world.directory.fault(
+        {"status": 429, "code": "ApplicationThrottled", "retry_after_s": 30}, count=0, path=address
+    )
+
+
+def _outage(status: int | None, service: str = "all") -> Deed:
+    async def deed(world: World) -> None:
+        await world.directory.begin_outage(LONG_S, status=status, service=service)
+
+    return deed
+
+
+async def _login_away(world: World) -> None:
+    await _outage(503, "login")(world)
+    await _app(revoke_tokens=True)(world)
+
+
+async def _over(world: World) -> None:
+    await world.directory.begin_outage(0.0)
+
+
+_REFUSED = TenantState.CREDENTIAL_REJECTED
+_AWAY: dict[str, Any] = {  # Any: values of several types
+    "tenant": TenantState.DEGRADED,
+    "room": RoomState.DEGRADED,
+    "copy": SyncState.STALE,
+    "end": _over,
+}
+_ONE: dict[str, Any] = {"is_tenants": False}  # Any: as above
+
+FAULTS = (
+    Fault(
+        name="wrong secret",
+        begin=_other_secret,
+        end=_first_secret,
+        tenant=_REFUSED,
+        reason="CREDENTIAL_REJECTED",
+        says="The client secret is not one of the application's.",
+    ),
+    Fault(
+        name="expired secret",
+        begin=_app(secret_expires_at="2020-01-01T00:00:00Z", revoke_tokens=True),
+        end=_app(secret_expires_at="2090-01-01T00:00:00Z"),
+        tenant=_REFUSED,
+        reason="CREDENTIAL_EXPIRED",
+        says="The client secret has expired.",
+    ),
+    Fault(
+        name="application disabled",
+        begin=_app(disabled=True, revoke_tokens=True),
+        end=_app(disabled=False),
+        tenant=TenantState.CONSENT_MISSING,
+        reason="APPLICATION_DISABLED",
+        says="The application is disabled in the customer's directory.",
+    ),
+    Fault(
+        name="application deleted",
+        begin=_refused_login(700016),
+        end=_no_faults,
+        tenant=_REFUSED,
+        reason="APPLICATION_NOT_FOUND",
+        says="The customer's directory has no application with this id.",
+    ),
+    Fault(
+        name="unknown directory",
+        begin=_refused_login(90002),
+        end=_no_faults,
+        tenant=_REFUSED,
+        reason="DIRECTORY_NOT_FOUND",
+        says="Microsoft knows no directory with this id in this cloud.",
+    ),
+    Fault(
+        name="another cloud",
+        begin=_app(sign_in={"cloud": "usGov"}, revoke_tokens=True),
+        end=_app(sign_in={"cloud": "global"}),
+        tenant=_REFUSED,
+        reason="CLOUD_MISMATCH",
+        says="The directory is in another of Microsoft's clouds.",
+        actor=Actor.OPERATOR,
+    ),
+    Fault(
+        name="conditional access",
+        begin=_app(sign_in={"block": "conditionalAccess"}, revoke_tokens=True),
+        end=_app(sign_in={"block": "none"}),
+        tenant=_REFUSED,
+        reason="SIGN_IN_BLOCKED",
+        says="A Conditional Access policy of the customer keeps the application from signing in.",
+    ),
+    Fault(
+        name="security defaults",
+        begin=_app(sign_in={"block": "securityDefaults"}, revoke_tokens=True),
+        end=_app(sign_in={"block": "none"}),
+        tenant=_REFUSED,
+        reason="SIGN_IN_BLOCKED",
+        says="The customer's security settings keep the application from signing in.",
+    ),
+    Fault(
+        name="no consent",
+        begin=_app(roles=["MailboxSettings.Read"], revoke_tokens=True),
+        end=_app(roles=["Calendars.ReadWrite", "MailboxSettings.Read"]),
+        tenant=TenantState.CONSENT_MISSING,
+        reason="CONSENT_MISSING",
+        says="The application has no permission to read calendars",
+    ),
+    Fault(
+        name="no consent, under continuous access evaluation",
+        begin=_app(roles=[], cae=True, revoke_tokens=True),
+        end=_app(roles=["Calendars.ReadWrite", "MailboxSettings.Read"]),
+        tenant=TenantState.CONSENT_MISSING,
+        reason="CONSENT_MISSING",
+        says="The application has no permission to read calendars",
+    ),
+    Fault(
+        name="everything away",
+        begin=_outage(None),
+        reason="EXCHANGE_UNAVAILABLE",
+        says="Exchange cannot be reached",
+        says_at_first="Microsoft's login service cannot be reached",
+        actor=Actor.MICROSOFT,
+        **_AWAY,
+    ),
+    Fault(
+        name="Graph away",
+        begin=_outage(503, "graph"),
+        reason="EXCHANGE_UNAVAILABLE",
+        says="Exchange cannot be reached",
+        actor=Actor.MICROSOFT,
+        **_AWAY,
+    ),
+    Fault(
+        name="login away",
+        begin=_login_away,
+        reason="EXCHANGE_UNAVAILABLE",
+        says="Microsoft's login service cannot be reached",
+        actor=Actor.MICROSOFT,
+        **_AWAY,
+    ),
+    Fault(
+        name="tenant throttled",
+        begin=_outage(429, "graph"),
+        reason="EXCHANGE_THROTTLED",
+        says="Exchange asks us to slow down.",
+        actor=Actor.NOBODY,
+        **_AWAY,
+    ),
+    Fault(
+        name="policy without one room",
+        begin=_policy,
+        end=_app(access_policy=None),
+        room=RoomState.DENIED,
+        reason="MAILBOX_ACCESS_DENIED",
+        says="An application access policy of Exchange keeps the application from this mailbox.",
+        **_ONE,
+    ),
+    Fault(
+        name="room gone",
+        begin=_mailbox("gone"),
+        end=_mailbox("cloud"),
+        room=RoomState.NOT_FOUND,
+        reason="MAILBOX_NOT_FOUND",
+        says="Exchange knows no mailbox with this address.",
+        is_silent=True,
+        **_ONE,
+    ),
+    Fault(
+        name="room on premises",
+        begin=_mailbox("onPremises"),
+        end=_mailbox("cloud"),
+        room=RoomState.NOT_CLOUD_MAILBOX,
+        reason="MAILBOX_NOT_IN_CLOUD",
+        says="The mailbox is not in Exchange Online, or is inactive.",
+        is_silent=True,
+        **_ONE,
+    ),
+    Fault(
+        name="room without a licence",
+        begin=_mailbox("unlicensed"),
+        end=_mailbox("cloud"),
+        room=RoomState.NOT_CLOUD_MAILBOX,
+        reason="MAILBOX_NOT_IN_CLOUD",
+        says="The mailbox is not in Exchange Online, or is inactive.",
+        is_silent=True,
+        **_ONE,
+    ),
+    Fault(
+        name="room being moved",
+        begin=_mailbox("moving"),
+        end=_mailbox("cloud"),
+        room=RoomState.DEGRADED,
+        copy=SyncState.STALE,
+        reason="EXCHANGE_UNAVAILABLE",
+        says="Exchange is moving the mailbox",
+        actor=Actor.NOBODY,
+        **_ONE,
+    ),
+    Fault(
+        name="room's database away",
+        begin=_mailbox("unavailable"),
+        end=_mailbox("cloud"),
+        room=RoomState.DEGRADED,
+        copy=SyncState.STALE,
+        reason="EXCHANGE_UNAVAILABLE",
+        says="Exchange cannot open the mailbox for the moment",
+        actor=Actor.MICROSOFT,
+        **_ONE,
+    ),
+    Fault(
+        name="mailbox throttled",
+        begin=_throttle_mailbox,
+        end=_no_faults,
+        room=RoomState.DEGRADED,
+        copy=SyncState.STALE,
+        reason="EXCHANGE_THROTTLED",
+        says="Exchange asks us to slow down.",
+        actor=Actor.NOBODY,
+        **_ONE,
+    ),
+)
