@@ -20,8 +20,12 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.aio.clock import Clock
+from sidecar.api.audited import Auditor
+from sidecar.api.caller import caller_of
 from sidecar.api.status import DETAILS_KEY, Failure, build_failure, describe
 from sidecar.errors import CallLimit, FieldViolation, InvalidArgument, ServerDraining, SidecarError, WatcherLimit
+from sidecar.model.audit import Caller
+from sidecar.store.audit import Acting, acting
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +87,11 @@ class Rpc:
 class Boundary:
     """Wraps handlers."""
 
-    def __init__(self, *, calls_max: int, waiting_max: int, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, *, calls_max: int, waiting_max: int, auditor: Auditor, clock: Clock, metrics: Metrics) -> None:
         self._limits = {Pool.CALLS: calls_max, Pool.WAITING: waiting_max}
         self._counts = dict.fromkeys(Pool, 0)
         self._total = 0
+        self._auditor = auditor
         self._clock = clock
         self._metrics = metrics
         self._is_refusing = False
@@ -114,15 +119,21 @@ class Boundary:
             self._metrics.count("rpc_calls", 1)
             left_s = cast("float | None", context.time_remaining())  # None without a deadline; the stubs do not know
             _ENDS_S.set(None if left_s is None else began_s + left_s)  # each call runs in a task of its own
+            act: Acting | None = None
             try:
                 self._admit(rpc.pool)
                 try:
-                    response = await handler(_parse(rpc, raw))
+                    request = _parse(rpc, raw)
+                    act = self._auditor.begin(rpc.method, request, lambda: _caller(context))
+                    with acting(act):
+                        response = await handler(request)
+                    await self._auditor.end(act)
                 finally:
                     self._leave(rpc.pool)
                 return response if isinstance(response, bytes) else response.SerializeToString()
             except Exception as error:
                 failure = self._fail(error, began_s)
+                await self._auditor.end(act, outcome=failure.reason)
             finally:
                 self._metrics.measure("rpc_duration", self._clock.monotonic() - began_s)
             await _abort(context, failure)
@@ -220,6 +231,10 @@ def _tenant_of(rpc: Rpc, request: Message) -> str:
         if name:
             return name.removeprefix("tenants/").partition("/")[0][:_TENANT_CHARS_MAX]
     return ""
+
+
+def _caller(context: Context) -> Caller:
+    return caller_of(context.peer(), {key: list(values) for key, values in context.auth_context().items()})
 
 
 async def _abort(context: Context, failure: Failure) -> None:

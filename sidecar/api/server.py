@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.aio.clock import Clock
+from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import build_servicers
@@ -23,6 +24,7 @@ from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
+    audit_service_pb2,
     booking_service_pb2,
     room_service_pb2,
     tenant_service_pb2,
@@ -31,10 +33,14 @@ from sidecar.gen.ioffice.exchange.v1 import (
 from sidecar.settings import GrpcSettings, Settings
 from sidecar.store.store import Store
 
+_AUDIT = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"]
 _TENANT = tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"]
 _ROOM = room_service_pb2.DESCRIPTOR.services_by_name["RoomService"]
 _BOOKING = booking_service_pb2.DESCRIPTOR.services_by_name["BookingService"]
 _WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
+
+SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT)
+"""All services of the protos."""
 
 _NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name")
 _WAITING = frozenset({"WatchService/ReadChanges"})
@@ -81,13 +87,18 @@ class ApiServer:
             store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=metrics
         )
         self._boundary = Boundary(
-            calls_max=settings.grpc.calls_max, waiting_max=settings.grpc.watches_max, clock=clock, metrics=metrics
+            calls_max=settings.grpc.calls_max,
+            waiting_max=settings.grpc.watches_max,
+            auditor=Auditor(audit=store.audit, clock=clock),
+            clock=clock,
+            metrics=metrics,
         )
         self._servicers: list[tuple[ServiceDescriptor, object]] = [
             (_TENANT, servicers.tenants),
             (_ROOM, servicers.rooms),
             (_BOOKING, servicers.bookings),
             (_WATCH, servicers.watch),
+            (_AUDIT, servicers.audit),
         ]
         self._handlers = [_build_handlers(self._boundary, *pair) for pair in self._servicers]
         self._health = health.aio.HealthServicer()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sidecar.aio.clock import Clock
+from sidecar.api.audits import AuditServicer
 from sidecar.api.bookings import BookingServicer
 from sidecar.api.boundary import Metrics
 from sidecar.api.convert import RoomConverter
@@ -28,6 +29,7 @@ class Servicers:
     rooms: RoomServicer
     bookings: BookingServicer
     watch: WatchServicer
+    audit: AuditServicer
 
 
 def build_servicers(
@@ -49,4 +51,5 @@ def build_servicers(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
         ),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),
+        audit=AuditServicer(audit=store.audit),
     )

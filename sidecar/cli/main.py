@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import backups, bookings, demo, emulator, kit, rooms, server, tenant_settings, tenants, watch
+from sidecar.cli import audit, backups, bookings, demo, emulator, kit, rooms, server, tenant_settings, tenants, watch
 
 app = typer.Typer(
     name="exchange-sidecar",
@@ -30,6 +30,7 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(rooms.app, name="room")
 app.add_typer(bookings.app, name="booking")
 app.add_typer(kit.app, name="kit")
+app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)
 
 

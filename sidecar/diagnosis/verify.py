@@ -31,6 +31,7 @@ from sidecar.model.ids import TenantUid
 from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
+from sidecar.sync.reading import ref_of
 
 log = structlog.get_logger(__name__)
 
@@ -85,8 +86,10 @@ class TenantVerifier:
             breadth: how many rooms are tried; None: calendars were read just now, so none needs to be.
             is_anew: ask for a new token, because the remembered one may be older than what was mended.
             budget_s: seconds for all of it; what was not asked by then is said. None: each request has its own limit.
+        Raises:
+            TenantSuspended: nothing may be asked for it.
         """
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        ref = ref_of(tenant)
         if is_anew:
             self._tokens.forget(tenant.uid)
         ends_s = None if budget_s is None else self._clock.monotonic() + budget_s

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sidecar.model.ids import TenantUid
 from sidecar.store import journal
+from sidecar.store.audit import Audit, AuditedEngine
 from sidecar.store.calendars import BookingCodec, Calendars
 from sidecar.store.census import Census
 from sidecar.store.changes import Changes
@@ -33,7 +34,9 @@ class Store:
     """All of the store, over one engine."""
 
     def __init__(self, engine: Engine, *, vault: Vault, codec: BookingCodec) -> None:
+        engine = AuditedEngine(engine)
         self._engine = engine
+        self.audit = Audit(engine)
         self.tenants = Tenants(engine, vault)
         self.lifecycle = Lifecycle(engine)
         self.rooms = Rooms(engine, codec)

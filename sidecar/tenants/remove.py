@@ -11,12 +11,16 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.errors import GraphRefused, RoomBlocked, SecretUnreadable, SubscriptionProblem, TenantBlocked
 from sidecar.graph.clouds import TenantRef
+from sidecar.model.audit import OURSELVES, Act
 from sidecar.model.ids import TenantUid
 from sidecar.model.subscription import Subscription
 from sidecar.model.tenant import Tenant
+from sidecar.store.audit import Acting, acting
 from sidecar.store.store import Store
 
 log = structlog.get_logger(__name__)
+
+_METHOD = "Sidecar/EraseTenant"
 
 _LIFE_MAX = timedelta(days=7)
 """No subscription to calendars lives longer without a renewal: 10,080 minutes at most (Graph, "subscription" resource)."""
@@ -64,7 +68,10 @@ class TenantRemover:
         """
         removed = await self._unsubscribe(tenant, is_last_try=is_last_try)
         self._tokens.forget(tenant.uid)
-        await self._store.tenants.erase(tenant.uid)
+        counts = {"subscriptions_deleted": removed.deleted_count, "subscriptions_left": removed.left_count}
+        values = {name: str(count) for name, count in counts.items()}
+        with acting(Acting(Act(method=_METHOD, resource=tenant.name, caller=OURSELVES, values=values))):
+            await self._store.tenants.erase(tenant.uid)
         log.info(
             "tenant.erased",
             tenant_uid=tenant.uid,

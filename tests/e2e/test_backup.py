@@ -121,6 +121,8 @@ async def check_all_begin_anew(scene: Scene, live: Watcher, saved: Saved) -> Non
         check_told(live, *watchers.values())
         assert all(await asyncio.gather(*reads.values())), reads
         assert await scene.directory.subscribed() == sorted(scene.rooms.values())
+        audited = [entry.method async for entry in scene.client.list_audit_entries(scene.tenant)]
+        assert audited[-1] == "TenantService/RegisterTenant", "the audit goes with the database"
         assert await scene.service.metric("room_drift_total") == 0, "what the backup lacked is no drift"
         await scene.directory.book(scene.mailbox(1), tomorrow(7, days=6))
         await scene.converged(live, *watchers.values())

@@ -149,6 +149,30 @@ def test_settings_of_a_tenant_are_changed_and_shown(desk: Desk) -> None:
         assert desk.run("tenant", "update", desk.tenant, *misused).returncode == 2
 
 
+def test_audit_tells_who_did_what_and_nothing_secret(desk: Desk) -> None:
+    desk.run("tenant", "suspend", desk.tenant, "--reason", "CANARY-reason")
+    desk.run("room", "unmap", f"{desk.tenant}/nobody")
+    listed = desk.run("audit", "list", "--tenant", desk.tenant)
+    assert listed.returncode == 0, listed.stderr
+    found = json.loads(desk.run("audit", "list", "--tenant", desk.tenant, "-o", "json").stdout)
+    assert [(entry["method"], entry["outcome"]) for entry in found] == [
+        ("RoomService/UnmapRoom", "ROOM_NOT_FOUND"),
+        ("TenantService/SuspendTenant", "OK"),
+        ("TenantService/RegisterTenant", "OK"),
+    ]
+    assert found[0]["caller"]["kind"] == "KIND_LOOPBACK"
+    header, row, *_ = listed.stdout.splitlines()
+    assert header.split() == ["time", "caller", "call", "about", "outcome", "fields"]
+    assert "RoomService/UnmapRoom" in row
+    assert "CANARY" not in listed.stdout
+    begun = found[-1]["time"]
+    assert (
+        len(json.loads(desk.run("audit", "list", "--until", begun, "--tenant", desk.tenant, "-o", "json").stdout)) == 0
+    )
+    assert len(json.loads(desk.run("audit", "list", "--since", begun, "--limit", "2", "-o", "json").stdout)) == 2
+    assert desk.run("audit", "list", "--since", "2026-11-22T08:00").returncode == 2
+
+
 def test_exit_code_tells_refused_from_misused_from_unavailable(desk: Desk) -> None:
     refused = desk.run("tenant", "get", "nobody")
     assert (refused.returncode, refused.stdout) == (1, "")

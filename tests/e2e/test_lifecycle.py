@@ -83,6 +83,9 @@ async def test_deleted_tenant_leaves_nothing_behind_and_may_come_back(
         assert await asyncio.to_thread(own_service.stop) == 0
         assert traces(own_service, CANARY, scene.directory.secret, scene.mailbox()) == []
         await asyncio.to_thread(own_service.start)
+        audited = [entry async for entry in scene.client.list_audit_entries(scene.tenant)]
+        assert [entry.method for entry in audited[:2]] == ["Sidecar/EraseTenant", "TenantService/DeleteTenant"]
+        assert dict(audited[0].values) == {"subscriptions_deleted": "3", "subscriptions_left": "0"}
         former, scene.rooms = dict(scene.rooms), {}
         await scene.register()
         await scene.state(Tenant.STATE_ACTIVE)

@@ -199,6 +199,15 @@ class OpenStore:
 
         return await self.engine.read(run)
 
+    async def tables(self) -> list[str]:
+        """Return the names of all tables."""
+        from_catalogue = (
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+            if isinstance(self.engine, PostgresEngine)
+            else "SELECT name FROM sqlite_master WHERE type = 'table'"
+        )
+        return [str(row[0]) for row in await self.fetch(from_catalogue)]
+
     async def execute(self, sql: str, *values: Value) -> None:
         """Run a statement of the test's own."""
 

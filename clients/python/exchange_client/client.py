@@ -15,12 +15,14 @@ from exchange_client.aio_watch import Watch
 from exchange_client.channel import ASKING_TIMEOUT_S, DEFAULT_TIMEOUT_S, BearerToken
 from exchange_client.clock import Clock
 from exchange_client.gen.ioffice.exchange.v1 import (
+    audit_service_pb2_grpc,
     booking_service_pb2_grpc,
     room_service_pb2_grpc,
     tenant_service_pb2_grpc,
     watch_service_pb2_grpc,
 )
 from exchange_client.messages import (
+    AuditEntry,
     Booking,
     Cloud,
     DeleteTenantRequest,
@@ -82,6 +84,7 @@ class ExchangeClient(AioConnection):
     ) -> None:
         """Take over a channel; see `connect` for the usual way. `clock` and `rng` are for tests."""
         super().__init__(connection, token=token, timeout_s=timeout_s, backoff=backoff, clock=clock, rng=rng)
+        self._audit = audit_service_pb2_grpc.AuditServiceStub(connection)
         self._tenants = tenant_service_pb2_grpc.TenantServiceStub(connection)
         self._rooms = room_service_pb2_grpc.RoomServiceStub(connection)
         self._bookings = booking_service_pb2_grpc.BookingServiceStub(connection)
@@ -231,6 +234,29 @@ class ExchangeClient(AioConnection):
             name=name, directory_id=directory_id, cloud=cloud, display_name=display_name, mailboxes=mailboxes
         )
         return await self._read(self._tenants.GetOnboardingKit, request, timeout_s)
+
+    async def list_audit_entries(
+        self,
+        tenant: str = "",
+        *,
+        start_at: datetime | None = None,
+        end_at: datetime | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[AuditEntry]:
+        """Go through the administrative calls, the newest first; pages are read as needed.
+
+        Args:
+            tenant: only those about this tenant; empty: all.
+            start_at, end_at: only those from then on, and before then; aware.
+        """
+        request = requests.list_audit_entries(tenant, start_at, end_at)
+        while True:
+            page = await self._read(self._audit.ListAuditEntries, request, timeout_s)
+            for entry in page.entries:
+                yield entry
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     # Rooms
 

@@ -6,6 +6,12 @@ Nothing is added here: these are the generated classes, typed by their stubs. Va
 (`Booking.STATE_CONFIRMED`), values of top-level enums on the enum (`SyncState.SYNC_STATE_LIVE`).
 """
 
+from exchange_client.gen.ioffice.exchange.v1.audit_service_pb2 import (
+    AuditCaller,
+    AuditEntry,
+    ListAuditEntriesRequest,
+    ListAuditEntriesResponse,
+)
 from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     Attendee,
     Booking,
@@ -81,6 +87,8 @@ from exchange_client.gen.ioffice.exchange.v1.watch_service_pb2 import (
 
 __all__ = [
     "Attendee",
+    "AuditCaller",
+    "AuditEntry",
     "BatchMapRoomsRequest",
     "BatchMapRoomsResponse",
     "Booking",
@@ -103,6 +111,8 @@ __all__ = [
     "GetRoomResponse",
     "GetTenantRequest",
     "GetTenantResponse",
+    "ListAuditEntriesRequest",
+    "ListAuditEntriesResponse",
     "ListBookingsRequest",
     "ListBookingsResponse",
     "ListRoomsRequest",

@@ -17,6 +17,7 @@ from exchange_client.messages import (
     Cloud,
     Credential,
     GapPolicy,
+    ListAuditEntriesRequest,
     ListBookingsRequest,
     ListBookingsResponse,
     MapRoomRequest,
@@ -190,6 +191,16 @@ def list_bookings(
         page_size=page_size or LIST_PAGE_SIZE,
         show_cancelled=show_cancelled,
     )
+
+
+def list_audit_entries(tenant: str, start_at: datetime | None, end_at: datetime | None) -> ListAuditEntriesRequest:
+    """Build the request of the first page."""
+    request = ListAuditEntriesRequest(tenant=tenant)
+    if start_at is not None:
+        request.start_time.CopyFrom(times.to_timestamp(start_at))
+    if end_at is not None:
+        request.end_time.CopyFrom(times.to_timestamp(end_at))
+    return request
 
 
 def read_changes(parent: str, resume_token: str, page_size: int, max_wait_s: float) -> ReadChangesRequest:

@@ -7,12 +7,15 @@ from datetime import timedelta
 import pytest
 
 from sidecar.errors import EtagMismatch, RoomNotFound, StoreConflict, TenantExists, TenantNotFound, TenantPurged
+from sidecar.model.audit import OURSELVES, Act
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import TenantId
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import FreshnessLimits, RoomState, SyncState, sync_state
 from sidecar.model.tenant import TenantState
+from sidecar.store.audit import Acting, acting
 from tests.support.builders import (
+    CANARY,
     TENANT,
     always,
     make_booking,
@@ -282,3 +285,30 @@ async def test_id_of_a_deleted_tenant_is_taken_and_says_how_it_gets_free(opened:
     assert refused.value.details == {"purge_time": deleted.purge_at.isoformat()}
     assert "undelete" in refused.value.message
     assert "purge" in refused.value.message
+
+
+async def test_purged_tenant_leaves_no_word_about_anybody(opened: OpenStore) -> None:
+    """Neither in a table nor, on SQLite, anywhere in the files; the audit knows only ids, and who did what when."""
+    tenant = await opened.store.tenants.register(make_registration(display_name=f"{CANARY}-name"))
+    mapping = make_mapping("r1", mailbox=f"{CANARY}@contoso.example", annotations={"note": f"{CANARY}-note"})
+    room = await opened.map_room(mapping)
+    await opened.fill(room, *(make_booking(f"b{n}", subject=f"{CANARY}-subject") for n in range(100)))
+    await subscribed(opened)
+    await opened.store.subscriptions.mark([make_notification("s1")], settle_s=1, settle_max_s=10)
+    act = Act(method="TenantService/DeleteTenant", resource=tenant.name, caller=OURSELVES, fields=("name",))
+    for change in (
+        opened.store.lifecycle.suspend(TENANT, reason=f"{CANARY}-reason"),
+        opened.store.lifecycle.delete(TENANT, etag="", grace=GRACE),
+        opened.store.lifecycle.delete(TENANT, etag="", grace=None),
+        opened.store.tenants.erase(tenant.uid),
+    ):
+        with acting(Acting(act)):
+            await change
+    kept: list[str] = []
+    for table in await opened.tables():
+        kept += [table for row in await opened.fetch(f"SELECT * FROM {table}") if CANARY in repr(row)]
+    assert kept == []
+    if opened.path.suffix == ".sqlite3":
+        assert CANARY.encode() not in opened.bytes_at_rest()
+    audited = await opened.store.audit.page(tenant_id=TENANT, start_at=None, end_at=None, before="", count_max=10)
+    assert len(audited) == 4

@@ -23,6 +23,7 @@ from sidecar.diagnosis.diagnosis import Diagnosis, build_diagnosis
 from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
+    audit_service_pb2_grpc,
     booking_service_pb2_grpc,
     room_service_pb2_grpc,
     tenant_service_pb2_grpc,
@@ -32,6 +33,7 @@ from sidecar.gen.ioffice.exchange.v1.common_pb2 import TimeWindow
 from sidecar.model.room import freshness_limits
 from sidecar.model.window import Window, to_micros
 from sidecar.settings import GrpcSettings, Settings, WatchSettings
+from sidecar.store.audit import Acting
 from sidecar.store.store import Store
 from tests.support.builders import HORIZON, NOW
 from tests.support.fake_microsoft import FakeMicrosoft
@@ -72,6 +74,17 @@ class Counts:
         self.durations[name] += 1
 
 
+class Noted:
+    """An `AuditLog` that takes the values of entries down."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, str]] = []
+
+    async def note(self, one: Acting, *, outcome: str) -> None:
+        """See `AuditLog`."""
+        self.entries.append(dict(one.act.values))
+
+
 @dataclass(kw_only=True)
 class Rig:
     """What a test holds in its hands."""
@@ -101,6 +114,11 @@ class Rig:
     def bookings(self) -> Any:
         """Stub of BookingService."""
         return booking_service_pb2_grpc.BookingServiceStub(self.channel)
+
+    @property
+    def audit(self) -> Any:
+        """Stub of AuditService."""
+        return audit_service_pb2_grpc.AuditServiceStub(self.channel)
 
     @property
     def watch(self) -> Any:

@@ -13,6 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary
 from sidecar.api.listen import SocketLock
 from sidecar.api.server import _TENANT, ApiServer, _build_handlers
@@ -20,7 +21,7 @@ from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
 from tests.support.stores import ManualClock
-from tests.unit.api.rig import Counts, Rig, failing, make_settings, raw, serving
+from tests.unit.api.rig import Counts, Noted, Rig, failing, make_settings, raw, serving
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICES = ("", *(f"ioffice.exchange.v1.{name}Service" for name in ("Tenant", "Room", "Booking", "Watch")))
@@ -151,7 +152,9 @@ async def test_broken_store_is_told_as_unavailable_without_its_words(rig: Rig) -
 
 
 async def test_rpc_without_a_handler_stops_the_start() -> None:
-    boundary = Boundary(calls_max=1, waiting_max=1, clock=ManualClock(), metrics=Counts())
+    clock = ManualClock()
+    auditor = Auditor(audit=Noted(), clock=clock)
+    boundary = Boundary(calls_max=1, waiting_max=1, auditor=auditor, clock=clock, metrics=Counts())
     with pytest.raises(LookupError, match="TenantService/"):
         _build_handlers(boundary, _TENANT, object())
 

@@ -148,3 +148,10 @@ async def test_tenant_being_deleted_is_not_found(rig: Rig) -> None:
     await rig.tenants.DeleteTenant(pb.DeleteTenantRequest(name=NAME))
     told = await failing(rig.tenants.VerifyTenant(pb.VerifyTenantRequest(name=NAME)))
     assert told.reason == "TENANT_NOT_FOUND"
+
+
+async def test_suspended_tenant_is_not_asked_about(rig: Rig) -> None:
+    await rig.db.add_tenant()
+    await rig.tenants.SuspendTenant(pb.SuspendTenantRequest(name=NAME))
+    told = await failing(rig.tenants.VerifyTenant(pb.VerifyTenantRequest(name=NAME)))
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TENANT_SUSPENDED")

@@ -1,0 +1,177 @@
+"""Which calls are audited, and what is written down of them. One table; a call that it does not know fails a test.
+
+Of a request only the paths of the fields that are set are kept, and values of fields that can be neither a secret nor about a
+person. What breaks the form of such a value is left out, since it may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from sidecar.aio.clock import Clock
+from sidecar.aio.supervise import contain
+from sidecar.model.audit import OK, Act, Caller
+from sidecar.store.audit import Acting
+
+log = structlog.get_logger(__name__)
+
+_ID = "[A-Za-z0-9._~-]{1,63}"
+_NAME = re.compile(f"tenants/{_ID}(/rooms/{_ID})?")
+_VALUE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+_FIELDS_MAX = 30
+_VALUES_MAX = 10
+_DEPTH_MAX = 3
+_BURST = 20
+_REFUSALS_PER_S = 1.0
+"""Refusals beyond this are counted and not written one by one: they cost a disk write each."""
+
+Named = Callable[[Any], str]  # Any: each call has a request type of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """How a call is written down.
+
+    Attributes:
+        resource: gives the name of what a request is about.
+        values: paths of fields whose values are kept.
+    """
+
+    resource: Named
+    values: tuple[str, ...] = ()
+
+
+def _name(request: Any) -> str:
+    return str(request.name)
+
+
+AUDITED: dict[str, Audited] = {
+    "TenantService/RegisterTenant": Audited(
+        lambda request: f"tenants/{request.tenant_id}",
+        ("tenant.directory_id", "tenant.cloud", "credential.application_id"),
+    ),
+    "TenantService/UpdateTenant": Audited(lambda request: str(request.tenant.name), ("etag",)),
+    "TenantService/VerifyTenant": Audited(_name),
+    "TenantService/SuspendTenant": Audited(_name),
+    "TenantService/ResumeTenant": Audited(_name),
+    "TenantService/DeleteTenant": Audited(_name, ("etag", "allow_missing", "purge")),
+    "TenantService/UndeleteTenant": Audited(_name),
+    "RoomService/MapRoom": Audited(lambda request: f"{request.parent}/rooms/{request.room_id}"),
+    "RoomService/BatchMapRooms": Audited(lambda request: str(request.parent)),
+    "RoomService/UnmapRoom": Audited(_name, ("etag", "allow_missing")),
+    "RoomService/ResyncRoom": Audited(_name),
+}
+"""Calls that change something."""
+
+READING = frozenset(
+    {
+        "TenantService/GetTenant",
+        "TenantService/ListTenants",
+        "TenantService/GetOnboardingKit",
+        "RoomService/GetRoom",
+        "RoomService/ListRooms",
+        "BookingService/ListBookings",
+        "BookingService/GetBooking",
+        "WatchService/WatchRoom",
+        "WatchService/WatchRooms",
+        "WatchService/ReadChanges",
+        "AuditService/ListAuditEntries",
+    }
+)
+"""Calls that change nothing."""
+
+
+class AuditLog(Protocol):
+    """Where entries go that no transaction carries; `store.audit.Audit` is one."""
+
+    async def note(self, one: Acting, *, outcome: str) -> None:
+        """Write down how an act ended."""
+
+
+class Auditor:
+    """Writes calls down."""
+
+    def __init__(self, *, audit: AuditLog, clock: Clock) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._budget = float(_BURST)
+        self._filled_s = clock.monotonic()
+        self._skipped_count = 0
+
+    def begin(self, method: str, request: Message, caller: Callable[[], Caller]) -> Acting | None:
+        """Return a call to be acted under; None when it changes nothing. What the table does not know is written down."""
+        if method in READING:
+            return None
+        entry = AUDITED.get(method, Audited(lambda _: ""))
+        name = entry.resource(request)
+        return Acting(
+            Act(
+                method=method,
+                resource=name if _NAME.fullmatch(name) else "",
+                caller=caller(),
+                fields=tuple(_set_fields(request))[:_FIELDS_MAX],
+                values=dict(_kept(request, entry.values)),
+            )
+        )
+
+    async def end(self, one: Acting | None, *, outcome: str = OK) -> None:
+        """Write down how a call ended, unless its transaction has done so. A store that fails is the log's news."""
+        if one is None or (outcome == OK and one.is_written):
+            return
+        if outcome != OK and not one.is_written:
+            if not self._may_note():
+                self._skipped_count += 1
+                return
+            if self._skipped_count:
+                one.act.values["not_recorded"] = str(self._skipped_count)
+                self._skipped_count = 0
+        error = await contain(self._audit.note(one, outcome=outcome))
+        if error is not None:
+            log.error("audit.not_written", audited_method=one.act.method, error=type(error).__name__)
+
+    def _may_note(self) -> bool:
+        """Take a refusal from the budget, which fills up with time; False when it is used up."""
+        now_s = self._clock.monotonic()
+        self._budget = min(_BURST, self._budget + (now_s - self._filled_s) * _REFUSALS_PER_S)
+        self._filled_s = now_s
+        if self._budget < 1.0:
+            return False
+        self._budget -= 1.0
+        return True
+
+
+def _set_fields(message: Message, prefix: str = "", depth: int = 1) -> Iterator[str]:
+    """Yield the paths of the fields that are set, in the order of their numbers."""
+    for field, value in message.ListFields():
+        path = prefix + field.name
+        kind = None if field.is_repeated else field.message_type
+        is_ours = kind is not None and not kind.full_name.startswith("google.")
+        if is_ours and depth < _DEPTH_MAX and value.ListFields():
+            yield from _set_fields(value, f"{path}.", depth + 1)
+        else:
+            yield path
+
+
+def _kept(request: Message, paths: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the values worth keeping: those that are set and have the form of an id, a number or a flag."""
+    for path in paths[:_VALUES_MAX]:
+        holder: Any = request  # a message of some type on the way to the field
+        *way, last = path.split(".")
+        for step in way:
+            holder = getattr(holder, step)
+        field = holder.DESCRIPTOR.fields_by_name[last]
+        value = getattr(holder, last)
+        if field.type == FieldDescriptor.TYPE_ENUM:
+            known = field.enum_type.values_by_number.get(value)
+            text = "" if known is None or value == 0 else known.name
+        else:
+            text = "" if not value else str(value).lower() if isinstance(value, bool) else str(value)
+        if _VALUE.fullmatch(text):
+            yield path, text
