@@ -18,7 +18,7 @@ from tzlocal.windows_tz import win_tz
 from sidecar.graph.wire import DeltaItem, GraphAddress, GraphAttendee, GraphEvent, GraphRecipient, GraphTime
 from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response
 from sidecar.model.ids import EventId, RoomUid, booking_key
-from sidecar.model.privacy import DEFAULT_PRIVACY, Privacy, admit
+from sidecar.model.privacy import admit
 from sidecar.model.room import Room
 
 _ANSWERED = {
@@ -76,16 +76,14 @@ def span_of(item: DeltaItem) -> tuple[datetime, datetime] | None:
     return start_at, end_at
 
 
-def to_booking(
-    event: GraphEvent, *, room: Room, privacy: Privacy = DEFAULT_PRIVACY, hash_key: bytes = b""
-) -> Booking | None:
-    """Tell what an event means for a room, with as much of its words and people as the tenant lets be kept.
+def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booking | None:
+    """Tell what an event means for a room, with as much of its words and people as the room's tenant lets be kept.
 
     Events marked personal are like others: Outlook shows their details to everybody who may see the calendar. Whole days
     run from midnight to midnight in the room's zone, whatever zone they came with.
 
     Args:
-        hash_key: the tenant's, where `privacy` hashes something.
+        hash_key: the tenant's, where its settings have something hashed.
     Returns:
         None for what takes no time: the master of a series (its occurrences do), and broken items without a usable start
         and end. The latter are for the caller to count.
@@ -139,7 +137,7 @@ def to_booking(
         created_at=_usable(event.created_date_time),
         updated_at=_usable(event.last_modified_date_time),
     )
-    return admit(told, privacy, hash_key=hash_key, is_answered=answered is not None)
+    return admit(told, room.settings.privacy, hash_key=hash_key, is_answered=answered is not None)
 
 
 @lru_cache(maxsize=1024)

@@ -37,11 +37,10 @@ class BookingRestrictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What is to be erased: everything that `privacy` forbids, and the log up to a revision."""
+    """What is to be erased: the log up to an entry, and what the settings, as the database spells them, do not allow."""
 
-    privacy: Privacy
-    hash_key: bytes
     through: int
+    privacy: str
 
 
 class Erasure:
@@ -60,37 +59,31 @@ class Erasure:
             StoreUnavailable: the files could not be scrubbed now; what is due stays due until they are.
             SecretUnreadable: the key for hashes cannot be had.
         """
-        task = await self._engine.read(lambda c: self._load_task(c, tenant_uid))
-        if task is None:
-            return 0
+        count = 0
+        while (task := await self._engine.read(lambda c: _load_task(c, tenant_uid))) is not None:
+            count += await self._erase(tenant_uid, task, lease)
+        return count
+
+    async def _erase(self, tenant_uid: TenantUid, task: _Task, lease: Lease | None) -> int:
         found = await self._engine.read(
             lambda c: c.fetch("SELECT uid FROM rooms WHERE tenant_uid = $1 ORDER BY uid", tenant_uid)
         )
         count = 0
         for row in found:
-            count += await self._restrict_room(tenant_uid, RoomUid(row[0]), task, lease)
-        await self._drop_log(tenant_uid, task.through)
+            count += await self._restrict_room(tenant_uid, RoomUid(row[0]), lease)
+        while await self._engine.write(lambda c: _drop_some(c, tenant_uid, task.through)):
+            pass
         await self._engine.scrub()
         await self._engine.write(lambda c: _finish(c, tenant_uid, task))
         return count
 
-    async def _load_task(self, c: Connection, tenant_uid: TenantUid) -> _Task | None:
-        row = await c.fetch_one(
-            "SELECT privacy, erase_through FROM tenants WHERE uid = $1 AND deleted_at IS NULL", tenant_uid
-        )
-        if row is None or row[1] is None:
-            return None
-        privacy = rows.privacy_from_text(row[0])
-        hash_key = await load_hash_key(c, self._vault, tenant_uid) if privacy.is_hashing else b""
-        return _Task(privacy, hash_key, int(row[1]))
-
-    async def _restrict_room(self, tenant_uid: TenantUid, room_uid: RoomUid, task: _Task, lease: Lease | None) -> int:
+    async def _restrict_room(self, tenant_uid: TenantUid, room_uid: RoomUid, lease: Lease | None) -> int:
         count, after = 0, BookingKey("")
         while True:
             place = after
 
             async def run(c: Connection) -> tuple[int, BookingKey | None]:
-                return await self._restrict_some(c, tenant_uid, room_uid, place, task, lease)  # noqa: B023  (awaited here)
+                return await self._restrict_some(c, tenant_uid, room_uid, place, lease)  # noqa: B023  (awaited here)
 
             changed_count, last = await self._engine.write(run)
             count += changed_count
@@ -104,12 +97,20 @@ class Erasure:
         tenant_uid: TenantUid,
         room_uid: RoomUid,
         after: BookingKey,
-        task: _Task,
         lease: Lease | None,
     ) -> tuple[int, BookingKey | None]:
-        """Restrict the next bookings of a room; return how many are different, and the last one, None when none follow."""
+        """Restrict the next bookings of a room; return how many are different, and the last one, None when none follow.
+
+        The log of a deleted tenant has ended. If the deletion is taken back, readers begin anew.
+        """
         await locks.keep_tenant(c, tenant_uid)
         await journal.check_lease(c, lease)
+        # Not what was read at the beginning: settings that became looser since have calendars read anew.
+        tenant = await c.fetch_one("SELECT privacy, deleted_at FROM tenants WHERE uid = $1", tenant_uid)
+        if tenant is None:
+            return 0, None
+        privacy = rows.privacy_from_text(tenant[0])
+        hash_key = await load_hash_key(c, self._vault, tenant_uid) if privacy.is_hashing else b""
         found = await c.fetch(
             "SELECT key, body, digest, takes_room FROM bookings WHERE room_uid = $1 AND key > $2 ORDER BY key LIMIT $3",
             room_uid,
@@ -118,16 +119,17 @@ class Erasure:
         )
         changed = []
         for key, body, digest, takes_room in found:
-            kept, kept_digest = self._restrictor.restrict(bytes(body), privacy=task.privacy, hash_key=task.hash_key)
+            kept, kept_digest = self._restrictor.restrict(bytes(body), privacy=privacy, hash_key=hash_key)
             if kept_digest != bytes(digest):
                 changed.append((BookingKey(key), kept, kept_digest, bool(takes_room)))
-        news = [item for item in changed if item[3]]
-        revision = await journal.take_revisions(c, tenant_uid, len(news)) if changed else 0
+        news_count = 0 if tenant[1] is not None else sum(takes_room for _, _, _, takes_room in changed)
+        revision = await journal.take_revisions(c, tenant_uid, news_count) if news_count else 0
         entries: list[journal.Entry] = []
         for key, kept, digest, takes_room in changed:
             # As for any change: what does not take the room is no news, and keeps the revision it has.
-            body = self._restrictor.stamp(kept, revision=revision + len(entries) + 1) if takes_room else kept
-            if takes_room:
+            is_news = takes_room and news_count > 0
+            body = self._restrictor.stamp(kept, revision=revision + len(entries) + 1) if is_news else kept
+            if is_news:
                 entries.append(journal.Entry(room_uid, ChangeKind.UPSERTED, booking_key=key, body=body))
             await c.execute(
                 "UPDATE bookings SET body = $3, digest = $4, revision = CASE WHEN $5 = 0 THEN revision ELSE $5 END"
@@ -136,19 +138,21 @@ class Erasure:
                 key,
                 body,
                 digest,
-                revision + len(entries) if takes_room else 0,
+                revision + len(entries) if is_news else 0,
             )
         if entries:
             await journal.append(c, tenant_uid, entries, after_revision=revision)
         return len(changed), BookingKey(found[-1][0]) if len(found) == _BOOKINGS_COUNT else None
 
-    async def _drop_log(self, tenant_uid: TenantUid, through: int) -> None:
-        """Drop the log up to a revision. Readers that have not come further find the floor beyond their position."""
-        while await self._engine.write(lambda c: _drop_some(c, tenant_uid, through)):
-            pass
+
+async def _load_task(c: Connection, tenant_uid: TenantUid) -> _Task | None:
+    """Return what is to be erased; None: nothing."""
+    row = await c.fetch_one("SELECT erase_through, COALESCE(privacy, '') FROM tenants WHERE uid = $1", tenant_uid)
+    return None if row is None or row[0] is None else _Task(int(row[0]), str(row[1]))
 
 
 async def _drop_some(c: Connection, tenant_uid: TenantUid, through: int) -> bool:
+    """Drop some of the log; say whether more is to go. Readers that are not further find the floor beyond their position."""
     await locks.keep_tenant(c, tenant_uid)
     head = await load_head(c, tenant_uid)
     if head is None or head.floor >= through:
@@ -161,11 +165,11 @@ async def _drop_some(c: Connection, tenant_uid: TenantUid, through: int) -> bool
 
 
 async def _finish(c: Connection, tenant_uid: TenantUid, task: _Task) -> None:
-    """Note that nothing is left, unless settings became stricter again meanwhile: then there is another run."""
+    """Note that nothing is left, unless the settings are others by now: then all is done again."""
     await c.execute(
         "UPDATE tenants SET erasing_since_at = NULL, erase_through = NULL WHERE uid = $1 AND erase_through = $2"
         " AND COALESCE(privacy, '') = $3",
         tenant_uid,
         task.through,
-        rows.privacy_to_text(task.privacy) or "",
+        task.privacy,
     )

@@ -18,7 +18,7 @@ from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
-from sidecar.store.settings import load_hash_key, save_settings
+from sidecar.store.settings import erasing_lane, load_hash_key, save_settings
 from sidecar.store.vault import Vault
 
 _ROLE = "current"
@@ -285,8 +285,9 @@ class Tenants:
             await c.execute("DELETE FROM tenants WHERE uid = $1 AND deleted_at IS NOT NULL", uid)
 
         async def forget_work(c: Connection) -> None:
-            await c.execute("DELETE FROM intents WHERE lane = $1", uid)
-            await c.execute("DELETE FROM lanes WHERE lane = $1", uid)
+            for lane in (uid, erasing_lane(uid)):
+                await c.execute("DELETE FROM intents WHERE lane = $1", lane)
+                await c.execute("DELETE FROM lanes WHERE lane = $1", lane)
 
         await self._engine.write(remove)
         await self._engine.scrub()  # may wait for a backup; the work and its lease must outlive that

@@ -170,12 +170,12 @@ class RoomReader:
 
     async def _bookings(self, events: Sequence[GraphEvent], room: Room) -> tuple[list[Booking], frozenset[EventId]]:
         """Return the bookings that events mean, and the ids of events that cannot be understood: those are not gone."""
-        privacy = room.settings.privacy
-        hash_key = await self._keys.load_hash_key(room.tenant_uid) if privacy.is_hashing else b""
+        is_hashing = room.settings.privacy.is_hashing
+        hash_key = await self._keys.load_hash_key(room.tenant_uid) if is_hashing else b""
         bookings: list[Booking] = []
         broken: set[EventId] = set()
         for event in events:
-            booking = to_booking(event, room=room, privacy=privacy, hash_key=hash_key)
+            booking = to_booking(event, room=room, hash_key=hash_key)
             if booking is not None:
                 bookings.append(booking)
             elif event.type != "seriesMaster":

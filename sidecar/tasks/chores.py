@@ -324,10 +324,10 @@ class Chores:
     async def _erase_words(self, intent: Intent, lease: Lease) -> Outcome:
         """Erase what the tenant's settings do not let be kept. Exchange is not asked, so nothing there stands in the way."""
         try:
-            bookings_count = await self._store.erasure.run(lease.lane, lease=lease)
+            bookings_count = await self._store.erasure.run(TenantUid(intent.key), lease=lease)
         except SecretUnreadable as error:
             return PutOff(self._next_probe_at(intent), error.reason)
-        log.info("tenant.words_erased", tenant_uid=lease.lane, bookings_count=bookings_count)
+        log.info("tenant.words_erased", bookings_count=bookings_count)
         return Done()
 
     async def _remove_tenant(self, intent: Intent, lease: Lease) -> Outcome:

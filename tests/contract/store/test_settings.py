@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from sidecar.errors import EtagMismatch, StoreUnavailable, TenantNotFound
+from sidecar.errors import EtagMismatch, StoreConflict, StoreUnavailable, TenantNotFound
 from sidecar.model.change import ChangeKind
-from sidecar.model.intent import IntentKind
+from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.privacy import DEFAULT_PRIVACY, Privacy, Visibility
 from sidecar.model.tenant import Tenant
 from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
@@ -41,6 +42,12 @@ def to(settings: TenantSettings) -> Change:
 
 async def update(opened: OpenStore, *, etag: str = "", **settings: Any) -> Tenant:  # any of them
     return await opened.store.tenants.update(TENANT, to(TenantSettings(**settings)), etag=etag)
+
+
+async def revision(opened: OpenStore) -> int:
+    """Return the number of the newest entry, also of a tenant that is deleted."""
+    ((found,),) = await opened.fetch("SELECT revision FROM tenants")
+    return int(found)
 
 
 async def due(opened: OpenStore, kind: IntentKind) -> list[tuple[str, int]]:
@@ -165,12 +172,8 @@ async def test_stricter_visibility_erases_copy_log_and_files(opened: OpenStore) 
     assert SUBJECT.encode() in await kept(opened)
     started = await update(opened, privacy=MASKED)
     assert started.erasing_since_at == after()
-    (erase,) = [
-        intent
-        for intent in await opened.store.intents.due(tenant.uid, count_max=9)
-        if intent.key == tenant.uid and intent.kind is IntentKind.TENANT_ERASE
-    ]
-    assert await opened.store.erasure.run(erase.lane, lease=None) == 4
+    assert await due(opened, IntentKind.TENANT_ERASE) == [(tenant.uid, to_micros(after()))]
+    assert await opened.store.erasure.run(tenant.uid, lease=None) == 4
     assert SUBJECT.encode() not in await kept(opened)
     assert (await opened.store.tenants.load(TENANT)).erasing_since_at is None
 
@@ -192,6 +195,54 @@ async def test_watchers_hear_of_what_was_erased_and_those_from_before_begin_anew
     stored = await opened.fetch("SELECT key, revision, body FROM bookings ORDER BY key")
     assert [decoded(bytes(row[2]))["revision"] for row in stored] == [row[1] for row in stored]
     assert [row[1] for row in stored] == [entry.revision for entry in entries]
+
+
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["suspended", "deleted"])
+async def test_words_are_erased_though_nothing_else_is_done_for_a_tenant(opened: OpenStore, is_deleted: bool) -> None:
+    """Its lane is held, and a deleted one's log has ended; the customer's words go all the same."""
+    tenant = await opened.add_tenant()
+    await opened.add_filled_room("r1", make_booking(subject=SUBJECT))
+    await update(opened, privacy=MASKED)
+    if is_deleted:
+        await opened.store.lifecycle.delete(TENANT, etag="", grace=timedelta(days=30))
+    else:
+        await opened.store.lifecycle.suspend(TENANT, reason="unpaid")
+    head = await revision(opened)
+    (lane,) = await opened.store.intents.due_lanes(count_max=9)
+    lease = await opened.store.intents.take_lane(lane, owner="test:1", lease_s=10)
+    (intent,) = await opened.store.intents.due(lane, count_max=9)
+    assert (intent.kind, intent.key) == (IntentKind.TENANT_ERASE, tenant.uid)
+    assert await opened.store.erasure.run(tenant.uid, lease=lease) == 1
+    assert SUBJECT.encode() not in await kept(opened)
+    assert await revision(opened) == head + (0 if is_deleted else 1)
+
+
+async def test_erasure_whose_lease_is_lost_stops(opened: OpenStore) -> None:
+    tenant = await opened.add_tenant()
+    await opened.add_filled_room("r1", make_booking(subject=SUBJECT))
+    await update(opened, privacy=MASKED)
+    with pytest.raises(StoreConflict):
+        await opened.store.erasure.run(tenant.uid, lease=Lease(tenant.uid, 7))
+
+
+async def test_settings_that_become_stricter_again_meanwhile_are_obeyed_as_well(opened: OpenStore) -> None:
+    """The first change is not told as done while the second is not."""
+    tenant = await opened.add_tenant()
+    await opened.add_filled_room("r1", make_booking(subject=SUBJECT))
+    await update(opened, privacy=Privacy(attendees=Visibility.MASKED))
+    scrub, runs = opened.engine.scrub, []
+
+    async def change_first() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            await update(opened, privacy=replace(MASKED, attendees=Visibility.MASKED))
+        await scrub()
+
+    opened.engine.scrub = change_first  # type: ignore[method-assign]
+    await opened.store.erasure.run(tenant.uid, lease=None)
+    assert len(runs) == 2
+    assert SUBJECT.encode() not in await kept(opened)
+    assert (await opened.store.tenants.load(TENANT)).erasing_since_at is None
 
 
 async def test_erasing_again_finds_nothing_to_do(opened: OpenStore) -> None:
