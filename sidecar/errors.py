@@ -184,6 +184,12 @@ class MailboxDenied(RoomBlocked):
     reason = "MAILBOX_ACCESS_DENIED"
 
 
+class AccessPending(MailboxDenied):
+    """The app may not read this mailbox yet; access was granted not long ago, and that takes its time."""
+
+    reason = "ACCESS_PENDING"
+
+
 class MailboxNotFound(RoomBlocked):
     """No mailbox has this address."""
 

@@ -15,6 +15,7 @@ from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
 from sidecar.model.check import CheckOutcome, CheckResult
 from sidecar.model.problem import Actor, Problem
+from sidecar.model.propagation import Propagation
 from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
 from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
 from sidecar.model.window import Window
@@ -44,6 +45,7 @@ _KINDS: Final = {
 _ROOM_STATES: Final = {
     RoomState.IMPORTING: room_pb.Room.STATE_IMPORTING,
     RoomState.UP: room_pb.Room.STATE_UP,
+    RoomState.PENDING_PROPAGATION: room_pb.Room.STATE_PENDING_PROPAGATION,
     RoomState.DEGRADED: room_pb.Room.STATE_DEGRADED,
     RoomState.DENIED: room_pb.Room.STATE_DENIED,
     RoomState.NOT_FOUND: room_pb.Room.STATE_NOT_FOUND,
@@ -112,8 +114,8 @@ def check_to_proto(check: CheckResult) -> common_pb.CheckResult:
     )
 
 
-def tenant_to_proto(tenant: Tenant) -> tenant_pb.Tenant:
-    """Write a tenant; of its credential only what may be shown."""
+def tenant_to_proto(tenant: Tenant, propagation: Propagation | None = None) -> tenant_pb.Tenant:
+    """Write a tenant, and how far a grant of access has got; of its credential only what may be shown."""
     message = tenant_pb.Tenant(
         name=tenant.name,
         uid=tenant.uid,
@@ -141,6 +143,18 @@ def tenant_to_proto(tenant: Tenant) -> tenant_pb.Tenant:
         set_time(shown.expire_time, known.expires_at)
     if known.proven_at is not None:
         set_time(shown.prove_time, known.proven_at)
+    if propagation is not None:
+        message.propagation.CopyFrom(_propagation_to_proto(propagation))
+    return message
+
+
+def _propagation_to_proto(propagation: Propagation) -> tenant_pb.Propagation:
+    message = tenant_pb.Propagation(
+        rooms_count=propagation.rooms_count, readable_rooms_count=propagation.readable_count
+    )
+    set_time(message.start_time, propagation.started_at)
+    set_time(message.next_look_time, propagation.next_look_at)
+    set_time(message.end_time, propagation.ends_at)
     return message
 
 

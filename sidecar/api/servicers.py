@@ -42,6 +42,7 @@ def build_servicers(
             tenants=store.tenants,
             lifecycle=store.lifecycle,
             rooms=store.rooms,
+            propagations=store.propagations,
             asking=diagnosis.tenants,
             clock=clock,
             grace=timedelta(days=settings.store.grace_days),

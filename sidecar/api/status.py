@@ -59,7 +59,8 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.CloudMismatch: _INTERNAL,
     errors.ClockSkewed: _INTERNAL,
     errors.RoomBlocked: _INTERNAL,
-    errors.MailboxDenied: _INTERNAL,  # these three are told as Problems
+    errors.MailboxDenied: _INTERNAL,  # these four are told as Problems
+    errors.AccessPending: _INTERNAL,
     errors.MailboxNotFound: _INTERNAL,
     errors.MailboxNotInCloud: _INTERNAL,
     errors.SubscriptionProblem: _INTERNAL,

@@ -22,6 +22,7 @@ from sidecar.model.tenant import CredentialKind, Tenant
 from sidecar.model.tenant_settings import NO_SETTINGS
 from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit, fits_into_a_kit
 from sidecar.store.lifecycle import Lifecycle
+from sidecar.store.propagations import Propagations
 from sidecar.store.rooms import Rooms
 from sidecar.store.tenants import Change, Tenants
 from sidecar.tenants.register import TenantValues, register_tenant
@@ -45,6 +46,7 @@ class TenantServicer:
         tenants: Tenants,
         lifecycle: Lifecycle,
         rooms: Rooms,
+        propagations: Propagations,
         asking: TenantAsking,
         clock: Clock,
         grace: timedelta,
@@ -52,6 +54,7 @@ class TenantServicer:
         self._tenants = tenants
         self._lifecycle = lifecycle
         self._grace = grace
+        self._propagations = propagations
         self._rooms = rooms
         self._asking = asking
         self._clock = clock
@@ -69,7 +72,8 @@ class TenantServicer:
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        return pb.GetTenantResponse(tenant=tenant_to_proto(await self._tenants.load(tenant_id)))
+        (shown,) = await self._show([await self._tenants.load(tenant_id)])
+        return pb.GetTenantResponse(tenant=shown)
 
     async def list_tenants(self, request: pb.ListTenantsRequest) -> pb.ListTenantsResponse:
         """See the proto."""
@@ -81,7 +85,11 @@ class TenantServicer:
         found = await self._tenants.page(after=after, count_max=count_max + 1, show_deleted=request.show_deleted)
         shown = found[:count_max]
         more = self._page_tokens.encode(request, _Place(shown[-1].tenant_id)) if len(found) > count_max else ""
-        return pb.ListTenantsResponse(tenants=[tenant_to_proto(tenant) for tenant in shown], next_page_token=more)
+        return pb.ListTenantsResponse(tenants=await self._show(shown), next_page_token=more)
+
+    async def _show(self, tenants: Sequence[Tenant]) -> list[pb.Tenant]:
+        progress = await self._propagations.progress([tenant.uid for tenant in tenants])
+        return [tenant_to_proto(tenant, progress.get(tenant.uid)) for tenant in tenants]
 
     async def update_tenant(self, request: pb.UpdateTenantRequest) -> pb.UpdateTenantResponse:
         """See the proto."""
@@ -90,7 +98,8 @@ class TenantServicer:
         etag = check.etag("etag", request.etag)
         change = _read_change(check, request)
         check.finish()
-        return pb.UpdateTenantResponse(tenant=tenant_to_proto(await self._tenants.update(tenant_id, change, etag=etag)))
+        (shown,) = await self._show([await self._tenants.update(tenant_id, change, etag=etag)])
+        return pb.UpdateTenantResponse(tenant=shown)
 
     async def delete_tenant(self, request: pb.DeleteTenantRequest) -> pb.DeleteTenantResponse:
         """See the proto."""
@@ -113,9 +122,8 @@ class TenantServicer:
         tenant_id = check.tenant("name", request.name)
         check.finish()
         verified = await self._asking.verify(tenant_id, budget_s=answering_s(self._clock))
-        return pb.VerifyTenantResponse(
-            tenant=tenant_to_proto(verified.tenant), checks=[check_to_proto(found) for found in verified.checks]
-        )
+        (shown,) = await self._show([verified.tenant])
+        return pb.VerifyTenantResponse(tenant=shown, checks=[check_to_proto(found) for found in verified.checks])
 
     async def undelete_tenant(self, request: pb.UndeleteTenantRequest) -> pb.UndeleteTenantResponse:
         """See the proto."""
@@ -130,14 +138,16 @@ class TenantServicer:
         tenant_id = check.tenant("name", request.name)
         reason = check.text("reason", request.reason, _REASON_CHARS_MAX)
         check.finish()
-        return pb.SuspendTenantResponse(tenant=tenant_to_proto(await self._lifecycle.suspend(tenant_id, reason=reason)))
+        (shown,) = await self._show([await self._lifecycle.suspend(tenant_id, reason=reason)])
+        return pb.SuspendTenantResponse(tenant=shown)
 
     async def resume_tenant(self, request: pb.ResumeTenantRequest) -> pb.ResumeTenantResponse:
         """See the proto."""
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        return pb.ResumeTenantResponse(tenant=tenant_to_proto(await self._lifecycle.resume(tenant_id)))
+        (shown,) = await self._show([await self._lifecycle.resume(tenant_id)])
+        return pb.ResumeTenantResponse(tenant=shown)
 
     async def get_onboarding_kit(self, request: pb.GetOnboardingKitRequest) -> pb.GetOnboardingKitResponse:
         """See the proto."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from exchange_client.messages import Cloud, Tenant
+from exchange_client.messages import Cloud, Propagation, Tenant
 
+from sidecar.aio.clock import SystemClock
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, tenant_of
 from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
 
@@ -149,9 +151,25 @@ def _row(tenant: Tenant) -> Sequence[str]:
     return tenant.name.removeprefix("tenants/"), state, tenant.directory_id, problem, at(tenant.purge_time)
 
 
+def progress_of(propagation: Propagation, *, now: datetime) -> str:
+    """Say how far a grant of access has got, such as: 41 of 60 rooms, 3 h ago, next look in 5 min."""
+    now_s = now.timestamp()
+    since, next_look = now_s - propagation.start_time.seconds, propagation.next_look_time.seconds - now_s
+    rooms = f"{propagation.readable_rooms_count} of {propagation.rooms_count} rooms"
+    return f"{rooms}, {_lasts(since)} ago, next look in {_lasts(next_look)}"
+
+
+def _lasts(duration_s: float) -> str:
+    minutes = max(0, round(duration_s / 60))
+    return f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
+
+
 def _show_one(tenant: Tenant, output: Output) -> None:
     show_one(tenant, output)
     if output is Output.TABLE:
+        if tenant.HasField("propagation"):
+            now = SystemClock().now()
+            print(f"\naccess was granted: {progress_of(tenant.propagation, now=now)}")
         show_problems(tenant)
 
 

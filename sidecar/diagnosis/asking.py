@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.aio.clock import Clock
-from sidecar.diagnosis.reading import WIDE
+from sidecar.diagnosis.reading import ROOMS_READ, WIDE
 from sidecar.diagnosis.verify import Examination, TenantVerifier
 from sidecar.errors import TenantBlocked, TenantNotFound, Unavailable
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
+from sidecar.model.room import DENIALS
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
 
@@ -62,6 +63,9 @@ class TenantAsking:
             raise TenantNotFound("the tenant is being deleted")
         ends_s = self._clock.monotonic() + min(_BUDGET_S, budget_s or _BUDGET_S)
         found = await self._share(tenant, ends_s)
+        if _is_denied(found):
+            # Whoever asks has often granted something just now, so what refuses us may be waiting for it.
+            await self._store.propagations.look_soon(tenant.uid, look_at=self._clock.now(), is_grant=True)
         return Verified(await self._settle(tenant, found, ends_s), found.checks)
 
     async def _share(self, tenant: Tenant, ends_s: float) -> Examination:
@@ -106,6 +110,12 @@ class _Turn:
         self.began_s = 0.0
         self.version = 0
         self.found: Examination | None = None
+
+
+def _is_denied(found: Examination) -> bool:
+    """Tell whether rooms refused us."""
+    problems = (check.problem for check in found.checks if check.check_id == ROOMS_READ)
+    return any(problem is not None and problem.reason in DENIALS for problem in problems)
 
 
 def _is_news(tenant: Tenant, found: Examination) -> bool:

@@ -30,6 +30,8 @@ class IntentKind(enum.StrEnum):
     """Notice when Microsoft has answered nothing for a tenant for a while."""
     TENANT_ERASE = "tenant.erase"
     """Erase what a tenant's settings do not let be kept any more."""
+    TENANT_PROPAGATION = "tenant.propagation"
+    """Look whether rooms that refuse us can be read since access was granted."""
     TENANT_REMOVE = "tenant.remove"
     """Erase a deleted tenant."""
     LOG_PRUNE = "log.prune"

@@ -22,6 +22,7 @@ class RoomState(enum.StrEnum):
 
     IMPORTING = "importing"
     UP = "up"
+    PENDING_PROPAGATION = "pending_propagation"
     DEGRADED = "degraded"
     DENIED = "denied"
     NOT_FOUND = "not_found"
@@ -42,10 +43,15 @@ class SyncState(enum.StrEnum):
 
 
 _ROOM_REASONS = {
+    "ACCESS_PENDING": RoomState.PENDING_PROPAGATION,
     "MAILBOX_ACCESS_DENIED": RoomState.DENIED,
     "MAILBOX_NOT_FOUND": RoomState.NOT_FOUND,
     "MAILBOX_NOT_IN_CLOUD": RoomState.NOT_CLOUD_MAILBOX,
 }
+
+
+DENIALS = frozenset({"ACCESS_PENDING", "MAILBOX_ACCESS_DENIED"})
+"""Reasons of a room that the application may not read."""
 
 
 def outage_since(*problems: Problem | None) -> datetime | None:
@@ -136,7 +142,7 @@ class Room:
         return [problem for problem in found if problem is not None]
 
 
-_BLOCKED = frozenset({RoomState.DENIED, RoomState.NOT_FOUND, RoomState.NOT_CLOUD_MAILBOX, RoomState.CREDENTIAL_EXPIRED})
+_BLOCKED = frozenset({*_ROOM_REASONS.values(), RoomState.CREDENTIAL_EXPIRED})
 CHECK_SPREAD = 1.1
 """Checks are jittered by a tenth."""
 CLOCK_TOLERANCE_S = 60.0

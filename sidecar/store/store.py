@@ -16,6 +16,7 @@ from sidecar.store.epochs import Epochs
 from sidecar.store.erasure import Erasure
 from sidecar.store.intents import Intents
 from sidecar.store.lifecycle import Lifecycle
+from sidecar.store.propagations import Propagations
 from sidecar.store.rooms import Rooms
 from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
@@ -39,6 +40,7 @@ class Store:
         self.audit = Audit(engine)
         self.tenants = Tenants(engine, vault)
         self.lifecycle = Lifecycle(engine)
+        self.propagations = Propagations(engine)
         self.rooms = Rooms(engine, codec)
         self.calendars = Calendars(engine, codec)
         self.changes = Changes(engine)

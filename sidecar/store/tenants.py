@@ -18,6 +18,7 @@ from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
+from sidecar.store.propagations import note_grant
 from sidecar.store.settings import erasing_lane, load_hash_key, save_settings
 from sidecar.store.vault import Vault
 
@@ -240,6 +241,9 @@ class Tenants:
             await c.execute(
                 "UPDATE credentials SET proven_at = $2 WHERE tenant_uid = $1 AND role = 'current'", uid, now
             )
+            is_blocked = before.problem is not None and before.problem.reason in BLOCKING_REASONS
+            if is_blocked or before.credential.proven_at is None:
+                await note_grant(c, uid)
             if before.problem is None and before.verified_at is not None:
                 return
             await c.execute(
@@ -248,7 +252,7 @@ class Tenants:
                 uid,
                 now,
             )
-            if before.problem is not None and before.problem.reason in BLOCKING_REASONS:
+            if is_blocked:
                 await tell_all_rooms(c, uid, read_again=True)
 
         await self._engine.write(run)

@@ -130,6 +130,12 @@ TEXTS: dict[tuple[str, str], Text] = {
         "Add the room to the group of the application access policy; Exchange applies it within hours.",
         Actor.CUSTOMER,
     ),
+    ("ACCESS_PENDING", ""): Text(
+        "Exchange does not let the application read this mailbox yet; access was granted not long ago.",
+        "Wait: Exchange applies a grant within hours, two days at most, and the sidecar asks again and again. If the room "
+        "is not in the scope of the app's access policy or role assignment, add it.",
+        Actor.NOBODY,
+    ),
     ("MAILBOX_NOT_FOUND", ""): Text(
         "Exchange knows no mailbox with this address.",
         "Unmap the room, and map it with the right address.",

@@ -48,6 +48,9 @@ class CalendarReader(Protocol):
     async def fetch_identity(self, tenant: TenantRef, mailbox: str) -> Identity | None:
         """Read the addresses of a mailbox; None when they may not be known."""
 
+    async def probe(self, tenant: TenantRef, mailbox: str) -> None:
+        """Return when a mailbox's calendar can be read."""
+
 
 class HashKeys(Protocol):
     """The tenants' keys for hashes; `store.tenants.Tenants` has them."""
@@ -96,6 +99,10 @@ class RoomReader:
         self._reader = reader
         self._keys = keys
         self._telemetry = telemetry
+
+    async def probe(self, room: Room, tenant: Tenant) -> None:
+        """Return when the calendar can be read: the smallest request there is."""
+        await self._reader.probe(ref_of(tenant), address_of(room))
 
     async def mailbox(self, room: Room, tenant: Tenant) -> tuple[str | None, str | None]:
         """Return a mailbox's object id and zone; None for what may not be known."""

@@ -18,7 +18,7 @@ from sidecar.model.booking import Booking, StoredBooking
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.intent import Lease
 from sidecar.model.plan import Applied, CompleteRead, DeltaPlace, DeltaRead, Scope
-from sidecar.model.room import Room
+from sidecar.model.room import DENIALS, Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window, horizon_at
 from sidecar.settings import SyncSettings
@@ -161,6 +161,10 @@ class RoomSync:
         Raises:
             Whatever reading raises, and StoreConflict when the lease is lost.
         """
+        if room.problem is not None and room.problem.reason in DENIALS:
+            await self._reading.probe(
+                room, tenant
+            )  # it may refuse us for days, and a read begins with several requests
         room = await self._learn_mailbox(room, tenant)
         horizon = self._horizon(room)
         if asked is None:

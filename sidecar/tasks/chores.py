@@ -16,8 +16,10 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.errors import (
+    AccessPending,
     GraphRefused,
     GraphUnavailable,
+    MailboxDenied,
     RoomBlocked,
     SecretUnreadable,
     SidecarError,
@@ -32,7 +34,8 @@ from sidecar.errors import (
 )
 from sidecar.model.ids import RoomUid, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Lease, Priority
-from sidecar.model.room import Room
+from sidecar.model.problem import Problem
+from sidecar.model.room import DENIALS, Room
 from sidecar.model.tenant import BLOCKING_REASONS, Tenant
 from sidecar.settings import StoreSettings, SyncSettings
 from sidecar.store.store import Store
@@ -42,6 +45,7 @@ from sidecar.sync.rhythm import next_check_s, next_compare_at
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
+from sidecar.tasks.propagation import PropagationWatch
 from sidecar.tasks.tenant_health import PAUSED, TELL_AFTER_ATTEMPTS, TenantHealth
 from sidecar.tenants.remove import TenantRemover
 
@@ -110,6 +114,7 @@ class Chores:
         self._verifier = verifier
         self._remover = remover
         self._health = health
+        self._propagation = PropagationWatch(store=store, clock=clock)
         self._clock = clock
         self._rng = rng
         self._settings = sync_settings
@@ -126,6 +131,7 @@ class Chores:
             IntentKind.TENANT_VERIFY: self._verify_tenant,
             IntentKind.TENANT_PULSE: self._pulse_tenant,
             IntentKind.TENANT_ERASE: self._erase_words,
+            IntentKind.TENANT_PROPAGATION: self._watch_propagation,
             IntentKind.TENANT_REMOVE: self._remove_tenant,
             IntentKind.LOG_PRUNE: self._prune_log,
         }
@@ -186,6 +192,8 @@ class Chores:
 
     async def _subscribe_room(self, intent: Intent, lease: Lease) -> Outcome:
         async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
+            if room.problem is not None and room.problem.reason in DENIALS:
+                return PutOff(self._jittered(_PROBE_CAP_S), room.problem.reason)  # due at once when it can be read
             try:
                 kept = await self._subscriptions.ensure(room, tenant)
             except (SubscriptionProblem, GraphRefused) as error:
@@ -224,10 +232,10 @@ class Chores:
                 IntentKind.TENANT_VERIFY, tenant.uid, tenant.uid, priority=Priority.HINT, force=True
             )
             return PutOff(until, error.reason)
+        except MailboxDenied as error:
+            return await self._put_off_denied(room, tenant, error, until, lease)
         except (RoomBlocked, GraphRefused) as error:
             await self._tell_room(room, error, until, lease)
-            if room.problem is None or room.problem.reason != error.reason:
-                await self._health.note_refusal(tenant, error)
             return PutOff(until, error.reason)
         except TenantPaused:
             soon_at = self._clock.now() + timedelta(seconds=_SOON_S)
@@ -239,6 +247,8 @@ class Chores:
                 await self._tell_room(room, error, None, lease)
             raise
         await self._health.note_success(tenant)
+        if room.problem is not None and room.problem.reason in DENIALS:
+            await self._note_read(room, room.problem)
         return outcome
 
     async def _tenant_in_use(self, uid: TenantUid) -> Tenant:
@@ -252,13 +262,36 @@ class Chores:
             raise TenantSuspended("the tenant was suspended or deleted meanwhile")
         return tenant
 
+    async def _put_off_denied(
+        self, room: Room, tenant: Tenant, refusal: MailboxDenied, until: datetime, lease: Lease
+    ) -> PutOff:
+        """Tell people that a room may not be read, or not yet; one that waits is asked by the tenant's looks meanwhile."""
+        error = await self._propagation.weigh(room, refusal)
+        if isinstance(error, AccessPending):
+            until = self._jittered(_PROBE_CAP_S)
+        await self._tell_room(room, error, until, lease)
+        if room.problem is None or room.problem.reason not in DENIALS:
+            await self._health.note_refusal(tenant, error)
+        return PutOff(until, error.reason)
+
+    async def _note_read(self, room: Room, before: Problem) -> None:
+        """After work on a room that had refused us: if that was a read, it does not any more, and may be announced again."""
+        now_room = await self._store.rooms.load_by_uid(room.uid)
+        if now_room is None or now_room.problem is not None:
+            return
+        await self._propagation.note_read(room, before=before)
+        kind = IntentKind.ROOM_SUBSCRIBE
+        await self._store.intents.mark(kind, room.uid, room.tenant_uid, priority=Priority.REPAIR, force=True)
+
     async def _tell_room(self, room: Room, error: SidecarError, until: datetime | None, lease: Lease) -> None:
         problem = problem_of(error, now=self._clock.now(), next_check_at=until)
         await self._store.rooms.set_problem(room.uid, problem, lease=lease)
 
     def _next_probe_at(self, intent: Intent) -> datetime:
         """Return when to try again where Microsoft refused: slower and slower, for people mend things out of band."""
-        wait_s = min(_PROBE_CAP_S, self._settings.probe_interval_s * 2.0 ** min(intent.attempts, 10))
+        return self._jittered(min(_PROBE_CAP_S, self._settings.probe_interval_s * 2.0 ** min(intent.attempts, 10)))
+
+    def _jittered(self, wait_s: float) -> datetime:
         return self._clock.now() + timedelta(seconds=wait_s * (0.9 + self._rng.random() / 5))
 
     async def _remove_subscription(self, intent: Intent, lease: Lease) -> Outcome:
@@ -329,6 +362,9 @@ class Chores:
             return PutOff(self._next_probe_at(intent), error.reason)
         log.info("tenant.words_erased", bookings_count=bookings_count)
         return Done()
+
+    async def _watch_propagation(self, intent: Intent, lease: Lease) -> Outcome:
+        return Done(await self._propagation.look(lease.lane), Priority.CHECK)
 
     async def _remove_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:

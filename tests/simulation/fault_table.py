@@ -7,8 +7,8 @@ during which everything works as it should, so the rows about sign-in revoke it 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sidecar.model.problem import Actor
@@ -29,7 +29,7 @@ class Fault:
         tenant, room, copy: the states that follow, the latter two of the rooms that are hit.
         reason: of the problem at the tenant if `is_tenants`, else at each room that is hit.
         says: how the problem's message begins.
-        says_at_first: the same of a tenant that is new, where that is asked for something else.
+        first: what is different at a tenant that has it from the beginning.
         is_tenants: it hits the tenant as a whole; else its first room, and the others go on.
         is_silent: Microsoft announces nothing meanwhile and takes no bookings, so none is made.
         heals_s: how long after its end everything is as before.
@@ -44,7 +44,7 @@ class Fault:
     reason: str
     says: str
     actor: Actor = Actor.CUSTOMER
-    says_at_first: str | None = None
+    first: Mapping[str, Any] = field(default_factory=dict)  # Any: values of several types
     is_tenants: bool = True
     is_silent: bool = False
     heals_s: float = 1_200.0
@@ -54,10 +54,9 @@ class Fault:
 
     def from_beginning(self) -> Fault:
         """Return the row of a tenant that was never read: what Exchange does not answer for is not imported yet."""
-        says = self.says_at_first or self.says
         if self.copy is not SyncState.STALE:
-            return replace(self, says=says)
-        return replace(self, says=says, room=RoomState.IMPORTING, copy=SyncState.INITIALIZING)
+            return replace(self, **self.first)
+        return replace(self, room=RoomState.IMPORTING, copy=SyncState.INITIALIZING, **self.first)
 
 
 def _app(**change: Any) -> Deed:  # Any: JSON
@@ -217,7 +216,7 @@ FAULTS = (
         begin=_outage(None),
         reason="EXCHANGE_UNAVAILABLE",
         says="Exchange cannot be reached",
-        says_at_first="Microsoft's login service cannot be reached",
+        first={"says": "Microsoft's login service cannot be reached"},
         actor=Actor.MICROSOFT,
         **_AWAY,
     ),
@@ -250,6 +249,12 @@ FAULTS = (
         begin=_policy,
         end=_app(access_policy=None),
         room=RoomState.DENIED,
+        first={
+            "room": RoomState.PENDING_PROPAGATION,
+            "reason": "ACCESS_PENDING",
+            "actor": Actor.NOBODY,
+            "says": "Exchange does not let the application read this mailbox yet",
+        },
         reason="MAILBOX_ACCESS_DENIED",
         says="An application access policy of Exchange keeps the application from this mailbox.",
         **_ONE,

@@ -108,6 +108,10 @@ class FakeCalendar:
             raise self.error
         self.on_read()
 
+    async def probe(self, tenant: TenantRef, mailbox: str) -> None:
+        """See `CalendarReader`."""
+        self._note("probe")
+
     async def fetch_view(self, tenant: TenantRef, mailbox: str, window: Window) -> list[GraphEvent]:
         """See `CalendarReader`."""
         self._note("view")

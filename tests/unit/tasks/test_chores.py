@@ -49,6 +49,10 @@ from tests.support.desk import Desk
 from tests.support.fake_calendar import event
 from tests.support.fake_microsoft import FakeMicrosoft
 
+_PENDING = RoomState.PENDING_PROPAGATION
+_NO_GRANT_S = 49 * 3600.0
+"""So long after a grant nobody waits for it any more."""
+
 
 class Shift:
     """The chores over a desk, run by hand."""
@@ -229,6 +233,43 @@ async def test_check_heals_a_refused_room(shift: Shift) -> None:
     assert (await shift.room()).problems == []
 
 
+@pytest.mark.parametrize("granted_h", [0, 47])
+async def test_refusal_soon_after_a_grant_is_waited_for(shift: Shift, granted_h: int) -> None:
+    """The room says so, asks by itself once an hour only, and the tenant's looks begin."""
+    shift.desk.clock.advance(granted_h * 3600)
+    shift.desk.calendar.error = MailboxDenied("x", details={"cause": "ACCESS_POLICY"})
+    outcome = await shift.run(IntentKind.ROOM_COMPARE)
+    room = await shift.room()
+    assert isinstance(outcome, PutOff)
+    assert 3200 < (outcome.until - shift.desk.clock.now()).total_seconds() <= 3960
+    assert (room.state, [problem.reason for problem in room.problems]) == (_PENDING, ["ACCESS_PENDING"])
+    progress = (await shift.desk.opened.store.propagations.progress([room.tenant_uid]))[room.tenant_uid]
+    assert (progress.rooms_count, progress.readable_count) == (1, 0)
+    look_s = (progress.next_look_at - shift.desk.clock.now()).total_seconds()
+    assert round(look_s) == (60 if granted_h == 0 else 3600)
+
+
+async def test_room_that_refuses_us_is_not_asked_to_be_announced(shift: Shift) -> None:
+    """Exchange would refuse that, too; it is due as soon as the room can be read."""
+    shift.desk.calendar.error = MailboxDenied("x")
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert isinstance(await shift.run(IntentKind.ROOM_SUBSCRIBE), PutOff)
+    assert shift.desk.subscriptions.states == []
+    shift.desk.calendar.error = None
+    shift.desk.clock.advance(60)
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert (await shift.desk.due())[IntentKind.ROOM_SUBSCRIBE] <= shift.desk.clock.now().timestamp() * 1e6
+
+
+async def test_room_that_refuses_us_is_asked_with_one_small_request(shift: Shift) -> None:
+    """It may do so for days."""
+    shift.desk.calendar.error = MailboxDenied("x")
+    await shift.run(IntentKind.ROOM_COMPARE)
+    shift.desk.calendar.calls.clear()
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert shift.desk.calendar.calls == ["probe"]
+
+
 @pytest.mark.parametrize(
     ("error", "state"),
     [
@@ -240,6 +281,7 @@ async def test_check_heals_a_refused_room(shift: Shift) -> None:
 )
 async def test_refused_room_says_so_and_heals(shift: Shift, error: SidecarError, state: RoomState) -> None:
     """The room tells the cause and who must act; it is tried again, and comes up by itself."""
+    shift.desk.clock.advance(_NO_GRANT_S)
     shift.desk.calendar.error = error
     outcome = await shift.run(IntentKind.ROOM_COMPARE)
     room = await shift.room()
@@ -256,6 +298,7 @@ async def test_refused_room_says_so_and_heals(shift: Shift, error: SidecarError,
 
 async def test_refused_room_is_tried_slower_and_slower(shift: Shift) -> None:
     """From a minute up to an hour, never longer: people mend things out of band."""
+    shift.desk.clock.advance(_NO_GRANT_S)
     shift.desk.calendar.error = MailboxDenied("x")
     waits: list[float] = []
     for attempts in (0, 1, 3, 50):

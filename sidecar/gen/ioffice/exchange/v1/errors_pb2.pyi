@@ -106,6 +106,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
     ERROR_REASON_CLOCK_SKEWED: _ErrorReason.ValueType  # 55
     """Only in Problem. The sidecar's clock and Microsoft's differ too much."""
+    ERROR_REASON_ACCESS_PENDING: _ErrorReason.ValueType  # 56
+    """Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -196,4 +198,6 @@ ERROR_REASON_CLOUD_MISMATCH: ErrorReason.ValueType  # 54
 """Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
 ERROR_REASON_CLOCK_SKEWED: ErrorReason.ValueType  # 55
 """Only in Problem. The sidecar's clock and Microsoft's differ too much."""
+ERROR_REASON_ACCESS_PENDING: ErrorReason.ValueType  # 56
+"""Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -118,6 +118,7 @@ class Tenant(_message.Message):
     PURGE_TIME_FIELD_NUMBER: _builtins.int
     CLOUD_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    PROPAGATION_FIELD_NUMBER: _builtins.int
     ERASE_START_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}; the id is the caller's own."""
@@ -162,6 +163,10 @@ class Tenant(_message.Message):
         """What holds for this organisation alone."""
 
     @_builtins.property
+    def propagation(self) -> Global___Propagation:
+        """How far a grant of access has got; unset when no room waits for one. Set by the sidecar."""
+
+    @_builtins.property
     def erase_start_time(self) -> _timestamp_pb2.Timestamp:
         """Since when what stricter settings do not let be kept is being erased, from the copy, its log and its files; unset when
         nothing is left of it. Set by the sidecar.
@@ -184,11 +189,12 @@ class Tenant(_message.Message):
         purge_time: _timestamp_pb2.Timestamp | None = ...,
         cloud: Global___Cloud.ValueType = ...,
         settings: Global___TenantSettings | None = ...,
+        propagation: Global___Propagation | None = ...,
         erase_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "erase_start_time", b"erase_start_time", "purge_time", b"purge_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "erase_start_time", b"erase_start_time", "propagation", b"propagation", "purge_time", b"purge_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud", b"cloud", "create_time", b"create_time", "credentials", b"credentials", "delete_time", b"delete_time", "directory_id", b"directory_id", "display_name", b"display_name", "erase_start_time", b"erase_start_time", "etag", b"etag", "name", b"name", "problems", b"problems", "purge_time", b"purge_time", "settings", b"settings", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud", b"cloud", "create_time", b"create_time", "credentials", b"credentials", "delete_time", b"delete_time", "directory_id", b"directory_id", "display_name", b"display_name", "erase_start_time", b"erase_start_time", "etag", b"etag", "name", b"name", "problems", b"problems", "propagation", b"propagation", "purge_time", b"purge_time", "settings", b"settings", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,6 +341,52 @@ class TenantSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__past_days) -> _WhichOneofReturnType__past_days | None: ...
 
 Global___TenantSettings: _TypeAlias = TenantSettings  # noqa: Y015
+
+@_typing.final
+class Propagation(_message.Message):
+    """Access that was granted and that Exchange does not know everywhere yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOMS_COUNT_FIELD_NUMBER: _builtins.int
+    READABLE_ROOMS_COUNT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_LOOK_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    rooms_count: _builtins.int
+    """Mapped rooms."""
+    readable_rooms_count: _builtins.int
+    """Those of them that can be read."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """The grant: the registration, a consent that appeared, a first room that could be read, the mapping of a room, or
+        VerifyTenant.
+        """
+
+    @_builtins.property
+    def next_look_time(self) -> _timestamp_pb2.Timestamp:
+        """When rooms that cannot be read are asked again."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When waiting ends: rooms that still refuse access are DENIED then, and asked every hour."""
+
+    def __init__(
+        self,
+        *,
+        rooms_count: _builtins.int = ...,
+        readable_rooms_count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        next_look_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "next_look_time", b"next_look_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "next_look_time", b"next_look_time", "readable_rooms_count", b"readable_rooms_count", "rooms_count", b"rooms_count", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Propagation: _TypeAlias = Propagation  # noqa: Y015
 
 @_typing.final
 class CredentialInfo(_message.Message):

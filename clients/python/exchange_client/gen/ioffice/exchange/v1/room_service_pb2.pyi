@@ -39,6 +39,10 @@ class Room(_message.Message):
         """The first read of the calendar is under way."""
         STATE_UP: Room._State.ValueType  # 2
         """All is well."""
+        STATE_PENDING_PROPAGATION: Room._State.ValueType  # 3
+        """Exchange refuses access to the mailbox, and may only not know yet that it was granted: that takes hours, and two days
+        at most. It is asked again and again; the state becomes UP, or DENIED, by itself.
+        """
         STATE_DEGRADED: Room._State.ValueType  # 4
         """Works with a restriction; the problems in sync say which."""
         STATE_DENIED: Room._State.ValueType  # 5
@@ -61,6 +65,10 @@ class Room(_message.Message):
     """The first read of the calendar is under way."""
     STATE_UP: Room.State.ValueType  # 2
     """All is well."""
+    STATE_PENDING_PROPAGATION: Room.State.ValueType  # 3
+    """Exchange refuses access to the mailbox, and may only not know yet that it was granted: that takes hours, and two days
+    at most. It is asked again and again; the state becomes UP, or DENIED, by itself.
+    """
     STATE_DEGRADED: Room.State.ValueType  # 4
     """Works with a restriction; the problems in sync say which."""
     STATE_DENIED: Room.State.ValueType  # 5
