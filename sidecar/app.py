@@ -21,11 +21,13 @@ from sidecar.aio.clock import Clock, SystemClock
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.diagnosis.diagnosis import build_diagnosis
+from sidecar.diagnosis.reserve import ReserveTest
 from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.feed.feed import Feed
 from sidecar.graph.auth import TokenSource
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
+from sidecar.graph.reserve_test import ReserveTestCalls
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.transport import Transport, build_http
 from sidecar.model.room import freshness_limits
@@ -132,6 +134,14 @@ async def build_service(
         telemetry=telemetry,
     )
     verifier = TenantVerifier(store=store, tokens=tokens, prober=graph, clock=clock, rng=rng)
+    reserve = ReserveTest(
+        store=store,
+        calls=ReserveTestCalls(transport),
+        reader=graph,
+        clock=clock,
+        rng=rng,
+        settings=settings.sync,
+    )
     chores = Chores(
         store=store,
         room_sync=room_sync,
@@ -139,6 +149,7 @@ async def build_service(
         audit=SubscriptionAudit(store=store, lister=graph, pace=keeper.pace, clock=clock, telemetry=telemetry),
         verifier=verifier,
         remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens, clock=clock),
+        reserve=reserve,
         health=TenantHealth(store=store, breaker=breaker, clock=clock, rng=rng),
         clock=clock,
         rng=rng,
@@ -162,7 +173,9 @@ async def build_service(
         clock=clock,
         rng=rng,
     )
-    diagnosis = build_diagnosis(store=store, verifier=verifier, clock=clock)
+    diagnosis = build_diagnosis(
+        store=store, verifier=verifier, tokens=tokens, reader=graph, reserve=reserve, clock=clock
+    )
     api = None
     if "api" in settings.roles:
         api = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=telemetry)

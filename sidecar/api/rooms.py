@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import msgspec
 
 from sidecar.aio.clock import Clock
-from sidecar.api.convert import RoomConverter, problem_to_proto
+from sidecar.api.boundary import answering_s
+from sidecar.api.convert import RoomConverter, check_to_proto, problem_to_proto
 from sidecar.api.page_tokens import PageTokens
 from sidecar.api.validate import Check
+from sidecar.diagnosis.rooms import RoomAsking
 from sidecar.errors import RoomNotFound, SidecarError
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as pb
@@ -34,8 +36,9 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 class RoomServicer:
     """Maps, shows and unmaps rooms."""
 
-    def __init__(self, *, rooms: Rooms, converter: RoomConverter, clock: Clock) -> None:
+    def __init__(self, *, rooms: Rooms, asking: RoomAsking, converter: RoomConverter, clock: Clock) -> None:
         self._rooms = rooms
+        self._asking = asking
         self._converter = converter
         self._clock = clock
         self._page_tokens = PageTokens(_Place, free_fields=("page_size",))
@@ -135,6 +138,28 @@ class RoomServicer:
         tenant_id, room_id = check.room("name", request.name)
         check.finish()
         return pb.ResyncRoomResponse(room=self._converter.room_to_proto(await self._rooms.resync(tenant_id, room_id)))
+
+    async def check_room_access(self, request: pb.CheckRoomAccessRequest) -> pb.CheckRoomAccessResponse:
+        """See the proto."""
+        check = Check()
+        is_writing, budget_s = request.include_write, answering_s(self._clock)
+        if request.name:
+            tenant_id, room_id = check.room("name", request.name)
+            for field in ("parent", "mailbox"):
+                if getattr(request, field):
+                    check.refuse(field, "must be empty beside a name")
+            check.finish()
+            found = await self._asking.check_room(tenant_id, room_id, include_write=is_writing, budget_s=budget_s)
+        else:
+            tenant_id, mailbox = check.tenant("parent", request.parent), check.mailbox("mailbox", request.mailbox)
+            check.finish()
+            found = await self._asking.check_mailbox(tenant_id, mailbox, include_write=is_writing, budget_s=budget_s)
+        return pb.CheckRoomAccessResponse(
+            room=None if found.room is None else self._converter.room_to_proto(found.room),
+            mailbox=found.mailbox,
+            mailbox_object_id=found.object_id or "",
+            checks=[check_to_proto(result) for result in found.checks],
+        )
 
 
 def _read_mapping(check: Check, request: pb.MapRoomRequest) -> RoomMapping:

@@ -47,7 +47,7 @@ def build_servicers(
             clock=clock,
             grace=timedelta(days=settings.store.grace_days),
         ),
-        rooms=RoomServicer(rooms=store.rooms, converter=converter, clock=clock),
+        rooms=RoomServicer(rooms=store.rooms, asking=diagnosis.rooms, converter=converter, clock=clock),
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
         ),

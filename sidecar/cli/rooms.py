@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from exchange_client.messages import Room, SyncState
+from exchange_client.messages import CheckRoomAccessResponse, Room, SyncState
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, room_of, tenant_of
-from sidecar.cli.output import Output, OutputOption, at, short, show, show_one
+from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
 
 app = typer.Typer(help="Rooms: your ids tied to room mailboxes.", no_args_is_help=True)
 
@@ -52,6 +52,38 @@ def list_all(
         rooms = list(client.list_rooms(tenant_of(tenant)))
         columns = ("room", "mailbox", "state", "copy", "fresh as of", "problem")
         show(rooms, columns, map(_row, rooms), output)
+
+
+@app.command()
+def check(
+    room: RoomArgument,
+    write: Annotated[
+        bool, typer.Option("--write", help="Also book one minute, far ahead and at night, and remove it at once.")
+    ] = False,
+    target: TargetOption = DEFAULT_TARGET,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Have Exchange asked now what the app may do with a room, or with an address: TENANT/ROOM or TENANT/ADDRESS."""
+    with connected(target) as client:
+        tenant, _, address = room.partition("/")
+        if "@" in address:
+            answer = client.check_room_access(parent=tenant_of(tenant), mailbox=address, include_write=write)
+        else:
+            answer = client.check_room_access(room_of(room), include_write=write)
+        if output is Output.JSON:
+            show_one(answer, output)
+        else:
+            print(_what(answer), end="\n\n")
+            show_checks(answer.checks)
+        exit_by(answer.checks)
+
+
+def _what(answer: CheckRoomAccessResponse) -> str:
+    if not answer.HasField("room"):
+        return f"{answer.mailbox} is not mapped"
+    state = short(Room.State.Name(answer.room.state), "STATE_")
+    copy = short(SyncState.Name(answer.room.sync.state), "SYNC_STATE_")
+    return f"{answer.room.name} ({answer.mailbox}) is {state}, its copy {copy}"
 
 
 @app.command()

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.asking import TenantAsking
-from sidecar.diagnosis.verify import TenantVerifier
+from sidecar.diagnosis.reserve import ReserveTest
+from sidecar.diagnosis.rooms import Reader, RoomAsking
+from sidecar.diagnosis.verify import TenantVerifier, Tokens
 from sidecar.store.store import Store
 
 
@@ -15,8 +17,20 @@ class Diagnosis:
     """One object for each kind of question."""
 
     tenants: TenantAsking
+    rooms: RoomAsking
 
 
-def build_diagnosis(*, store: Store, verifier: TenantVerifier, clock: Clock) -> Diagnosis:
+def build_diagnosis(
+    *,
+    store: Store,
+    verifier: TenantVerifier,
+    tokens: Tokens,
+    reader: Reader,
+    reserve: ReserveTest,
+    clock: Clock,
+) -> Diagnosis:
     """Put it together."""
-    return Diagnosis(tenants=TenantAsking(store=store, verifier=verifier, clock=clock))
+    return Diagnosis(
+        tenants=TenantAsking(store=store, verifier=verifier, clock=clock),
+        rooms=RoomAsking(store=store, tokens=tokens, reader=reader, reserve=reserve, clock=clock),
+    )

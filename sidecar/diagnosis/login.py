@@ -72,7 +72,7 @@ def judge_claims(tenant: TenantRef, claims: TokenClaims | None, *, now: datetime
             action="Compare the directory (tenant) id and the cloud with the overview page of the app registration.",
             actor=Actor.CUSTOMER,
             now=now,
-            **{**facts, name: seen},
+            facts={**facts, name: seen},
         )
     if claims.roles and _WRITING_ROLE not in claims.roles and _CALENDAR_ROLES & set(claims.roles):
         return warned(
@@ -82,9 +82,9 @@ def judge_claims(tenant: TenantRef, claims: TokenClaims | None, *, now: datetime
             action="If bookings are to be made, add the application permission Calendars.ReadWrite and grant admin consent.",
             actor=Actor.CUSTOMER,
             now=now,
-            **facts,
+            facts=facts,
         )
-    return passed(TOKEN_CLAIMS, "The token is for this directory and for Graph.", **facts)
+    return passed(TOKEN_CLAIMS, "The token is for this directory and for Graph.", facts=facts)
 
 
 def judge_consent(claims: TokenClaims | None, reading: Reading, *, now: datetime) -> CheckResult:
@@ -96,9 +96,11 @@ def judge_consent(claims: TokenClaims | None, reading: Reading, *, now: datetime
     roles = _roles_of(claims, reading)
     if roles is not None and _CALENDAR_ROLES & set(roles):
         granted = " ".join(sorted(_CALENDAR_ROLES & set(roles)))
-        return passed(CONSENT_CALENDARS, f"The app was granted {granted} in Microsoft Entra.", grant="ENTRA")
+        return passed(CONSENT_CALENDARS, f"The app was granted {granted} in Microsoft Entra.", facts={"grant": "ENTRA"})
     if reading.readable_count:
-        return passed(CONSENT_CALENDARS, "Rooms can be read through Exchange's RBAC for applications.", grant="RBAC")
+        return passed(
+            CONSENT_CALENDARS, "Rooms can be read through Exchange's RBAC for applications.", facts={"grant": "RBAC"}
+        )
     if isinstance(reading.refusal, MailboxDenied) and roles is not None:
         error = ConsentMissing("the application has no calendar permission, and no room can be read")
         return failed(CONSENT_CALENDARS, error, now=now)

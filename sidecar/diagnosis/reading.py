@@ -161,19 +161,19 @@ def _judge(tries: _Tries, chosen_count: int, rooms_count: int, breadth: Breadth,
         "rooms_count": str(rooms_count),
     }
     if breadth.until_readable and tries.readable_count:
-        return passed(ROOMS_READ, "A room can be read.", **facts)
+        return passed(ROOMS_READ, "A room can be read.", facts=facts)
     if not asked_count:
         error = GraphUnavailable("no room answered before the time was over")
-        return failed(ROOMS_READ, error, now=now, message="No room answered before the time was over.", **facts)
+        return failed(ROOMS_READ, error, now=now, message="No room answered before the time was over.", facts=facts)
     told = _told(tries.readable_count, asked_count, chosen_count, rooms_count)
     if tries.readable_count == asked_count:
-        return passed(ROOMS_READ, told, **facts)
+        return passed(ROOMS_READ, told, facts=facts)
     cause = _commonest(tries)
     names = ", ".join(room.room_id for room, _ in tries.refusals[:_NAMED_ROOMS_MAX])
     if names:
         facts["rooms"] = names
     if not tries.readable_count:
-        return failed(ROOMS_READ, cause, now=now, message=told, **facts)
+        return failed(ROOMS_READ, cause, now=now, message=told, facts=facts)
     known = problem_of(cause, now=now, next_check_at=None)
     return warned(
         ROOMS_READ,
@@ -182,7 +182,7 @@ def _judge(tries: _Tries, chosen_count: int, rooms_count: int, breadth: Breadth,
         action=known.action,
         actor=known.actor,
         now=now,
-        **facts,
+        facts=facts,
     )
 
 

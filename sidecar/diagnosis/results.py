@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from sidecar.errors import SidecarError
 from sidecar.model.check import CheckOutcome, CheckResult
 from sidecar.model.problem import Actor, Problem
 from sidecar.sync.problems import problem_of
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
-def passed(check_id: str, message: str, **facts: str) -> CheckResult:
+
+def passed(check_id: str, message: str, *, facts: Mapping[str, str] = _NOTHING) -> CheckResult:
     """Write down that all is well."""
-    return CheckResult(check_id=check_id, outcome=CheckOutcome.PASSED, message=message, facts=facts)
+    return CheckResult(check_id=check_id, outcome=CheckOutcome.PASSED, message=message, facts=dict(facts))
 
 
 def warned(
-    check_id: str, message: str, *, reason: str, action: str, actor: Actor, now: datetime, **facts: str
+    check_id: str,
+    message: str,
+    *,
+    reason: str,
+    action: str,
+    actor: Actor,
+    now: datetime,
+    facts: Mapping[str, str] = _NOTHING,
 ) -> CheckResult:
-    """Write down something that works, but not as it should. `reason` is an ErrorReason without its prefix."""
+    """Write down something that works, but not as it should."""
+    outcome = CheckOutcome.WARNING
+    return judged(check_id, outcome, message, reason=reason, action=action, actor=actor, now=now, facts=facts)
+
+
+def judged(
+    check_id: str,
+    outcome: CheckOutcome,
+    message: str,
+    *,
+    reason: str,
+    action: str,
+    actor: Actor,
+    now: datetime,
+    error: SidecarError | None = None,
+    facts: Mapping[str, str] = _NOTHING,
+) -> CheckResult:
+    """Write down a warning or a failure in words of its own. `reason` is an ErrorReason without its prefix."""
     problem = Problem(
         reason=reason,
         message=message,
@@ -29,11 +57,13 @@ def warned(
         metadata=dict(facts),
     )
     return CheckResult(
-        check_id=check_id, outcome=CheckOutcome.WARNING, message=message, problem=problem, facts=dict(facts)
+        check_id=check_id, outcome=outcome, message=message, problem=problem, facts=dict(facts), error=error
     )
 
 
-def failed(check_id: str, error: SidecarError, *, now: datetime, message: str = "", **facts: str) -> CheckResult:
+def failed(
+    check_id: str, error: SidecarError, *, now: datetime, message: str = "", facts: Mapping[str, str] = _NOTHING
+) -> CheckResult:
     """Write down what was met. Without a `message` the cause's own sentence is the message."""
     problem = problem_of(error, now=now, next_check_at=None)
     return CheckResult(

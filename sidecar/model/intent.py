@@ -32,6 +32,8 @@ class IntentKind(enum.StrEnum):
     """Erase what a tenant's settings do not let be kept any more."""
     TENANT_PROPAGATION = "tenant.propagation"
     """Look whether rooms that refuse us can be read since access was granted."""
+    TEST_BOOKING_REMOVE = "test_booking.remove"
+    """Remove what a reserve test left in a mailbox."""
     TENANT_REMOVE = "tenant.remove"
     """Erase a deleted tenant."""
     LOG_PRUNE = "log.prune"
@@ -59,8 +61,9 @@ PRIORITY_ORDER = tuple(sorted(Priority))
 class Intent:
     """One piece of due work.
 
-    `key` names what it is about (a room uid, a subscription key, a tenant uid); no two intents with the same key run at
-    once. `generation` counts the marks: one made during a run causes one more run. `lane` is the tenant.
+    `key` names what it is about (a room uid, a subscription key, a tenant uid, a transaction and a mailbox); no two intents
+    with the same key run at once. `generation` counts the marks: one made during a run causes one more run. `lane` is the
+    tenant.
     """
 
     kind: IntentKind

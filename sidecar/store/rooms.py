@@ -73,6 +73,12 @@ class Rooms:
             raise RoomNotFound("there is no such room")
         return room
 
+    async def load_by_mailbox(self, tenant_uid: TenantUid, mailbox: Mailbox) -> Room | None:
+        """Load the room that is mapped to a mailbox, however it is spelled; None when there is none."""
+        return await self._engine.read(
+            lambda c: _load(c, "r.tenant_uid = $1 AND r.mailbox_key = $2", tenant_uid, mailbox.casefold())
+        )
+
     async def load_by_uid(self, uid: RoomUid) -> Room | None:
         """Load by our id; None when it is unmapped."""
         return await self._engine.read(lambda c: _load(c, "r.uid = $1 AND t.deleted_at IS NULL", uid))

@@ -14,12 +14,14 @@ from random import Random
 import structlog
 
 from sidecar.aio.clock import Clock
+from sidecar.diagnosis.reserve import ReserveTest
 from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.errors import (
     AccessPending,
     GraphRefused,
     GraphUnavailable,
     MailboxDenied,
+    MailboxNotFound,
     RoomBlocked,
     SecretUnreadable,
     SidecarError,
@@ -58,6 +60,8 @@ _PRUNE_HELD = timedelta(hours=1)
 """Longer than a snapshot of one room takes: some ten messages, each of which its reader has a minute for."""
 _PROBE_CAP_S = 3_600.0
 _REMOVE_TRIES_MAX = 10
+_CLEAR_TRIES_MAX = 200
+"""Hourly at last, so more than a week: whoever took the permission to write away for longer removes the minute himself."""
 _SOON_S = 1.0
 
 
@@ -101,6 +105,7 @@ class Chores:
         audit: SubscriptionAudit,
         verifier: TenantVerifier,
         remover: TenantRemover,
+        reserve: ReserveTest,
         health: TenantHealth,
         clock: Clock,
         rng: Random,
@@ -113,6 +118,7 @@ class Chores:
         self._audit = audit
         self._verifier = verifier
         self._remover = remover
+        self._reserve = reserve
         self._health = health
         self._propagation = PropagationWatch(store=store, clock=clock)
         self._clock = clock
@@ -133,6 +139,7 @@ class Chores:
             IntentKind.TENANT_ERASE: self._erase_words,
             IntentKind.TENANT_PROPAGATION: self._watch_propagation,
             IntentKind.TENANT_REMOVE: self._remove_tenant,
+            IntentKind.TEST_BOOKING_REMOVE: self._remove_test_bookings,
             IntentKind.LOG_PRUNE: self._prune_log,
         }
         assert set(self.by_kind) == set(IntentKind), "every kind has its chore"
@@ -374,6 +381,22 @@ class Chores:
             return Done()
         await self._remover.remove(tenant, is_last_try=intent.attempts >= _REMOVE_TRIES_MAX)
         self._health.forget(tenant.uid)
+        return Done()
+
+    async def _remove_test_bookings(self, intent: Intent, lease: Lease) -> Outcome:
+        try:
+            tenant = await self._store.tenants.load_by_uid(lease.lane)
+        except TenantNotFound:
+            return Done()
+        try:
+            await self._reserve.clear(intent.key, tenant)
+        except MailboxNotFound:
+            return Done()  # and with the mailbox whatever was in it
+        except (TenantBlocked, RoomBlocked, GraphRefused, SecretUnreadable) as error:
+            if intent.attempts >= _CLEAR_TRIES_MAX:
+                log.error("reserve_test.left", reason=error.reason)
+                return Done()
+            return PutOff(self._next_probe_at(intent), error.reason)
         return Done()
 
     async def _prune_log(self, intent: Intent, lease: Lease) -> Outcome:

@@ -21,8 +21,6 @@ from sidecar.aio.clock import SystemClock
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.app import tune_collector
-from sidecar.diagnosis.diagnosis import build_diagnosis
-from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.feed.feed import Feed
 from sidecar.model.booking import Attendee, Booking, Person, Response
 from sidecar.model.room import Room, freshness_limits
@@ -33,7 +31,7 @@ from sidecar.store.store import Store
 from sidecar.telemetry import Telemetry
 from tests.bench.lines import Json, announce, answer_lines
 from tests.support.builders import TENANT, always, complete_read, make_booking, make_mapping, make_registration, upsert
-from tests.support.fake_microsoft import FakeMicrosoft
+from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
 from tests.support.stores import make_vault
 
 _BOOKINGS_PER_ROOM = 100
@@ -118,8 +116,7 @@ async def _main(folder: Path, rooms_count: int) -> None:
         )
         following = group.create_task(feed.run(), name="feed")
         microsoft = FakeMicrosoft()
-        verifier = TenantVerifier(store=store, tokens=microsoft, prober=microsoft, clock=clock, rng=rng)
-        diagnosis = build_diagnosis(store=store, verifier=verifier, clock=clock)
+        diagnosis = make_diagnosis(store, microsoft, clock)
         api = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=telemetry)
         (address,) = await api.start()
         announce(target=address, rooms=[room.name for room in rooms])

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
+from sidecar.aio.clock import Clock
+from sidecar.diagnosis.diagnosis import Diagnosis, build_diagnosis
+from sidecar.diagnosis.reserve import ReserveTest
+from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
-from sidecar.model.ids import TenantUid
+from sidecar.graph.wire import GraphEvent
+from sidecar.model.ids import EventId, TenantUid
+from sidecar.model.window import Window
+from sidecar.settings import SyncSettings
+from sidecar.store.store import Store
 
 
 def make_token(**claims: object) -> str:
@@ -27,6 +36,10 @@ class FakeMicrosoft:
         probe_error: what every mailbox answers.
         probe_errors: what single mailboxes answer, by address.
         claims: what tokens name besides the roles.
+        mailbox: every mailbox's object id and time zone.
+        view: what every calendar holds, whatever window is asked for.
+        placed: test bookings that are there, with their transactions.
+        errors: what a step of the reserve test answers, by the step's name.
     """
 
     error: SidecarError | None = None
@@ -34,8 +47,13 @@ class FakeMicrosoft:
     probe_error: SidecarError | None = None
     probe_errors: Mapping[str, SidecarError] = field(default_factory=dict)
     claims: Mapping[str, object] = field(default_factory=dict)
+    mailbox: tuple[str | None, str | None] = (None, None)
+    view: Sequence[GraphEvent] = ()
+    placed: dict[EventId, str] = field(default_factory=dict)
+    errors: Mapping[str, SidecarError] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
 
     async def fetch_token(self, tenant: TenantRef) -> str:
         """See `diagnosis.login.Tokens`."""
@@ -53,3 +71,59 @@ class FakeMicrosoft:
         error = self.probe_errors.get(mailbox, self.probe_error)
         if error is not None:
             raise error
+
+    async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
+        """See `diagnosis.access.MailboxReader`."""
+        return self.mailbox
+
+    async def fetch_view(self, tenant: TenantRef, mailbox: str, window: Window) -> list[GraphEvent]:
+        """See `diagnosis.reserve.ViewReader`."""
+        return list(self.view)
+
+    async def place(self, tenant: TenantRef, mailbox: str, window: Window, *, transaction_id: str) -> EventId:
+        """See `diagnosis.reserve.ReserveCalls`."""
+        self._fail("place")
+        event_id = EventId(f"event-{len(self.placed)}")
+        self.placed[event_id] = transaction_id
+        self.windows.append(window)
+        self._fail("placed")
+        return event_id
+
+    async def is_there(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> bool:
+        """See `diagnosis.reserve.ReserveCalls`."""
+        self._fail("is_there")
+        return event_id in self.placed
+
+    async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> Sequence[EventId]:
+        """See `diagnosis.reserve.ReserveCalls`."""
+        self._fail("find")
+        return [event_id for event_id, placed_by in self.placed.items() if placed_by == transaction_id]
+
+    async def remove(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
+        """See `diagnosis.reserve.ReserveCalls`."""
+        self._fail("remove")
+        self.placed.pop(event_id, None)
+
+    def _fail(self, step: str) -> None:
+        if step in self.errors:
+            raise self.errors[step]
+
+
+def make_reserve(store: Store, microsoft: FakeMicrosoft, clock: Clock) -> ReserveTest:
+    """Build the reserve test over a fake."""
+    return ReserveTest(
+        store=store, calls=microsoft, reader=microsoft, clock=clock, rng=Random(9), settings=SyncSettings()
+    )
+
+
+def make_diagnosis(store: Store, microsoft: FakeMicrosoft, clock: Clock) -> Diagnosis:
+    """Build everything that can be asked over a fake."""
+    verifier = TenantVerifier(store=store, tokens=microsoft, prober=microsoft, clock=clock, rng=Random(8))
+    return build_diagnosis(
+        store=store,
+        verifier=verifier,
+        tokens=microsoft,
+        reader=microsoft,
+        reserve=make_reserve(store, microsoft, clock),
+        clock=clock,
+    )

@@ -24,6 +24,8 @@ from exchange_client.gen.ioffice.exchange.v1 import (
 from exchange_client.messages import (
     AuditEntry,
     Booking,
+    CheckRoomAccessRequest,
+    CheckRoomAccessResponse,
     Cloud,
     DeleteTenantRequest,
     GapPolicy,
@@ -329,6 +331,27 @@ class ExchangeClient(AioConnection):
         """Take the tie of a room to its mailbox away; the mailbox is left alone."""
         request = UnmapRoomRequest(name=name, etag=etag, allow_missing=allow_missing)
         await self._write(self._rooms.UnmapRoom, request, timeout_s)
+
+    async def check_room_access(
+        self,
+        name: str = "",
+        *,
+        parent: str = "",
+        mailbox: str = "",
+        include_write: bool = False,
+        timeout_s: float = ASKING_TIMEOUT_S,
+    ) -> CheckRoomAccessResponse:
+        """Have Exchange asked now what the app may do with a mailbox.
+
+        Args:
+            name: a mapped room; or else
+            parent, mailbox: a tenant and the address of one of its mailboxes, mapped or not.
+            include_write: also book one minute far ahead in the room's own calendar, and remove it.
+        Returns:
+            What each check found. What they find is no error of the call.
+        """
+        request = CheckRoomAccessRequest(name=name, parent=parent, mailbox=mailbox, include_write=include_write)
+        return await self._read(self._rooms.CheckRoomAccess, request, timeout_s)
 
     async def resync_room(self, name: str, *, timeout_s: float | None = None) -> Room:
         """Have the whole calendar read anew; every watcher gets a new snapshot. Returns at once."""

@@ -27,6 +27,8 @@ from exchange_client.gen.ioffice.exchange.v1.errors_pb2 import ErrorReason
 from exchange_client.gen.ioffice.exchange.v1.room_service_pb2 import (
     BatchMapRoomsRequest,
     BatchMapRoomsResponse,
+    CheckRoomAccessRequest,
+    CheckRoomAccessResponse,
     GetRoomRequest,
     GetRoomResponse,
     ListRoomsRequest,
@@ -96,6 +98,8 @@ __all__ = [
     "BookingChange",
     "BookingChanges",
     "CheckResult",
+    "CheckRoomAccessRequest",
+    "CheckRoomAccessResponse",
     "Checkpoint",
     "Cloud",
     "Credential",

@@ -19,8 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from sidecar.aio.clock import SystemClock
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
-from sidecar.diagnosis.diagnosis import Diagnosis, build_diagnosis
-from sidecar.diagnosis.verify import TenantVerifier
+from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
     audit_service_pb2_grpc,
@@ -36,7 +35,7 @@ from sidecar.settings import GrpcSettings, Settings, WatchSettings
 from sidecar.store.audit import Acting
 from sidecar.store.store import Store
 from tests.support.builders import HORIZON, NOW
-from tests.support.fake_microsoft import FakeMicrosoft
+from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
 from tests.support.stores import OpenStore, make_vault, open_store
 
 PATIENCE_S = 20.0
@@ -156,8 +155,7 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
             rng=Random(7),
         )
         microsoft = FakeMicrosoft()
-        verifier = TenantVerifier(store=store, tokens=microsoft, prober=microsoft, clock=clock, rng=Random(8))
-        diagnosis = build_diagnosis(store=store, verifier=verifier, clock=clock)
+        diagnosis = make_diagnosis(store, microsoft, clock)
         server = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=counts)
         following = asyncio.create_task(feed.run(), name="feed")  # a group would wrap what a test raises
         addresses = await server.start()

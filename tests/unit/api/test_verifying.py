@@ -1,4 +1,4 @@
-"""VerifyTenant over the wire."""
+"""VerifyTenant and CheckRoomAccess over the wire."""
 
 from __future__ import annotations
 
@@ -155,3 +155,54 @@ async def test_suspended_tenant_is_not_asked_about(rig: Rig) -> None:
     await rig.tenants.SuspendTenant(pb.SuspendTenantRequest(name=NAME))
     told = await failing(rig.tenants.VerifyTenant(pb.VerifyTenantRequest(name=NAME)))
     assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TENANT_SUSPENDED")
+
+
+async def test_mapped_room_is_shown_beside_what_was_found(rig: Rig) -> None:
+    await registered(rig)
+    await map_room(rig, "r1", "a@contoso.example")
+    rig.microsoft.mailbox = ("8f2c1a5e-0b7d-4c55-9d0a-3f1e2b6c7d80", "Europe/Berlin")
+    request = rooms_pb.CheckRoomAccessRequest(parent=NAME, mailbox="A@contoso.example", include_write=True)
+    answer = await rig.rooms.CheckRoomAccess(request)
+    assert answer.room.name == f"{NAME}/rooms/r1"
+    assert answer.mailbox_object_id == "8f2c1a5e-0b7d-4c55-9d0a-3f1e2b6c7d80"
+    assert {check.check_id: check.outcome for check in answer.checks} == dict.fromkeys(
+        ["token.acquire", "token.claims", "room.read", "mailbox.zone", "room.write"], CheckResult.OUTCOME_PASSED
+    )
+
+
+async def test_nothing_is_written_unless_it_is_asked_for(rig: Rig) -> None:
+    await registered(rig)
+    await map_room(rig, "r1", "a@contoso.example")
+    answer = await rig.rooms.CheckRoomAccess(rooms_pb.CheckRoomAccessRequest(name=f"{NAME}/rooms/r1"))
+    assert answer.checks[-1].outcome == CheckResult.OUTCOME_SKIPPED
+    assert rig.microsoft.windows == []
+
+
+async def test_refusal_is_believed_only_with_a_new_token(rig: Rig) -> None:
+    await registered(rig)
+    rig.microsoft.probe_error = MailboxDenied("no")
+    request = rooms_pb.CheckRoomAccessRequest(parent=NAME, mailbox="a@contoso.example", include_write=True)
+    answer = await rig.rooms.CheckRoomAccess(request)
+    assert len(rig.microsoft.probed) == 2
+    assert len(rig.microsoft.forgotten) == 1
+    assert [check.skipped_because for check in answer.checks] == ["", "", "", "room.read", "room.read"]
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "fields"),
+    [
+        ({}, {"parent", "mailbox"}),
+        ({"parent": NAME}, {"mailbox"}),
+        ({"parent": NAME, "mailbox": "no address"}, {"mailbox"}),
+        ({"parent": "acme", "mailbox": "a@b"}, {"parent"}),
+        ({"name": NAME}, {"name"}),
+        ({"name": f"{NAME}/rooms/-"}, {"name"}),
+        ({"name": f"{NAME}/rooms/r1", "parent": NAME, "mailbox": "a@b"}, {"parent", "mailbox"}),
+    ],
+)
+async def test_check_of_nothing_that_can_be_named_is_refused(
+    rig: Rig, request_fields: dict[str, str], fields: set[str]
+) -> None:
+    request = rooms_pb.CheckRoomAccessRequest(**request_fields)  # type: ignore[arg-type]  # texts only
+    told = await failing(rig.rooms.CheckRoomAccess(request))
+    assert set(told.violations) == fields

@@ -30,7 +30,7 @@ from sidecar.errors import (
 )
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef
-from sidecar.model.ids import TenantId
+from sidecar.model.ids import EventId, TenantId
 from sidecar.model.intent import Intent, IntentKind, Priority
 from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.problem import Actor
@@ -47,7 +47,7 @@ from sidecar.tenants.remove import TenantRemover
 from tests.support.builders import CANARY, TENANT, after, make_problem
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
-from tests.support.fake_microsoft import FakeMicrosoft
+from tests.support.fake_microsoft import FakeMicrosoft, make_reserve
 
 _PENDING = RoomState.PENDING_PROPAGATION
 _NO_GRANT_S = 49 * 3600.0
@@ -69,6 +69,7 @@ class Shift:
             subscriptions=self.keeper,
             audit=desk.audit(),
             verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, clock=desk.clock, rng=Random(1)),
+            reserve=make_reserve(store, self.login, desk.clock),
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login, clock=desk.clock),
             health=TenantHealth(store=store, breaker=self.breaker, clock=desk.clock, rng=Random(1)),
             clock=desk.clock,
@@ -620,3 +621,26 @@ async def test_audit_that_microsoft_refuses_is_put_off_and_no_room_is_told(shift
     shift.desk.subscriptions.errors = [SubscriptionRefused("x")]
     assert isinstance(await shift.run(IntentKind.SUBSCRIPTION_AUDIT), PutOff)
     assert (await shift.room()).problems == []
+
+
+async def test_test_booking_is_removed_by_the_background_and_never_looked_for_again(shift: Shift) -> None:
+    shift.login.placed[EventId("e1")] = "tx-1"
+    assert await shift.run(IntentKind.TEST_BOOKING_REMOVE, "tx-1/r1@contoso.example") == Done()
+    assert shift.login.placed == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "outcome"),
+    [
+        (MailboxNotFound("gone"), 0, Done),
+        (MailboxDenied("not now"), 0, PutOff),
+        (CredentialRejected("not now"), 199, PutOff),
+        (MailboxDenied("never again"), 200, Done),
+    ],
+)
+async def test_test_booking_is_looked_for_as_long_as_it_may_be_there(
+    shift: Shift, error: SidecarError, attempts: int, outcome: type[Outcome]
+) -> None:
+    shift.login.errors = {"find": error}
+    done = await shift.run(IntentKind.TEST_BOOKING_REMOVE, "tx-1/r1@contoso.example", attempts=attempts)
+    assert isinstance(done, outcome)

@@ -65,6 +65,11 @@ class RoomServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ResyncRoomRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ResyncRoomResponse.FromString,
                 _registered_method=True)
+        self.CheckRoomAccess = channel.unary_unary(
+                '/ioffice.exchange.v1.RoomService/CheckRoomAccess',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessResponse.FromString,
+                _registered_method=True)
 
 
 class RoomServiceServicer(object):
@@ -116,6 +121,15 @@ class RoomServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckRoomAccess(self, request, context):
+        """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
+        if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RoomServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +162,11 @@ def add_RoomServiceServicer_to_server(servicer, server):
                     servicer.ResyncRoom,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ResyncRoomRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ResyncRoomResponse.SerializeToString,
+            ),
+            'CheckRoomAccess': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRoomAccess,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +332,33 @@ class RoomService(object):
             '/ioffice.exchange.v1.RoomService/ResyncRoom',
             ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ResyncRoomRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ResyncRoomResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRoomAccess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.RoomService/CheckRoomAccess',
+            ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessResponse.FromString,
             options,
             channel_credentials,
             insecure,

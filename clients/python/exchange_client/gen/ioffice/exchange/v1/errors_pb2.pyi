@@ -108,6 +108,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. The sidecar's clock and Microsoft's differ too much."""
     ERROR_REASON_ACCESS_PENDING: _ErrorReason.ValueType  # 56
     """Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
+    ERROR_REASON_MAILBOX_WRITE_DENIED: _ErrorReason.ValueType  # 63
+    """Only in Problem. The app may not write this mailbox."""
+    ERROR_REASON_TEST_NOT_MADE: _ErrorReason.ValueType  # 64
+    """Only in Problem. No free minute was found for a test booking."""
+    ERROR_REASON_TEST_BOOKING_LEFT: _ErrorReason.ValueType  # 65
+    """Only in Problem. A test booking could not be removed at once; it is removed as soon as Exchange lets us."""
+    ERROR_REASON_TIME_ZONE_UNKNOWN: _ErrorReason.ValueType  # 66
+    """Only in Problem. Nobody told the time zone of a room, and its mailbox's may not be read."""
+    ERROR_REASON_TIME_ZONE_DIFFERS: _ErrorReason.ValueType  # 67
+    """Only in Problem. A room is mapped with another time zone than its mailbox is set to."""
+    ERROR_REASON_ROOM_NOT_ANSWERING: _ErrorReason.ValueType  # 68
+    """Only in Problem. A room leaves invitations unanswered."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -200,4 +212,16 @@ ERROR_REASON_CLOCK_SKEWED: ErrorReason.ValueType  # 55
 """Only in Problem. The sidecar's clock and Microsoft's differ too much."""
 ERROR_REASON_ACCESS_PENDING: ErrorReason.ValueType  # 56
 """Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
+ERROR_REASON_MAILBOX_WRITE_DENIED: ErrorReason.ValueType  # 63
+"""Only in Problem. The app may not write this mailbox."""
+ERROR_REASON_TEST_NOT_MADE: ErrorReason.ValueType  # 64
+"""Only in Problem. No free minute was found for a test booking."""
+ERROR_REASON_TEST_BOOKING_LEFT: ErrorReason.ValueType  # 65
+"""Only in Problem. A test booking could not be removed at once; it is removed as soon as Exchange lets us."""
+ERROR_REASON_TIME_ZONE_UNKNOWN: ErrorReason.ValueType  # 66
+"""Only in Problem. Nobody told the time zone of a room, and its mailbox's may not be read."""
+ERROR_REASON_TIME_ZONE_DIFFERS: ErrorReason.ValueType  # 67
+"""Only in Problem. A room is mapped with another time zone than its mailbox is set to."""
+ERROR_REASON_ROOM_NOT_ANSWERING: ErrorReason.ValueType  # 68
+"""Only in Problem. A room leaves invitations unanswered."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -514,3 +514,78 @@ class ResyncRoomResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResyncRoomResponse: _TypeAlias = ResyncRoomResponse  # noqa: Y015
+
+@_typing.final
+class CheckRoomAccessRequest(_message.Message):
+    """Request of CheckRoomAccess: a name, or a parent and a mailbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    INCLUDE_WRITE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/rooms/{room}: a mapped room."""
+    parent: _builtins.str
+    """tenants/{tenant}, with mailbox."""
+    mailbox: _builtins.str
+    """Address of a mailbox of the tenant, for instance before a room is mapped to it."""
+    include_write: _builtins.bool
+    """Also makes the reserve test: books one minute in the room's own calendar, more than a year ahead and at night, reads it back
+    and removes it. It is called "Test by the Exchange sidecar, removed at once". It is never listed as a booking and watchers
+    are not told of it. What a crash leaves of it is removed within minutes.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        mailbox: _builtins.str = ...,
+        include_write: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_write", b"include_write", "mailbox", b"mailbox", "name", b"name", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRoomAccessRequest: _TypeAlias = CheckRoomAccessRequest  # noqa: Y015
+
+@_typing.final
+class CheckRoomAccessResponse(_message.Message):
+    """Response of CheckRoomAccess."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    MAILBOX_OBJECT_ID_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    mailbox: _builtins.str
+    """Address of the mailbox."""
+    mailbox_object_id: _builtins.str
+    """Microsoft's object id of the mailbox; empty when the app may not know it."""
+    @_builtins.property
+    def room(self) -> Global___Room:
+        """The room; unset when none is mapped to the mailbox."""
+
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.CheckResult]:
+        """What was found out, in the order of asking."""
+
+    def __init__(
+        self,
+        *,
+        room: Global___Room | None = ...,
+        mailbox: _builtins.str = ...,
+        mailbox_object_id: _builtins.str = ...,
+        checks: _abc.Iterable[_common_pb2.CheckResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "mailbox", b"mailbox", "mailbox_object_id", b"mailbox_object_id", "room", b"room"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRoomAccessResponse: _TypeAlias = CheckRoomAccessResponse  # noqa: Y015

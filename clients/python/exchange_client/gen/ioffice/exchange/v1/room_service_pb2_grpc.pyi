@@ -51,6 +51,11 @@ class RoomServiceStub:
     """Reads the whole calendar anew, repairs differences and sends every watcher a new snapshot. Errors: ROOM_NOT_FOUND.
     Returns at once; Room.sync tells when it is done.
     """
+    CheckRoomAccess: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.CheckRoomAccessRequest, _room_service_pb2.CheckRoomAccessResponse]
+    """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
+    if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class RoomServiceAsyncStub(RoomServiceStub):
@@ -74,6 +79,11 @@ class RoomServiceAsyncStub(RoomServiceStub):
     ResyncRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.ResyncRoomRequest, _room_service_pb2.ResyncRoomResponse]  # type: ignore[assignment]
     """Reads the whole calendar anew, repairs differences and sends every watcher a new snapshot. Errors: ROOM_NOT_FOUND.
     Returns at once; Room.sync tells when it is done.
+    """
+    CheckRoomAccess: _aio.UnaryUnaryMultiCallable[_room_service_pb2.CheckRoomAccessRequest, _room_service_pb2.CheckRoomAccessResponse]  # type: ignore[assignment]
+    """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
+    if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
     """
 
 class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -131,6 +141,17 @@ class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_room_service_pb2.ResyncRoomResponse, _abc.Awaitable[_room_service_pb2.ResyncRoomResponse]]:
         """Reads the whole calendar anew, repairs differences and sends every watcher a new snapshot. Errors: ROOM_NOT_FOUND.
         Returns at once; Room.sync tells when it is done.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckRoomAccess(
+        self,
+        request: _room_service_pb2.CheckRoomAccessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_room_service_pb2.CheckRoomAccessResponse, _abc.Awaitable[_room_service_pb2.CheckRoomAccessResponse]]:
+        """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
+        if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
         """
 
 def add_RoomServiceServicer_to_server(servicer: RoomServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,37 @@
+"""Answer in time: a check that takes longer than the caller waits is told as not finished, and the rest as not asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from sidecar.aio.clock import Clock
+from sidecar.diagnosis.results import failed
+from sidecar.errors import GraphUnavailable
+from sidecar.model.check import CheckResult
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """When a question is to be answered."""
+
+    def __init__(self, clock: Clock, budget_s: float) -> None:
+        self._clock = clock
+        self._ends_s = clock.monotonic() + budget_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left; never less than none."""
+        return max(0.0, self._ends_s - self._clock.monotonic())
+
+    async def asking(self, check_id: str, check: Coroutine[Any, Any, T]) -> T | CheckResult:
+        """Run a check; when the time is over before it ends, it failed for that reason (Any: nothing is sent or yielded)."""
+        try:
+            async with asyncio.timeout(self.left_s):
+                return await check
+        except TimeoutError:
+            error = GraphUnavailable("the time of the call was over before Exchange answered")
+            message = "The time of the call was over before Exchange answered."
+            return failed(check_id, error, now=self._clock.now(), message=message)
