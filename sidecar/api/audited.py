@@ -67,6 +67,7 @@ AUDITED: dict[str, Audited] = {
     "RoomService/BatchMapRooms": Audited(lambda request: str(request.parent)),
     "RoomService/UnmapRoom": Audited(_name, ("etag", "allow_missing")),
     "RoomService/ResyncRoom": Audited(_name),
+    "RoomService/CheckRoomAccess": Audited(lambda request: str(request.name or request.parent), ("include_write",)),
 }
 """Calls that change something."""
 
