@@ -20,6 +20,7 @@ import structlog
 from sidecar.aio.clock import Clock, SystemClock
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
+from sidecar.api.servicers import Inquiries
 from sidecar.diagnosis.diagnosis import build_diagnosis
 from sidecar.diagnosis.reserve import ReserveTest
 from sidecar.diagnosis.verify import TenantVerifier
@@ -47,6 +48,8 @@ from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry import Telemetry
+from sidecar.tenants.discover import RoomDiscovery
+from sidecar.tenants.readdress import RoomEditor
 from sidecar.tenants.remove import TenantRemover
 
 log = structlog.get_logger(__name__)
@@ -176,9 +179,20 @@ async def build_service(
     diagnosis = build_diagnosis(
         store=store, verifier=verifier, tokens=tokens, reader=graph, reserve=reserve, clock=clock
     )
+    inquiries = Inquiries(
+        discovery=RoomDiscovery(store=store, places=graph), room_editor=RoomEditor(store=store, reader=graph)
+    )
     api = None
     if "api" in settings.roles:
-        api = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=telemetry)
+        api = ApiServer(
+            store=store,
+            feed=feed,
+            diagnosis=diagnosis,
+            inquiries=inquiries,
+            settings=settings,
+            clock=clock,
+            metrics=telemetry,
+        )
     telemetry.observe("watches_open", lambda: feed.watches_count)
     telemetry.observe("tenants_paused", lambda: breaker.open_count)
     telemetry.observe("requests_under_way", lambda: throttle.under_way_count)
@@ -189,6 +203,7 @@ async def build_service(
         feed=feed,
         diagnosis=diagnosis,
         runner=runner,
+        inquiries=inquiries,
         api=api,
         address=address,
         telemetry=telemetry,

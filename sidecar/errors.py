@@ -98,6 +98,12 @@ class RoomExists(AlreadyExists):
     reason = "ROOM_EXISTS"
 
 
+class MailboxDiffers(SidecarError):
+    """An address leads to another mailbox than the room's, or cannot be shown to lead to the same."""
+
+    reason = "MAILBOX_DIFFERS"
+
+
 class EtagMismatch(SidecarError):
     """The caller's version is not the current one."""
 
@@ -269,6 +275,18 @@ class GraphRefused(SidecarError):
     """
 
     reason = "EXCHANGE_REFUSED"
+
+
+class PlacesDenied(SidecarError):
+    """The app may not read the organisation's list of rooms; nothing else depends on it."""
+
+    reason = "PLACES_DENIED"
+
+
+class PlacesMissing(SidecarError):
+    """There is no list of rooms, as in some national clouds."""
+
+    reason = "PLACES_UNAVAILABLE"
 
 
 class DeltaUnusable(SidecarError):

@@ -20,6 +20,7 @@ from sidecar.aio.clock import Clock
 from sidecar.aio.serving import address_of, bind, serving
 from sidecar.aio.supervise import keep_running
 from sidecar.api.server import ApiServer
+from sidecar.api.servicers import Inquiries
 from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
@@ -67,6 +68,7 @@ class Service:
         feed: Feed,
         diagnosis: Diagnosis,
         runner: Runner,
+        inquiries: Inquiries,
         api: ApiServer | None,
         address: WebhookAddress | None,
         telemetry: Telemetry,
@@ -77,6 +79,7 @@ class Service:
         self.store = store
         self.feed = feed
         self.diagnosis = diagnosis
+        self.inquiries = inquiries
         self._runner = runner
         self._api = api
         self._address = address

@@ -65,7 +65,8 @@ AUDITED: dict[str, Audited] = {
     "TenantService/UndeleteTenant": Audited(_name),
     "RoomService/MapRoom": Audited(lambda request: f"{request.parent}/rooms/{request.room_id}"),
     "RoomService/BatchMapRooms": Audited(lambda request: str(request.parent)),
-    "RoomService/UnmapRoom": Audited(_name, ("etag", "allow_missing")),
+    "RoomService/UpdateRoom": Audited(lambda request: str(request.room.name), ("etag", "allow_other_mailbox")),
+    "RoomService/UnmapRoom": Audited(_name, ("etag", "allow_missing", "bookings")),
     "RoomService/ResyncRoom": Audited(_name),
     "RoomService/CheckRoomAccess": Audited(lambda request: str(request.name or request.parent), ("include_write",)),
 }
@@ -78,6 +79,7 @@ READING = frozenset(
         "TenantService/GetOnboardingKit",
         "RoomService/GetRoom",
         "RoomService/ListRooms",
+        "RoomService/DiscoverRooms",
         "BookingService/ListBookings",
         "BookingService/GetBooking",
         "WatchService/WatchRoom",

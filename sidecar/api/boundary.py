@@ -69,7 +69,7 @@ class Pool(enum.Enum):
     CALLS = "calls"
     """Answers at once."""
     WAITING = "waiting"
-    """May wait for changes, as a watch does; must not take the places of calls that answer at once."""
+    """May wait for changes, as a watch does, or for Microsoft; must not take the places of calls that answer at once."""
     WATCHES = "watches"
     """Streams; the feed has their limit."""
 
@@ -178,7 +178,9 @@ class Boundary:
         limit = self._limits.get(pool)
         if limit is not None and self._counts[pool] >= limit:
             if pool is Pool.WAITING:
-                raise WatcherLimit("too many readers wait for changes", details={"watches_max": str(limit)})
+                raise WatcherLimit(
+                    "too many calls wait for changes or for Exchange", details={"watches_max": str(limit)}
+                )
             raise CallLimit("too many calls are under way", details={"calls_max": str(limit)})
         self._counts[pool] += 1
         self._total += 1

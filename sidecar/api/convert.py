@@ -19,10 +19,12 @@ from sidecar.model.propagation import Propagation
 from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
 from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
 from sidecar.model.window import Window
+from sidecar.tenants.discover import DiscoveredRoom
 
 _NAMED_ROOMS_MAX = 10
 """A problem that many rooms share names so many of them; the count tells the rest."""
 
+_CAPACITY_MAX = 2**31 - 1
 _TENANT_STATES: Final = {
     TenantState.VERIFYING: tenant_pb.Tenant.STATE_VERIFYING,
     TenantState.ACTIVE: tenant_pb.Tenant.STATE_ACTIVE,
@@ -155,6 +157,22 @@ def _propagation_to_proto(propagation: Propagation) -> tenant_pb.Propagation:
     set_time(message.start_time, propagation.started_at)
     set_time(message.next_look_time, propagation.next_look_at)
     set_time(message.end_time, propagation.ends_at)
+    return message
+
+
+def discovered_to_proto(found: DiscoveredRoom) -> room_pb.DiscoveredRoom:
+    """Write a room mailbox of the organisation."""
+    message = room_pb.DiscoveredRoom(
+        mailbox=found.mailbox,
+        display_name=found.display_name,
+        building=found.building,
+        floor=found.floor,
+        capacity=min(found.capacity, _CAPACITY_MAX),
+    )
+    if found.room is not None:
+        message.mapped_room = found.room.name
+        message.mailbox_object_id = found.room.object_id or ""
+        message.time_zone = found.room.time_zone
     return message
 
 

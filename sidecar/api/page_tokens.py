@@ -27,15 +27,17 @@ _FIELD = "page_token"
 class PageTokens(Generic[P]):
     """The page tokens of one method; `place_type` says where its next page begins."""
 
-    def __init__(self, place_type: type[P], *, free_fields: tuple[str, ...] = ()) -> None:
+    def __init__(self, place_type: type[P], *, free_fields: tuple[str, ...] = (), chars_max: int = _CHARS_MAX) -> None:
         """Make it.
 
         Args:
             free_fields: fields that may change from page to page, `page_token` aside.
+            chars_max: longer ones are refused.
         """
         self._decoder = msgspec.msgpack.Decoder(place_type)
         self._encoder = msgspec.msgpack.Encoder()
         self._free_fields = (_FIELD, *free_fields)
+        self._chars_max = chars_max
 
     def encode(self, request: Message, place: P) -> str:
         """Return the token for the page after this request's."""
@@ -47,7 +49,7 @@ class PageTokens(Generic[P]):
         if not token:
             return None
         try:
-            raw = base64.b64decode(token[:_CHARS_MAX] + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            raw = base64.b64decode(token[: self._chars_max] + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             body = raw[1 + _CHECKSUM_BYTES :]
             if raw == _VERSION + self._checksum(request, body) + body:
                 return self._decoder.decode(body)

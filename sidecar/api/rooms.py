@@ -8,22 +8,31 @@ import msgspec
 
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import answering_s
-from sidecar.api.convert import RoomConverter, check_to_proto, problem_to_proto
+from sidecar.api.convert import RoomConverter, check_to_proto, discovered_to_proto, problem_to_proto
 from sidecar.api.page_tokens import PageTokens
+from sidecar.api.times import set_time
 from sidecar.api.validate import Check
 from sidecar.diagnosis.rooms import RoomAsking
 from sidecar.errors import RoomNotFound, SidecarError
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as pb
-from sidecar.model.ids import RoomId, TenantId
+from sidecar.model.ids import Mailbox, RoomId, TenantId
 from sidecar.model.problem import Actor, Problem
 from sidecar.model.room import Room
+from sidecar.store.room_edits import RoomEdit
 from sidecar.store.rooms import RoomMapping, Rooms
+from sidecar.sync.problems import problem_of
+from sidecar.tenants.discover import DiscoveryPlace, RoomDiscovery, Wanted
+from sidecar.tenants.readdress import RoomEditor
 
 _PAGE_DEFAULT, _PAGE_MAX = 100, 1_000
 _BATCH_MAX = 200
 _RESPONSE_BYTES_MAX = 3 * 1024 * 1024
 """gRPC clients take 4 MiB unless told otherwise."""
+_DISCOVERY_TOKEN_CHARS_MAX = 8_192
+"""Microsoft's own place in its list stands in the token, and may be long."""
+_QUERY_CHARS_MAX = 100
+_MASK_PATHS = frozenset({"display_name", "time_zone", "capacity", "annotations", "mailbox"})
 _READS_MAX = 10
 """A filter that few rooms pass may read so many pages of the store for one page; then a shorter one is answered."""
 _SYNC_STATES = frozenset(common_pb.SyncState.values()) - {common_pb.SYNC_STATE_UNSPECIFIED}
@@ -33,15 +42,36 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
     room_id: str
 
 
-class RoomServicer:
-    """Maps, shows and unmaps rooms."""
+class _DiscoveryPlace(msgspec.Struct, array_like=True, frozen=True):
+    query: str | None
+    offset: int
+    is_known: bool
+    after: str
 
-    def __init__(self, *, rooms: Rooms, asking: RoomAsking, converter: RoomConverter, clock: Clock) -> None:
+
+class RoomServicer:
+    """Maps, shows, changes, discovers and unmaps rooms."""
+
+    def __init__(
+        self,
+        *,
+        rooms: Rooms,
+        asking: RoomAsking,
+        discovery: RoomDiscovery,
+        editor: RoomEditor,
+        converter: RoomConverter,
+        clock: Clock,
+    ) -> None:
         self._rooms = rooms
         self._asking = asking
+        self._discovery = discovery
+        self._editor = editor
         self._converter = converter
         self._clock = clock
         self._page_tokens = PageTokens(_Place, free_fields=("page_size",))
+        self._discovery_tokens = PageTokens(
+            _DiscoveryPlace, free_fields=("page_size",), chars_max=_DISCOVERY_TOKEN_CHARS_MAX
+        )
 
     async def map_room(self, request: pb.MapRoomRequest) -> pb.MapRoomResponse:
         """See the proto."""
@@ -119,18 +149,60 @@ class RoomServicer:
                 return shown, None
         return shown, after
 
+    async def update_room(self, request: pb.UpdateRoomRequest) -> pb.UpdateRoomResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id, room_id = check.room("room.name", request.room.name)
+        etag = check.etag("etag", request.etag)
+        edit, mailbox = _read_edit(check, request)
+        check.finish()
+        changed = await self._editor.edit(
+            tenant_id,
+            room_id,
+            edit,
+            mailbox=mailbox,
+            allow_other_mailbox=request.allow_other_mailbox,
+            etag=etag,
+        )
+        return pb.UpdateRoomResponse(room=self._converter.room_to_proto(changed))
+
+    async def discover_rooms(self, request: pb.DiscoverRoomsRequest) -> pb.DiscoverRoomsResponse:
+        """See the proto."""
+        check = Check()
+        tenant_id = check.tenant("parent", request.parent)
+        count_max = check.page_size("page_size", request.page_size, default=_PAGE_DEFAULT, most=_PAGE_MAX)
+        text = check.text("query", request.query, _QUERY_CHARS_MAX)
+        place = self._discovery_tokens.decode(check, request, request.page_token)
+        check.finish()
+        wanted = Wanted(unmapped_only=request.unmapped_only, text=text.casefold())
+        page = await self._discovery.page(tenant_id, wanted, _place_from_token(place), count_max=count_max)
+        response = pb.DiscoverRoomsResponse(discovered_rooms=map(discovered_to_proto, page.rooms))
+        if page.next is not None:
+            following = _DiscoveryPlace(page.next.query, page.next.offset, page.next.is_known, page.next.after)
+            response.next_page_token = self._discovery_tokens.encode(request, following)
+        if page.refusal is not None:
+            problem = problem_of(page.refusal, now=self._clock.now(), next_check_at=None)
+            response.problem.CopyFrom(problem_to_proto(problem))
+        return response
+
     async def unmap_room(self, request: pb.UnmapRoomRequest) -> pb.UnmapRoomResponse:
         """See the proto."""
         check = Check()
         tenant_id, room_id = check.room("name", request.name)
         etag = check.etag("etag", request.etag)
+        check.choice("bookings", request.bookings, pb.UnmapRoomRequest.Bookings.values())
         check.finish()
+        response = pb.UnmapRoomResponse()
+        tells_each = request.bookings != pb.UnmapRoomRequest.BOOKINGS_UNTOLD
         try:
-            await self._rooms.unmap(tenant_id, room_id, etag=etag)
+            runs_out_at = await self._rooms.unmap(tenant_id, room_id, etag=etag, tells_each=tells_each)
         except RoomNotFound:
             if not request.allow_missing:
                 raise
-        return pb.UnmapRoomResponse()
+        else:
+            if runs_out_at is not None:
+                set_time(response.subscription_expire_time, runs_out_at)
+        return response
 
     async def resync_room(self, request: pb.ResyncRoomRequest) -> pb.ResyncRoomResponse:
         """See the proto."""
@@ -172,6 +244,28 @@ def _read_mapping(check: Check, request: pb.MapRoomRequest) -> RoomMapping:
         capacity=check.capacity("room.capacity", room.capacity),
         annotations=check.annotations("room.annotations", room.annotations),
     )
+
+
+def _read_edit(check: Check, request: pb.UpdateRoomRequest) -> tuple[RoomEdit, Mailbox | None]:
+    """Read what an update changes, and the address if it is among that."""
+    room, paths = request.room, set(request.update_mask.paths)
+    if not paths:
+        check.refuse("update_mask", "must name what to change")
+    elif not paths <= _MASK_PATHS:
+        check.refuse("update_mask", f"must hold nothing but {', '.join(sorted(_MASK_PATHS))}")
+    edit = RoomEdit(
+        display_name=check.display_name("room.display_name", room.display_name) if "display_name" in paths else None,
+        time_zone=check.time_zone("room.time_zone", room.time_zone) if "time_zone" in paths else None,
+        capacity=check.capacity("room.capacity", room.capacity) if "capacity" in paths else None,
+        annotations=check.annotations("room.annotations", room.annotations) if "annotations" in paths else None,
+    )
+    return edit, check.mailbox("room.mailbox", room.mailbox) if "mailbox" in paths else None
+
+
+def _place_from_token(place: _DiscoveryPlace | None) -> DiscoveryPlace:
+    if place is None:
+        return DiscoveryPlace()
+    return DiscoveryPlace(query=place.query, offset=place.offset, is_known=place.is_known, after=RoomId(place.after))
 
 
 def _read_mappings(check: Check, request: pb.BatchMapRoomsRequest) -> list[RoomMapping]:

@@ -19,7 +19,7 @@ from sidecar.aio.clock import Clock
 from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.listen import SocketLock, only_for
-from sidecar.api.servicers import build_servicers
+from sidecar.api.servicers import Inquiries, build_servicers
 from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.feed.feed import Feed
@@ -42,8 +42,9 @@ _WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
 SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT)
 """All services of the protos."""
 
-_NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name")
-_WAITING = frozenset({"WatchService/ReadChanges"})
+_NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name", "room.name")
+_WAITING = frozenset({"WatchService/ReadChanges", "RoomService/DiscoverRooms", "RoomService/UpdateRoom"})
+"""These wait for changes, or for Microsoft."""
 _LAST_WORDS_S = 0.5
 """Given to streams that are not ours, such as a watch of the health service, and to statuses still on their way."""
 _PENDING_MAX = 20_000
@@ -78,13 +79,20 @@ class ApiServer:
         store: Store,
         feed: Feed,
         diagnosis: Diagnosis,
+        inquiries: Inquiries,
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         servicers = build_servicers(
-            store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=metrics
+            store=store,
+            feed=feed,
+            diagnosis=diagnosis,
+            inquiries=inquiries,
+            settings=settings,
+            clock=clock,
+            metrics=metrics,
         )
         self._boundary = Boundary(
             calls_max=settings.grpc.calls_max,

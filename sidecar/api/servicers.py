@@ -19,6 +19,16 @@ from sidecar.feed.feed import Feed
 from sidecar.model.room import freshness_limits
 from sidecar.settings import Settings
 from sidecar.store.store import Store
+from sidecar.tenants.discover import RoomDiscovery
+from sidecar.tenants.readdress import RoomEditor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiries:
+    """What asks Microsoft while a caller waits; all else is answered by the store."""
+
+    discovery: RoomDiscovery
+    room_editor: RoomEditor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +43,14 @@ class Servicers:
 
 
 def build_servicers(
-    *, store: Store, feed: Feed, diagnosis: Diagnosis, settings: Settings, clock: Clock, metrics: Metrics
+    *,
+    store: Store,
+    feed: Feed,
+    diagnosis: Diagnosis,
+    inquiries: Inquiries,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
 ) -> Servicers:
     """Build all servicers over one store and one feed."""
     converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
@@ -47,7 +64,14 @@ def build_servicers(
             clock=clock,
             grace=timedelta(days=settings.store.grace_days),
         ),
-        rooms=RoomServicer(rooms=store.rooms, asking=diagnosis.rooms, converter=converter, clock=clock),
+        rooms=RoomServicer(
+            rooms=store.rooms,
+            asking=diagnosis.rooms,
+            discovery=inquiries.discovery,
+            editor=inquiries.room_editor,
+            converter=converter,
+            clock=clock,
+        ),
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
         ),

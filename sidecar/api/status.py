@@ -45,6 +45,9 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.AlreadyExists: _INTERNAL,
     errors.TenantExists: (_CODE.ALREADY_EXISTS, "TENANT_EXISTS", None),
     errors.RoomExists: (_CODE.ALREADY_EXISTS, "ROOM_EXISTS", None),
+    errors.MailboxDiffers: (_CODE.FAILED_PRECONDITION, "MAILBOX_DIFFERS", None),
+    errors.PlacesDenied: _INTERNAL,  # these two are told as Problems
+    errors.PlacesMissing: _INTERNAL,
     errors.EtagMismatch: (_CODE.ABORTED, "ETAG_MISMATCH", None),
     errors.TenantBlocked: _INTERNAL,
     errors.CredentialRejected: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_REJECTED", "Microsoft refused the credential"),

@@ -135,8 +135,7 @@ class GraphClient:
         """Read some of the organisation's rooms, beginning with the first ones (None) or after a page.
 
         Raises:
-            ConsentMissing: also when only Place.Read.All is missing: `details["cause"]` is then PLACES.
-            GraphRefused: there is no list of rooms, as in some national clouds.
+            PlacesDenied, PlacesMissing: there is nothing to be read.
         """
         body = await self._send(tenant, PLACES, wire.places_call(query, page_size=page_size))
         with _understood():

@@ -26,6 +26,8 @@ from sidecar.errors import (
     MailboxDenied,
     MailboxNotFound,
     MailboxNotInCloud,
+    PlacesDenied,
+    PlacesMissing,
     SidecarError,
     SubscriptionExists,
     SubscriptionGone,
@@ -171,11 +173,10 @@ def _general(answer: _Answer) -> SidecarError | None:
 def _places(answer: _Answer) -> SidecarError:
     """Name what the directory of places means; a national cloud that has none answers like one that knows no such path."""
     if answer.status == 403:
-        details = {**answer.details, "cause": "PLACES"}
-        return ConsentMissing("the application may not read the list of rooms", details=details)
+        return PlacesDenied("the application may not read the list of rooms", details=answer.details)
     if answer.status >= 500 and answer.status != 501:
         return _unavailable(answer, "Exchange failed to answer")
-    return GraphRefused("Exchange has no list of rooms here", details=answer.details)
+    return PlacesMissing("there is no list of rooms here", details=answer.details)
 
 
 def _mailbox(answer: _Answer, about: Subject) -> SidecarError:

@@ -184,6 +184,17 @@ TEXTS: dict[tuple[str, str], Text] = {
         "Let the sidecar's answers pass unchanged: status, content type and body.",
         Actor.OPERATOR,
     ),
+    ("PLACES_DENIED", ""): Text(
+        "The app may not read the organisation's list of rooms.",
+        "Add the application permission Place.Read.All to the app registration and grant admin consent, or import rooms from"
+        " a file; nothing else needs that permission.",
+        Actor.CUSTOMER,
+    ),
+    ("PLACES_UNAVAILABLE", ""): Text(
+        "Microsoft has no list of rooms for this organisation, as in some national clouds.",
+        "Import rooms from a file.",
+        Actor.NOBODY,
+    ),
     ("DELETION_HELD", ""): Text(
         "A read of the calendar lacked many bookings at once; they are shown until a second read agrees.",
         "Wait some minutes; if the bookings were deleted, they go by themselves.",

@@ -31,6 +31,7 @@ from sidecar.store.store import Store
 from sidecar.telemetry import Telemetry
 from tests.bench.lines import Json, announce, answer_lines
 from tests.support.builders import TENANT, always, complete_read, make_booking, make_mapping, make_registration, upsert
+from tests.support.fake_directory import FakeDirectory
 from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
 from tests.support.stores import make_vault
 
@@ -117,7 +118,16 @@ async def _main(folder: Path, rooms_count: int) -> None:
         following = group.create_task(feed.run(), name="feed")
         microsoft = FakeMicrosoft()
         diagnosis = make_diagnosis(store, microsoft, clock)
-        api = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=telemetry)
+        inquiries = FakeDirectory().inquiries(store)
+        api = ApiServer(
+            store=store,
+            feed=feed,
+            diagnosis=diagnosis,
+            inquiries=inquiries,
+            settings=settings,
+            clock=clock,
+            metrics=telemetry,
+        )
         (address,) = await api.start()
         announce(target=address, rooms=[room.name for room in rooms])
         await answer_lines(_Driver(store, rooms).handle)

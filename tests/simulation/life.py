@@ -173,6 +173,7 @@ class Life:
                 store=store,
                 feed=self.service.feed,
                 diagnosis=self.service.diagnosis,
+                inquiries=self.service.inquiries,
                 settings=outside.settings,
                 clock=outside.clock,
                 metrics=self.telemetry,

@@ -29,7 +29,7 @@ from exchange_client.errors import (
 )
 from exchange_client.mirror import RoomMirror
 from exchange_client.mirror_room import ChangeKind, MirrorChange
-from exchange_client.requests import BookingList, MapOutcome, room_mapping
+from exchange_client.requests import BookingList, DiscoveredRooms, MapOutcome, room_mapping
 from exchange_client.sync_client import SyncExchangeClient
 from exchange_client.sync_watch import SyncWatch
 from exchange_client.tokens import FileTokenStore, MemoryTokenStore, TokenStore
@@ -44,6 +44,7 @@ __all__ = [
     "ClientClosed",
     "Conflict",
     "DeadlineExceeded",
+    "DiscoveredRooms",
     "ExchangeClient",
     "ExchangeError",
     "FileTokenStore",

@@ -28,6 +28,7 @@ from exchange_client.messages import (
     CheckRoomAccessResponse,
     Cloud,
     DeleteTenantRequest,
+    DiscoverRoomsRequest,
     GapPolicy,
     GetBookingRequest,
     GetOnboardingKitRequest,
@@ -48,6 +49,7 @@ from exchange_client.messages import (
     TenantSettings,
     UndeleteTenantRequest,
     UnmapRoomRequest,
+    UnmapRoomResponse,
     VerifyTenantRequest,
     VerifyTenantResponse,
     WatchRoomRequest,
@@ -55,7 +57,7 @@ from exchange_client.messages import (
     WatchRoomsRequest,
     WatchRoomsResponse,
 )
-from exchange_client.requests import BookingList, ListingPages, MapOutcome
+from exchange_client.requests import BookingList, DiscoveredRooms, ListingPages, MapOutcome
 from exchange_client.tokens import TokenStore
 from exchange_client.watching import HEARTBEAT_S, Backoff, OnRetry
 
@@ -325,12 +327,78 @@ class ExchangeClient(AioConnection):
                 return
             request.page_token = page.next_page_token
 
+    async def update_room(
+        self,
+        name: str,
+        *,
+        mailbox: str | None = None,
+        display_name: str | None = None,
+        time_zone: str | None = None,
+        capacity: int | None = None,
+        annotations: Mapping[str, str] | None = None,
+        allow_other_mailbox: bool = False,
+        etag: str = "",
+        timeout_s: float | None = None,
+    ) -> Room:
+        """Change what is given of a room, and nothing else.
+
+        Args:
+            mailbox: another address of the room's mailbox: its copy and its watchers go on.
+            time_zone: empty: the mailbox's own.
+            annotations: all of them.
+            allow_other_mailbox: the address may lead to another mailbox, whose calendar then takes the place of the copy.
+            etag: change only this version.
+        Raises:
+            ValueError: nothing is given.
+            ExchangeError: with the reason MAILBOX_DIFFERS when the address does not lead to the room's mailbox, or cannot be
+                shown to.
+        """
+        request = requests.update_room(
+            name,
+            mailbox=mailbox,
+            display_name=display_name,
+            time_zone=time_zone,
+            capacity=capacity,
+            annotations=annotations,
+            allow_other_mailbox=allow_other_mailbox,
+            etag=etag,
+        )
+        return (await self._write(self._rooms.UpdateRoom, request, timeout_s)).room
+
+    async def discover_rooms(
+        self, parent: str, *, unmapped_only: bool = False, query: str = "", timeout_s: float | None = None
+    ) -> DiscoveredRooms:
+        """Read all room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them.
+
+        Args:
+            unmapped_only: only those that no room is mapped to.
+            query: only those whose address, name, building or floor holds this text.
+        """
+        found = DiscoveredRooms()
+        request = DiscoverRoomsRequest(parent=parent, unmapped_only=unmapped_only, query=query)
+        while True:
+            page = await self._read(self._rooms.DiscoverRooms, request, timeout_s)
+            found.add(page)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
     async def unmap_room(
-        self, name: str, *, etag: str = "", allow_missing: bool = False, timeout_s: float | None = None
-    ) -> None:
-        """Take the tie of a room to its mailbox away; the mailbox is left alone."""
-        request = UnmapRoomRequest(name=name, etag=etag, allow_missing=allow_missing)
-        await self._write(self._rooms.UnmapRoom, request, timeout_s)
+        self,
+        name: str,
+        *,
+        etag: str = "",
+        allow_missing: bool = False,
+        bookings: UnmapRoomRequest.Bookings.ValueType = UnmapRoomRequest.BOOKINGS_LEFT_SCOPE,
+        timeout_s: float | None = None,
+    ) -> UnmapRoomResponse:
+        """Take the tie of a room to its mailbox away; the mailbox is left alone.
+
+        Args:
+            bookings: whether watchers are told of each booking, or of the room alone.
+        """
+        request = UnmapRoomRequest(name=name, etag=etag, allow_missing=allow_missing, bookings=bookings)
+        return await self._write(self._rooms.UnmapRoom, request, timeout_s)
 
     async def check_room_access(
         self,

@@ -16,6 +16,8 @@ from exchange_client.messages import (
     Booking,
     Cloud,
     Credential,
+    DiscoveredRoom,
+    DiscoverRoomsResponse,
     GapPolicy,
     ListAuditEntriesRequest,
     ListBookingsRequest,
@@ -28,6 +30,7 @@ from exchange_client.messages import (
     SyncStatus,
     Tenant,
     TenantSettings,
+    UpdateRoomRequest,
     UpdateTenantRequest,
     WatchOptions,
 )
@@ -52,6 +55,27 @@ class BookingList:
     bookings: list[Booking]
     resume_token: str
     sync: SyncStatus
+
+
+@dataclass(slots=True, kw_only=True)
+class DiscoveredRooms:
+    """Room mailboxes of an organisation.
+
+    Attributes:
+        rooms: all that were found.
+        problem: why Microsoft's list could not be read; `rooms` then holds those that are mapped. None: it was read.
+    """
+
+    rooms: list[DiscoveredRoom] = field(default_factory=list)
+    problem: Problem | None = None
+
+    def add(self, page: DiscoverRoomsResponse) -> None:
+        """Take in the next page."""
+        if page.HasField("problem"):
+            # Microsoft's list broke off: what is mapped is told from the beginning.
+            self.rooms.clear()
+            self.problem = page.problem
+        self.rooms.extend(page.discovered_rooms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +180,36 @@ def room_mapping(
 def map_room(parent: str, mapping: MapRoomRequest) -> MapRoomRequest:
     """Build the request that maps one room of a tenant."""
     return MapRoomRequest(parent=parent, room_id=mapping.room_id, room=mapping.room)
+
+
+def update_room(
+    name: str,
+    *,
+    mailbox: str | None,
+    display_name: str | None,
+    time_zone: str | None,
+    capacity: int | None,
+    annotations: Mapping[str, str] | None,
+    allow_other_mailbox: bool,
+    etag: str,
+) -> UpdateRoomRequest:
+    """Build the request that changes what is not None.
+
+    Raises:
+        ValueError: nothing is given.
+    """
+    request = UpdateRoomRequest(room=Room(name=name), allow_other_mailbox=allow_other_mailbox, etag=etag)
+    given = {"mailbox": mailbox, "display_name": display_name, "time_zone": time_zone, "capacity": capacity}
+    for field_name, value in given.items():
+        if value is not None:
+            setattr(request.room, field_name, value)
+            request.update_mask.paths.append(field_name)
+    if annotations is not None:
+        request.room.annotations.update(annotations)
+        request.update_mask.paths.append("annotations")
+    if not request.update_mask.paths:
+        raise ValueError("nothing is given that could be changed")
+    return request
 
 
 def map_rooms(parent: str, rooms: Iterable[MapRoomRequest] | Mapping[str, str]) -> Iterator[BatchMapRoomsRequest]:

@@ -35,6 +35,7 @@ from sidecar.settings import GrpcSettings, Settings, WatchSettings
 from sidecar.store.audit import Acting
 from sidecar.store.store import Store
 from tests.support.builders import HORIZON, NOW
+from tests.support.fake_directory import FakeDirectory
 from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
 from tests.support.stores import OpenStore, make_vault, open_store
 
@@ -90,6 +91,7 @@ class Rig:
 
     db: OpenStore
     feed: Feed
+    directory: FakeDirectory
     server: ApiServer
     clock: CalendarClock
     counts: Counts
@@ -156,7 +158,16 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
         )
         microsoft = FakeMicrosoft()
         diagnosis = make_diagnosis(store, microsoft, clock)
-        server = ApiServer(store=store, feed=feed, diagnosis=diagnosis, settings=settings, clock=clock, metrics=counts)
+        directory = FakeDirectory()
+        server = ApiServer(
+            store=store,
+            feed=feed,
+            diagnosis=diagnosis,
+            inquiries=directory.inquiries(store),
+            settings=settings,
+            clock=clock,
+            metrics=counts,
+        )
         following = asyncio.create_task(feed.run(), name="feed")  # a group would wrap what a test raises
         addresses = await server.start()
         try:
@@ -164,6 +175,7 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
                 yield Rig(
                     db=OpenStore(store, plain.engine, clock, plain.path),
                     feed=feed,
+                    directory=directory,
                     server=server,
                     clock=clock,
                     counts=counts,

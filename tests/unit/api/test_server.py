@@ -46,9 +46,11 @@ class Gate:
 
 def second(rig: Rig, socket_path: Path, **grpc_settings: Any) -> ApiServer:
     settings = make_settings(socket_path, **grpc_settings)
+    store = rig.db.store
     return ApiServer(
-        store=rig.db.store,
+        store=store,
         feed=rig.feed,
+        inquiries=rig.directory.inquiries(store),
         diagnosis=rig.diagnosis,
         settings=settings,
         clock=rig.clock,

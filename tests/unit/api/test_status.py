@@ -74,6 +74,7 @@ def test_code_of_every_reason_is_the_one_its_comment_in_the_protos_says() -> Non
         "ROOM_EXISTS": "ALREADY_EXISTS",
         "TENANT_SUSPENDED": "FAILED_PRECONDITION",
         "TENANT_PURGED": "FAILED_PRECONDITION",
+        "MAILBOX_DIFFERS": "FAILED_PRECONDITION",
         "STORE_UNAVAILABLE": "UNAVAILABLE",
         "INTERNAL": "INTERNAL",
     }

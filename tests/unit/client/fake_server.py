@@ -220,7 +220,9 @@ def _methods(*names: str) -> dict[str, type[Message]]:
 
 METHODS = {
     "TenantService": _methods("RegisterTenant", "GetTenant", "ListTenants", "UpdateTenant", "DeleteTenant"),
-    "RoomService": _methods("MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom"),
+    "RoomService": _methods(
+        "MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom", "UpdateRoom", "DiscoverRooms"
+    ),
     "BookingService": _methods("ListBookings", "GetBooking"),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),
 }

@@ -27,6 +27,9 @@ from exchange_client.messages import (
     Booking,
     BookingChange,
     DeleteTenantResponse,
+    DiscoveredRoom,
+    DiscoverRoomsRequest,
+    DiscoverRoomsResponse,
     GetBookingResponse,
     GetRoomResponse,
     GetTenantResponse,
@@ -47,6 +50,7 @@ from exchange_client.messages import (
     Tenant,
     TenantSettings,
     UnmapRoomResponse,
+    UpdateRoomResponse,
     UpdateTenantResponse,
 )
 
@@ -125,6 +129,50 @@ async def test_room_calls(server: FakeServer, client: ExchangeClient) -> None:
     await client.unmap_room(ROOM, etag="e1", allow_missing=True)
     (request,) = server.requests["UnmapRoom"]
     assert (request.name, request.etag, request.allow_missing) == (ROOM, "e1", True)
+
+
+async def test_update_of_a_room_sends_what_is_given_and_names_it(server: FakeServer, client: ExchangeClient) -> None:
+    server.answers["UpdateRoom"] = lambda request: UpdateRoomResponse(room=request.room)
+    await client.update_room(ROOM, capacity=0, annotations={}, etag="e1")
+    await client.update_room(ROOM, mailbox="new@acme.example", allow_other_mailbox=True)
+    first, second = server.requests["UpdateRoom"]
+    assert (first.room, list(first.update_mask.paths), first.etag) == (
+        Room(name=ROOM),
+        ["capacity", "annotations"],
+        "e1",
+    )
+    assert (second.room.mailbox, list(second.update_mask.paths)) == ("new@acme.example", ["mailbox"])
+    assert second.allow_other_mailbox
+    with pytest.raises(ValueError, match="nothing"):
+        await client.update_room(ROOM)
+
+
+async def test_discovered_rooms_come_from_all_pages(server: FakeServer, client: ExchangeClient) -> None:
+    def answer(request: DiscoverRoomsRequest) -> DiscoverRoomsResponse:
+        if request.page_token:
+            return DiscoverRoomsResponse(discovered_rooms=[DiscoveredRoom(mailbox="b@x")])
+        return DiscoverRoomsResponse(discovered_rooms=[DiscoveredRoom(mailbox="a@x")], next_page_token="2")
+
+    server.answers["DiscoverRooms"] = answer
+    found = await client.discover_rooms(TENANT, unmapped_only=True, query="hall")
+    assert ([room.mailbox for room in found.rooms], found.problem) == (["a@x", "b@x"], None)
+    assert {(request.unmapped_only, request.query) for request in server.requests["DiscoverRooms"]} == {(True, "hall")}
+
+
+async def test_list_that_breaks_off_gives_what_is_mapped_and_the_problem(
+    server: FakeServer, client: ExchangeClient
+) -> None:
+    def answer(request: DiscoverRoomsRequest) -> DiscoverRoomsResponse:
+        if request.page_token:
+            problem = Problem(reason="PLACES_DENIED")
+            return DiscoverRoomsResponse(discovered_rooms=[DiscoveredRoom(mailbox="mapped@x")], problem=problem)
+        return DiscoverRoomsResponse(discovered_rooms=[DiscoveredRoom(mailbox="a@x")], next_page_token="2")
+
+    server.answers["DiscoverRooms"] = answer
+    found = await client.discover_rooms(TENANT)
+    assert [room.mailbox for room in found.rooms] == ["mapped@x"]
+    assert found.problem is not None
+    assert found.problem.reason == "PLACES_DENIED"
 
 
 async def test_tenant_calls(server: FakeServer, client: ExchangeClient) -> None:

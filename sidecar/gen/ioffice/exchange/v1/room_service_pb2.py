@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as ioffice_dot_exchange_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ioffice/exchange/v1/room_service.proto\x12\x13ioffice.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ioffice/exchange/v1/common.proto\"\xb7\x05\n\x04Room\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07mailbox\x18\x03 \x01(\t\x12\x19\n\x11mailbox_object_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x07 \x01(\x05\x12-\n\x04sync\x18\x08 \x01(\x0b\x32\x1f.ioffice.exchange.v1.SyncStatus\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12?\n\x0b\x61nnotations\x18\n \x03(\x0b\x32*.ioffice.exchange.v1.Room.AnnotationsEntry\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05state\x18\r \x01(\x0e\x32\x1f.ioffice.exchange.v1.Room.State\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe8\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_IMPORTING\x10\x01\x12\x0c\n\x08STATE_UP\x10\x02\x12\x1d\n\x19STATE_PENDING_PROPAGATION\x10\x03\x12\x12\n\x0eSTATE_DEGRADED\x10\x04\x12\x10\n\x0cSTATE_DENIED\x10\x05\x12\x13\n\x0fSTATE_NOT_FOUND\x10\x06\x12\x1b\n\x17STATE_NOT_CLOUD_MAILBOX\x10\x07\x12\x1c\n\x18STATE_CREDENTIAL_EXPIRED\x10\x08\x12\x10\n\x0cSTATE_PAUSED\x10\t\"Z\n\x0eMapRoomRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\'\n\x04room\x18\x03 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\":\n\x0fMapRoomResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\"]\n\x14\x42\x61tchMapRoomsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x35\n\x08requests\x18\x02 \x03(\x0b\x32#.ioffice.exchange.v1.MapRoomRequest\"\xc6\x01\n\x15\x42\x61tchMapRoomsResponse\x12>\n\x05items\x18\x01 \x03(\x0b\x32/.ioffice.exchange.v1.BatchMapRoomsResponse.Item\x1am\n\x04Item\x12)\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.RoomH\x00\x12/\n\x07problem\x18\x02 \x01(\x0b\x32\x1c.ioffice.exchange.v1.ProblemH\x00\x42\t\n\x07outcome\"\x1e\n\x0eGetRoomRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x0fGetRoomResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\"~\n\x10ListRoomsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x33\n\x0bsync_states\x18\x04 \x03(\x0e\x32\x1e.ioffice.exchange.v1.SyncState\"V\n\x11ListRoomsResponse\x12(\n\x05rooms\x18\x01 \x03(\x0b\x32\x19.ioffice.exchange.v1.Room\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x10UnmapRoomRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"\x13\n\x11UnmapRoomResponse\"!\n\x11ResyncRoomRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x12ResyncRoomResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\"^\n\x16\x43heckRoomAccessRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0f\n\x07mailbox\x18\x03 \x01(\t\x12\x15\n\rinclude_write\x18\x04 \x01(\x08\"\xa0\x01\n\x17\x43heckRoomAccessResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\x12\x0f\n\x07mailbox\x18\x02 \x01(\t\x12\x19\n\x11mailbox_object_id\x18\x03 \x01(\t\x12\x30\n\x06\x63hecks\x18\x04 \x03(\x0b\x32 .ioffice.exchange.v1.CheckResult2\xa6\x05\n\x0bRoomService\x12T\n\x07MapRoom\x12#.ioffice.exchange.v1.MapRoomRequest\x1a$.ioffice.exchange.v1.MapRoomResponse\x12\x66\n\rBatchMapRooms\x12).ioffice.exchange.v1.BatchMapRoomsRequest\x1a*.ioffice.exchange.v1.BatchMapRoomsResponse\x12T\n\x07GetRoom\x12#.ioffice.exchange.v1.GetRoomRequest\x1a$.ioffice.exchange.v1.GetRoomResponse\x12Z\n\tListRooms\x12%.ioffice.exchange.v1.ListRoomsRequest\x1a&.ioffice.exchange.v1.ListRoomsResponse\x12Z\n\tUnmapRoom\x12%.ioffice.exchange.v1.UnmapRoomRequest\x1a&.ioffice.exchange.v1.UnmapRoomResponse\x12]\n\nResyncRoom\x12&.ioffice.exchange.v1.ResyncRoomRequest\x1a\'.ioffice.exchange.v1.ResyncRoomResponse\x12l\n\x0f\x43heckRoomAccess\x12+.ioffice.exchange.v1.CheckRoomAccessRequest\x1a,.ioffice.exchange.v1.CheckRoomAccessResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ioffice/exchange/v1/room_service.proto\x12\x13ioffice.exchange.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ioffice/exchange/v1/common.proto\"\xb7\x05\n\x04Room\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07mailbox\x18\x03 \x01(\t\x12\x19\n\x11mailbox_object_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x07 \x01(\x05\x12-\n\x04sync\x18\x08 \x01(\x0b\x32\x1f.ioffice.exchange.v1.SyncStatus\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12?\n\x0b\x61nnotations\x18\n \x03(\x0b\x32*.ioffice.exchange.v1.Room.AnnotationsEntry\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05state\x18\r \x01(\x0e\x32\x1f.ioffice.exchange.v1.Room.State\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe8\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_IMPORTING\x10\x01\x12\x0c\n\x08STATE_UP\x10\x02\x12\x1d\n\x19STATE_PENDING_PROPAGATION\x10\x03\x12\x12\n\x0eSTATE_DEGRADED\x10\x04\x12\x10\n\x0cSTATE_DENIED\x10\x05\x12\x13\n\x0fSTATE_NOT_FOUND\x10\x06\x12\x1b\n\x17STATE_NOT_CLOUD_MAILBOX\x10\x07\x12\x1c\n\x18STATE_CREDENTIAL_EXPIRED\x10\x08\x12\x10\n\x0cSTATE_PAUSED\x10\t\"Z\n\x0eMapRoomRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\'\n\x04room\x18\x03 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\":\n\x0fMapRoomResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\"]\n\x14\x42\x61tchMapRoomsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x35\n\x08requests\x18\x02 \x03(\x0b\x32#.ioffice.exchange.v1.MapRoomRequest\"\xc6\x01\n\x15\x42\x61tchMapRoomsResponse\x12>\n\x05items\x18\x01 \x03(\x0b\x32/.ioffice.exchange.v1.BatchMapRoomsResponse.Item\x1am\n\x04Item\x12)\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.RoomH\x00\x12/\n\x07problem\x18\x02 \x01(\x0b\x32\x1c.ioffice.exchange.v1.ProblemH\x00\x42\t\n\x07outcome\"\x1e\n\x0eGetRoomRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x0fGetRoomResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\"~\n\x10ListRoomsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x33\n\x0bsync_states\x18\x04 \x03(\x0e\x32\x1e.ioffice.exchange.v1.SyncState\"V\n\x11ListRoomsResponse\x12(\n\x05rooms\x18\x01 \x03(\x0b\x32\x19.ioffice.exchange.v1.Room\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x11UpdateRoomRequest\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x1b\n\x13\x61llow_other_mailbox\x18\x04 \x01(\x08\"=\n\x12UpdateRoomResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\"\xdb\x01\n\x10UnmapRoomRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12@\n\x08\x62ookings\x18\x04 \x01(\x0e\x32..ioffice.exchange.v1.UnmapRoomRequest.Bookings\"R\n\x08\x42ookings\x12\x18\n\x14\x42OOKINGS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42OOKINGS_LEFT_SCOPE\x10\x01\x12\x13\n\x0f\x42OOKINGS_UNTOLD\x10\x02\"Q\n\x11UnmapRoomResponse\x12<\n\x18subscription_expire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x11ResyncRoomRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x12ResyncRoomResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\"^\n\x16\x43heckRoomAccessRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0f\n\x07mailbox\x18\x03 \x01(\t\x12\x15\n\rinclude_write\x18\x04 \x01(\x08\"\xa0\x01\n\x17\x43heckRoomAccessResponse\x12\'\n\x04room\x18\x01 \x01(\x0b\x32\x19.ioffice.exchange.v1.Room\x12\x0f\n\x07mailbox\x18\x02 \x01(\t\x12\x19\n\x11mailbox_object_id\x18\x03 \x01(\t\x12\x30\n\x06\x63hecks\x18\x04 \x03(\x0b\x32 .ioffice.exchange.v1.CheckResult\"\xad\x01\n\x0e\x44iscoveredRoom\x12\x0f\n\x07mailbox\x18\x01 \x01(\t\x12\x19\n\x11mailbox_object_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x10\n\x08\x62uilding\x18\x04 \x01(\t\x12\r\n\x05\x66loor\x18\x05 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x06 \x01(\x05\x12\x13\n\x0bmapped_room\x18\x07 \x01(\t\x12\x11\n\ttime_zone\x18\x08 \x01(\t\"s\n\x14\x44iscoverRoomsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\runmapped_only\x18\x04 \x01(\x08\x12\r\n\x05query\x18\x05 \x01(\t\"\x9e\x01\n\x15\x44iscoverRoomsResponse\x12=\n\x10\x64iscovered_rooms\x18\x01 \x03(\x0b\x32#.ioffice.exchange.v1.DiscoveredRoom\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12-\n\x07problem\x18\x03 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Problem2\xed\x06\n\x0bRoomService\x12T\n\x07MapRoom\x12#.ioffice.exchange.v1.MapRoomRequest\x1a$.ioffice.exchange.v1.MapRoomResponse\x12\x66\n\rBatchMapRooms\x12).ioffice.exchange.v1.BatchMapRoomsRequest\x1a*.ioffice.exchange.v1.BatchMapRoomsResponse\x12T\n\x07GetRoom\x12#.ioffice.exchange.v1.GetRoomRequest\x1a$.ioffice.exchange.v1.GetRoomResponse\x12Z\n\tListRooms\x12%.ioffice.exchange.v1.ListRoomsRequest\x1a&.ioffice.exchange.v1.ListRoomsResponse\x12]\n\nUpdateRoom\x12&.ioffice.exchange.v1.UpdateRoomRequest\x1a\'.ioffice.exchange.v1.UpdateRoomResponse\x12Z\n\tUnmapRoom\x12%.ioffice.exchange.v1.UnmapRoomRequest\x1a&.ioffice.exchange.v1.UnmapRoomResponse\x12]\n\nResyncRoom\x12&.ioffice.exchange.v1.ResyncRoomRequest\x1a\'.ioffice.exchange.v1.ResyncRoomResponse\x12l\n\x0f\x43heckRoomAccess\x12+.ioffice.exchange.v1.CheckRoomAccessRequest\x1a,.ioffice.exchange.v1.CheckRoomAccessResponse\x12\x66\n\rDiscoverRooms\x12).ioffice.exchange.v1.DiscoverRoomsRequest\x1a*.ioffice.exchange.v1.DiscoverRoomsResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,42 +37,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\027com.ioffice.exchange.v1P\001ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1'
   _globals['_ROOM_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_ROOM_ANNOTATIONSENTRY']._serialized_options = b'8\001'
-  _globals['_ROOM']._serialized_start=131
-  _globals['_ROOM']._serialized_end=826
-  _globals['_ROOM_ANNOTATIONSENTRY']._serialized_start=541
-  _globals['_ROOM_ANNOTATIONSENTRY']._serialized_end=591
-  _globals['_ROOM_STATE']._serialized_start=594
-  _globals['_ROOM_STATE']._serialized_end=826
-  _globals['_MAPROOMREQUEST']._serialized_start=828
-  _globals['_MAPROOMREQUEST']._serialized_end=918
-  _globals['_MAPROOMRESPONSE']._serialized_start=920
-  _globals['_MAPROOMRESPONSE']._serialized_end=978
-  _globals['_BATCHMAPROOMSREQUEST']._serialized_start=980
-  _globals['_BATCHMAPROOMSREQUEST']._serialized_end=1073
-  _globals['_BATCHMAPROOMSRESPONSE']._serialized_start=1076
-  _globals['_BATCHMAPROOMSRESPONSE']._serialized_end=1274
-  _globals['_BATCHMAPROOMSRESPONSE_ITEM']._serialized_start=1165
-  _globals['_BATCHMAPROOMSRESPONSE_ITEM']._serialized_end=1274
-  _globals['_GETROOMREQUEST']._serialized_start=1276
-  _globals['_GETROOMREQUEST']._serialized_end=1306
-  _globals['_GETROOMRESPONSE']._serialized_start=1308
-  _globals['_GETROOMRESPONSE']._serialized_end=1366
-  _globals['_LISTROOMSREQUEST']._serialized_start=1368
-  _globals['_LISTROOMSREQUEST']._serialized_end=1494
-  _globals['_LISTROOMSRESPONSE']._serialized_start=1496
-  _globals['_LISTROOMSRESPONSE']._serialized_end=1582
-  _globals['_UNMAPROOMREQUEST']._serialized_start=1584
-  _globals['_UNMAPROOMREQUEST']._serialized_end=1653
-  _globals['_UNMAPROOMRESPONSE']._serialized_start=1655
-  _globals['_UNMAPROOMRESPONSE']._serialized_end=1674
-  _globals['_RESYNCROOMREQUEST']._serialized_start=1676
-  _globals['_RESYNCROOMREQUEST']._serialized_end=1709
-  _globals['_RESYNCROOMRESPONSE']._serialized_start=1711
-  _globals['_RESYNCROOMRESPONSE']._serialized_end=1772
-  _globals['_CHECKROOMACCESSREQUEST']._serialized_start=1774
-  _globals['_CHECKROOMACCESSREQUEST']._serialized_end=1868
-  _globals['_CHECKROOMACCESSRESPONSE']._serialized_start=1871
-  _globals['_CHECKROOMACCESSRESPONSE']._serialized_end=2031
-  _globals['_ROOMSERVICE']._serialized_start=2034
-  _globals['_ROOMSERVICE']._serialized_end=2712
+  _globals['_ROOM']._serialized_start=165
+  _globals['_ROOM']._serialized_end=860
+  _globals['_ROOM_ANNOTATIONSENTRY']._serialized_start=575
+  _globals['_ROOM_ANNOTATIONSENTRY']._serialized_end=625
+  _globals['_ROOM_STATE']._serialized_start=628
+  _globals['_ROOM_STATE']._serialized_end=860
+  _globals['_MAPROOMREQUEST']._serialized_start=862
+  _globals['_MAPROOMREQUEST']._serialized_end=952
+  _globals['_MAPROOMRESPONSE']._serialized_start=954
+  _globals['_MAPROOMRESPONSE']._serialized_end=1012
+  _globals['_BATCHMAPROOMSREQUEST']._serialized_start=1014
+  _globals['_BATCHMAPROOMSREQUEST']._serialized_end=1107
+  _globals['_BATCHMAPROOMSRESPONSE']._serialized_start=1110
+  _globals['_BATCHMAPROOMSRESPONSE']._serialized_end=1308
+  _globals['_BATCHMAPROOMSRESPONSE_ITEM']._serialized_start=1199
+  _globals['_BATCHMAPROOMSRESPONSE_ITEM']._serialized_end=1308
+  _globals['_GETROOMREQUEST']._serialized_start=1310
+  _globals['_GETROOMREQUEST']._serialized_end=1340
+  _globals['_GETROOMRESPONSE']._serialized_start=1342
+  _globals['_GETROOMRESPONSE']._serialized_end=1400
+  _globals['_LISTROOMSREQUEST']._serialized_start=1402
+  _globals['_LISTROOMSREQUEST']._serialized_end=1528
+  _globals['_LISTROOMSRESPONSE']._serialized_start=1530
+  _globals['_LISTROOMSRESPONSE']._serialized_end=1616
+  _globals['_UPDATEROOMREQUEST']._serialized_start=1619
+  _globals['_UPDATEROOMREQUEST']._serialized_end=1771
+  _globals['_UPDATEROOMRESPONSE']._serialized_start=1773
+  _globals['_UPDATEROOMRESPONSE']._serialized_end=1834
+  _globals['_UNMAPROOMREQUEST']._serialized_start=1837
+  _globals['_UNMAPROOMREQUEST']._serialized_end=2056
+  _globals['_UNMAPROOMREQUEST_BOOKINGS']._serialized_start=1974
+  _globals['_UNMAPROOMREQUEST_BOOKINGS']._serialized_end=2056
+  _globals['_UNMAPROOMRESPONSE']._serialized_start=2058
+  _globals['_UNMAPROOMRESPONSE']._serialized_end=2139
+  _globals['_RESYNCROOMREQUEST']._serialized_start=2141
+  _globals['_RESYNCROOMREQUEST']._serialized_end=2174
+  _globals['_RESYNCROOMRESPONSE']._serialized_start=2176
+  _globals['_RESYNCROOMRESPONSE']._serialized_end=2237
+  _globals['_CHECKROOMACCESSREQUEST']._serialized_start=2239
+  _globals['_CHECKROOMACCESSREQUEST']._serialized_end=2333
+  _globals['_CHECKROOMACCESSRESPONSE']._serialized_start=2336
+  _globals['_CHECKROOMACCESSRESPONSE']._serialized_end=2496
+  _globals['_DISCOVEREDROOM']._serialized_start=2499
+  _globals['_DISCOVEREDROOM']._serialized_end=2672
+  _globals['_DISCOVERROOMSREQUEST']._serialized_start=2674
+  _globals['_DISCOVERROOMSREQUEST']._serialized_end=2789
+  _globals['_DISCOVERROOMSRESPONSE']._serialized_start=2792
+  _globals['_DISCOVERROOMSRESPONSE']._serialized_end=2950
+  _globals['_ROOMSERVICE']._serialized_start=2953
+  _globals['_ROOMSERVICE']._serialized_end=3830
 # @@protoc_insertion_point(module_scope)

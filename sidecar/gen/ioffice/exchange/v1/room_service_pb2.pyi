@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -120,7 +121,9 @@ class Room(_message.Message):
     uid: _builtins.str
     """Id given by the sidecar; a room mapped again after unmapping has another."""
     mailbox: _builtins.str
-    """Address of the mailbox."""
+    """Address of the mailbox. It follows the mailbox when that is given another one at Microsoft, where the directory may be
+    read; the address that the caller gave then still maps the room.
+    """
     mailbox_object_id: _builtins.str
     """Microsoft's object id of the mailbox, which survives a change of address. Set by the sidecar once known."""
     display_name: _builtins.str
@@ -423,30 +426,128 @@ class ListRoomsResponse(_message.Message):
 Global___ListRoomsResponse: _TypeAlias = ListRoomsResponse  # noqa: Y015
 
 @_typing.final
+class UpdateRoomRequest(_message.Message):
+    """Request of UpdateRoom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    ALLOW_OTHER_MAILBOX_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Change only this version; empty: any. Room.etag is ignored."""
+    allow_other_mailbox: _builtins.bool
+    """Tie the room to the mailbox even if it is another one than before, or cannot be shown to be the same. If it is not the
+    same, watchers are told LEFT_SCOPE with ROOM_READDRESSED for each booking, the room is IMPORTING, and a snapshot
+    follows with ROOM_ADDED.
+    """
+    @_builtins.property
+    def room(self) -> Global___Room:
+        """The name says which room; of the rest what update_mask names is used."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """One or more of display_name, time_zone, capacity, annotations (as a whole) and mailbox; anything else is refused. An
+        empty time_zone means the mailbox's own. Another time_zone has whole-day bookings told anew.
+        """
+
+    def __init__(
+        self,
+        *,
+        room: Global___Room | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etag: _builtins.str = ...,
+        allow_other_mailbox: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_other_mailbox", b"allow_other_mailbox", "etag", b"etag", "room", b"room", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRoomRequest: _TypeAlias = UpdateRoomRequest  # noqa: Y015
+
+@_typing.final
+class UpdateRoomResponse(_message.Message):
+    """Response of UpdateRoom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def room(self) -> Global___Room:
+        """The room."""
+
+    def __init__(
+        self,
+        *,
+        room: Global___Room | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRoomResponse: _TypeAlias = UpdateRoomResponse  # noqa: Y015
+
+@_typing.final
 class UnmapRoomRequest(_message.Message):
     """Request of UnmapRoom."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Bookings:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _BookingsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UnmapRoomRequest._Bookings.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        BOOKINGS_UNSPECIFIED: UnmapRoomRequest._Bookings.ValueType  # 0
+        """Like LEFT_SCOPE."""
+        BOOKINGS_LEFT_SCOPE: UnmapRoomRequest._Bookings.ValueType  # 1
+        """LEFT_SCOPE with ROOM_UNMAPPED for each, then room_unmapped."""
+        BOOKINGS_UNTOLD: UnmapRoomRequest._Bookings.ValueType  # 2
+        """Nothing of each: room_unmapped alone says that all of them are to be forgotten. For readers of the caller's own that
+        do so, such as when thousands of rooms go at once. ReadChanges tells of bookings only, so its readers hear nothing.
+        """
+
+    class Bookings(_Bookings, metaclass=_BookingsEnumTypeWrapper):
+        """What watchers are told of the room's bookings."""
+
+    BOOKINGS_UNSPECIFIED: UnmapRoomRequest.Bookings.ValueType  # 0
+    """Like LEFT_SCOPE."""
+    BOOKINGS_LEFT_SCOPE: UnmapRoomRequest.Bookings.ValueType  # 1
+    """LEFT_SCOPE with ROOM_UNMAPPED for each, then room_unmapped."""
+    BOOKINGS_UNTOLD: UnmapRoomRequest.Bookings.ValueType  # 2
+    """Nothing of each: room_unmapped alone says that all of them are to be forgotten. For readers of the caller's own that
+    do so, such as when thousands of rooms go at once. ReadChanges tells of bookings only, so its readers hear nothing.
+    """
+
     NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    BOOKINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/rooms/{room}."""
     etag: _builtins.str
     """Unmap only this version; empty: any."""
     allow_missing: _builtins.bool
     """Answer without error when there is no such room."""
+    bookings: Global___UnmapRoomRequest.Bookings.ValueType
+    """What watchers are told of the room's bookings."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         etag: _builtins.str = ...,
         allow_missing: _builtins.bool = ...,
+        bookings: Global___UnmapRoomRequest.Bookings.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "etag", b"etag", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "bookings", b"bookings", "etag", b"etag", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -458,12 +559,21 @@ class UnmapRoomResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SUBSCRIPTION_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Microsoft's promise to announce the room's changes is taken back in the background. Should Microsoft not let the
+        sidecar do so, it ends by itself at this time; what it still announces is dropped. Unset: there is none.
+        """
+
     def __init__(
         self,
+        *,
+        subscription_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription_expire_time", b"subscription_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_expire_time", b"subscription_expire_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -589,3 +699,127 @@ class CheckRoomAccessResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckRoomAccessResponse: _TypeAlias = CheckRoomAccessResponse  # noqa: Y015
+
+@_typing.final
+class DiscoveredRoom(_message.Message):
+    """A room mailbox of the organisation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    MAILBOX_OBJECT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    BUILDING_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    MAPPED_ROOM_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    mailbox: _builtins.str
+    """Address."""
+    mailbox_object_id: _builtins.str
+    """Microsoft's object id of the mailbox; known only of mapped rooms."""
+    display_name: _builtins.str
+    """Name for people, as the organisation gave it."""
+    building: _builtins.str
+    """Building; empty when not given."""
+    floor: _builtins.str
+    """Floor, by its label or its number; empty when not given."""
+    capacity: _builtins.int
+    """Seats; 0 when not given."""
+    mapped_room: _builtins.str
+    """The room that is mapped to it: tenants/{tenant}/rooms/{room}. Empty: none."""
+    time_zone: _builtins.str
+    """IANA zone; known only of mapped rooms."""
+    def __init__(
+        self,
+        *,
+        mailbox: _builtins.str = ...,
+        mailbox_object_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        building: _builtins.str = ...,
+        floor: _builtins.str = ...,
+        capacity: _builtins.int = ...,
+        mapped_room: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["building", b"building", "capacity", b"capacity", "display_name", b"display_name", "floor", b"floor", "mailbox", b"mailbox", "mailbox_object_id", b"mailbox_object_id", "mapped_room", b"mapped_room", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscoveredRoom: _TypeAlias = DiscoveredRoom  # noqa: Y015
+
+@_typing.final
+class DiscoverRoomsRequest(_message.Message):
+    """Request of DiscoverRooms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNMAPPED_ONLY_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """tenants/{tenant}."""
+    page_size: _builtins.int
+    """At most this many; default 100, most 1000. A page may hold fewer, or none, and still be followed by another."""
+    page_token: _builtins.str
+    """From the page before."""
+    unmapped_only: _builtins.bool
+    """Only those that are not mapped."""
+    query: _builtins.str
+    """Only those whose address, name, building or floor holds this text, in any case; 100 characters at most; empty: all."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        unmapped_only: _builtins.bool = ...,
+        query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "query", b"query", "unmapped_only", b"unmapped_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscoverRoomsRequest: _TypeAlias = DiscoverRoomsRequest  # noqa: Y015
+
+@_typing.final
+class DiscoverRoomsResponse(_message.Message):
+    """Response of DiscoverRooms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISCOVERED_ROOMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def discovered_rooms(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiscoveredRoom]:
+        """The page, in Microsoft's order."""
+
+    @_builtins.property
+    def problem(self) -> _common_pb2.Problem:
+        """Why Microsoft's list cannot be read: PLACES_DENIED, PLACES_UNAVAILABLE, or what stands in the tenant's way as a whole.
+        From then on pages hold the rooms that are mapped, by name. Told once, with the first page that it concerns.
+        """
+
+    def __init__(
+        self,
+        *,
+        discovered_rooms: _abc.Iterable[Global___DiscoveredRoom] | None = ...,
+        next_page_token: _builtins.str = ...,
+        problem: _common_pb2.Problem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discovered_rooms", b"discovered_rooms", "next_page_token", b"next_page_token", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscoverRoomsResponse: _TypeAlias = DiscoverRoomsResponse  # noqa: Y015

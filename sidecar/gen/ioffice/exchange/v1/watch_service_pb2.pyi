@@ -243,6 +243,8 @@ class BookingChange(_message.Message):
         """It ended before the span of time that is kept, or moved out of it."""
         CAUSE_ROOM_UNMAPPED: BookingChange._Cause.ValueType  # 5
         """The room was unmapped."""
+        CAUSE_ROOM_READDRESSED: BookingChange._Cause.ValueType  # 6
+        """The room was tied to another mailbox."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """Cause of a removal."""
@@ -259,6 +261,8 @@ class BookingChange(_message.Message):
     """It ended before the span of time that is kept, or moved out of it."""
     CAUSE_ROOM_UNMAPPED: BookingChange.Cause.ValueType  # 5
     """The room was unmapped."""
+    CAUSE_ROOM_READDRESSED: BookingChange.Cause.ValueType  # 6
+    """The room was tied to another mailbox."""
 
     KIND_FIELD_NUMBER: _builtins.int
     BOOKING_FIELD_NUMBER: _builtins.int
@@ -342,7 +346,9 @@ Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
 
 @_typing.final
 class RoomUnmapped(_message.Message):
-    """A room of the watch was unmapped: forget it. Its bookings were told as LEFT_SCOPE before."""
+    """A room of the watch was unmapped: forget it, and all its bookings. Each of them was told as LEFT_SCOPE before, unless
+    whoever unmapped the room chose that this message alone says it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

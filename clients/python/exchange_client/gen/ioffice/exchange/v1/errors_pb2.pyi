@@ -88,6 +88,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION, and in Problem. The tenant is suspended or deleted, so nothing may be asked of Exchange for it."""
     ERROR_REASON_TENANT_PURGED: _ErrorReason.ValueType  # 46
     """FAILED_PRECONDITION. The tenant is being erased; it cannot be undeleted any more."""
+    ERROR_REASON_MAILBOX_DIFFERS: _ErrorReason.ValueType  # 80
+    """FAILED_PRECONDITION. The address leads to another mailbox than the room's, or cannot be shown to lead to the same:
+    metadata.cause is OTHER_MAILBOX, or says why not.
+    """
+    ERROR_REASON_PLACES_DENIED: _ErrorReason.ValueType  # 81
+    """Only in Problem. The app may not read the organisation's list of rooms: Place.Read.All is missing."""
+    ERROR_REASON_PLACES_UNAVAILABLE: _ErrorReason.ValueType  # 82
+    """Only in Problem. Microsoft has no list of rooms here, as in some national clouds."""
     ERROR_REASON_TOKEN_MISMATCH: _ErrorReason.ValueType  # 60
     """Only in Problem. A token names another directory or another audience than it was asked for."""
     ERROR_REASON_CALENDARS_READ_ONLY: _ErrorReason.ValueType  # 61
@@ -192,6 +200,14 @@ ERROR_REASON_TENANT_SUSPENDED: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION, and in Problem. The tenant is suspended or deleted, so nothing may be asked of Exchange for it."""
 ERROR_REASON_TENANT_PURGED: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION. The tenant is being erased; it cannot be undeleted any more."""
+ERROR_REASON_MAILBOX_DIFFERS: ErrorReason.ValueType  # 80
+"""FAILED_PRECONDITION. The address leads to another mailbox than the room's, or cannot be shown to lead to the same:
+metadata.cause is OTHER_MAILBOX, or says why not.
+"""
+ERROR_REASON_PLACES_DENIED: ErrorReason.ValueType  # 81
+"""Only in Problem. The app may not read the organisation's list of rooms: Place.Read.All is missing."""
+ERROR_REASON_PLACES_UNAVAILABLE: ErrorReason.ValueType  # 82
+"""Only in Problem. Microsoft has no list of rooms here, as in some national clouds."""
 ERROR_REASON_TOKEN_MISMATCH: ErrorReason.ValueType  # 60
 """Only in Problem. A token names another directory or another audience than it was asked for."""
 ERROR_REASON_CALENDARS_READ_ONLY: ErrorReason.ValueType  # 61

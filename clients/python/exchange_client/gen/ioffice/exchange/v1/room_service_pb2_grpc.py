@@ -55,6 +55,11 @@ class RoomServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ListRoomsRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ListRoomsResponse.FromString,
                 _registered_method=True)
+        self.UpdateRoom = channel.unary_unary(
+                '/ioffice.exchange.v1.RoomService/UpdateRoom',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UpdateRoomRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UpdateRoomResponse.FromString,
+                _registered_method=True)
         self.UnmapRoom = channel.unary_unary(
                 '/ioffice.exchange.v1.RoomService/UnmapRoom',
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UnmapRoomRequest.SerializeToString,
@@ -69,6 +74,11 @@ class RoomServiceStub(object):
                 '/ioffice.exchange.v1.RoomService/CheckRoomAccess',
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessResponse.FromString,
+                _registered_method=True)
+        self.DiscoverRooms = channel.unary_unary(
+                '/ioffice.exchange.v1.RoomService/DiscoverRooms',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.DiscoverRoomsRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.DiscoverRoomsResponse.FromString,
                 _registered_method=True)
 
 
@@ -105,8 +115,18 @@ class RoomServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateRoom(self, request, context):
+        """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
+        its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
+        allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+        FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UnmapRoom(self, request, context):
-        """Takes the tie away; the mailbox itself is left alone. Watchers are told LEFT_SCOPE for each booking.
+        """Takes the tie away; the mailbox itself is left alone. Watchers are told, as UnmapRoomRequest.bookings says.
         Errors: ROOM_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -125,6 +145,15 @@ class RoomServiceServicer(object):
         """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
         if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
         Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscoverRooms(self, request, context):
+        """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
+        appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
+        and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +182,11 @@ def add_RoomServiceServicer_to_server(servicer, server):
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ListRoomsRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.ListRoomsResponse.SerializeToString,
             ),
+            'UpdateRoom': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRoom,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UpdateRoomRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UpdateRoomResponse.SerializeToString,
+            ),
             'UnmapRoom': grpc.unary_unary_rpc_method_handler(
                     servicer.UnmapRoom,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UnmapRoomRequest.FromString,
@@ -167,6 +201,11 @@ def add_RoomServiceServicer_to_server(servicer, server):
                     servicer.CheckRoomAccess,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessResponse.SerializeToString,
+            ),
+            'DiscoverRooms': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscoverRooms,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.DiscoverRoomsRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_room__service__pb2.DiscoverRoomsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -289,6 +328,33 @@ class RoomService(object):
             _registered_method=True)
 
     @staticmethod
+    def UpdateRoom(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.RoomService/UpdateRoom',
+            ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UpdateRoomRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_room__service__pb2.UpdateRoomResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def UnmapRoom(request,
             target,
             options=(),
@@ -359,6 +425,33 @@ class RoomService(object):
             '/ioffice.exchange.v1.RoomService/CheckRoomAccess',
             ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_room__service__pb2.CheckRoomAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscoverRooms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.RoomService/DiscoverRooms',
+            ioffice_dot_exchange_dot_v1_dot_room__service__pb2.DiscoverRoomsRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_room__service__pb2.DiscoverRoomsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,8 +43,14 @@ class RoomServiceStub:
     """Reads one. Errors: ROOM_NOT_FOUND."""
     ListRooms: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.ListRoomsRequest, _room_service_pb2.ListRoomsResponse]
     """Lists a tenant's rooms by name. Errors: TENANT_NOT_FOUND."""
+    UpdateRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.UpdateRoomResponse]
+    """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
+    its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
+    allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+    FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+    """
     UnmapRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.UnmapRoomRequest, _room_service_pb2.UnmapRoomResponse]
-    """Takes the tie away; the mailbox itself is left alone. Watchers are told LEFT_SCOPE for each booking.
+    """Takes the tie away; the mailbox itself is left alone. Watchers are told, as UnmapRoomRequest.bookings says.
     Errors: ROOM_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
     """
     ResyncRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.ResyncRoomRequest, _room_service_pb2.ResyncRoomResponse]
@@ -55,6 +61,11 @@ class RoomServiceStub:
     """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
     if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
     Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+    """
+    DiscoverRooms: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.DiscoverRoomsRequest, _room_service_pb2.DiscoverRoomsResponse]
+    """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
+    appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
+    and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
     """
 
 @_typing.type_check_only
@@ -72,8 +83,14 @@ class RoomServiceAsyncStub(RoomServiceStub):
     """Reads one. Errors: ROOM_NOT_FOUND."""
     ListRooms: _aio.UnaryUnaryMultiCallable[_room_service_pb2.ListRoomsRequest, _room_service_pb2.ListRoomsResponse]  # type: ignore[assignment]
     """Lists a tenant's rooms by name. Errors: TENANT_NOT_FOUND."""
+    UpdateRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.UpdateRoomResponse]  # type: ignore[assignment]
+    """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
+    its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
+    allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+    FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+    """
     UnmapRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.UnmapRoomRequest, _room_service_pb2.UnmapRoomResponse]  # type: ignore[assignment]
-    """Takes the tie away; the mailbox itself is left alone. Watchers are told LEFT_SCOPE for each booking.
+    """Takes the tie away; the mailbox itself is left alone. Watchers are told, as UnmapRoomRequest.bookings says.
     Errors: ROOM_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
     """
     ResyncRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.ResyncRoomRequest, _room_service_pb2.ResyncRoomResponse]  # type: ignore[assignment]
@@ -84,6 +101,11 @@ class RoomServiceAsyncStub(RoomServiceStub):
     """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
     if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
     Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+    """
+    DiscoverRooms: _aio.UnaryUnaryMultiCallable[_room_service_pb2.DiscoverRoomsRequest, _room_service_pb2.DiscoverRoomsResponse]  # type: ignore[assignment]
+    """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
+    appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
+    and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
     """
 
 class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -124,12 +146,24 @@ class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists a tenant's rooms by name. Errors: TENANT_NOT_FOUND."""
 
     @_abc_1.abstractmethod
+    def UpdateRoom(
+        self,
+        request: _room_service_pb2.UpdateRoomRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_room_service_pb2.UpdateRoomResponse, _abc.Awaitable[_room_service_pb2.UpdateRoomResponse]]:
+        """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
+        its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
+        allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+        FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+        """
+
+    @_abc_1.abstractmethod
     def UnmapRoom(
         self,
         request: _room_service_pb2.UnmapRoomRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.UnmapRoomResponse, _abc.Awaitable[_room_service_pb2.UnmapRoomResponse]]:
-        """Takes the tie away; the mailbox itself is left alone. Watchers are told LEFT_SCOPE for each booking.
+        """Takes the tie away; the mailbox itself is left alone. Watchers are told, as UnmapRoomRequest.bookings says.
         Errors: ROOM_NOT_FOUND (unless allow_missing), ETAG_MISMATCH.
         """
 
@@ -152,6 +186,17 @@ class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
         if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
         Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscoverRooms(
+        self,
+        request: _room_service_pb2.DiscoverRoomsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_room_service_pb2.DiscoverRoomsResponse, _abc.Awaitable[_room_service_pb2.DiscoverRoomsResponse]]:
+        """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
+        appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
+        and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
         """
 
 def add_RoomServiceServicer_to_server(servicer: RoomServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

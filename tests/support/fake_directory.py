@@ -1,0 +1,74 @@
+"""What calls ask Microsoft while somebody waits, in memory: an organisation's rooms, and whose mailbox an address leads to."""
+
+from __future__ import annotations
+
+from sidecar.api.servicers import Inquiries
+from sidecar.errors import SidecarError
+from sidecar.graph.clouds import TenantRef
+from sidecar.graph.wire import GraphEvent, Identity, Place, PlacesPage
+from sidecar.store.store import Store
+from sidecar.tenants.discover import RoomDiscovery
+from sidecar.tenants.readdress import RoomEditor
+
+
+class FakeDirectory:
+    """A directory.
+
+    Attributes:
+        places: rooms of the organisation, in Microsoft's order.
+        page_size_max: however many are asked for, a page holds no more; 0: it holds as many as are asked for.
+        overfull: pages hold one more than was asked for.
+        error: raised by every call.
+        object_ids: of mailboxes, by case-folded address; empty: the directory may not be read.
+        events: ids of events, by case-folded address of their mailbox.
+        zones: IANA zones of mailboxes, by address or object id.
+        queries: what places were asked for with.
+    """
+
+    def __init__(self) -> None:
+        self.places: list[Place] = []
+        self.page_size_max = 0
+        self.overfull = False
+        self.error: SidecarError | None = None
+        self.object_ids: dict[str, str] = {}
+        self.events: dict[str, set[str]] = {}
+        self.zones: dict[str, str] = {}
+        self.queries: list[str | None] = []
+        self.asked: list[str] = []
+
+    def _note(self, what: str) -> None:
+        self.asked.append(what)
+        if self.error is not None:
+            raise self.error
+
+    async def fetch_places(self, tenant: TenantRef, query: str | None, *, page_size: int) -> PlacesPage:
+        """See `PlaceLister`."""
+        self.queries.append(query)
+        self._note("places")
+        start, asked = (0, page_size) if query is None else map(int, query.split("&"))
+        size = min(asked, self.page_size_max or asked) + self.overfull
+        end = start + size
+        return PlacesPage(tuple(self.places[start:end]), f"{end}&{asked}" if end < len(self.places) else None)
+
+    async def fetch_identity(self, tenant: TenantRef, mailbox: str) -> Identity | None:
+        """See `MailboxReader`."""
+        self._note(f"identity {mailbox}")
+        object_id = self.object_ids.get(mailbox.casefold())
+        return None if object_id is None else Identity(id=object_id)
+
+    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
+        """See `MailboxReader`."""
+        self._note(f"event {mailbox}")
+        found = event_id in self.events.get(mailbox.casefold(), set())
+        return GraphEvent(id=event_id) if found else None  # type: ignore[arg-type]  # an id of the test's
+
+    async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
+        """See `MailboxReader`."""
+        self._note(f"zone {mailbox}")
+        return self.object_ids.get(mailbox.casefold()), self.zones.get(mailbox)
+
+    def inquiries(self, store: Store) -> Inquiries:
+        """Return what an API needs to ask this directory."""
+        return Inquiries(
+            discovery=RoomDiscovery(store=store, places=self), room_editor=RoomEditor(store=store, reader=self)
+        )
