@@ -19,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sidecar.model.booking import Booking, BookingState
 from sidecar.model.change import ChangeKind
-from sidecar.model.ids import BookingKey, RoomId
+from sidecar.model.ids import BookingKey, Mailbox, RoomId
 from sidecar.model.room import Room
 from sidecar.model.window import Window
 from tests.support import postgres
-from tests.support.builders import ALWAYS, NOW, TENANT, complete_read, make_booking, towards
+from tests.support.builders import ALWAYS, NOW, TENANT, complete_read, make_booking, make_mapping, towards
 from tests.support.stores import ManualClock, OpenStore, decoded, no_stray_loop, open_postgres, open_store
 
 __all__ = ["no_stray_loop"]
@@ -87,7 +87,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=ROOMS)
     def map_room(self, name: RoomId) -> None:
-        room = self.run(self.opened.add_room(name))
+        mailbox = self.rooms[name].room.mailbox if name in self.rooms else Mailbox(f"{name}@contoso.example")
+        room = self.run(self.opened.map_room(make_mapping(name, mailbox=mailbox)))
         if name in self.rooms:
             assert room.uid == self.rooms[name].room.uid
         else:
@@ -95,14 +96,32 @@ class StoreMachine(RuleBasedStateMachine):
             self.log.append((ChangeKind.ROOM_CHANGED, room.uid, None))
 
     @precondition(lambda self: self.rooms)
-    @rule(data=st.data())
-    def unmap_room(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), tells_each=st.booleans())
+    def unmap_room(self, data: st.DataObject, tells_each: bool) -> None:
         gone = self.rooms.pop(data.draw(st.sampled_from(sorted(self.rooms))))
-        self.run(self.opened.store.rooms.unmap(TENANT, gone.room.room_id, etag=""))
-        for key, booking in sorted(gone.bookings.items()):
-            if booking.state.takes_room:
-                self.log.append((ChangeKind.LEFT_SCOPE, gone.room.uid, key))
+        self.run(self.opened.store.rooms.unmap(TENANT, gone.room.room_id, etag="", tells_each=tells_each))
+        if tells_each:
+            self._log_departures(gone)
         self.log.append((ChangeKind.ROOM_UNMAPPED, gone.room.uid, None))
+
+    def _log_departures(self, model: ModelRoom) -> None:
+        for key, booking in sorted(model.bookings.items()):
+            if booking.state.takes_room:
+                self.log.append((ChangeKind.LEFT_SCOPE, model.room.uid, key))
+
+    @precondition(lambda self: self.rooms)
+    @rule(data=st.data(), number=st.integers(0, 2), is_same=st.booleans())
+    def readdress_room(self, data: st.DataObject, number: int, is_same: bool) -> None:
+        model = self.rooms[data.draw(st.sampled_from(sorted(self.rooms)))]
+        address = f"{model.room.room_id}{number}@contoso.example"
+        is_news = address != model.room.mailbox or not is_same
+        model.room = self.run(self.opened.readdress(model.room, address, is_same_mailbox=is_same))
+        assert model.room.mailbox == address
+        if not is_same:
+            self._log_departures(model)
+            model.is_read, model.bookings = False, {}
+        if is_news:
+            self.log.append((ChangeKind.ROOM_CHANGED, model.room.uid, None))
 
     @precondition(lambda self: self.rooms)
     @rule(data=st.data(), wanted=CALENDARS, is_complete=st.booleans())

@@ -46,6 +46,7 @@ class Play:
         self.rig = rig
         self.client = client
         self.wanted: dict[str, dict[BookingKey, Booking]] = {}
+        self.addresses = 0
         self.mirror = RoomMirror()
         self.saved = self.mirror.save()
         self.watch: Watch[WatchRoomsResponse] | None = None
@@ -68,6 +69,30 @@ class Play:
         """Forget a room."""
         if self.wanted.pop(room, None) is not None:
             await self.rig.db.store.rooms.unmap(TENANT, RoomId(room), etag="")
+
+    async def unmap_untold(self, room: str) -> None:
+        """Forget a room without a word about its bookings."""
+        if self.wanted.pop(room, None) is not None:
+            await self.rig.db.store.rooms.unmap(TENANT, RoomId(room), etag="", tells_each=False)
+
+    async def rename(self, room: str) -> None:
+        """Give a room's mailbox another address."""
+        await self._readdress(room, is_same_mailbox=True)
+
+    async def replace(self, room: str) -> None:
+        """Tie a room to another mailbox, whose calendar holds half of the bookings and is read at once."""
+        await self._readdress(room, is_same_mailbox=False)
+        if room in self.wanted:
+            kept = sorted(self.wanted[room])[::2]
+            self.wanted[room] = {key: self.wanted[room][key] for key in kept}
+            await self._write(room)
+
+    async def _readdress(self, room: str, *, is_same_mailbox: bool) -> None:
+        if room in self.wanted:
+            self.addresses += 1
+            found = await self.rig.db.store.rooms.load(TENANT, RoomId(room))
+            address = f"a{self.addresses}@contoso.example"
+            await self.rig.db.readdress(found, address, is_same_mailbox=is_same_mailbox)
 
     async def resync(self, room: str) -> None:
         """Ask for a room to be read and told anew."""
@@ -196,7 +221,11 @@ class WatchMachine(RuleBasedStateMachine):
     def befall(self, what: str) -> None:
         self._run(getattr(self._play, what)())
 
-    @rule(what=st.sampled_from(["unmap", "resync"]), room=rooms, count_max=read_counts)
+    @rule(
+        what=st.sampled_from(["unmap", "unmap_untold", "resync", "rename", "replace"]),
+        room=rooms,
+        count_max=read_counts,
+    )
     def befall_a_room(self, what: str, room: str, count_max: int) -> None:
         self._run(getattr(self._play, what)(room))
         self._run(self._play.read(count_max))

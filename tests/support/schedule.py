@@ -78,6 +78,7 @@ class World:
             self._trouble: 4,
             self._map: 6,
             self._unmap: 5,
+            self._readdress: 4,
         }
         for _ in range(steps):
             (step,) = self.rng.choices(list(steps_by_weight), list(steps_by_weight.values()))
@@ -228,9 +229,24 @@ class World:
         if candidates:
             room_id = self.rng.choice(candidates)
             del self.wanted[room_id]
-            await self.opened.store.rooms.unmap(TENANT, room_id, etag="")
+            tells_each = self.rng.random() < 0.5
+            await self.opened.store.rooms.unmap(TENANT, room_id, etag="", tells_each=tells_each)
             await self._note()
             del self._names[room_id]
+
+    async def _readdress(self) -> None:
+        """Give a room another address; where that is another mailbox's, its calendar is another one, too."""
+        room_id = self._any_room()
+        if room_id is None:
+            return
+        room, is_same = await self._load(room_id), self.rng.random() < 0.4
+        await self.opened.readdress(room, f"m{self.rng.randrange(10**6)}@contoso.example", is_same_mailbox=is_same)
+        if not is_same:
+            # Some meetings stand in both calendars: their bookings have the same names, and come again.
+            self._change(room_id, self.rng.randint(2, 6))
+            if self.rng.random() < 0.7:
+                await self._note()
+                await self._complete(room_id)
 
     async def _pause(self) -> None:
         if self.rng.random() < 0.5:

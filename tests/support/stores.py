@@ -29,7 +29,7 @@ import pytest
 from sidecar.aio.clock import Clock, LoopClock
 from sidecar.feed.feed import Feed
 from sidecar.model.booking import Booking
-from sidecar.model.ids import RoomId, TenantId, TenantUid
+from sidecar.model.ids import Mailbox, RoomId, TenantId, TenantUid
 from sidecar.model.plan import Applied
 from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.room import Room, freshness_limits
@@ -40,6 +40,7 @@ from sidecar.store.engine import Engine, Row, Value
 from sidecar.store.migrate import migrate_sqlite
 from sidecar.store.postgres import PostgresEngine
 from sidecar.store.postgres_link import Link
+from sidecar.store.room_edits import NewAddress, RoomEdit
 from sidecar.store.rooms import RoomMapping
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
@@ -247,6 +248,11 @@ class OpenStore:
     async def reload(self, room: Room) -> Room:
         """Load a room as it is now."""
         return await self.store.rooms.load(room.tenant_id, RoomId(room.room_id))
+
+    async def readdress(self, room: Room, mailbox: str, *, is_same_mailbox: bool, object_id: str | None = None) -> Room:
+        """Give a room another address, of its own mailbox or of another one."""
+        new = NewAddress(mailbox=Mailbox(mailbox), object_id=object_id, is_same_mailbox=is_same_mailbox)
+        return await self.store.rooms.update(room, RoomEdit(address=new), etag="")
 
     async def tenant_uid(self, tenant_id: TenantId = TENANT) -> TenantUid:
         """Return our id of a tenant."""

@@ -10,7 +10,7 @@ from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.ids import BookingKey, Mailbox, RoomId, TenantId
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import Room, RoomState
-from sidecar.store.room_edits import NewAddress, RoomEdit
+from sidecar.store.room_edits import RoomEdit
 from tests.support.builders import (
     CANARY,
     TENANT,
@@ -204,12 +204,6 @@ async def test_resync_makes_a_full_read_due_even_if_put_off(opened: OpenStore) -
     assert {intent.kind for intent in due} == {IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE}
 
 
-async def address(opened: OpenStore, room: Room, mailbox: str, *, is_same: bool, object_id: str | None = None) -> Room:
-    """Give a room another address."""
-    new = NewAddress(mailbox=Mailbox(mailbox), object_id=object_id, is_same_mailbox=is_same)
-    return await opened.store.rooms.update(room, RoomEdit(address=new), etag="")
-
-
 async def entries_after(opened: OpenStore, room: Room, head: int) -> list[tuple[ChangeKind, str | None, int]]:
     """Return kind, booking and cause of what the log says since."""
     entries, _ = await opened.store.changes.read(room.tenant_uid, after_revision=head, count_max=100)
@@ -262,7 +256,7 @@ async def test_mailbox_with_another_address_keeps_its_copy(opened: OpenStore) ->
     await opened.store.subscriptions.confirm("s1", graph_id="g1", expires_at=after(days=6), renew_at=after(days=3))
     room = await opened.reload(room)
     head = await opened.head()
-    moved = await address(opened, room, "New@contoso.example", is_same=True, object_id="o1")
+    moved = await opened.readdress(room, "New@contoso.example", is_same_mailbox=True, object_id="o1")
     assert (moved.mailbox, moved.object_id, moved.uid) == ("New@contoso.example", "o1", room.uid)
     assert (moved.horizon, moved.fresh_as_of_at, moved.calendar_no) == (room.horizon, room.fresh_as_of_at, 1)
     assert moved.is_subscribed
@@ -277,7 +271,7 @@ async def test_room_in_trouble_is_tried_at_once_at_its_new_address(opened: OpenS
     await opened.store.rooms.set_problem(room.uid, make_problem("MAILBOX_NOT_FOUND"), lease=None)
     await opened.execute("UPDATE intents SET ready_at = ready_at + 3600000000, held_until = ready_at + 3600000000")
     assert not await opened.store.intents.due(tenant.uid, count_max=10)
-    await address(opened, await opened.reload(room), "new@contoso.example", is_same=True)
+    await opened.readdress(await opened.reload(room), "new@contoso.example", is_same_mailbox=True)
     due = {intent.kind for intent in await opened.store.intents.due(tenant.uid, count_max=10)}
     assert due == {IntentKind.ROOM_SUBSCRIBE, IntentKind.ROOM_COMPARE}
 
@@ -291,7 +285,7 @@ async def test_other_mailbox_replaces_the_copy(opened: OpenStore) -> None:
         room.uid, tenant.uid, key="s1", secret_hash=secret_hash(CANARY), directory_id="d", url="https://x"
     )
     head = await opened.head()
-    moved = await address(opened, room, "other@contoso.example", is_same=False)
+    moved = await opened.readdress(room, "other@contoso.example", is_same_mailbox=False)
     assert (moved.uid, moved.calendar_no, moved.state) == (room.uid, 2, RoomState.IMPORTING)
     assert (moved.horizon, moved.delta, moved.problems) == (None, None, [])
     assert await entries_after(opened, room, head) == [
@@ -311,7 +305,7 @@ async def test_read_of_the_former_mailbox_writes_nothing(opened: OpenStore) -> N
     """What was under way while the room was tied to another mailbox speaks of another calendar."""
     tenant = await opened.add_tenant()
     room = await opened.add_filled_room("r1", make_booking("b1"))
-    await address(opened, room, "other@contoso.example", is_same=False)
+    await opened.readdress(room, "other@contoso.example", is_same_mailbox=False)
     plan = towards({BookingKey("b9"): make_booking("b9")})
     assert await opened.store.calendars.apply(room, plan, lease=None, complete=complete_read()) is None
     await opened.store.rooms.set_mailbox(room, object_id="o-former", time_zone="Asia/Tokyo")
@@ -335,7 +329,7 @@ async def test_address_of_another_room_is_refused(opened: OpenStore) -> None:
     await opened.add_tenant()
     room, other = await opened.add_room("r1"), await opened.add_room("r2")
     with pytest.raises(RoomExists) as refused:
-        await address(opened, room, "R2@contoso.example", is_same=False)
+        await opened.readdress(room, "R2@contoso.example", is_same_mailbox=False)
     assert refused.value.details == {"room": other.name}
     assert await opened.reload(room) == room
 
@@ -344,9 +338,9 @@ async def test_what_was_found_out_about_a_former_mailbox_is_not_acted_on(opened:
     """Whether an address leads to the same mailbox was asked for the mailbox that the room had then."""
     await opened.add_tenant()
     room = await opened.add_filled_room("r1", make_booking())
-    await address(opened, room, "other@contoso.example", is_same=False)
+    await opened.readdress(room, "other@contoso.example", is_same_mailbox=False)
     with pytest.raises(StoreConflict):
-        await address(opened, room, "third@contoso.example", is_same=True)
+        await opened.readdress(room, "third@contoso.example", is_same_mailbox=True)
 
 
 async def test_address_that_microsoft_tells_is_shown_and_the_given_one_still_maps(opened: OpenStore) -> None:

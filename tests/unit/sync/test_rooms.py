@@ -10,11 +10,9 @@ import pytest
 from sidecar.errors import GraphUnavailable, StoreConflict
 from sidecar.graph.wire import GraphEvent, Identity
 from sidecar.model.change import Cause, ChangeKind
-from sidecar.model.ids import Mailbox
 from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.room import RoomState, SyncState, freshness_limits, sync_state
 from sidecar.settings import SyncSettings
-from sidecar.store.room_edits import NewAddress, RoomEdit
 from sidecar.sync.brake import SECOND_READ
 from tests.support.builders import NOW, after, make_problem
 from tests.support.desk import Desk
@@ -481,8 +479,7 @@ async def test_read_that_was_under_way_when_the_mailbox_was_replaced_is_dropped(
     desk.calendar.put(event("e1", after(hours=1)))
     await desk.compare()
     stale = desk.room
-    new = NewAddress(mailbox=Mailbox("other@contoso.example"), object_id=None, is_same_mailbox=False)
-    await desk.opened.store.rooms.update(stale, RoomEdit(address=new), etag="")
+    await desk.opened.readdress(stale, "other@contoso.example", is_same_mailbox=False)
     assert await desk.sync.compare(stale, desk.tenant, lease=desk.lease) is None
     assert await desk.sync.check(stale, desk.tenant, lease=desk.lease) is None
     assert await desk.opened.store.calendars.load_stored(stale.uid) == {}

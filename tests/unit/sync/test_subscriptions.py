@@ -16,10 +16,9 @@ from sidecar.errors import (
     SubscriptionGone,
     WebhookUnreachable,
 )
-from sidecar.model.ids import Mailbox, RoomId, TenantId
+from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.intent import IntentKind
 from sidecar.model.subscription import Lifecycle, Notification
-from sidecar.store.room_edits import NewAddress, RoomEdit
 from sidecar.store.subscriptions import MarkOutcome
 from sidecar.sync.subscriptions import Kept
 from tests.support.builders import NOW, after, make_notification
@@ -364,8 +363,7 @@ async def test_subscription_for_a_former_mailbox_is_not_kept(desk: Desk) -> None
     desk.subscriptions.on_create = readdress
     with pytest.raises(StoreConflict):
         await ensured(desk)
-    new = NewAddress(mailbox=Mailbox("other@contoso.example"), object_id=None, is_same_mailbox=False)
-    room = await desk.opened.store.rooms.update(desk.room, RoomEdit(address=new), etag="")
+    room = await desk.opened.readdress(desk.room, "other@contoso.example", is_same_mailbox=False)
     key = desk.subscriptions.states[0].partition(".")[0]
     confirm = desk.opened.store.subscriptions.confirm
     assert not await confirm(key, graph_id="s1", expires_at=after(days=6), renew_at=after(days=3))
