@@ -180,7 +180,8 @@ async def build_service(
         store=store, verifier=verifier, tokens=tokens, reader=graph, reserve=reserve, clock=clock
     )
     inquiries = Inquiries(
-        discovery=RoomDiscovery(store=store, places=graph), room_editor=RoomEditor(store=store, reader=graph)
+        discovery=RoomDiscovery(store=store, places=graph, tokens=tokens),
+        room_editor=RoomEditor(store=store, reader=graph),
     )
     api = None
     if "api" in settings.roles:

@@ -19,6 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.errors import SettingsInvalid, SidecarError
 
@@ -28,6 +29,10 @@ EXIT_USAGE = 2
 """The command line or the configuration is wrong."""
 EXIT_UNAVAILABLE = 3
 """The service cannot be reached or is not able now; try again later."""
+
+
+_PIPE_COLUMNS = 1_000
+"""Wider than any row; a table takes no more than it needs."""
 
 
 class Output(enum.StrEnum):
@@ -58,12 +63,23 @@ def show(messages: Sequence[Message], columns: Sequence[str], rows: Iterable[Seq
     if output is Output.JSON:
         print(json.dumps([to_json(message) for message in messages], indent=2))
         return
+    if messages:
+        show_table(columns, rows)
+    else:
+        print("nothing found")
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table. Into a file or a pipe each row is one line, however wide, so that it can be searched."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table if messages else "nothing found")
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_COLUMNS)
+    console.print(table)
 
 
 def show_one(message: Message, output: Output) -> None:

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import enum
+from collections import Counter
 from typing import Annotated
 
 import typer
-from exchange_client.messages import CheckRoomAccessResponse, Room, SyncState
+from exchange_client.messages import CheckRoomAccessResponse, Room, SyncState, UnmapRoomRequest
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, room_of, tenant_of
+from sidecar.cli.finding_rooms import discover, import_file
 from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
 
 app = typer.Typer(help="Rooms: your ids tied to room mailboxes.", no_args_is_help=True)
+
+app.command("discover")(discover)
+app.command("import")(import_file)
+
+_UPDATE_S = 40.0
+"""It may ask Microsoft; the service itself gives up after half a minute."""
+
+
+class RoomCopy(enum.StrEnum):
+    """States of copies, as `room list` shows them."""
+
+    LIVE = "live"
+    POLLING = "polling"
+    INITIALIZING = "initializing"
+    STALE = "stale"
+    PAUSED = "paused"
+    BLOCKED = "blocked"
+
 
 RoomArgument = Annotated[str, typer.Argument(help="TENANT/ROOM, or the full name.")]
 
@@ -44,14 +65,54 @@ def get(room: RoomArgument, target: TargetOption = DEFAULT_TARGET, output: Outpu
 @app.command("list")
 def list_all(
     tenant: Annotated[str, typer.Argument(help="Id of the tenant.")],
+    state: Annotated[
+        list[RoomCopy] | None, typer.Option(help="Only rooms whose copy is in this state; may be repeated.")
+    ] = None,
     target: TargetOption = DEFAULT_TARGET,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List a tenant's rooms."""
+    """List a tenant's rooms, and count them by state."""
     with connected(target) as client:
-        rooms = list(client.list_rooms(tenant_of(tenant)))
-        columns = ("room", "mailbox", "state", "copy", "fresh as of", "problem")
+        wanted = [SyncState.Value(f"SYNC_STATE_{one.value.upper()}") for one in state or ()]
+        rooms = list(client.list_rooms(tenant_of(tenant), sync_states=wanted))
+        columns = ("room", "name", "mailbox", "state", "copy", "fresh as of", "problem")
         show(rooms, columns, map(_row, rooms), output)
+        if rooms and output is Output.TABLE:
+            counts = Counter(short(Room.State.Name(room.state), "STATE_") for room in rooms)
+            states = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+            print(f"\n{len(rooms)} rooms: {states}")
+
+
+@app.command()
+def update(
+    room: RoomArgument,
+    mailbox: Annotated[str | None, typer.Option(help="Another address of its mailbox.")] = None,
+    display_name: Annotated[str | None, typer.Option(help="Name for people.")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="IANA zone; empty: the mailbox's own.")] = None,
+    capacity: Annotated[int | None, typer.Option(help="Seats.")] = None,
+    allow_other_mailbox: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-mailbox", help="Also if the address is another mailbox's: its calendar replaces the copy."
+        ),
+    ] = False,
+    etag: Annotated[str, typer.Option(help="Change only this version.")] = "",
+    target: TargetOption = DEFAULT_TARGET,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Change what is given of a room. A mailbox with a new address goes on: its copy and its watchers stay."""
+    with connected(target) as client:
+        changed = client.update_room(
+            room_of(room),
+            mailbox=mailbox,
+            display_name=display_name,
+            time_zone=time_zone,
+            capacity=capacity,
+            allow_other_mailbox=allow_other_mailbox,
+            etag=etag,
+            timeout_s=_UPDATE_S,
+        )
+        show_one(changed, output)
 
 
 @app.command()
@@ -90,11 +151,19 @@ def _what(answer: CheckRoomAccessResponse) -> str:
 def unmap(
     room: RoomArgument,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="No error when there is none.")] = False,
+    untold: Annotated[
+        bool, typer.Option("--untold", help="Tell watchers of the room alone, not of each of its bookings.")
+    ] = False,
     target: TargetOption = DEFAULT_TARGET,
 ) -> None:
     """Take the tie away; the mailbox itself is left alone."""
     with connected(target) as client:
-        client.unmap_room(room_of(room), allow_missing=allow_missing)
+        bookings = UnmapRoomRequest.BOOKINGS_UNTOLD if untold else UnmapRoomRequest.BOOKINGS_LEFT_SCOPE
+        answer = client.unmap_room(room_of(room), allow_missing=allow_missing, bookings=bookings)
+        if answer.HasField("subscription_expire_time"):
+            print(
+                f"Microsoft calls about the room until {at(answer.subscription_expire_time)}, unless it is told before."
+            )
 
 
 @app.command()
@@ -108,6 +177,7 @@ def _row(room: Room) -> tuple[str, ...]:
     problem = room.sync.problems[0].reason if room.sync.problems else ""
     return (
         room.name.partition("/rooms/")[2],
+        room.display_name,
         room.mailbox,
         short(Room.State.Name(room.state), "STATE_"),
         short(SyncState.Name(room.sync.state), "SYNC_STATE_"),

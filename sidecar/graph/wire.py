@@ -183,18 +183,19 @@ class _RawSubscriptionPage(_Wire, frozen=True):
 
 
 class Identity(_Wire, frozen=True):
-    """A user of the directory, which a room's mailbox is, too: its object id and the addresses that lead to it."""
+    """A user of the directory, which a room's mailbox is, too: its object id, and the addresses it goes by.
+
+    Further addresses that mail to it may have are not among them: Graph's paths do not know a mailbox by those.
+    """
 
     id: str | None = None
     mail: str | None = None
     user_principal_name: str | None = None
-    proxy_addresses: list[str] | None = None
 
     @property
     def addresses(self) -> frozenset[str]:
-        """All its addresses, case-folded."""
-        proxies = [one[5:] for one in self.proxy_addresses or () if one[:5].casefold() == "smtp:"]
-        return frozenset(one.casefold() for one in (self.mail, self.user_principal_name, *proxies) if one)
+        """The addresses it goes by, case-folded."""
+        return frozenset(one.casefold() for one in (self.mail, self.user_principal_name) if one)
 
 
 class Place(_Wire, frozen=True):
@@ -348,8 +349,8 @@ def probe_call(mailbox: str) -> Call:
 
 
 def identity_call(mailbox: str) -> Call:
-    """Ask for the object id behind an address, and for the addresses that lead to it."""
-    fields = "id,mail,userPrincipalName,proxyAddresses"
+    """Ask for the object id behind an address, and for the addresses that the mailbox goes by."""
+    fields = "id,mail,userPrincipalName"
     return Call(method="GET", path=f"/users/{segment(mailbox)}?$select={fields}", subject=Subject.DIRECTORY)
 
 

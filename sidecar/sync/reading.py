@@ -108,14 +108,17 @@ class RoomReader:
         """Return a mailbox's object id and zone; None for what may not be known."""
         return await self._reader.fetch_mailbox(ref_of(tenant), room.mailbox)
 
-    async def new_address(self, room: Room, tenant: Tenant) -> Mailbox | None:
-        """Return where a room's mailbox is reached now, when its address leads there no more; None when nothing is known."""
-        if room.object_id is None:
-            return None
-        identity = await self._reader.fetch_identity(ref_of(tenant), room.object_id)
-        if identity is None or not identity.mail or room.mailbox.casefold() in identity.addresses:
-            return None
-        return Mailbox(identity.mail) if len(identity.mail) <= _ADDRESS_CHARS_MAX else None
+    async def identity(self, room: Room, tenant: Tenant) -> tuple[str | None, Mailbox | None]:
+        """Return the object id of a room's mailbox, and where it is reached when that is not its address any more.
+
+        None for what is not known, and for what is as it was.
+        """
+        found = await self._reader.fetch_identity(ref_of(tenant), address_of(room))
+        if found is None:
+            return None, None
+        mail = found.mail or ""
+        is_kept = room.mailbox.casefold() in found.addresses or not 0 < len(mail) <= _ADDRESS_CHARS_MAX
+        return (found.id if room.object_id is None else None), (None if is_kept else Mailbox(mail))
 
     async def delta(self, room: Room, tenant: Tenant, window: Window, *, link: str | None) -> DeltaRound:
         """Return what changed since a link, or everything and a first link.

@@ -202,17 +202,18 @@ class RoomSync:
         return applied
 
     async def _learn_mailbox(self, room: Room, tenant: Tenant) -> Room:
-        """Ask once what is worth knowing about the mailbox (its zone decides when whole days begin), later where it is reached.
+        """Ask once what is worth knowing about the mailbox (its zone decides when whole days begin), later whose it is.
 
-        A mailbox that is known by its object id goes on being read when it is given another address at Microsoft; this is for
-        whoever is shown the address.
+        The permission to know its object id may be granted at any time. By it the mailbox goes on being read when it is given
+        another address at Microsoft; that address is for whoever is shown it.
         """
         if room.fresh_as_of_at is not None:
-            address = await self._reading.new_address(room, tenant)
-            if address is None:
+            object_id, address = await self._reading.identity(room, tenant)
+            if object_id is None and address is None:
                 return room
-            log.info("room.address_changed", room_uid=room.uid)
-            await self._store.rooms.set_mailbox(room, object_id=None, time_zone=None, address=address)
+            if address is not None:
+                log.info("room.address_changed", room_uid=room.uid)
+            await self._store.rooms.set_mailbox(room, object_id=object_id, time_zone=None, address=address)
         elif room.time_zone and room.object_id:
             return room
         else:

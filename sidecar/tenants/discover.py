@@ -24,7 +24,7 @@ from sidecar.errors import (
 )
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import Place, PlacesPage
-from sidecar.model.ids import RoomId, TenantId
+from sidecar.model.ids import RoomId, TenantId, TenantUid
 from sidecar.model.room import Room
 from sidecar.store.store import Store
 
@@ -43,6 +43,13 @@ class PlaceLister(Protocol):
 
     async def fetch_places(self, tenant: TenantRef, query: str | None, *, page_size: int) -> PlacesPage:
         """Read some rooms, beginning with the first ones (None) or after a page."""
+
+
+class Forgetter(Protocol):
+    """Dropping what is kept in memory for a tenant; `graph.auth.TokenSource` is one."""
+
+    def forget(self, tenant_uid: TenantUid) -> None:
+        """Drop it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +105,10 @@ class DiscoveryPage:
 class RoomDiscovery:
     """Discovers rooms."""
 
-    def __init__(self, *, store: Store, places: PlaceLister) -> None:
+    def __init__(self, *, store: Store, places: PlaceLister, tokens: Forgetter) -> None:
         self._store = store
         self._places = places
+        self._tokens = tokens
 
     async def page(
         self, tenant_id: TenantId, wanted: Wanted, place: DiscoveryPlace, *, count_max: int
@@ -118,7 +126,12 @@ class RoomDiscovery:
             ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
             try:
                 async with asyncio.timeout(_PATIENCE_S):
-                    return await self._listed(ref, tenant_id, wanted, place, count_max)
+                    try:
+                        return await self._listed(ref, tenant_id, wanted, place, count_max)
+                    except PlacesDenied:
+                        # A token names the permissions of its time; they may have been granted a moment ago.
+                        self._tokens.forget(tenant.uid)
+                        return await self._listed(ref, tenant_id, wanted, place, count_max)
             except TimeoutError as error:
                 raise GraphUnavailable("Exchange took too long to list rooms") from error
             except _REFUSALS as error:

@@ -91,7 +91,7 @@ def test_tenant_room_and_bookings_are_shown_as_tables_and_as_json(desk: Desk) ->
     assert found[0]["time"]["start_time"] == f"{wall(tomorrow())}Z"
     desk.until("SYNC_STATE_LIVE", "room", "list", desk.tenant)
     table = desk.run("room", "list", desk.tenant).stdout.splitlines()
-    assert table[0].split() == ["room", "mailbox", "state", "copy", "fresh", "as", "of", "problem"]
+    assert table[0].split() == ["room", "name", "mailbox", "state", "copy", "fresh", "as", "of", "problem"]
     assert table[1].split()[:4] == ["r1", desk.rooms[0]["address"], "up", "live"]
     row = desk.run("booking", "list", f"{desk.tenant}/-").stdout.splitlines()[1]
     assert row.split()[:3] == ["r1", *tomorrow().strftime("%Y-%m-%d %H:%MZ").split()]

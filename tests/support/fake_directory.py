@@ -6,6 +6,7 @@ from sidecar.api.servicers import Inquiries
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import GraphEvent, Identity, Place, PlacesPage
+from sidecar.model.ids import TenantUid
 from sidecar.store.store import Store
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
@@ -19,6 +20,7 @@ class FakeDirectory:
         page_size_max: however many are asked for, a page holds no more; 0: it holds as many as are asked for.
         overfull: pages hold one more than was asked for.
         error: raised by every call.
+        granted_anew: the next token has the permission that the one before lacked.
         object_ids: of mailboxes, by case-folded address; empty: the directory may not be read.
         events: ids of events, by case-folded address of their mailbox.
         zones: IANA zones of mailboxes, by address or object id.
@@ -33,6 +35,7 @@ class FakeDirectory:
         self.object_ids: dict[str, str] = {}
         self.events: dict[str, set[str]] = {}
         self.zones: dict[str, str] = {}
+        self.granted_anew = False
         self.queries: list[str | None] = []
         self.asked: list[str] = []
 
@@ -40,6 +43,12 @@ class FakeDirectory:
         self.asked.append(what)
         if self.error is not None:
             raise self.error
+
+    def forget(self, tenant_uid: TenantUid) -> None:
+        """See `Forgetter`."""
+        self.asked.append("forget")
+        if self.granted_anew:
+            self.error = None
 
     async def fetch_places(self, tenant: TenantRef, query: str | None, *, page_size: int) -> PlacesPage:
         """See `PlaceLister`."""
@@ -70,5 +79,6 @@ class FakeDirectory:
     def inquiries(self, store: Store) -> Inquiries:
         """Return what an API needs to ask this directory."""
         return Inquiries(
-            discovery=RoomDiscovery(store=store, places=self), room_editor=RoomEditor(store=store, reader=self)
+            discovery=RoomDiscovery(store=store, places=self, tokens=self),
+            room_editor=RoomEditor(store=store, reader=self),
         )

@@ -121,8 +121,8 @@ class Room(_message.Message):
     uid: _builtins.str
     """Id given by the sidecar; a room mapped again after unmapping has another."""
     mailbox: _builtins.str
-    """Address of the mailbox. It follows the mailbox when that is given another one at Microsoft, where the directory may be
-    read; the address that the caller gave then still maps the room.
+    """Address of the mailbox. Where the directory may be read it follows the mailbox within a day when that is given another one
+    at Microsoft, and becomes its main address if the caller gave a further one; what the caller gave still maps the room.
     """
     mailbox_object_id: _builtins.str
     """Microsoft's object id of the mailbox, which survives a change of address. Set by the sidecar once known."""
