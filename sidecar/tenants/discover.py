@@ -21,6 +21,7 @@ from sidecar.errors import (
     SidecarError,
     TenantBlocked,
     TenantNotFound,
+    TenantSuspended,
 )
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import Place, PlacesPage
@@ -116,11 +117,13 @@ class RoomDiscovery:
         """Return the rooms of a page.
 
         Raises:
-            TenantNotFound. Unavailable: Microsoft does not answer now.
+            TenantNotFound, TenantSuspended. Unavailable: Microsoft does not answer now.
         """
         tenant = await self._store.tenants.load(tenant_id)
         if tenant.deleted_at is not None:
             raise TenantNotFound("the tenant is being deleted")
+        if tenant.is_at_rest:
+            raise TenantSuspended("the tenant is suspended; nothing is asked of Microsoft for it")
         refusal: SidecarError | None = None
         if not place.is_known:
             ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)

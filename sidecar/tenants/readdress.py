@@ -21,12 +21,14 @@ from sidecar.errors import (
     SecretUnreadable,
     StoreConflict,
     TenantBlocked,
+    TenantSuspended,
 )
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import GraphEvent, Identity
 from sidecar.model.booking import StoredBooking
 from sidecar.model.ids import Mailbox, RoomId, TenantId
 from sidecar.model.room import Room
+from sidecar.model.tenant import Tenant
 from sidecar.store.room_edits import NewAddress, RoomEdit
 from sidecar.store.store import Store
 
@@ -86,8 +88,8 @@ class RoomEditor:
             mailbox: the new address; None: it stays.
             allow_other_mailbox: tie the room to the mailbox whatever it is.
         Raises:
-            RoomNotFound, EtagMismatch, RoomExists, MailboxDiffers. Unavailable: Microsoft has to be asked, and does not
-            answer now.
+            RoomNotFound, EtagMismatch, RoomExists, MailboxDiffers. TenantSuspended, Unavailable: Microsoft has to be asked,
+            and must not be or does not answer now.
         """
         for _ in range(_TRIES_MAX):
             room = await self._store.rooms.load(tenant_id, room_id)
@@ -110,23 +112,23 @@ class RoomEditor:
     ) -> RoomEdit:
         """Ask Microsoft for what the edit leaves open."""
         tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
         if mailbox is not None and mailbox != room.mailbox:
-            answer = await self._compare(ref, room, mailbox)
+            answer = await self._compare(tenant, room, mailbox)
             if not answer.is_same and not allow_other_mailbox and room.horizon is not None:
                 sentence = "the address leads to another mailbox, or cannot be shown to lead to the same"
                 raise MailboxDiffers(sentence, details={"cause": answer.cause, "mailbox": room.mailbox})
             address = NewAddress(mailbox=mailbox, object_id=answer.object_id, is_same_mailbox=answer.is_same)
             edit = replace(edit, address=address)
         if edit.time_zone == "":
-            edit = replace(edit, time_zone=await self._zone(ref, mailbox or room.object_id or room.mailbox))
+            edit = replace(edit, time_zone=await self._zone(_ref_of(tenant), mailbox or room.object_id or room.mailbox))
         return edit
 
-    async def _compare(self, ref: TenantRef, room: Room, mailbox: Mailbox) -> _Answer:
+    async def _compare(self, tenant: Tenant, room: Room, mailbox: Mailbox) -> _Answer:
         if mailbox.casefold() == room.mailbox.casefold():
             return _Answer(is_same=True)
         if room.horizon is None:
             return _Answer(is_same=False)  # nothing was read yet, so nothing depends on it
+        ref = _ref_of(tenant)
         try:
             identity = await self._reader.fetch_identity(ref, mailbox)
             object_id = None if identity is None else identity.id
@@ -151,6 +153,12 @@ class RoomEditor:
         except _UNANSWERED:
             return ""
         return zone or ""
+
+
+def _ref_of(tenant: Tenant) -> TenantRef:
+    if tenant.is_at_rest:
+        raise TenantSuspended("the tenant is suspended; nothing is asked of Microsoft for it")
+    return TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
 
 
 def _latest(stored: Sequence[StoredBooking]) -> list[StoredBooking]:

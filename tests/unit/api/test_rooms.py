@@ -19,6 +19,7 @@ from sidecar.errors import (
 )
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as pb
+from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
 from sidecar.graph.wire import Place
 from tests.support.builders import after, make_booking, make_problem
 from tests.unit.api.rig import Rig, failing, time_of
@@ -413,3 +414,17 @@ async def test_broken_discovery_is_refused_and_an_outage_is_told(rig: Rig) -> No
     rig.directory.error = GraphUnavailable("away")
     told = await failing(rig.rooms.DiscoverRooms(pb.DiscoverRoomsRequest(parent="tenants/acme")))
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "EXCHANGE_UNAVAILABLE")
+
+
+async def test_nothing_is_asked_of_microsoft_for_a_suspended_tenant(rig: Rig) -> None:
+    await rig.db.add_filled_room("r1", make_booking())
+    await rig.tenants.SuspendTenant(tenant_pb.SuspendTenantRequest(name="tenants/acme"))
+    for call in (
+        rig.rooms.DiscoverRooms(pb.DiscoverRoomsRequest(parent="tenants/acme")),
+        rig.rooms.UpdateRoom(update(mailbox="new@contoso.example", allow_other_mailbox=True)),
+        rig.rooms.UpdateRoom(update("time_zone")),
+    ):
+        told = await failing(call)
+        assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TENANT_SUSPENDED")
+    assert rig.directory.asked == []
+    assert (await rig.rooms.UpdateRoom(update(capacity=9))).room.capacity == 9

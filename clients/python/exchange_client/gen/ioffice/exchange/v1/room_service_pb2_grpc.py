@@ -119,7 +119,8 @@ class RoomServiceServicer(object):
         """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
         its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
         allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
-        FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+        FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
+        TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,7 +154,8 @@ class RoomServiceServicer(object):
     def DiscoverRooms(self, request, context):
         """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
         appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
-        and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+        and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE,
+        EXCHANGE_THROTTLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

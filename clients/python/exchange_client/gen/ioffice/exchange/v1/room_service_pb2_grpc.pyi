@@ -47,7 +47,8 @@ class RoomServiceStub:
     """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
     its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
     allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
-    FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+    FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
+    TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
     """
     UnmapRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.UnmapRoomRequest, _room_service_pb2.UnmapRoomResponse]
     """Takes the tie away; the mailbox itself is left alone. Watchers are told, as UnmapRoomRequest.bookings says.
@@ -65,7 +66,8 @@ class RoomServiceStub:
     DiscoverRooms: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.DiscoverRoomsRequest, _room_service_pb2.DiscoverRoomsResponse]
     """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
     appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
-    and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+    and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE,
+    EXCHANGE_THROTTLED.
     """
 
 @_typing.type_check_only
@@ -87,7 +89,8 @@ class RoomServiceAsyncStub(RoomServiceStub):
     """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
     its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
     allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
-    FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+    FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
+    TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
     """
     UnmapRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.UnmapRoomRequest, _room_service_pb2.UnmapRoomResponse]  # type: ignore[assignment]
     """Takes the tie away; the mailbox itself is left alone. Watchers are told, as UnmapRoomRequest.bookings says.
@@ -105,7 +108,8 @@ class RoomServiceAsyncStub(RoomServiceStub):
     DiscoverRooms: _aio.UnaryUnaryMultiCallable[_room_service_pb2.DiscoverRoomsRequest, _room_service_pb2.DiscoverRoomsResponse]  # type: ignore[assignment]
     """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
     appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
-    and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+    and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE,
+    EXCHANGE_THROTTLED.
     """
 
 class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -154,7 +158,8 @@ class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
         its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
         allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
-        FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+        FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
+        TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
         """
 
     @_abc_1.abstractmethod
@@ -196,7 +201,8 @@ class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_room_service_pb2.DiscoverRoomsResponse, _abc.Awaitable[_room_service_pb2.DiscoverRoomsResponse]]:
         """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
         appear there within a day. Where the list may not or cannot be read, the answer holds a problem that says what to do,
-        and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
+        and the rooms that are mapped. Errors: FIELD_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE,
+        EXCHANGE_THROTTLED.
         """
 
 def add_RoomServiceServicer_to_server(servicer: RoomServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
