@@ -56,7 +56,7 @@ class SignInBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     graph_principal: GraphPrincipal | None = None
     """Whether the tenant knows Graph: missing is refused with 500011, disabled with 50001."""
     cloud: Literal["global", "usGov", "usGovDod", "china"] | None = None
-    """Where the tenant lives; anything but global is refused with 90038."""
+    """Where the tenant lives; the login of another cloud refuses it, the global one with 90038."""
     refuses_consent: bool | None = None
     """What an administrator answers when asked for consent."""
 

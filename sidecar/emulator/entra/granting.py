@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from sidecar.emulator.asgi import Request
 from sidecar.emulator.entra.assertions import check_assertion
+from sidecar.emulator.entra.clouds import GLOBAL, audience_of, clouds_at_login, is_any_graph
 from sidecar.emulator.entra.discovery import CLOUDS
 from sidecar.emulator.entra.refusals import LoginError
-from sidecar.emulator.entra.tokens import GRAPH_APP_ID, GRAPH_AUDIENCE, Tokens
+from sidecar.emulator.entra.tokens import GRAPH_APP_ID, Tokens
 from sidecar.emulator.exchange.app import App, Block, GraphPrincipal, SignIn
 from sidecar.emulator.exchange.directory import Tenant
 from sidecar.emulator.exchange.event import JsonObject
@@ -47,7 +48,10 @@ class Granting:
         Raises:
             LoginError: the first thing that is wrong.
         """
-        if tenant.sign_in.cloud != "global":
+        clouds = clouds_at_login(request.base_url)
+        if tenant.sign_in.cloud not in clouds:
+            if GLOBAL not in clouds:
+                raise LoginError(90002, tenant=key)
             raise LoginError(90038, tenant=key, value=str(CLOUDS[tenant.sign_in.cloud]["cloud_instance_name"]))
         form = _read_form(request)
         grant = _needed(form, "grant_type")
@@ -159,16 +163,16 @@ def _audience(scope: str, tenant: Tenant) -> str:
         known = all(_is_graph(one) or one.lower() in _OTHER_RESOURCES for one in resources)
         raise LoginError(700022 if known else 70011, value=scope)
     resource = resources.pop()
-    if _is_graph(resource):
+    if resource.lower() in (audience_of(tenant.sign_in.cloud), GRAPH_APP_ID):
         _check_principal(resource, tenant.sign_in, tenant)
-        return GRAPH_AUDIENCE
+        return audience_of(tenant.sign_in.cloud)
     if resource.lower() not in _OTHER_RESOURCES:
         raise LoginError(500011, value=resource, tenant=tenant.display_name)
     return resource
 
 
 def _is_graph(resource: str) -> bool:
-    return resource.lower() in (GRAPH_AUDIENCE, GRAPH_APP_ID)
+    return is_any_graph(resource.lower()) or resource.lower() == GRAPH_APP_ID
 
 
 def _check_principal(resource: str, sign_in: SignIn, tenant: Tenant) -> None:

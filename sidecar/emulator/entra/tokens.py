@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from sidecar.emulator.entra.assertions import UNTIMED
+from sidecar.emulator.entra.clouds import audience_of
 from sidecar.emulator.errors import GraphError
 from sidecar.emulator.exchange.access import Caller
 from sidecar.emulator.exchange.app import App
 from sidecar.emulator.exchange.directory import Directory, Tenant
 from sidecar.emulator.exchange.world import World
 
-GRAPH_AUDIENCE = "https://graph.microsoft.com"
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
 _KEY_BITS = 2048
 _CAE_LIFETIME_S = (24 * 3600, 28 * 3600)
@@ -36,7 +36,7 @@ class Tokens:
 
     def __init__(self, *, world: World) -> None:
         self._world = world
-        self._known: dict[str, Caller] = {}
+        self._known: dict[tuple[str, str], Caller] = {}
         self._own_key: rsa.RSAPrivateKey | None = None
         self._key_id = ""
 
@@ -112,8 +112,8 @@ class Tokens:
         token = jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self.key_id, "x5t": self.key_id})
         return token, lifetime_s
 
-    def read(self, header: str, directory: Directory) -> Caller:
-        """Find who an Authorization header speaks for.
+    def read(self, header: str, directory: Directory, *, cloud: str) -> Caller:
+        """Find who an Authorization header speaks for at the Graph of a cloud.
 
         Raises:
             GraphError: 401 with Graph's text for what is wrong with the token.
@@ -121,12 +121,12 @@ class Tokens:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise _refused("Access token is empty.")
-        caller = self._known.get(token)
+        caller = self._known.get((cloud, token))
         if caller is None or directory.tenants.get(caller.tenant.tenant_id) is not caller.tenant:
-            caller = self._decode(token, directory)
+            caller = self._decode(token, directory, cloud)
             if len(self._known) >= _KNOWN_TOKENS_MAX:
                 self._known.clear()
-            self._known[token] = caller
+            self._known[cloud, token] = caller
         self._check_still_good(caller)
         return caller
 
@@ -148,14 +148,15 @@ class Tokens:
         moods = self._world.moods_of(tenant)
         return int(self._world.between(moods.token_lifetime_min_s, moods.token_lifetime_max_s))
 
-    def _decode(self, token: str, directory: Directory) -> Caller:
+    def _decode(self, token: str, directory: Directory, cloud: str) -> Caller:
         try:
             claims = jwt.decode(token, self._key.public_key(), algorithms=["RS256"], options=UNTIMED)
         except jwt.InvalidSignatureError:
             raise _refused("Access token validation failure. Invalid signature.") from None
         except jwt.PyJWTError:
             raise _refused("CompactToken parsing failed with error code: 80049217") from None
-        if claims.get("aud") not in (GRAPH_AUDIENCE, f"{GRAPH_AUDIENCE}/", GRAPH_APP_ID):
+        audience = audience_of(cloud)
+        if claims.get("aud") not in (audience, f"{audience}/", GRAPH_APP_ID):
             raise _refused("Access token validation failure. Invalid audience.")
         tenant = directory.find(str(claims.get("tid")))
         app = tenant.apps.get(str(claims.get("appid"))) if tenant else None

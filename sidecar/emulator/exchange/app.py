@@ -108,7 +108,7 @@ class SignIn:
     block: Block = Block.NONE
     graph_principal: GraphPrincipal = GraphPrincipal.PRESENT
     cloud: str = "global"
-    """The national cloud the tenant lives in; the emulator is the global one."""
+    """The cloud the tenant lives in."""
     refuses_consent: bool = False
 
 

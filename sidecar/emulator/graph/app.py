@@ -24,6 +24,7 @@ from sidecar.emulator.asgi import (
     write_reply,
 )
 from sidecar.emulator.clock import sleep
+from sidecar.emulator.entra.clouds import cloud_at_graph
 from sidecar.emulator.entra.login import Login
 from sidecar.emulator.entra.tokens import Tokens, unauthorized
 from sidecar.emulator.errors import GraphError, NotEmulated
@@ -103,7 +104,8 @@ class GraphApp:
         if request.segments[0].lower() not in ("v1.0", "beta"):
             return None, None
         try:
-            return self._tokens.read(request.header("authorization"), self._world.directory), None
+            cloud = cloud_at_graph(request.base_url)
+            return self._tokens.read(request.header("authorization"), self._world.directory, cloud=cloud), None
         except GraphError as error:
             return None, error
 
