@@ -52,12 +52,26 @@ def _name(request: Any) -> str:
     return str(request.name)
 
 
+_SETTINGS = tuple(
+    f"tenant.settings.{name}"
+    for name in (
+        "subject_visibility",
+        "organizer_visibility",
+        "attendee_visibility",
+        "private_events",
+        "pending_subjects",
+        "past_days",
+        "future_days",
+    )
+)
+"""Who let more of a customer's meetings be kept, and how much, is what an audit is asked for."""
+
 AUDITED: dict[str, Audited] = {
     "TenantService/RegisterTenant": Audited(
         lambda request: f"tenants/{request.tenant_id}",
         ("tenant.directory_id", "tenant.cloud", "credential.application_id"),
     ),
-    "TenantService/UpdateTenant": Audited(lambda request: str(request.tenant.name), ("etag",)),
+    "TenantService/UpdateTenant": Audited(lambda request: str(request.tenant.name), ("etag", *_SETTINGS)),
     "TenantService/VerifyTenant": Audited(_name),
     "TenantService/SuspendTenant": Audited(_name),
     "TenantService/ResumeTenant": Audited(_name),

@@ -9,6 +9,7 @@ import pytest
 import structlog
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from sidecar.gen.ioffice.exchange.v1 import audit_service_pb2 as audit_pb
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.booking import HashedPerson, SubjectState
@@ -153,3 +154,14 @@ async def test_hashes_are_told_apart_from_what_they_stand_for(rig: Rig) -> None:
     (told,) = listed.bookings
     assert (told.subject, told.subject_hash) == ("", "abc")
     assert told.organizer == booking_pb.Person(hash="xyz")
+
+
+async def test_audit_tells_what_was_let_be_kept(rig: Rig) -> None:
+    """Who loosened a customer's settings, and how far."""
+    await rig.tenants.RegisterTenant(registration())
+    change = request("settings.subject_visibility", "display_name", display_name="CANARY", subject_visibility=2)
+    await rig.tenants.UpdateTenant(change)
+    found = (await rig.audit.ListAuditEntries(audit_pb.ListAuditEntriesRequest())).entries
+    (entry,) = (one for one in found if one.method == "TenantService/UpdateTenant")
+    assert dict(entry.values) == {"tenant.settings.subject_visibility": "VISIBILITY_HASHED"}
+    assert "CANARY" not in str(entry)
