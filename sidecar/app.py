@@ -48,6 +48,7 @@ from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry import Telemetry
+from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
 from sidecar.tenants.remove import TenantRemover
@@ -72,7 +73,12 @@ async def running(
         stack.callback(telemetry.close)
         engine, clock = await _open_engine(settings.store, stack, clock=clock, rng=rng)
         store = Store(engine, vault=vault, codec=ProtoBookingCodec())
-        tokens = TokenSource(credentials=store.tenants, settings=settings.graph, clock=clock)
+        tokens = TokenSource(
+            credentials=store.credentials,
+            settings=settings.graph,
+            token_files_folder=settings.credentials.token_files_folder,
+            clock=clock,
+        )
         stack.callback(tokens.close)
         http = await stack.enter_async_context(build_http(settings.graph))
         yield await build_service(
@@ -151,6 +157,9 @@ async def build_service(
         subscriptions=keeper,
         audit=SubscriptionAudit(store=store, lister=graph, pace=keeper.pace, clock=clock, telemetry=telemetry),
         verifier=verifier,
+        credentials=CredentialKeeper(
+            store=store, tokens=tokens, prober=graph, clock=clock, rng=rng, settings=settings.credentials
+        ),
         remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens, clock=clock),
         reserve=reserve,
         health=TenantHealth(store=store, breaker=breaker, clock=clock, rng=rng),

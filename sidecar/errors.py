@@ -156,6 +156,12 @@ class DirectoryNotFound(TenantBlocked):
     reason = "DIRECTORY_NOT_FOUND"
 
 
+class TokenFileUnusable(TenantBlocked):
+    """The token file of a federated credential cannot be used; `details["cause"]` says why. Whoever runs us must act."""
+
+    reason = "TOKEN_FILE_UNUSABLE"
+
+
 class TenantSuspended(SidecarError):
     """Nothing may be asked of Microsoft for the tenant: an operator suspended or deleted it."""
 

@@ -100,6 +100,28 @@ class VaultSettings(_Group):
     """JSON file {"primary": "<id>", "keys": {"<id>": "<base64 of 32 bytes>"}}. New secrets are sealed with the primary."""
 
 
+class CredentialSettings(_Group):
+    """The tenants' credentials: how they are replaced, and where tokens of other identity providers lie."""
+
+    previous_hours: Annotated[float, Field(ge=0, le=720)] = 24.0
+    """Hours that a credential replaced by a rotation is kept; it is taken back by itself if Microsoft refuses the new one."""
+    prove_patience_s: Annotated[float, Field(ge=0, le=3_600)] = 300.0
+    """How long refusals of a new credential are not believed: a new secret is known everywhere at Microsoft after minutes."""
+    rotate_wait_s: Annotated[float, Field(ge=0, le=60)] = 20.0
+    """How long a call of RotateTenantCredential waits for the proof; the proving goes on without it."""
+    token_files_folder: Path | None = None
+    """Folder of the token files that federated credentials may name; no other file is read. Empty: none are taken."""
+
+    _empty_folder = field_validator("token_files_folder", mode="before")(_empty_is_none)
+
+    @field_validator("token_files_folder")
+    @classmethod
+    def _check_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and (not value.is_absolute() or value == Path("/")):
+            raise ValueError("must be an absolute path, and not the root")
+        return value
+
+
 class WebhookSettings(_Group):
     """The HTTP listener that Microsoft Graph calls."""
 
@@ -268,6 +290,7 @@ class Settings(BaseSettings):
     grpc: GrpcSettings = GrpcSettings()
     store: StoreSettings = StoreSettings()
     vault: VaultSettings = VaultSettings()
+    credentials: CredentialSettings = CredentialSettings()
     webhook: WebhookSettings = WebhookSettings()
     probes: ProbesSettings = ProbesSettings()
     graph: GraphSettings = GraphSettings()

@@ -1,6 +1,7 @@
 """Log set-up, and every metric the service has, with its name and its fixed labels.
 
-Ids are never labels: a metric has as many series as this file says, however many rooms there are.
+Ids are never labels, but for one gauge that has a series for each tenant of which something is known: a metric has as many
+series as this file says, however many rooms there are.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ GAUGES = {
     "requests_under_way": "Requests to Exchange under way.",
     "requests_waiting": "Requests to Exchange that wait for their turn.",
     "rooms": "Rooms of the whole store by sync state (label state); counted when asked, at most every 15 seconds.",
+    "credential_expires_seconds": "Seconds until a tenant's credential runs out (label tenant), where known.",
     "freshness_oldest_seconds": "Age of the oldest copy, of rooms that are not blocked; found with the rooms.",
 }
 
@@ -121,11 +123,11 @@ class Telemetry:
 
         self._meter.create_observable_gauge(name, callbacks=[callback], description=GAUGES[name])
 
-    def observe_each(self, name: str, read: Callable[[], Mapping[str, int]]) -> None:
-        """Let a gauge of GAUGES be read by calling `read`, which gives a value for each value of the label `state`."""
+    def observe_each(self, name: str, read: Callable[[], Mapping[str, float]], *, label: str = "state") -> None:
+        """Let a gauge of GAUGES be read by calling `read`, which gives a value for each value of the label."""
 
         def callback(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(value, {"state": state}) for state, value in read().items()]
+            return [Observation(value, {label: key}) for key, value in read().items()]
 
         self._meter.create_observable_gauge(name, callbacks=[callback], description=GAUGES[name])
 

@@ -75,6 +75,8 @@ AUDITED: dict[str, Audited] = {
     "TenantService/VerifyTenant": Audited(_name),
     "TenantService/SuspendTenant": Audited(_name),
     "TenantService/ResumeTenant": Audited(_name),
+    "TenantService/RotateTenantCredential": Audited(_name, ("credential.application_id", "request_id")),
+    "TenantService/SetCredentialExpiry": Audited(_name, ("fingerprint",)),
     "TenantService/DeleteTenant": Audited(_name, ("etag", "allow_missing", "purge")),
     "TenantService/UndeleteTenant": Audited(_name),
     "RoomService/MapRoom": Audited(lambda request: f"{request.parent}/rooms/{request.room_id}"),

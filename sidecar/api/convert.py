@@ -17,7 +17,8 @@ from sidecar.model.check import CheckOutcome, CheckResult
 from sidecar.model.problem import Actor, Problem
 from sidecar.model.propagation import Propagation
 from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
-from sidecar.model.tenant import Cloud, CredentialKind, Tenant, TenantState
+from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, CredentialRole, Tenant, TenantState
+from sidecar.model.tenant_problems import tenant_problems
 from sidecar.model.window import Window
 from sidecar.tenants.discover import DiscoveredRoom
 
@@ -43,6 +44,12 @@ _CLOUDS: Final = {
 _KINDS: Final = {
     CredentialKind.CLIENT_SECRET: tenant_pb.CredentialInfo.KIND_CLIENT_SECRET,
     CredentialKind.CERTIFICATE: tenant_pb.CredentialInfo.KIND_CERTIFICATE,
+    CredentialKind.FEDERATED: tenant_pb.CredentialInfo.KIND_FEDERATED,
+}
+_ROLES: Final = {
+    CredentialRole.CURRENT: tenant_pb.CredentialInfo.ROLE_CURRENT,
+    CredentialRole.NEXT: tenant_pb.CredentialInfo.ROLE_NEXT,
+    CredentialRole.PREVIOUS: tenant_pb.CredentialInfo.ROLE_PREVIOUS,
 }
 _ROOM_STATES: Final = {
     RoomState.IMPORTING: room_pb.Room.STATE_IMPORTING,
@@ -116,15 +123,18 @@ def check_to_proto(check: CheckResult) -> common_pb.CheckResult:
     )
 
 
-def tenant_to_proto(tenant: Tenant, propagation: Propagation | None = None) -> tenant_pb.Tenant:
-    """Write a tenant, and how far a grant of access has got; of its credential only what may be shown."""
+def tenant_to_proto(tenant: Tenant, propagation: Propagation | None = None, *, now: datetime) -> tenant_pb.Tenant:
+    """Write a tenant, and how far a grant of access has got; of its credentials only what may be shown.
+
+    What its problems are depends on the time of asking.
+    """
     message = tenant_pb.Tenant(
         name=tenant.name,
         uid=tenant.uid,
         display_name=tenant.display_name,
         directory_id=tenant.directory_id,
         state=_TENANT_STATES[tenant.state],
-        problems=[problem_to_proto(problem) for problem in tenant.problems],
+        problems=[problem_to_proto(problem) for problem in tenant_problems(tenant, now=now)],
         etag=str(tenant.version),
         cloud=_CLOUDS[tenant.cloud],
         settings=settings_to_proto(tenant.settings),
@@ -137,16 +147,28 @@ def tenant_to_proto(tenant: Tenant, propagation: Propagation | None = None) -> t
         set_time(message.delete_time, tenant.deleted_at)
     if tenant.purge_at is not None:
         set_time(message.purge_time, tenant.purge_at)
-    known = tenant.credential
-    shown = message.credentials.add(
-        application_id=known.application_id, kind=_KINDS[known.kind], fingerprint=known.fingerprint
-    )
-    if known.expires_at is not None:
-        set_time(shown.expire_time, known.expires_at)
-    if known.proven_at is not None:
-        set_time(shown.prove_time, known.proven_at)
+    message.credentials.extend(_credential_to_proto(tenant, known) for known in tenant.credentials)
     if propagation is not None:
         message.propagation.CopyFrom(_propagation_to_proto(propagation))
+    return message
+
+
+def _credential_to_proto(tenant: Tenant, known: CredentialInfo) -> tenant_pb.CredentialInfo:
+    message = tenant_pb.CredentialInfo(
+        application_id=known.application_id,
+        kind=_KINDS[known.kind],
+        fingerprint=known.fingerprint,
+        role=_ROLES[known.role],
+        read_room=f"{tenant.name}/rooms/{known.read_room}" if known.read_room else "",
+    )
+    if known.problem is not None:
+        message.problem.CopyFrom(problem_to_proto(known.problem))
+    if known.expires_at is not None:
+        set_time(message.expire_time, known.expires_at)
+    if known.proven_at is not None:
+        set_time(message.prove_time, known.proven_at)
+    if known.ends_at is not None:
+        set_time(message.end_time, known.ends_at)
     return message
 
 

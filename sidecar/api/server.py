@@ -43,7 +43,14 @@ SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AU
 """All services of the protos."""
 
 _NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name", "room.name")
-_WAITING = frozenset({"WatchService/ReadChanges", "RoomService/DiscoverRooms", "RoomService/UpdateRoom"})
+_WAITING = frozenset(
+    {
+        "WatchService/ReadChanges",
+        "RoomService/DiscoverRooms",
+        "RoomService/UpdateRoom",
+        "TenantService/RotateTenantCredential",
+    }
+)
 """These wait for changes, or for Microsoft."""
 _LAST_WORDS_S = 0.5
 """Given to streams that are not ours, such as a watch of the health service, and to statuses still on their way."""

@@ -10,6 +10,7 @@ from sidecar.api.audits import AuditServicer
 from sidecar.api.bookings import BookingServicer
 from sidecar.api.boundary import Metrics
 from sidecar.api.convert import RoomConverter
+from sidecar.api.credentials import CredentialCalls
 from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
 from sidecar.api.tenants import TenantServicer
@@ -54,12 +55,16 @@ def build_servicers(
 ) -> Servicers:
     """Build all servicers over one store and one feed."""
     converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
+    credential_calls = CredentialCalls(
+        tenants=store.tenants, credentials=store.credentials, settings=settings.credentials, clock=clock
+    )
     return Servicers(
         tenants=TenantServicer(
             tenants=store.tenants,
             lifecycle=store.lifecycle,
             rooms=store.rooms,
             propagations=store.propagations,
+            credential_calls=credential_calls,
             asking=diagnosis.tenants,
             clock=clock,
             grace=timedelta(days=settings.store.grace_days),

@@ -55,6 +55,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.ApplicationNotFound: (_CODE.FAILED_PRECONDITION, "APPLICATION_NOT_FOUND", "the directory has no such app"),
     errors.SignInBlocked: (_CODE.FAILED_PRECONDITION, "SIGN_IN_BLOCKED", "a policy of the customer blocks the app"),
     errors.ConsentMissing: (_CODE.FAILED_PRECONDITION, "CONSENT_MISSING", "the customer's app has no permission"),
+    errors.TokenFileUnusable: _INTERNAL,  # told as a Problem
     errors.TenantSuspended: (_CODE.FAILED_PRECONDITION, "TENANT_SUSPENDED", None),
     errors.TenantPurged: (_CODE.FAILED_PRECONDITION, "TENANT_PURGED", None),
     errors.ApplicationDisabled: (_CODE.FAILED_PRECONDITION, "APPLICATION_DISABLED", "the customer's app is disabled"),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import answering_s
 from sidecar.api.convert import check_to_proto, cloud_from_proto, tenant_to_proto
+from sidecar.api.credentials import CredentialCalls
 from sidecar.api.page_tokens import PageTokens
-from sidecar.api.proofs import complain_about_certificate, complain_about_secret
 from sidecar.api.tenant_settings import FIELDS, read_settings
 from sidecar.api.validate import Check
 from sidecar.diagnosis.asking import TenantAsking
 from sidecar.errors import TenantNotFound
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.ids import TenantId
-from sidecar.model.tenant import CredentialKind, Tenant
+from sidecar.model.tenant import Tenant
 from sidecar.model.tenant_settings import NO_SETTINGS
 from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit, fits_into_a_kit
 from sidecar.store.lifecycle import Lifecycle
@@ -38,7 +38,7 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TenantServicer:
-    """Registers, shows, changes, suspends and deletes tenants, and writes their kits."""
+    """Registers, shows, changes, suspends and deletes tenants, replaces their credentials, and writes their kits."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class TenantServicer:
         lifecycle: Lifecycle,
         rooms: Rooms,
         propagations: Propagations,
+        credential_calls: CredentialCalls,
         asking: TenantAsking,
         clock: Clock,
         grace: timedelta,
@@ -55,6 +56,7 @@ class TenantServicer:
         self._lifecycle = lifecycle
         self._grace = grace
         self._propagations = propagations
+        self._credential_calls = credential_calls
         self._rooms = rooms
         self._asking = asking
         self._clock = clock
@@ -63,17 +65,45 @@ class TenantServicer:
     async def register_tenant(self, request: pb.RegisterTenantRequest) -> pb.RegisterTenantResponse:
         """See the proto."""
         check = Check()
-        values = _read_values(check, request, now=self._clock.now())
+        values = self._read_values(check, request)
         check.finish()
-        return pb.RegisterTenantResponse(tenant=tenant_to_proto(await register_tenant(self._tenants, values)))
+        tenant = await register_tenant(self._tenants, values)
+        return pb.RegisterTenantResponse(tenant=await self._show(tenant))
+
+    def _read_values(self, check: Check, request: pb.RegisterTenantRequest) -> TenantValues:
+        tenant = request.tenant
+        check.choice("tenant.cloud", tenant.cloud, pb.Cloud.values())
+        return TenantValues(
+            tenant_id=TenantId(check.new_id("tenant_id", request.tenant_id)),
+            display_name=check.display_name("tenant.display_name", tenant.display_name),
+            directory_id=check.guid("tenant.directory_id", tenant.directory_id),
+            cloud=cloud_from_proto(tenant.cloud),
+            credential=self._credential_calls.read(check, request.credential),
+            settings=read_settings(check, "tenant.settings", tenant.settings)(NO_SETTINGS)
+            if tenant.HasField("settings")
+            else None,
+        )
+
+    async def _show(self, tenant: Tenant) -> pb.Tenant:
+        (shown,) = await self._show_all([tenant])
+        return shown
+
+    async def rotate_tenant_credential(
+        self, request: pb.RotateTenantCredentialRequest
+    ) -> pb.RotateTenantCredentialResponse:
+        """See the proto."""
+        return await self._credential_calls.rotate(request)
+
+    async def set_credential_expiry(self, request: pb.SetCredentialExpiryRequest) -> pb.SetCredentialExpiryResponse:
+        """See the proto."""
+        return await self._credential_calls.set_expiry(request)
 
     async def get_tenant(self, request: pb.GetTenantRequest) -> pb.GetTenantResponse:
         """See the proto. A deleted tenant is shown as DELETED until it is erased."""
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        (shown,) = await self._show([await self._tenants.load(tenant_id)])
-        return pb.GetTenantResponse(tenant=shown)
+        return pb.GetTenantResponse(tenant=await self._show(await self._tenants.load(tenant_id)))
 
     async def list_tenants(self, request: pb.ListTenantsRequest) -> pb.ListTenantsResponse:
         """See the proto."""
@@ -85,11 +115,11 @@ class TenantServicer:
         found = await self._tenants.page(after=after, count_max=count_max + 1, show_deleted=request.show_deleted)
         shown = found[:count_max]
         more = self._page_tokens.encode(request, _Place(shown[-1].tenant_id)) if len(found) > count_max else ""
-        return pb.ListTenantsResponse(tenants=await self._show(shown), next_page_token=more)
+        return pb.ListTenantsResponse(tenants=await self._show_all(shown), next_page_token=more)
 
-    async def _show(self, tenants: Sequence[Tenant]) -> list[pb.Tenant]:
+    async def _show_all(self, tenants: Sequence[Tenant]) -> list[pb.Tenant]:
         progress = await self._propagations.progress([tenant.uid for tenant in tenants])
-        return [tenant_to_proto(tenant, progress.get(tenant.uid)) for tenant in tenants]
+        return [tenant_to_proto(tenant, progress.get(tenant.uid), now=self._clock.now()) for tenant in tenants]
 
     async def update_tenant(self, request: pb.UpdateTenantRequest) -> pb.UpdateTenantResponse:
         """See the proto."""
@@ -98,8 +128,9 @@ class TenantServicer:
         etag = check.etag("etag", request.etag)
         change = _read_change(check, request)
         check.finish()
-        (shown,) = await self._show([await self._tenants.update(tenant_id, change, etag=etag)])
-        return pb.UpdateTenantResponse(tenant=shown)
+        return pb.UpdateTenantResponse(
+            tenant=await self._show(await self._tenants.update(tenant_id, change, etag=etag))
+        )
 
     async def delete_tenant(self, request: pb.DeleteTenantRequest) -> pb.DeleteTenantResponse:
         """See the proto."""
@@ -114,7 +145,7 @@ class TenantServicer:
             if request.allow_missing:
                 return pb.DeleteTenantResponse()
             raise
-        return pb.DeleteTenantResponse(tenant=tenant_to_proto(tenant))
+        return pb.DeleteTenantResponse(tenant=await self._show(tenant))
 
     async def verify_tenant(self, request: pb.VerifyTenantRequest) -> pb.VerifyTenantResponse:
         """See the proto."""
@@ -122,15 +153,16 @@ class TenantServicer:
         tenant_id = check.tenant("name", request.name)
         check.finish()
         verified = await self._asking.verify(tenant_id, budget_s=answering_s(self._clock))
-        (shown,) = await self._show([verified.tenant])
-        return pb.VerifyTenantResponse(tenant=shown, checks=[check_to_proto(found) for found in verified.checks])
+        return pb.VerifyTenantResponse(
+            tenant=await self._show(verified.tenant), checks=[check_to_proto(found) for found in verified.checks]
+        )
 
     async def undelete_tenant(self, request: pb.UndeleteTenantRequest) -> pb.UndeleteTenantResponse:
         """See the proto."""
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        return pb.UndeleteTenantResponse(tenant=tenant_to_proto(await self._lifecycle.undelete(tenant_id)))
+        return pb.UndeleteTenantResponse(tenant=await self._show(await self._lifecycle.undelete(tenant_id)))
 
     async def suspend_tenant(self, request: pb.SuspendTenantRequest) -> pb.SuspendTenantResponse:
         """See the proto."""
@@ -138,16 +170,16 @@ class TenantServicer:
         tenant_id = check.tenant("name", request.name)
         reason = check.text("reason", request.reason, _REASON_CHARS_MAX)
         check.finish()
-        (shown,) = await self._show([await self._lifecycle.suspend(tenant_id, reason=reason)])
-        return pb.SuspendTenantResponse(tenant=shown)
+        return pb.SuspendTenantResponse(
+            tenant=await self._show(await self._lifecycle.suspend(tenant_id, reason=reason))
+        )
 
     async def resume_tenant(self, request: pb.ResumeTenantRequest) -> pb.ResumeTenantResponse:
         """See the proto."""
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        (shown,) = await self._show([await self._lifecycle.resume(tenant_id)])
-        return pb.ResumeTenantResponse(tenant=shown)
+        return pb.ResumeTenantResponse(tenant=await self._show(await self._lifecycle.resume(tenant_id)))
 
     async def get_onboarding_kit(self, request: pb.GetOnboardingKitRequest) -> pb.GetOnboardingKitResponse:
         """See the proto."""
@@ -220,41 +252,3 @@ def _read_change(check: Check, request: pb.UpdateTenantRequest) -> Change:
         return lambda display_name, settings: (display_name, amend(settings))
     new_name = check.display_name("tenant.display_name", given.display_name)
     return lambda _, settings: (new_name, amend(settings))
-
-
-def _read_values(check: Check, request: pb.RegisterTenantRequest, *, now: datetime) -> TenantValues:
-    tenant, credential = request.tenant, request.credential
-    check.choice("tenant.cloud", tenant.cloud, pb.Cloud.values())
-    kind, proof = _read_proof(check, credential, now=now)
-    expires_at = None
-    if credential.HasField("expire_time"):
-        expires_at = check.instant("credential.expire_time", credential.expire_time)
-    return TenantValues(
-        tenant_id=TenantId(check.new_id("tenant_id", request.tenant_id)),
-        display_name=check.display_name("tenant.display_name", tenant.display_name),
-        directory_id=check.guid("tenant.directory_id", tenant.directory_id),
-        cloud=cloud_from_proto(tenant.cloud),
-        application_id=check.guid("credential.application_id", credential.application_id),
-        kind=kind,
-        proof=proof,
-        expires_at=expires_at,
-        settings=read_settings(check, "tenant.settings", tenant.settings)(NO_SETTINGS)
-        if tenant.HasField("settings")
-        else None,
-    )
-
-
-def _read_proof(check: Check, credential: pb.Credential, *, now: datetime) -> tuple[CredentialKind, bytes]:
-    match credential.WhichOneof("proof"):
-        case "client_secret":
-            complaint = complain_about_secret(credential.client_secret)
-            if complaint is not None:
-                check.refuse("credential.client_secret", complaint)
-            return CredentialKind.CLIENT_SECRET, credential.client_secret.encode()
-        case "certificate_pem":
-            complaint = complain_about_certificate(credential.certificate_pem, now=now)
-            if complaint is not None:
-                check.refuse("credential.certificate_pem", complaint)
-            return CredentialKind.CERTIFICATE, credential.certificate_pem
-    check.refuse("credential", "must have a client_secret or a certificate_pem")
-    return CredentialKind.CLIENT_SECRET, b""

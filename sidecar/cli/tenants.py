@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,9 +11,28 @@ from exchange_client.messages import Cloud, Propagation, Tenant
 
 from sidecar.aio.clock import SystemClock
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, tenant_of
+from sidecar.cli.credentials import (
+    NO_ECHO,
+    CertificateFileOption,
+    ExpiresOption,
+    NoSecretOption,
+    PassphraseFileOption,
+    PfxFileOption,
+    SecretFileOption,
+    TokenFileOption,
+    credentials,
+    read_credential,
+    refuse_arguments,
+    rotate,
+    set_expiry,
+)
 from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
 
 app = typer.Typer(help="The customers' Microsoft 365 organisations.", no_args_is_help=True)
+
+app.command(context_settings=NO_ECHO)(rotate)
+app.command()(credentials)
+app.command("set-expiry")(set_expiry)
 
 CLOUDS = "global, us_government, us_government_dod or china"
 
@@ -29,15 +46,19 @@ def cloud_of(name: str) -> Cloud.ValueType:
     return Cloud.Value(f"CLOUD_{name.upper()}")
 
 
-@app.command()
+@app.command(context_settings=NO_ECHO)
 def register(
+    context: typer.Context,
     tenant_id: TenantArgument,
     directory_id: Annotated[str, typer.Option(help="Directory (tenant) id: a GUID.")],
     application_id: Annotated[str, typer.Option(help="Application (client) id: a GUID.")],
-    secret_file: Annotated[
-        Path | None, typer.Option(help="File with the client secret's Value; - reads standard input.", allow_dash=True)
-    ] = None,
-    certificate_file: Annotated[Path | None, typer.Option(help="PEM file with certificate and private key.")] = None,
+    secret_file: SecretFileOption = None,
+    certificate_file: CertificateFileOption = None,
+    pfx_file: PfxFileOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    token_file: TokenFileOption = None,
+    expires: ExpiresOption = None,
+    secret: NoSecretOption = None,
     display_name: Annotated[str, typer.Option(help="Name for people.")] = "",
     cloud: Annotated[str, typer.Option(help=f"{CLOUDS}.")] = "global",
     target: TargetOption = DEFAULT_TARGET,
@@ -45,25 +66,25 @@ def register(
 ) -> None:
     """Register a tenant, or give it another credential. Secrets come from files, so that no process list shows them."""
     with connected(target) as client:
-        if (secret_file is None) == (certificate_file is None):
-            raise ValueError("give either --secret-file or --certificate-file")
+        refuse_arguments(context, secret)
+        credential = read_credential(
+            application_id,
+            secret_file=secret_file,
+            certificate_file=certificate_file,
+            pfx_file=pfx_file,
+            passphrase_file=passphrase_file,
+            token_file=token_file,
+            expires=expires,
+        )
         tenant = client.register_tenant(
             tenant_id,
             directory_id=directory_id,
             application_id=application_id,
-            client_secret=None if secret_file is None else _read(secret_file).decode(errors="replace").strip(),
-            certificate_pem=None if certificate_file is None else _read(certificate_file),
+            credential=credential,
             display_name=display_name,
             cloud=cloud_of(cloud),
         )
         _show_one(tenant, output)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return sys.stdin.buffer.read(64 * 1024) if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
 
 
 @app.command()

@@ -24,14 +24,13 @@ from sidecar.diagnosis.login import Tokens as PlainTokens
 from sidecar.diagnosis.reading import NARROW, ROOMS_READ, Breadth, Prober, Reading, read_rooms, reading_before
 from sidecar.diagnosis.results import skipped
 from sidecar.errors import SidecarError, TenantBlocked, Unavailable
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.logins import token_claims
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantUid
 from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
-from sidecar.sync.reading import ref_of
 
 log = structlog.get_logger(__name__)
 

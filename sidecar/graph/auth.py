@@ -13,6 +13,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
@@ -25,6 +26,7 @@ from sidecar.aio.clock import Clock
 from sidecar.errors import CredentialRejected, DirectoryNotFound, GraphUnavailable, SidecarError, Unavailable
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.logins import LoginHttp, build_login_http, login_error
+from sidecar.graph.token_files import read_token_file
 from sidecar.model.ids import TenantUid
 from sidecar.model.tenant import Credential, CredentialKind
 from sidecar.settings import GraphSettings
@@ -34,6 +36,8 @@ log = structlog.get_logger(__name__)
 _THREADS_MAX = 4
 _TENANTS_MAX = 5_000
 """Applications kept; beyond that the one not used for longest is built again when it is needed."""
+_CREDENTIALS_MAX = 4
+"""Accounts of one tenant: that of its current, its next and its former credential, and one that is going."""
 _KEYS_MAX = 256
 _FRESH_S = 300.0
 """A token with less than this left is renewed; MSAL draws the same line."""
@@ -49,12 +53,12 @@ _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z 
 class CredentialSource(Protocol):
     """Opens sealed credentials."""
 
-    async def load_credential(self, tenant_uid: TenantUid) -> Credential:
-        """Return the tenant's credential in the open."""
+    async def load_credential(self, tenant_uid: TenantUid, identity: str) -> Credential:
+        """Return the tenant's credential of an identity in the open; the current one when that is gone, or none is named."""
 
 
 class _Account:
-    """What is kept for a tenant. Instances compare by identity; there is nothing in here to print."""
+    """What is kept for a credential of a tenant. Instances compare by identity; there is nothing in here to print."""
 
     __slots__ = ("app", "http", "lock", "refresh_at_s", "token", "until_s")
 
@@ -68,7 +72,11 @@ class _Account:
 
 
 class TokenSource:
-    """Tokens for Graph, one at a time for each tenant, remembered while they are good."""
+    """Tokens for Graph, one at a time for each credential, remembered while they are good.
+
+    What is kept goes by the credential, not by the tenant alone: a rotation in another process is obeyed from the first call
+    that is made for the tenant as it is now, without anybody being told.
+    """
 
     def __init__(
         self,
@@ -77,13 +85,15 @@ class TokenSource:
         settings: GraphSettings,
         clock: Clock,
         http: httpx.Client | None = None,
+        token_files_folder: Path | None = None,
     ) -> None:
         self._credentials = credentials
         self._settings = settings
+        self._token_files_folder = token_files_folder
         self._clock = clock
         self._http = http if http is not None else build_login_http(settings)
         self._executor = ThreadPoolExecutor(max_workers=_THREADS_MAX, thread_name_prefix="login")
-        self._accounts: OrderedDict[TenantUid, _Account] = OrderedDict()
+        self._accounts: OrderedDict[TenantUid, OrderedDict[str, _Account]] = OrderedDict()
         self._keys: OrderedDict[bytes, object] = OrderedDict()
 
     async def fetch_token(self, tenant: TenantRef, *, claims: str | None = None) -> str:
@@ -92,10 +102,10 @@ class TokenSource:
         Args:
             claims: what Graph demanded of the next token, in a 401; it is then always a new one.
         Raises:
-            CredentialRejected, ConsentMissing, DirectoryNotFound: a person must act.
+            CredentialRejected, ConsentMissing, DirectoryNotFound, TokenFileUnusable: a person must act.
             Throttled, GraphUnavailable: the login service cannot give one now, and none is remembered.
         """
-        account = self._account(tenant.tenant_uid)
+        account = self._account(tenant)
         if claims is None and self._clock.monotonic() < account.refresh_at_s:
             return account.token
         async with account.lock:
@@ -111,34 +121,41 @@ class TokenSource:
                 log.warning("token.kept", tenant_uid=tenant.tenant_uid, reason=error.reason, **error.details)
             return account.token
 
-    def forget(self, tenant_uid: TenantUid, *, token: str | None = None) -> None:
+    def forget(self, tenant_uid: TenantUid, *, token: str | None = None, credential: str | None = None) -> None:
         """Drop what is kept for a tenant, MSAL's memory of tokens and refusals included.
 
         Args:
-            token: drop only if this is the token kept, so that many calls refused together cost one new token.
+            token: drop only what has this token, so that many calls refused together cost one new token.
+            credential: drop only what is kept for the credential of this identity.
         """
-        account = self._accounts.get(tenant_uid)
-        if account is not None and (token is None or account.token == token):
-            del self._accounts[tenant_uid]
+        accounts = self._accounts.get(tenant_uid)
+        if accounts is None:
+            return
+        for identity, account in list(accounts.items()):
+            if token in (None, account.token) and credential in (None, identity):
+                del accounts[identity]
 
     def close(self) -> None:
         """Let go of threads and connections."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._http.close()
 
-    def _account(self, tenant_uid: TenantUid) -> _Account:
-        account = self._accounts.get(tenant_uid)
+    def _account(self, tenant: TenantRef) -> _Account:
+        accounts = self._accounts.setdefault(tenant.tenant_uid, OrderedDict())
+        self._accounts.move_to_end(tenant.tenant_uid)
+        if len(self._accounts) > _TENANTS_MAX:
+            self._accounts.popitem(last=False)
+        account = accounts.get(tenant.credential)
         if account is None:
-            account = self._accounts[tenant_uid] = _Account()
-            if len(self._accounts) > _TENANTS_MAX:
-                self._accounts.popitem(last=False)
-        else:
-            self._accounts.move_to_end(tenant_uid)
+            account = accounts[tenant.credential] = _Account()
+        accounts.move_to_end(tenant.credential)
+        if len(accounts) > _CREDENTIALS_MAX:
+            accounts.popitem(last=False)
         return account
 
     async def _renew(self, account: _Account, tenant: TenantRef, claims: str | None) -> None:
         if account.app is None:
-            credential = await self._credentials.load_credential(tenant.tenant_uid)
+            credential = await self._credentials.load_credential(tenant.tenant_uid, tenant.credential)
             account.http = LoginHttp(self._http)
             account.app = await self._in_thread(account.http, lambda: self._build_app(account, tenant, credential))
         http = account.http
@@ -192,6 +209,10 @@ class TokenSource:
     def _proof(self, credential: Credential) -> str | dict[str, object]:
         if credential.kind is CredentialKind.CLIENT_SECRET:
             return _decode(credential.proof)
+        if credential.kind is CredentialKind.FEDERATED:
+            folder, path = self._token_files_folder, _decode(credential.proof)
+            # A function: MSAL calls it for each request, so that a file that rotates is never used when it is old.
+            return {"client_assertion": lambda: read_token_file(folder, path)}
         certificates = _CERTIFICATE.findall(credential.proof)
         private_key = _PRIVATE_KEY.search(credential.proof)
         if not certificates or private_key is None:

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sidecar.errors import TenantSuspended
 from sidecar.model.ids import TenantUid
-from sidecar.model.tenant import Cloud
+from sidecar.model.tenant import Cloud, CredentialInfo, Tenant
 from sidecar.settings import GraphSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantRef:
-    """As much of a tenant as a call to Microsoft needs. `directory_id` is a GUID or a verified domain."""
+    """As much of a tenant as a call to Microsoft needs. `directory_id` is a GUID or a verified domain.
+
+    `credential` is the identity of the credential to call with (`CredentialInfo.identity`): a process that loads a tenant
+    after a rotation thereby has another one, and does not go on with what it remembers of the former. Empty: the current one.
+    """
 
     tenant_uid: TenantUid
     directory_id: str
     cloud: Cloud
+    credential: str = ""
+
+
+def ref_of(tenant: Tenant, credential: CredentialInfo | None = None) -> TenantRef:
+    """Return whom calls to Microsoft are for, with the credential given, or else the current one.
+
+    Raises:
+        TenantSuspended: nothing may be asked for the tenant.
+    """
+    if tenant.is_at_rest:
+        raise TenantSuspended("the tenant is suspended or deleted; nothing is asked of Microsoft for it")
+    return TenantRef(
+        tenant_uid=tenant.uid,
+        directory_id=tenant.directory_id,
+        cloud=tenant.cloud,
+        credential=(credential or tenant.credential).identity,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

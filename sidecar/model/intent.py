@@ -26,6 +26,8 @@ class IntentKind(enum.StrEnum):
     """Compare a tenant's subscriptions with those at Graph."""
     TENANT_VERIFY = "tenant.verify"
     """Find out whether Microsoft accepts a tenant's credential."""
+    TENANT_CREDENTIALS = "tenant.credentials"
+    """Prove a tenant's next credential, erase its previous one, and say when one is about to run out."""
     TENANT_PULSE = "tenant.pulse"
     """Notice when Microsoft has answered nothing for a tenant for a while."""
     TENANT_ERASE = "tenant.erase"

@@ -38,17 +38,48 @@ class CredentialKind(enum.StrEnum):
 
     CLIENT_SECRET = "client_secret"  # noqa: S105  (the name of a kind)
     CERTIFICATE = "certificate"
+    FEDERATED = "federated"
+
+
+class CredentialRole(enum.StrEnum):
+    """What a credential of a tenant is for. A tenant always has a current one."""
+
+    CURRENT = "current"
+    NEXT = "next"
+    PREVIOUS = "previous"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialInfo:
-    """What may be shown of a credential."""
+    """What may be shown of a credential.
+
+    Attributes:
+        added_at: of NEXT: when it was handed over.
+        refused_at: of NEXT: since when its refusal counts as Microsoft's last word for now; before, it may only not be known
+            everywhere yet.
+        ends_at: of PREVIOUS: when it is erased.
+        problem: of NEXT: what its last proof met.
+        read_room: the room that a rotation read as proof; empty: none.
+        request_id: the caller's name for the rotation that brought it.
+    """
 
     application_id: str
     kind: CredentialKind
     fingerprint: str
     expires_at: datetime | None
     proven_at: datetime | None
+    role: CredentialRole = CredentialRole.CURRENT
+    added_at: datetime | None = None
+    refused_at: datetime | None = None
+    ends_at: datetime | None = None
+    problem: Problem | None = None
+    read_room: str = ""
+    request_id: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other credential of its tenant; one certificate may serve two applications."""
+        return f"{self.application_id}/{self.fingerprint}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +98,8 @@ class Credential:
 class Tenant:
     """A tenant. `version` counts its own changes; `revision` is the number of the last entry of its log.
 
-    `verified_at` is when Microsoft first accepted the credential, None before. `problem` concerns the tenant as a whole.
+    `verified_at` is when Microsoft first accepted the credential, None before. `problem` concerns the tenant as a whole; what
+    people are told besides follows from facts and the clock (`model.tenant_problems`). `credential` is the one in use.
     `purge_at` is when a deleted tenant is erased. `suspension` survives deletion: a tenant that comes back is as it was.
     `erasing_since_at` is since when what its settings do not let be kept any more is being erased; None: nothing is left.
     """
@@ -89,6 +121,14 @@ class Tenant:
     purge_at: datetime | None = None
     settings: TenantSettings = NO_SETTINGS
     erasing_since_at: datetime | None = None
+    next_credential: CredentialInfo | None = None
+    previous_credential: CredentialInfo | None = None
+
+    @property
+    def credentials(self) -> tuple[CredentialInfo, ...]:
+        """All credentials, the one in use first."""
+        others = (self.next_credential, self.previous_credential)
+        return (self.credential, *(other for other in others if other is not None))
 
     @property
     def name(self) -> str:
@@ -129,5 +169,6 @@ BLOCKING_REASONS = {
     "APPLICATION_DISABLED": TenantState.CONSENT_MISSING,
     "CLOCK_SKEWED": TenantState.DEGRADED,
     "SECRET_UNREADABLE": TenantState.DEGRADED,
+    "TOKEN_FILE_UNUSABLE": TenantState.DEGRADED,
 }
 """Problems of a tenant that stop all reading of its rooms."""

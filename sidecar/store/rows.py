@@ -17,18 +17,39 @@ from sidecar.model.privacy import DEFAULT_PRIVACY, Privacy
 from sidecar.model.problem import Problem
 from sidecar.model.room import Room
 from sidecar.model.subscription import Subscription
-from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, Tenant
+from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, CredentialRole, Tenant
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store.engine import Row
 
-TENANT = """
+_CREDENTIAL_COLUMNS = (
+    "application_id",
+    "kind",
+    "fingerprint",
+    "expires_at",
+    "proven_at",
+    "added_at",
+    "refused_at",
+    "ends_at",
+    "problem",
+    "read_room",
+    "request_id",
+)
+
+
+def _columns_of(alias: str) -> str:
+    return ", ".join(f"{alias}.{column}" for column in _CREDENTIAL_COLUMNS)
+
+
+TENANT = f"""
 SELECT t.uid, t.tenant_id, t.display_name, t.directory_id, t.cloud, t.problem, t.verified_at, t.deleted_at, t.version,
-       t.revision, t.created_at, t.updated_at, c.application_id, c.kind, c.fingerprint, c.expires_at, c.proven_at,
-       t.suspended_at, t.suspend_reason, t.purge_at,
-       t.erasing_since_at, t.past_days, t.future_days, t.check_interval_s, t.privacy
+       t.revision, t.created_at, t.updated_at, t.suspended_at, t.suspend_reason, t.purge_at,
+       t.erasing_since_at, t.past_days, t.future_days, t.check_interval_s, t.privacy,
+       {_columns_of("c")}, {_columns_of("n")}, {_columns_of("p")}
   FROM tenants t JOIN credentials c ON c.tenant_uid = t.uid AND c.role = 'current'
-"""
+  LEFT JOIN credentials n ON n.tenant_uid = t.uid AND n.role = 'next'
+  LEFT JOIN credentials p ON p.tenant_uid = t.uid AND p.role = 'previous'
+"""  # noqa: S608  (ours)
 
 ROOM = """
 SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.display_name, r.time_zone, r.capacity,
@@ -101,8 +122,33 @@ def settings_from_columns(
     )
 
 
+def _credential_from(columns: Row, role: CredentialRole) -> CredentialInfo:
+    return CredentialInfo(
+        role=role,
+        application_id=columns[0],
+        kind=CredentialKind(columns[1]),
+        fingerprint=columns[2],
+        expires_at=instant(columns[3]),
+        proven_at=instant(columns[4]),
+        added_at=instant(columns[5]),
+        refused_at=instant(columns[6]),
+        ends_at=instant(columns[7]),
+        problem=problem_from_text(columns[8]),
+        read_room=columns[9] or "",
+        request_id=columns[10] or "",
+    )
+
+
 def tenant_from_row(row: Row) -> Tenant:
-    """Read a row of TENANT."""
+    """Read a row of TENANT, whose last columns are those of the three credentials."""
+    width = len(_CREDENTIAL_COLUMNS)
+    first = len(row) - 3 * width
+    parts = [tuple(row[first + at * width : first + (at + 1) * width]) for at in range(3)]
+    credential, following, previous = (
+        None if part[0] is None else _credential_from(part, role)
+        for part, role in zip(parts, CredentialRole, strict=True)
+    )
+    assert credential is not None, "joined"
     return Tenant(
         uid=TenantUid(row[0]),
         tenant_id=TenantId(row[1]),
@@ -116,17 +162,13 @@ def tenant_from_row(row: Row) -> Tenant:
         revision=row[9],
         created_at=from_micros(row[10]),
         updated_at=from_micros(row[11]),
-        credential=CredentialInfo(
-            application_id=row[12],
-            kind=CredentialKind(row[13]),
-            fingerprint=row[14],
-            expires_at=instant(row[15]),
-            proven_at=instant(row[16]),
-        ),
-        suspension=_suspension(row[17], row[18]),
-        purge_at=instant(row[19]),
-        erasing_since_at=instant(row[20]),
-        settings=settings_from_columns(*row[21:25]),
+        credential=credential,
+        next_credential=following,
+        previous_credential=previous,
+        suspension=_suspension(row[12], row[13]),
+        purge_at=instant(row[14]),
+        erasing_since_at=instant(row[15]),
+        settings=settings_from_columns(*row[16:20]),
     )
 
 

@@ -11,6 +11,7 @@ from sidecar.store.audit import Audit, AuditedEngine
 from sidecar.store.calendars import BookingCodec, Calendars
 from sidecar.store.census import Census
 from sidecar.store.changes import Changes
+from sidecar.store.credentials import Credentials
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.epochs import Epochs
 from sidecar.store.erasure import Erasure
@@ -39,6 +40,7 @@ class Store:
         self._engine = engine
         self.audit = Audit(engine)
         self.tenants = Tenants(engine, vault)
+        self.credentials = Credentials(engine, vault)
         self.lifecycle = Lifecycle(engine)
         self.propagations = Propagations(engine)
         self.rooms = Rooms(engine, codec)

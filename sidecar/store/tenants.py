@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sidecar.errors import EtagMismatch, TenantExists, TenantNotFound
+from sidecar.errors import EtagMismatch, SecretUnreadable, TenantExists, TenantNotFound
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.problem import Problem
-from sidecar.model.tenant import BLOCKING_REASONS, Cloud, Credential, CredentialKind, Tenant
+from sidecar.model.tenant import BLOCKING_REASONS, Cloud, Credential, CredentialRole, Tenant
+from sidecar.model.tenant_problems import next_expiry_step_at
 from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
@@ -22,7 +23,7 @@ from sidecar.store.propagations import note_grant
 from sidecar.store.settings import erasing_lane, load_hash_key, save_settings
 from sidecar.store.vault import Vault
 
-_ROLE = "current"
+_ROLE = CredentialRole.CURRENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,10 @@ class Tenants:
             await journal.mark(c, IntentKind.TENANT_VERIFY, uid, uid, priority=Priority.HINT, force=True)
             tenant = await load_tenant(c, "t.uid = $1", uid)
             assert tenant is not None, "written above"
+            warn_at = next_expiry_step_at(tenant.credential, now=c.now)
+            if warn_at is not None:
+                kind = IntentKind.TENANT_CREDENTIALS
+                await journal.mark(c, kind, uid, uid, priority=Priority.REPAIR, ready_at=warn_at)
             return tenant
 
         return await self._engine.write(run)
@@ -96,14 +101,15 @@ class Tenants:
                 details={"directory_id": existing.directory_id},
             )
         known = existing.credential
-        is_same_credential = (known.application_id, known.kind, known.fingerprint, known.expires_at) == (
+        is_same_proof = (known.application_id, known.kind, known.fingerprint) == (
             registration.credential.application_id,
             registration.credential.kind,
             registration.fingerprint,
-            registration.expires_at,
-        )
+        ) and await self._opens(c, existing.uid)
+        is_end_known = registration.expires_at in (None, known.expires_at)  # what was told is not untold by silence
         settings = registration.settings or existing.settings
-        if is_same_credential and (existing.display_name, existing.settings) == (registration.display_name, settings):
+        is_same_name = existing.display_name == registration.display_name
+        if is_same_proof and is_end_known and is_same_name and existing.settings == settings:
             return
         await c.execute(
             "UPDATE tenants SET display_name = $2, version = version + 1, updated_at = $3 WHERE uid = $1",
@@ -112,15 +118,36 @@ class Tenants:
             to_micros(c.now),
         )
         await save_settings(c, self._vault, existing.uid, existing.settings, settings)
-        if not is_same_credential:
-            await self._save_credential(c, existing.uid, registration)
+        if is_same_proof:
+            if not is_end_known:
+                await c.execute(
+                    "UPDATE credentials SET expires_at = $3 WHERE tenant_uid = $1 AND role = $2",
+                    existing.uid,
+                    _ROLE,
+                    rows.micros(registration.expires_at),
+                )
+            return
+        # The way out when nothing else helps: what waits and what was used before has no say any more.
+        await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role <> $2", existing.uid, _ROLE)
+        await self._save_credential(c, existing.uid, registration)
+
+    async def _opens(self, c: Connection, uid: TenantUid) -> bool:
+        """Tell whether the credential in use can be opened; one that cannot is replaced by the same one, sealed anew."""
+        row = await c.fetch_one("SELECT sealed FROM credentials WHERE tenant_uid = $1 AND role = $2", uid, _ROLE)
+        if row is None:
+            return False
+        try:
+            self._vault.unseal(bytes(row[0]), tenant_uid=uid, role=_ROLE)
+        except SecretUnreadable:
+            return False
+        return True
 
     async def _save_credential(self, c: Connection, uid: TenantUid, registration: Registration) -> None:
         credential = registration.credential
         await c.execute(
             "INSERT INTO credentials (tenant_uid, role, application_id, kind, sealed, fingerprint, expires_at)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant_uid, role) DO UPDATE SET application_id = $3,"
-            " kind = $4, sealed = $5, fingerprint = $6, expires_at = $7, proven_at = NULL",
+            " kind = $4, sealed = $5, fingerprint = $6, expires_at = $7, proven_at = NULL, read_room = NULL, request_id = NULL",
             uid,
             _ROLE,
             credential.application_id,
@@ -129,26 +156,6 @@ class Tenants:
             registration.fingerprint,
             rows.micros(registration.expires_at),
         )
-
-    async def load_credential(self, tenant_uid: TenantUid) -> Credential:
-        """Open a tenant's credential.
-
-        Raises:
-            TenantNotFound, SecretUnreadable.
-        """
-
-        async def run(c: Connection) -> Credential:
-            row = await c.fetch_one(
-                "SELECT application_id, kind, sealed FROM credentials WHERE tenant_uid = $1 AND role = $2",
-                tenant_uid,
-                _ROLE,
-            )
-            if row is None:
-                raise TenantNotFound("the tenant is gone")
-            proof = self._vault.unseal(bytes(row[2]), tenant_uid=tenant_uid, role=_ROLE)
-            return Credential(application_id=row[0], kind=CredentialKind(row[1]), proof=proof)
-
-        return await self._engine.read(run)
 
     async def update(self, tenant_id: TenantId, change: Change, *, etag: str) -> Tenant:
         """Give a tenant another name or other settings; what follows from the difference becomes due.
@@ -244,16 +251,7 @@ class Tenants:
             is_blocked = before.problem is not None and before.problem.reason in BLOCKING_REASONS
             if is_blocked or before.credential.proven_at is None:
                 await note_grant(c, uid)
-            if before.problem is None and before.verified_at is not None:
-                return
-            await c.execute(
-                "UPDATE tenants SET problem = NULL, verified_at = COALESCE(verified_at, $2), version = version + 1,"
-                " updated_at = $2 WHERE uid = $1",
-                uid,
-                now,
-            )
-            if is_blocked:
-                await tell_all_rooms(c, uid, read_again=True)
+            await clear_problem(c, before)
 
         await self._engine.write(run)
 
@@ -311,6 +309,20 @@ async def load_tenant(c: Connection, condition: str, value: str) -> Tenant | Non
     """Load the tenant that fits a condition on `t` ($1 is the value), deleted or not; part of somebody's transaction."""
     row = await c.fetch_one(f"{rows.TENANT} WHERE {condition}", value)
     return None if row is None else rows.tenant_from_row(row)
+
+
+async def clear_problem(c: Connection, before: Tenant) -> None:
+    """Note that Microsoft accepts a tenant; where it did not, all rooms are read."""
+    if before.problem is None and before.verified_at is not None:
+        return
+    await c.execute(
+        "UPDATE tenants SET problem = NULL, verified_at = COALESCE(verified_at, $2), version = version + 1,"
+        " updated_at = $2 WHERE uid = $1",
+        before.uid,
+        to_micros(c.now),
+    )
+    if before.problem is not None and before.problem.reason in BLOCKING_REASONS:
+        await tell_all_rooms(c, before.uid, read_again=True)
 
 
 async def tell_all_rooms(c: Connection, uid: TenantUid, *, read_again: bool) -> None:

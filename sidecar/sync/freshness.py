@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sidecar.aio.clock import Clock
 from sidecar.errors import StoreUnavailable
 from sidecar.model.room import FreshnessLimits, SyncState, copy_state, is_blocking, outage_since
@@ -13,16 +15,18 @@ _AGE_MAX_S = 15.0
 
 
 class FreshnessGauges:
-    """Counts of the rooms by state, and the age of the oldest copy, as of the last look."""
+    """Counts of the rooms by state, the age of the oldest copy, and when credentials run out, as of the last look."""
 
     def __init__(self, *, store: Store, limits: FreshnessLimits, clock: Clock, telemetry: Telemetry) -> None:
         self._store = store
         self._limits = limits
         self._clock = clock
         self._counts: dict[SyncState, int] = {}
+        self._expiries: dict[str, datetime] = {}
         self._oldest_s = 0.0
         self._looked_at_s: float | None = None
         telemetry.observe_each("rooms", lambda: {state.value: self._counts.get(state, 0) for state in SyncState})
+        telemetry.observe_each("credential_expires_seconds", self._seconds_left, label="tenant")
         telemetry.observe("freshness_oldest_seconds", lambda: self._oldest_s)
 
     async def look(self) -> None:
@@ -34,8 +38,10 @@ class FreshnessGauges:
         limits = self._limits
         try:
             groups = await self._store.census.groups(limits)
+            expiries = await self._store.credentials.expiries()
         except StoreUnavailable:
             return
+        self._expiries = dict(expiries)
         now = self._clock.now()
         counts: dict[SyncState, int] = dict.fromkeys(SyncState, 0)
         oldest_s = 0.0
@@ -56,3 +62,7 @@ class FreshnessGauges:
             if state not in (SyncState.BLOCKED, SyncState.PAUSED) and group.fresh_as_of_at is not None:
                 oldest_s = max(oldest_s, (now - group.fresh_as_of_at).total_seconds())
         self._counts, self._oldest_s = counts, oldest_s
+
+    def _seconds_left(self) -> dict[str, float]:
+        now = self._clock.now()
+        return {tenant_id: (at - now).total_seconds() for tenant_id, at in self._expiries.items()}

@@ -235,6 +235,11 @@ TEXTS: dict[tuple[str, str], Text] = {
         "Give the sidecar the key ring that sealed it, or register the tenant again.",
         Actor.OPERATOR,
     ),
+    ("TOKEN_FILE_UNUSABLE", ""): Text(
+        "The token file of the federated credential cannot be used.",
+        "Mount the token into the folder that credentials.token_files_folder names, under the path that was registered.",
+        Actor.OPERATOR,
+    ),
 }
 _UNKNOWN = Text("The sidecar met something unexpected.", "Look for the reason in the sidecar's log.", Actor.OPERATOR)
 

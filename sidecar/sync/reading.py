@@ -8,8 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from sidecar.errors import TenantSuspended
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.events import is_part_of_series, master_id_of, to_booking
 from sidecar.graph.wire import DeltaRound, GraphEvent, Identity
 from sidecar.model.booking import Booking, StoredBooking
@@ -74,17 +73,6 @@ class Found:
     gone: frozenset[EventId]
     series: frozenset[EventId]
     broken: frozenset[EventId]
-
-
-def ref_of(tenant: Tenant) -> TenantRef:
-    """Return as much of a tenant as a call to Microsoft needs.
-
-    Raises:
-        TenantSuspended: nothing may be asked for it.
-    """
-    if tenant.is_at_rest:
-        raise TenantSuspended("the tenant is suspended or deleted; nothing is asked of Microsoft for it")
-    return TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
 
 
 def address_of(room: Room) -> str:

@@ -12,14 +12,13 @@ import structlog
 
 from sidecar.aio.clock import Clock
 from sidecar.errors import GraphUnavailable
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.wire import GraphSubscription, SubscriptionPage
 from sidecar.model.subscription import Subscription
 from sidecar.model.tenant import Tenant
 from sidecar.settings import NOTIFICATIONS_PATH
 from sidecar.store.store import Store
 from sidecar.sync.pace import SubscriptionPace
-from sidecar.sync.reading import ref_of
 from sidecar.sync.subscriptions import NotYet
 from sidecar.telemetry import Telemetry
 

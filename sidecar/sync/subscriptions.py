@@ -22,7 +22,7 @@ from sidecar.errors import (
     SubscriptionProblem,
     TenantBlocked,
 )
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.wire import GraphSubscription
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import Room
@@ -31,7 +31,7 @@ from sidecar.model.tenant import Tenant
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.pace import SubscriptionPace
-from sidecar.sync.reading import address_of, ref_of
+from sidecar.sync.reading import address_of
 from sidecar.sync.renewals import Step, plan_renewal, plan_upkeep
 from sidecar.telemetry import Telemetry
 

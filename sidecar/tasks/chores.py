@@ -49,6 +49,7 @@ from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
 from sidecar.tasks.propagation import PropagationWatch
 from sidecar.tasks.tenant_health import PAUSED, TELL_AFTER_ATTEMPTS, TenantHealth
+from sidecar.tenants.credentials import CredentialKeeper, next_look_at
 from sidecar.tenants.remove import TenantRemover
 
 log = structlog.get_logger(__name__)
@@ -104,6 +105,7 @@ class Chores:
         subscriptions: SubscriptionKeeper,
         audit: SubscriptionAudit,
         verifier: TenantVerifier,
+        credentials: CredentialKeeper,
         remover: TenantRemover,
         reserve: ReserveTest,
         health: TenantHealth,
@@ -117,6 +119,7 @@ class Chores:
         self._subscriptions = subscriptions
         self._audit = audit
         self._verifier = verifier
+        self._credentials = credentials
         self._remover = remover
         self._reserve = reserve
         self._health = health
@@ -135,6 +138,7 @@ class Chores:
             IntentKind.SUBSCRIPTION_REMOVE: self._remove_subscription,
             IntentKind.SUBSCRIPTION_AUDIT: self._audit_subscriptions,
             IntentKind.TENANT_VERIFY: self._verify_tenant,
+            IntentKind.TENANT_CREDENTIALS: self._look_after_credentials,
             IntentKind.TENANT_PULSE: self._pulse_tenant,
             IntentKind.TENANT_ERASE: self._erase_words,
             IntentKind.TENANT_PROPAGATION: self._watch_propagation,
@@ -332,6 +336,8 @@ class Chores:
         try:
             await self._verifier.verify(tenant, is_reading=self._health.is_reading(intent))
         except (TenantBlocked, SecretUnreadable) as error:
+            if await self._credentials.step_back(tenant, error):
+                return Done(self._clock.now(), Priority.HINT)  # with the credential that is back in use
             until = self._next_probe_at(intent)
             problem = tenant_problem_of(error, tenant.credential, now=self._clock.now(), next_check_at=until)
             await self._store.tenants.set_problem(tenant.uid, problem)
@@ -356,7 +362,22 @@ class Chores:
             priority=Priority.COMPARE,
             ready_at=self._clock.now() + _AUDIT_INTERVAL,
         )
+        look_at = next_look_at(tenant, next_try_at=None, now=self._clock.now())
+        if look_at is not None:
+            # Due already, but for a tenant of a version that looked after no credentials, and one that came back from deletion.
+            kind = IntentKind.TENANT_CREDENTIALS
+            await self._store.intents.mark(kind, tenant.uid, tenant.uid, priority=Priority.REPAIR, ready_at=look_at)
         return Done(self._clock.now() + _VERIFY_INTERVAL, Priority.COMPARE)
+
+    async def _look_after_credentials(self, intent: Intent, lease: Lease) -> Outcome:
+        try:
+            tenant = await self._store.tenants.load_by_uid(lease.lane)
+            if tenant.deleted_at is not None:
+                return Done()
+            next_at = await self._credentials.look(tenant, planned_at=intent.ready_at)
+        except TenantNotFound:
+            return Done()
+        return Done(next_at, Priority.REPAIR)
 
     async def _pulse_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         return Done(await self._health.feel_pulse(lease.lane), Priority.REPAIR)

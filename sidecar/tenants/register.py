@@ -1,4 +1,4 @@
-"""Registering a tenant: what its credential is recognised by, when it runs out, and the row that makes its check due.
+"""What a caller hands over: what a credential is recognised by, when it runs out, and the rows that make its check due.
 
 Nothing here asks Microsoft: whether the values are accepted is found out by the tenant's verification, first time,
 renewal and repair alike. The values were checked at the API; what cannot be read here is a caller's mistake all the same.
@@ -28,18 +28,29 @@ class TenantRegistry(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialValues:
+    """A credential as a caller hands it over.
+
+    Attributes:
+        proof: the secret's value; the PEM text of certificate and key; the path of a token file.
+        expires_at: the caller's own word; a certificate tells by itself.
+    """
+
+    application_id: str
+    kind: CredentialKind
+    proof: bytes = field(repr=False)
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TenantValues:
-    """What the caller hands over. `expires_at` is its own word on a client secret; a certificate tells by itself. `settings`
-    None: those of a tenant that is registered already stay."""
+    """What the caller hands over. `settings` None: those of a tenant that is registered already stay."""
 
     tenant_id: TenantId
     display_name: str
     directory_id: str
     cloud: Cloud
-    application_id: str
-    kind: CredentialKind
-    proof: bytes = field(repr=False)
-    expires_at: datetime | None
+    credential: CredentialValues
     settings: TenantSettings | None = None
 
 
@@ -50,14 +61,13 @@ async def register_tenant(registry: TenantRegistry, values: TenantValues) -> Ten
         InvalidArgument: the certificate cannot be read.
         TenantExists: the id is in use for another directory, or the tenant is being deleted.
     """
-    fingerprint, expires_at = _recognise(values)
-    credential = Credential(application_id=values.application_id, kind=values.kind, proof=values.proof)
+    fingerprint, expires_at = recognise(values.credential)
     registration = Registration(
         tenant_id=values.tenant_id,
         display_name=values.display_name,
         directory_id=values.directory_id,
         cloud=values.cloud,
-        credential=credential,
+        credential=credential_of(values.credential),
         fingerprint=fingerprint,
         expires_at=expires_at,
         settings=values.settings,
@@ -65,9 +75,18 @@ async def register_tenant(registry: TenantRegistry, values: TenantValues) -> Ten
     return await registry.register(registration)
 
 
-def _recognise(values: TenantValues) -> tuple[str, datetime | None]:
-    """Return the fingerprint of a credential and when it runs out, None when nobody knows."""
-    if values.kind is CredentialKind.CLIENT_SECRET:
+def credential_of(values: CredentialValues) -> Credential:
+    """Return a credential in the open."""
+    return Credential(application_id=values.application_id, kind=values.kind, proof=values.proof)
+
+
+def recognise(values: CredentialValues) -> tuple[str, datetime | None]:
+    """Return the fingerprint of a credential and when it runs out, None when nobody knows.
+
+    Raises:
+        InvalidArgument: the certificate cannot be read.
+    """
+    if values.kind is not CredentialKind.CERTIFICATE:
         return secret_fingerprint(values.proof.decode()), values.expires_at
     certificate = _first_certificate(values.proof)
     return certificate.fingerprint(SHA256()).hex(), certificate.not_valid_after_utc

@@ -156,7 +156,7 @@ class Life:
                 trace=outside.trace,
             )
             tokens = InProcessLogin(
-                transport=transport, settings=outside.settings.graph, credentials=store.tenants, clock=outside.clock
+                transport=transport, settings=outside.settings.graph, credentials=store.credentials, clock=outside.clock
             )
             stack.callback(tokens.close)
             self.service = await build_service(

@@ -25,6 +25,7 @@ from sidecar.feed import feed, paging, tail, watch
 from sidecar.feed.events import Changed, Checkpoint
 from sidecar.feed.feed import Feed
 from sidecar.feed.watch import Start, Watch
+from sidecar.graph.clouds import ref_of
 from sidecar.graph.events import span_of
 from sidecar.model.change import SnapshotReason
 from sidecar.model.ids import RoomUid
@@ -39,7 +40,7 @@ from sidecar.sync import delta as sync_delta
 from sidecar.sync import plan as sync_plan
 from sidecar.sync import reading, rooms
 from sidecar.sync import subscriptions as keeper
-from sidecar.sync.reading import RoomReader, address_of, ref_of
+from sidecar.sync.reading import RoomReader, address_of
 from sidecar.sync.rooms import RoomSync
 from tests.simulation.checks import may_announce_everything, may_tell_everything
 from tests.simulation.plan import Plan, plan_of

@@ -200,7 +200,7 @@ class InProcessLogin(TokenSource):
         self._async_http = httpx.AsyncClient(transport=transport)
 
     async def _renew(self, account: Any, tenant: TenantRef, claims: str | None) -> None:  # Any: the base class's own
-        credential = await self._credentials.load_credential(tenant.tenant_uid)
+        credential = await self._credentials.load_credential(tenant.tenant_uid, tenant.credential)
         endpoints = endpoints_of(tenant.cloud, self._settings)
         form = {
             "grant_type": "client_credentials",

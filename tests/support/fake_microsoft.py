@@ -61,7 +61,7 @@ class FakeMicrosoft:
             raise self.error
         return make_token(roles=self.roles, **self.claims)
 
-    def forget(self, tenant_uid: TenantUid) -> None:
+    def forget(self, tenant_uid: TenantUid, *, credential: str | None = None) -> None:
         """See `diagnosis.verify.Tokens`."""
         self.forgotten.append(tenant_uid)
 

@@ -27,6 +27,7 @@ from exchange_client.messages import (
     CheckRoomAccessRequest,
     CheckRoomAccessResponse,
     Cloud,
+    Credential,
     DeleteTenantRequest,
     DiscoverRoomsRequest,
     GapPolicy,
@@ -43,6 +44,8 @@ from exchange_client.messages import (
     ResumeTenantRequest,
     ResyncRoomRequest,
     Room,
+    RotateTenantCredentialRequest,
+    RotateTenantCredentialResponse,
     SuspendTenantRequest,
     SyncState,
     Tenant,
@@ -108,6 +111,7 @@ class ExchangeClient(AioConnection):
         display_name: str = "",
         cloud: Cloud.ValueType = Cloud.CLOUD_UNSPECIFIED,
         settings: TenantSettings | None = None,
+        credential: Credential | None = None,
         timeout_s: float | None = None,
     ) -> Tenant:
         """Register a customer's organisation, or replace its credential; `Tenant.state` tells whether it works.
@@ -120,6 +124,7 @@ class ExchangeClient(AioConnection):
             certificate_pem: PEM text of certificate and unencrypted private key.
             expire_at: when the secret runs out, if known; aware.
             settings: what holds for this organisation alone; None: as they are, or the defaults.
+            credential: instead of secret and certificate: a credential of any kind, from `requests.make_credential`.
         Raises:
             ValueError: no proof, or both.
             AlreadyExists: the id is in use for another directory or application.
@@ -134,6 +139,7 @@ class ExchangeClient(AioConnection):
             display_name=display_name,
             cloud=cloud,
             settings=settings,
+            credential=credential,
         )
         return (await self._write(self._tenants.RegisterTenant, request, timeout_s)).tenant
 
@@ -176,6 +182,32 @@ class ExchangeClient(AioConnection):
         """
         request = requests.update_tenant(name, display_name=display_name, settings=settings, reset=reset, etag=etag)
         return (await self._write(self._tenants.UpdateTenant, request, timeout_s)).tenant
+
+    async def rotate_tenant_credential(
+        self, name: str, credential: Credential, *, request_id: str = "", timeout_s: float | None = None
+    ) -> RotateTenantCredentialResponse:
+        """Replace a tenant's credential without a gap; `outcome` tells how far it came, and it may be repeated.
+
+        The sidecar waits up to 20 s for the proof unless it is set otherwise, so the deadline is 40 s unless given.
+
+        Args:
+            credential: from `requests.make_credential`.
+            request_id: the caller's name for this rotation.
+        """
+        request = RotateTenantCredentialRequest(name=name, credential=credential, request_id=request_id)
+        limit_s = requests.ROTATE_TIMEOUT_S if timeout_s is None else timeout_s
+        return await self._write(self._tenants.RotateTenantCredential, request, limit_s)
+
+    async def set_credential_expiry(
+        self, name: str, *, expire_at: datetime | None, fingerprint: str = "", timeout_s: float | None = None
+    ) -> Tenant:
+        """Say when a tenant's secret runs out, without handing it over again; None: it is not known.
+
+        Args:
+            fingerprint: of the credential that is meant; empty: the current one.
+        """
+        request = requests.set_credential_expiry(name, expire_at=expire_at, fingerprint=fingerprint)
+        return (await self._write(self._tenants.SetCredentialExpiry, request, timeout_s)).tenant
 
     async def delete_tenant(
         self,

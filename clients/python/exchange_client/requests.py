@@ -23,10 +23,12 @@ from exchange_client.messages import (
     ListBookingsRequest,
     ListBookingsResponse,
     MapRoomRequest,
+    PfxCertificate,
     Problem,
     ReadChangesRequest,
     RegisterTenantRequest,
     Room,
+    SetCredentialExpiryRequest,
     SyncStatus,
     Tenant,
     TenantSettings,
@@ -37,6 +39,9 @@ from exchange_client.messages import (
 
 BATCH_ROOMS_MAX = 200
 """Rooms that one BatchMapRooms takes, as its proto says."""
+
+ROTATE_TIMEOUT_S = 40.0
+"""RotateTenantCredential waits by itself, 20 s unless the sidecar is set otherwise."""
 
 LIST_PAGE_SIZE = 1000
 """The largest page ListBookings gives: whoever wants all of them wants few calls."""
@@ -116,19 +121,63 @@ def register_tenant(
     display_name: str,
     cloud: Cloud.ValueType,
     settings: TenantSettings | None,
+    credential: Credential | None = None,
 ) -> RegisterTenantRequest:
     """Build the request; ValueError unless there is exactly one proof."""
-    if (client_secret is None) == (certificate_pem is None):
-        raise ValueError("give either client_secret or certificate_pem")
+    if credential is None:
+        credential = make_credential(
+            application_id, client_secret=client_secret, certificate_pem=certificate_pem, expire_at=expire_at
+        )
+    elif client_secret is not None or certificate_pem is not None:
+        raise ValueError("give either credential or client_secret or certificate_pem")
+    tenant = Tenant(directory_id=directory_id, display_name=display_name, cloud=cloud, settings=settings)
+    return RegisterTenantRequest(tenant_id=tenant_id, tenant=tenant, credential=credential)
+
+
+def make_credential(
+    application_id: str,
+    *,
+    client_secret: str | None = None,
+    certificate_pem: bytes | None = None,
+    certificate_pfx: bytes | None = None,
+    passphrase: str = "",
+    token_file: str | None = None,
+    expire_at: datetime | None = None,
+) -> Credential:
+    """Describe a credential for `register_tenant` and `rotate_tenant_credential`; exactly one proof.
+
+    Args:
+        application_id: application (client) id of the app registration.
+        client_secret: the secret's value.
+        certificate_pem: PEM text of certificate and unencrypted private key.
+        certificate_pfx: content of a PFX file, which `passphrase` opens.
+        token_file: path of the token file of a federated credential, as the sidecar sees it.
+        expire_at: when it runs out, if known; aware. A certificate tells by itself.
+    Raises:
+        ValueError: no proof, or several.
+    """
+    if sum(proof is not None for proof in (client_secret, certificate_pem, certificate_pfx, token_file)) != 1:
+        raise ValueError("give either client_secret or certificate_pem or certificate_pfx or token_file")
     credential = Credential(application_id=application_id)
     if client_secret is not None:
         credential.client_secret = client_secret
     if certificate_pem is not None:
         credential.certificate_pem = certificate_pem
+    if certificate_pfx is not None:
+        credential.certificate_pfx.CopyFrom(PfxCertificate(content=certificate_pfx, passphrase=passphrase))
+    if token_file is not None:
+        credential.federated.token_file = token_file
     if expire_at is not None:
         credential.expire_time.CopyFrom(times.to_timestamp(expire_at))
-    tenant = Tenant(directory_id=directory_id, display_name=display_name, cloud=cloud, settings=settings)
-    return RegisterTenantRequest(tenant_id=tenant_id, tenant=tenant, credential=credential)
+    return credential
+
+
+def set_credential_expiry(name: str, *, expire_at: datetime | None, fingerprint: str) -> SetCredentialExpiryRequest:
+    """Build the request."""
+    request = SetCredentialExpiryRequest(name=name, fingerprint=fingerprint)
+    if expire_at is not None:
+        request.expire_time.CopyFrom(times.to_timestamp(expire_at))
+    return request
 
 
 def update_tenant(

@@ -58,7 +58,7 @@ async def test_registration_with_another_secret_replaces_the_credential(opened: 
     assert changed.version > tenant.version
     assert changed.credential.proven_at is None
     assert changed.credential.fingerprint != tenant.credential.fingerprint
-    assert (await opened.store.tenants.load_credential(tenant.uid)).proof == f"{CANARY}-other".encode()
+    assert (await opened.store.credentials.load_credential(tenant.uid)).proof == f"{CANARY}-other".encode()
 
 
 @pytest.mark.parametrize("change", [{"directory_id": "another"}, {"cloud": Cloud.CHINA}])
@@ -75,7 +75,7 @@ async def test_secret_is_sealed_at_rest(opened: OpenStore) -> None:
     tenant = await opened.add_tenant()
     await opened.store.tenants.register(make_registration(secret=f"{CANARY}-other"))
     assert CANARY.encode() not in opened.bytes_at_rest()
-    assert CANARY in (await opened.store.tenants.load_credential(tenant.uid)).proof.decode()
+    assert CANARY in (await opened.store.credentials.load_credential(tenant.uid)).proof.decode()
 
 
 async def test_client_state_is_not_at_rest(opened: OpenStore) -> None:
@@ -161,7 +161,7 @@ async def test_erased_tenant_leaves_nothing(opened: OpenStore) -> None:
     with pytest.raises(TenantNotFound):
         await opened.store.tenants.load(TENANT)
     with pytest.raises(TenantNotFound):
-        await opened.store.tenants.load_credential(tenant.uid)
+        await opened.store.credentials.load_credential(tenant.uid)
 
 
 async def _count(opened: OpenStore, table: str, column: str, uid: str) -> int:

@@ -205,7 +205,7 @@ def test_tenant_shows_its_credential_without_the_secret() -> None:
         created_at=NOW,
         updated_at=after(hours=1),
     )
-    told = tenant_to_proto(tenant)
+    told = tenant_to_proto(tenant, now=NOW)
     assert (told.name, told.etag, told.cloud) == ("tenants/acme", "3", tenant_pb.CLOUD_CHINA)
     assert told.state == tenant_pb.Tenant.STATE_CONSENT_MISSING
     assert told.update_time == time_of(after(hours=1))

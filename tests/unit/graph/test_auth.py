@@ -111,7 +111,7 @@ class Stage:
             http=build_login_http(settings, transport=httpx.MockTransport(self.login)),
         )
 
-    async def load_credential(self, tenant_uid: TenantUid) -> Credential:
+    async def load_credential(self, tenant_uid: TenantUid, identity: str) -> Credential:
         self.loads_count += 1
         return self.credential
 

@@ -38,11 +38,12 @@ from sidecar.model.room import Room, RoomState
 from sidecar.model.tenant import Tenant, TenantState
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.window import to_micros
-from sidecar.settings import StoreSettings
+from sidecar.settings import CredentialSettings, StoreSettings
 from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.pace import BURST_MAX
 from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
 from sidecar.tasks.tenant_health import TenantHealth
+from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.remove import TenantRemover
 from tests.support.builders import CANARY, TENANT, after, make_problem
 from tests.support.desk import Desk
@@ -69,6 +70,14 @@ class Shift:
             subscriptions=self.keeper,
             audit=desk.audit(),
             verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, clock=desk.clock, rng=Random(1)),
+            credentials=CredentialKeeper(
+                store=store,
+                tokens=self.login,
+                prober=self.login,
+                clock=desk.clock,
+                rng=Random(1),
+                settings=CredentialSettings(),
+            ),
             reserve=make_reserve(store, self.login, desk.clock),
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login, clock=desk.clock),
             health=TenantHealth(store=store, breaker=self.breaker, clock=desk.clock, rng=Random(1)),

@@ -85,6 +85,16 @@ class TenantServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitResponse.FromString,
                 _registered_method=True)
+        self.RotateTenantCredential = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/RotateTenantCredential',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.RotateTenantCredentialRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.RotateTenantCredentialResponse.FromString,
+                _registered_method=True)
+        self.SetCredentialExpiry = channel.unary_unary(
+                '/ioffice.exchange.v1.TenantService/SetCredentialExpiry',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SetCredentialExpiryRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SetCredentialExpiryResponse.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer(object):
@@ -178,6 +188,25 @@ class TenantServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateTenantCredential(self, request, context):
+        """Replaces a tenant's credential without a gap: the new one is kept as NEXT, proven with a real token and a real read of a
+        mapped room, and only then becomes CURRENT; the old one stays as PREVIOUS for a day. While NEXT is not proven, CURRENT
+        stays in use. Waits for the proof for a limited time; the proving goes on without the call, and repeating it with the
+        same credential waits again. The credential in use, given again, only takes the new expire_time and withdraws a NEXT.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCredentialExpiry(self, request, context):
+        """Says when a tenant's secret runs out, without handing it over again. A certificate tells by itself and cannot be told.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -230,6 +259,16 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.GetOnboardingKit,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitResponse.SerializeToString,
+            ),
+            'RotateTenantCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateTenantCredential,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.RotateTenantCredentialRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.RotateTenantCredentialResponse.SerializeToString,
+            ),
+            'SetCredentialExpiry': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCredentialExpiry,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SetCredentialExpiryRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SetCredentialExpiryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -503,6 +542,60 @@ class TenantService(object):
             '/ioffice.exchange.v1.TenantService/GetOnboardingKit',
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateTenantCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/RotateTenantCredential',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.RotateTenantCredentialRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.RotateTenantCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCredentialExpiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/SetCredentialExpiry',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SetCredentialExpiryRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.SetCredentialExpiryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,17 @@ class TenantServiceStub:
     tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
     RegisterTenant takes. Nothing is stored. Errors: FIELD_INVALID, TENANT_NOT_FOUND (not registered, and no directory_id).
     """
+    RotateTenantCredential: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.RotateTenantCredentialRequest, _tenant_service_pb2.RotateTenantCredentialResponse]
+    """Replaces a tenant's credential without a gap: the new one is kept as NEXT, proven with a real token and a real read of a
+    mapped room, and only then becomes CURRENT; the old one stays as PREVIOUS for a day. While NEXT is not proven, CURRENT
+    stays in use. Waits for the proof for a limited time; the proving goes on without the call, and repeating it with the
+    same credential waits again. The credential in use, given again, only takes the new expire_time and withdraws a NEXT.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND.
+    """
+    SetCredentialExpiry: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.SetCredentialExpiryRequest, _tenant_service_pb2.SetCredentialExpiryResponse]
+    """Says when a tenant's secret runs out, without handing it over again. A certificate tells by itself and cannot be told.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
@@ -128,6 +139,17 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
     tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
     RegisterTenant takes. Nothing is stored. Errors: FIELD_INVALID, TENANT_NOT_FOUND (not registered, and no directory_id).
+    """
+    RotateTenantCredential: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.RotateTenantCredentialRequest, _tenant_service_pb2.RotateTenantCredentialResponse]  # type: ignore[assignment]
+    """Replaces a tenant's credential without a gap: the new one is kept as NEXT, proven with a real token and a real read of a
+    mapped room, and only then becomes CURRENT; the old one stays as PREVIOUS for a day. While NEXT is not proven, CURRENT
+    stays in use. Waits for the proof for a limited time; the proving goes on without the call, and repeating it with the
+    same credential waits again. The credential in use, given again, only takes the new expire_time and withdraws a NEXT.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND.
+    """
+    SetCredentialExpiry: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.SetCredentialExpiryRequest, _tenant_service_pb2.SetCredentialExpiryResponse]  # type: ignore[assignment]
+    """Says when a tenant's secret runs out, without handing it over again. A certificate tells by itself and cannot be told.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND.
     """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -236,6 +258,29 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
         tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
         RegisterTenant takes. Nothing is stored. Errors: FIELD_INVALID, TENANT_NOT_FOUND (not registered, and no directory_id).
+        """
+
+    @_abc_1.abstractmethod
+    def RotateTenantCredential(
+        self,
+        request: _tenant_service_pb2.RotateTenantCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.RotateTenantCredentialResponse, _abc.Awaitable[_tenant_service_pb2.RotateTenantCredentialResponse]]:
+        """Replaces a tenant's credential without a gap: the new one is kept as NEXT, proven with a real token and a real read of a
+        mapped room, and only then becomes CURRENT; the old one stays as PREVIOUS for a day. While NEXT is not proven, CURRENT
+        stays in use. Waits for the proof for a limited time; the proving goes on without the call, and repeating it with the
+        same credential waits again. The credential in use, given again, only takes the new expire_time and withdraws a NEXT.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def SetCredentialExpiry(
+        self,
+        request: _tenant_service_pb2.SetCredentialExpiryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.SetCredentialExpiryResponse, _abc.Awaitable[_tenant_service_pb2.SetCredentialExpiryResponse]]:
+        """Says when a tenant's secret runs out, without handing it over again. A certificate tells by itself and cannot be told.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND.
         """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

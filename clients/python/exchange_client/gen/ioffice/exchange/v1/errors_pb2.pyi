@@ -128,6 +128,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. A room is mapped with another time zone than its mailbox is set to."""
     ERROR_REASON_ROOM_NOT_ANSWERING: _ErrorReason.ValueType  # 68
     """Only in Problem. A room leaves invitations unanswered."""
+    ERROR_REASON_CREDENTIAL_EXPIRES_SOON: _ErrorReason.ValueType  # 83
+    """Only in Problem. A tenant's credential runs out soon, or should have by now as far as is known; metadata has days (0 then)
+    and expire_time. Told at 60, 30, 14, 7, 1 and 0 days.
+    """
+    ERROR_REASON_CREDENTIAL_NEXT_REFUSED: _ErrorReason.ValueType  # 84
+    """Only in Problem. Microsoft refuses a credential that was handed over for rotation; the one in use stays in use."""
+    ERROR_REASON_TOKEN_FILE_UNUSABLE: _ErrorReason.ValueType  # 85
+    """Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -240,4 +248,12 @@ ERROR_REASON_TIME_ZONE_DIFFERS: ErrorReason.ValueType  # 67
 """Only in Problem. A room is mapped with another time zone than its mailbox is set to."""
 ERROR_REASON_ROOM_NOT_ANSWERING: ErrorReason.ValueType  # 68
 """Only in Problem. A room leaves invitations unanswered."""
+ERROR_REASON_CREDENTIAL_EXPIRES_SOON: ErrorReason.ValueType  # 83
+"""Only in Problem. A tenant's credential runs out soon, or should have by now as far as is known; metadata has days (0 then)
+and expire_time. Told at 60, 30, 14, 7, 1 and 0 days.
+"""
+ERROR_REASON_CREDENTIAL_NEXT_REFUSED: ErrorReason.ValueType  # 84
+"""Only in Problem. Microsoft refuses a credential that was handed over for rotation; the one in use stays in use."""
+ERROR_REASON_TOKEN_FILE_UNUSABLE: ErrorReason.ValueType  # 85
+"""Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

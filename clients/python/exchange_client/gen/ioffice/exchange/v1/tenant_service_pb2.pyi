@@ -406,6 +406,8 @@ class CredentialInfo(_message.Message):
         """Client secret."""
         KIND_CERTIFICATE: CredentialInfo._Kind.ValueType  # 2
         """Certificate with private key."""
+        KIND_FEDERATED: CredentialInfo._Kind.ValueType  # 3
+        """A token file of another identity provider, such as Kubernetes; nothing secret is kept."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """Kind of proof."""
@@ -416,18 +418,57 @@ class CredentialInfo(_message.Message):
     """Client secret."""
     KIND_CERTIFICATE: CredentialInfo.Kind.ValueType  # 2
     """Certificate with private key."""
+    KIND_FEDERATED: CredentialInfo.Kind.ValueType  # 3
+    """A token file of another identity provider, such as Kubernetes; nothing secret is kept."""
+
+    class _Role:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CredentialInfo._Role.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ROLE_UNSPECIFIED: CredentialInfo._Role.ValueType  # 0
+        """Not known."""
+        ROLE_CURRENT: CredentialInfo._Role.ValueType  # 1
+        """In use."""
+        ROLE_NEXT: CredentialInfo._Role.ValueType  # 2
+        """Handed over, and not proven yet."""
+        ROLE_PREVIOUS: CredentialInfo._Role.ValueType  # 3
+        """In use before; taken back by itself if Microsoft refuses CURRENT, and erased at end_time."""
+
+    class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+        """What a credential is for."""
+
+    ROLE_UNSPECIFIED: CredentialInfo.Role.ValueType  # 0
+    """Not known."""
+    ROLE_CURRENT: CredentialInfo.Role.ValueType  # 1
+    """In use."""
+    ROLE_NEXT: CredentialInfo.Role.ValueType  # 2
+    """Handed over, and not proven yet."""
+    ROLE_PREVIOUS: CredentialInfo.Role.ValueType  # 3
+    """In use before; taken back by itself if Microsoft refuses CURRENT, and erased at end_time."""
 
     APPLICATION_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     PROVE_TIME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    READ_ROOM_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     application_id: _builtins.str
     """Application (client) id it belongs to: a GUID."""
     kind: Global___CredentialInfo.Kind.ValueType
     """Kind."""
     fingerprint: _builtins.str
     """What to recognise it by: the SHA-256 thumbprint of the certificate, or the start of the SHA-256 of the secret."""
+    role: Global___CredentialInfo.Role.ValueType
+    """What it is for."""
+    read_room: _builtins.str
+    """The room whose calendar was read to prove it, as tenants/{tenant}/rooms/{room}. Empty when it was not proven by a
+    rotation, or when there was no room to read.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it runs out; unset when not known."""
@@ -435,6 +476,14 @@ class CredentialInfo(_message.Message):
     @_builtins.property
     def prove_time(self) -> _timestamp_pb2.Timestamp:
         """When Microsoft last accepted it; unset when never."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Of PREVIOUS: when it is erased."""
+
+    @_builtins.property
+    def problem(self) -> _common_pb2.Problem:
+        """Of NEXT: why it is not in use yet. Unset while nothing stands in the way."""
 
     def __init__(
         self,
@@ -444,14 +493,68 @@ class CredentialInfo(_message.Message):
         fingerprint: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         prove_time: _timestamp_pb2.Timestamp | None = ...,
+        role: Global___CredentialInfo.Role.ValueType = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        read_room: _builtins.str = ...,
+        problem: _common_pb2.Problem | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "prove_time", b"prove_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "expire_time", b"expire_time", "problem", b"problem", "prove_time", b"prove_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_id", b"application_id", "expire_time", b"expire_time", "fingerprint", b"fingerprint", "kind", b"kind", "prove_time", b"prove_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_id", b"application_id", "end_time", b"end_time", "expire_time", b"expire_time", "fingerprint", b"fingerprint", "kind", b"kind", "problem", b"problem", "prove_time", b"prove_time", "read_room", b"read_room", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CredentialInfo: _TypeAlias = CredentialInfo  # noqa: Y015
+
+@_typing.final
+class PfxCertificate(_message.Message):
+    """A PKCS #12 file, which Windows calls PFX."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    PASSPHRASE_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """Content of the file: one private key, its certificate, and perhaps a chain; 32 KiB at most."""
+    passphrase: _builtins.str
+    """What opens it; may be empty. It is used once and never kept."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        passphrase: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "passphrase", b"passphrase"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PfxCertificate: _TypeAlias = PfxCertificate  # noqa: Y015
+
+@_typing.final
+class FederatedToken(_message.Message):
+    """Proof by a token of another identity provider that the app registration trusts (a federated credential)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FILE_FIELD_NUMBER: _builtins.int
+    token_file: _builtins.str
+    """Path of the file, as the sidecar sees it: absolute, or relative to the folder credentials.token_files_folder of its
+    settings, and inside of that folder. The file is read again for each request to Microsoft's login.
+    """
+    def __init__(
+        self,
+        *,
+        token_file: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_file", b"token_file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FederatedToken: _TypeAlias = FederatedToken  # noqa: Y015
 
 @_typing.final
 class Credential(_message.Message):
@@ -462,6 +565,8 @@ class Credential(_message.Message):
     APPLICATION_ID_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_PFX_FIELD_NUMBER: _builtins.int
+    FEDERATED_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     application_id: _builtins.str
     """Application (client) id of the app registration: a GUID."""
@@ -469,6 +574,14 @@ class Credential(_message.Message):
     """The client secret's VALUE, not its id."""
     certificate_pem: _builtins.bytes
     """PEM text: the certificate and its unencrypted private key."""
+    @_builtins.property
+    def certificate_pfx(self) -> Global___PfxCertificate:
+        """A certificate and its private key as a PFX file."""
+
+    @_builtins.property
+    def federated(self) -> Global___FederatedToken:
+        """A token file; nothing secret is handed over."""
+
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it runs out, if known. A certificate tells by itself."""
@@ -479,13 +592,15 @@ class Credential(_message.Message):
         application_id: _builtins.str = ...,
         client_secret: _builtins.str = ...,
         certificate_pem: _builtins.bytes = ...,
+        certificate_pfx: Global___PfxCertificate | None = ...,
+        federated: Global___FederatedToken | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_pem", b"certificate_pem", "client_secret", b"client_secret", "expire_time", b"expire_time", "proof", b"proof"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_pem", b"certificate_pem", "certificate_pfx", b"certificate_pfx", "client_secret", b"client_secret", "expire_time", b"expire_time", "federated", b"federated", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_id", b"application_id", "certificate_pem", b"certificate_pem", "client_secret", b"client_secret", "expire_time", b"expire_time", "proof", b"proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_id", b"application_id", "certificate_pem", b"certificate_pem", "certificate_pfx", b"certificate_pfx", "client_secret", b"client_secret", "expire_time", b"expire_time", "federated", b"federated", "proof", b"proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["client_secret", "certificate_pem"]  # noqa: Y015
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["client_secret", "certificate_pem", "certificate_pfx", "federated"]  # noqa: Y015
     _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
 
@@ -1042,3 +1157,168 @@ class GetOnboardingKitResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetOnboardingKitResponse: _TypeAlias = GetOnboardingKitResponse  # noqa: Y015
+
+@_typing.final
+class RotateTenantCredentialRequest(_message.Message):
+    """Request of RotateTenantCredential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}."""
+    request_id: _builtins.str
+    """Chosen by the caller, 64 characters at most; may be empty. The same id with another credential is refused."""
+    @_builtins.property
+    def credential(self) -> Global___Credential:
+        """The new credential; required."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        credential: Global___Credential | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTenantCredentialRequest: _TypeAlias = RotateTenantCredentialRequest  # noqa: Y015
+
+@_typing.final
+class RotateTenantCredentialResponse(_message.Message):
+    """Response of RotateTenantCredential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RotateTenantCredentialResponse._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: RotateTenantCredentialResponse._Outcome.ValueType  # 0
+        """Not known."""
+        OUTCOME_DONE: RotateTenantCredentialResponse._Outcome.ValueType  # 1
+        """The credential is CURRENT."""
+        OUTCOME_PENDING: RotateTenantCredentialResponse._Outcome.ValueType  # 2
+        """Not proven yet; the sidecar goes on trying. Repeat the call, or look at the tenant. A new secret may need minutes to
+        be known everywhere at Microsoft; problem says what is waited for.
+        """
+        OUTCOME_REFUSED: RotateTenantCredentialResponse._Outcome.ValueType  # 3
+        """Microsoft refuses it, for longer than it takes to become known; problem says why. CURRENT stays in use. The sidecar
+        tries again more and more slowly, until another credential is handed over.
+        """
+        OUTCOME_SUPERSEDED: RotateTenantCredentialResponse._Outcome.ValueType  # 4
+        """Another credential was handed over meanwhile."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """How far it came."""
+
+    OUTCOME_UNSPECIFIED: RotateTenantCredentialResponse.Outcome.ValueType  # 0
+    """Not known."""
+    OUTCOME_DONE: RotateTenantCredentialResponse.Outcome.ValueType  # 1
+    """The credential is CURRENT."""
+    OUTCOME_PENDING: RotateTenantCredentialResponse.Outcome.ValueType  # 2
+    """Not proven yet; the sidecar goes on trying. Repeat the call, or look at the tenant. A new secret may need minutes to
+    be known everywhere at Microsoft; problem says what is waited for.
+    """
+    OUTCOME_REFUSED: RotateTenantCredentialResponse.Outcome.ValueType  # 3
+    """Microsoft refuses it, for longer than it takes to become known; problem says why. CURRENT stays in use. The sidecar
+    tries again more and more slowly, until another credential is handed over.
+    """
+    OUTCOME_SUPERSEDED: RotateTenantCredentialResponse.Outcome.ValueType  # 4
+    """Another credential was handed over meanwhile."""
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    READ_ROOM_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    outcome: Global___RotateTenantCredentialResponse.Outcome.ValueType
+    """How far it came."""
+    read_room: _builtins.str
+    """The room that was read as proof; empty when there was none to read, and while nothing is proven."""
+    @_builtins.property
+    def problem(self) -> _common_pb2.Problem:
+        """What stands in the way; unset when nothing does."""
+
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant, with its credentials and their roles."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___RotateTenantCredentialResponse.Outcome.ValueType = ...,
+        problem: _common_pb2.Problem | None = ...,
+        read_room: _builtins.str = ...,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "problem", b"problem", "read_room", b"read_room", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTenantCredentialResponse: _TypeAlias = RotateTenantCredentialResponse  # noqa: Y015
+
+@_typing.final
+class SetCredentialExpiryRequest(_message.Message):
+    """Request of SetCredentialExpiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}."""
+    fingerprint: _builtins.str
+    """Fingerprint of the credential that is meant: CURRENT or NEXT. Empty: CURRENT."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the credential runs out; unset means that it is not known."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetCredentialExpiryRequest: _TypeAlias = SetCredentialExpiryRequest  # noqa: Y015
+
+@_typing.final
+class SetCredentialExpiryResponse(_message.Message):
+    """Response of SetCredentialExpiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetCredentialExpiryResponse: _TypeAlias = SetCredentialExpiryResponse  # noqa: Y015
