@@ -186,14 +186,13 @@ class Rooms:
             found: dict[str, Room] = {}
             for column in ("given_key", "mailbox_key") if keys else ():
                 places = ", ".join(f"${place}" for place in range(2, len(keys) + 2))
-                for row in await c.fetch(
-                    f"SELECT uid, {column} FROM rooms WHERE tenant_uid = $1 AND {column} IN ({places})",  # noqa: S608  (ours)
-                    tenant_uid,
-                    *keys,
-                ):
-                    room = await _load(c, "r.uid = $1", row[0])
-                    assert room is not None, "read in the same transaction"
-                    found[str(row[1])] = room
+                wanted = f"r.tenant_uid = $1 AND r.{column} IN ({places})"
+                names = await c.fetch(f"SELECT r.uid, r.{column} FROM rooms r WHERE {wanted}", tenant_uid, *keys)  # noqa: S608  (ours)
+                rooms = {
+                    str(row[0]): rows.room_from_row(row, now=c.now)
+                    for row in (await c.fetch(f"{rows.ROOM} WHERE {wanted}", tenant_uid, *keys) if names else ())
+                }
+                found |= {str(key): rooms[str(uid)] for uid, key in names}
             return found
 
         return await self._engine.read(run)
