@@ -100,7 +100,7 @@ class RoomServicer:
         problem = Problem(
             reason=outcome.reason,
             message=outcome.message,
-            action="Unmap the other room first, or send another room id or mailbox.",
+            action="Update the room if its mailbox was renamed; else unmap the other room, or send another id or mailbox.",
             actor=Actor.OPERATOR,
             first_seen_at=now,
             last_seen_at=now,

@@ -138,7 +138,7 @@ TEXTS: dict[tuple[str, str], Text] = {
     ),
     ("MAILBOX_NOT_FOUND", ""): Text(
         "Exchange knows no mailbox with this address.",
-        "Unmap the room, and map it with the right address.",
+        "Correct the address of the room; if the mailbox was deleted, unmap the room.",
         Actor.CUSTOMER,
     ),
     ("MAILBOX_NOT_IN_CLOUD", ""): Text(
