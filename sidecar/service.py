@@ -155,9 +155,14 @@ class Service:
 
     def start_work(self, group: asyncio.TaskGroup) -> tuple[asyncio.Task[None], ...]:
         """Start what runs whether or not anybody calls: the background work, which comes first, and what it rests on."""
-        bodies = {"runner": self._runner.run, "feed": self.feed.run, "store": self.store.run}
+        bodies = {
+            "runner": self._runner.run,
+            "feed": self.feed.run,
+            "store": self.store.run,
+            "tenants": self.feed.tenants.run,
+        }
         if self._api is None:
-            del bodies["feed"]  # nobody watches here
+            del bodies["feed"], bodies["tenants"]  # nobody watches here
         if self._address is not None:
             bodies["webhook address"] = self._address.run
         return tuple(

@@ -92,6 +92,7 @@ READING = frozenset(
     {
         "TenantService/GetTenant",
         "TenantService/ListTenants",
+        "TenantService/WatchTenant",
         "TenantService/GetOnboardingKit",
         "RoomService/GetRoom",
         "RoomService/ListRooms",

@@ -51,7 +51,7 @@ _ROLES: Final = {
     CredentialRole.NEXT: tenant_pb.CredentialInfo.ROLE_NEXT,
     CredentialRole.PREVIOUS: tenant_pb.CredentialInfo.ROLE_PREVIOUS,
 }
-_ROOM_STATES: Final = {
+ROOM_STATES: Final = {
     RoomState.IMPORTING: room_pb.Room.STATE_IMPORTING,
     RoomState.UP: room_pb.Room.STATE_UP,
     RoomState.PENDING_PROPAGATION: room_pb.Room.STATE_PENDING_PROPAGATION,
@@ -62,7 +62,7 @@ _ROOM_STATES: Final = {
     RoomState.CREDENTIAL_EXPIRED: room_pb.Room.STATE_CREDENTIAL_EXPIRED,
     RoomState.PAUSED: room_pb.Room.STATE_PAUSED,
 }
-_SYNC_STATES: Final = {
+SYNC_STATES: Final = {
     SyncState.LIVE: common_pb.SYNC_STATE_LIVE,
     SyncState.POLLING: common_pb.SYNC_STATE_POLLING,
     SyncState.INITIALIZING: common_pb.SYNC_STATE_INITIALIZING,
@@ -218,7 +218,7 @@ class RoomConverter:
             sync=self.sync_to_proto(room),
             etag=str(room.version),
             annotations=room.annotations,
-            state=_ROOM_STATES[room.state],
+            state=ROOM_STATES[room.state],
         )
         set_time(message.create_time, room.created_at)
         set_time(message.update_time, room.updated_at)
@@ -226,7 +226,7 @@ class RoomConverter:
 
     def sync_state(self, room: Room) -> common_pb.SyncState.ValueType:
         """Return how far a room's copy can be trusted now."""
-        return _SYNC_STATES[self._state(room, self._clock.now())]
+        return SYNC_STATES[self._state(room, self._clock.now())]
 
     def sync_to_proto(self, room: Room) -> common_pb.SyncStatus:
         """Write the state of one room's copy."""
@@ -252,7 +252,7 @@ class RoomConverter:
         if not rooms:
             return message
         now = self._clock.now()
-        message.state = _SYNC_STATES[max((self._state(room, now) for room in rooms), key=_BADNESS.__getitem__)]
+        message.state = SYNC_STATES[max((self._state(room, now) for room in rooms), key=_BADNESS.__getitem__)]
         fresh = [room.fresh_as_of_at for room in rooms if room.fresh_as_of_at is not None]
         if len(fresh) == len(rooms):
             set_time(message.fresh_as_of_time, min(fresh))

@@ -13,6 +13,7 @@ from sidecar.api.convert import RoomConverter
 from sidecar.api.credentials import CredentialCalls
 from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
+from sidecar.api.tenant_watch import TenantWatching
 from sidecar.api.tenants import TenantServicer
 from sidecar.api.watch import WatchServicer
 from sidecar.diagnosis.diagnosis import Diagnosis
@@ -66,6 +67,7 @@ def build_servicers(
             propagations=store.propagations,
             credential_calls=credential_calls,
             asking=diagnosis.tenants,
+            watching=TenantWatching(feed=feed, settings=settings.watch),
             clock=clock,
             grace=timedelta(days=settings.store.grace_days),
         ),

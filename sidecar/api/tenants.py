@@ -8,11 +8,12 @@ from datetime import timedelta
 import msgspec
 
 from sidecar.aio.clock import Clock
-from sidecar.api.boundary import answering_s
+from sidecar.api.boundary import Send, answering_s
 from sidecar.api.convert import check_to_proto, cloud_from_proto, tenant_to_proto
 from sidecar.api.credentials import CredentialCalls
 from sidecar.api.page_tokens import PageTokens
 from sidecar.api.tenant_settings import FIELDS, read_settings
+from sidecar.api.tenant_watch import TenantWatching
 from sidecar.api.validate import Check
 from sidecar.diagnosis.asking import TenantAsking
 from sidecar.errors import TenantNotFound
@@ -38,7 +39,7 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TenantServicer:
-    """Registers, shows, changes, suspends and deletes tenants, replaces their credentials, and writes their kits."""
+    """Registers, shows, watches, changes, suspends and deletes tenants, replaces credentials, and writes kits."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class TenantServicer:
         propagations: Propagations,
         credential_calls: CredentialCalls,
         asking: TenantAsking,
+        watching: TenantWatching,
         clock: Clock,
         grace: timedelta,
     ) -> None:
@@ -59,6 +61,7 @@ class TenantServicer:
         self._credential_calls = credential_calls
         self._rooms = rooms
         self._asking = asking
+        self._watching = watching
         self._clock = clock
         self._page_tokens = PageTokens(_Place, free_fields=("page_size",))
 
@@ -180,6 +183,10 @@ class TenantServicer:
         tenant_id = check.tenant("name", request.name)
         check.finish()
         return pb.ResumeTenantResponse(tenant=await self._show(await self._lifecycle.resume(tenant_id)))
+
+    async def watch_tenant(self, request: pb.WatchTenantRequest, send: Send) -> None:
+        """See the proto."""
+        await self._watching.watch(request, send)
 
     async def get_onboarding_kit(self, request: pb.GetOnboardingKitRequest) -> pb.GetOnboardingKitResponse:
         """See the proto."""

@@ -1,24 +1,15 @@
-"""WatchService: the feed's events as messages, written one by one under a time limit.
-
-A message that cannot be handed to the transport within the limit means that the reader has stalled with megabytes in
-flight; its stream is ended, and nobody else notices. Nothing is queued here.
-"""
+"""WatchService: the feed's events as messages."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
-from typing import Self, assert_never
-
-import structlog
-from google.protobuf.duration_pb2 import Duration
+from typing import assert_never
 
 from sidecar.aio.clock import Clock
 from sidecar.api import frames
 from sidecar.api.boundary import Metrics, Send
 from sidecar.api.convert import RoomConverter
+from sidecar.api.streaming import closing_to_proto, read_heartbeat_s, read_watcher_id, send_events
 from sidecar.api.validate import Check
-from sidecar.errors import WatcherTooSlow
 from sidecar.feed.events import (
     Changed,
     Checkpoint,
@@ -38,8 +29,6 @@ from sidecar.model.ids import RoomId
 from sidecar.model.window import to_micros
 from sidecar.settings import WatchSettings
 
-_HEARTBEAT_LEAST_S, _HEARTBEAT_MOST_S = 5.0, 60.0
-_WATCHER_ID_CHARS_MAX = 100
 _ROOMS_MAX = 1_000
 _WAIT_MOST_S = 50.0
 _PAGE_DEFAULT, _PAGE_MAX = 100, 1_000
@@ -85,15 +74,9 @@ class WatchServicer:
     def _read_options(self, check: Check, options: pb.WatchOptions) -> float:
         """Check the options and return the time between heartbeats."""
         check.choice("options.gap_policy", options.gap_policy, pb.GapPolicy.values())
-        check.text("options.watcher_id", options.watcher_id, _WATCHER_ID_CHARS_MAX)
-        if not options.HasField("heartbeat_interval"):
-            return self._settings.heartbeat_s
-        return check.duration_s(
-            "options.heartbeat_interval",
-            options.heartbeat_interval,
-            least_s=_HEARTBEAT_LEAST_S,
-            most_s=_HEARTBEAT_MOST_S,
-        )
+        read_watcher_id(check, "options.watcher_id", options.watcher_id)
+        wanted = options.heartbeat_interval if options.HasField("heartbeat_interval") else None
+        return read_heartbeat_s(check, "options.heartbeat_interval", wanted, default_s=self._settings.heartbeat_s)
 
     async def _stream(self, scope: WatchScope, options: pb.WatchOptions, heartbeat_s: float, send: Send) -> None:
         """Send a watch's events until it closes.
@@ -101,32 +84,17 @@ class WatchServicer:
         Raises:
             WatcherTooSlow: the reader does not take what is sent.
         """
-        if options.watcher_id:
-            structlog.contextvars.bind_contextvars(watcher_id=options.watcher_id)
         events = self._feed.watch(
             scope,
             resume_token=options.resume_token,
             fail_on_gap=options.gap_policy == pb.GAP_POLICY_FAIL,
             heartbeat_s=heartbeat_s,
         )
-        limit = asyncio.timeout(None)
-        try:
-            async with limit, aclosing(events):
-                with _Patience(limit, self._settings.send_s) as patience:
-                    async for event in events:
-                        frame = self._frame(event)
-                        patience.begin()
-                        await send(frame)
-                        patience.end()
-                        if isinstance(event, Changed) and event.is_live:
-                            self._measure(event)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise WatcherTooSlow(
-                "the watcher took no message for too long; resume when it is ready",
-                details={"send_s": f"{self._settings.send_s:g}"},
-            ) from None
+        await send_events(events, encode=self._frame, send=send, send_s=self._settings.send_s, taken=self._note_taken)
+
+    def _note_taken(self, event: WatchEvent) -> None:
+        if isinstance(event, Changed) and event.is_live:
+            self._measure(event)
 
     def _measure(self, event: Changed) -> None:
         """Record how old a live message's newest change is, now that the transport has it; one message in some."""
@@ -161,7 +129,7 @@ class WatchServicer:
                 checkpoint = pb.Checkpoint(sync=self._converter.rooms_sync_to_proto(event.rooms))
                 message = pb.WatchRoomsResponse(resume_token=encode_cursor(event.cursor), checkpoint=checkpoint)
             case Closing():
-                message = pb.WatchRoomsResponse(resume_token=_token(event.cursor), closing=_closing(event))
+                message = pb.WatchRoomsResponse(resume_token=_token(event.cursor), closing=closing_to_proto(event))
             case _:
                 assert_never(event)
         return message.SerializeToString()
@@ -207,43 +175,6 @@ class WatchServicer:
             max_wait_s = 0.0
 
 
-class _Patience:
-    """Ends a stream when one message takes too long; one timer for all of them, for one each costs half of the sending."""
-
-    def __init__(self, limit: asyncio.Timeout, send_s: float) -> None:
-        self._limit = limit
-        self._send_s = send_s
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._began_s: float | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def begin(self) -> None:
-        """Note that a message is handed over now."""
-        self._began_s = self._loop.time()
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._send_s, self._look)
-
-    def end(self) -> None:
-        """Note that it was taken."""
-        self._began_s = None
-
-    def _look(self) -> None:
-        self._timer = None
-        if self._began_s is None:
-            return
-        if self._loop.time() >= self._began_s + self._send_s:
-            self._limit.reschedule(self._loop.time())
-        else:  # an earlier message than the one that is under way set the timer
-            self._timer = self._loop.call_at(self._began_s + self._send_s, self._look)
-
-
 class _Told:
     """What was encoded last, because many watchers are told the same changes at the same time."""
 
@@ -284,10 +215,3 @@ def _read_rooms(check: Check, request: pb.WatchRoomsRequest) -> tuple[RoomId, ..
 
 def _token(cursor: Cursor | None) -> str:
     return "" if cursor is None else encode_cursor(cursor)
-
-
-def _closing(event: Closing) -> pb.StreamClosing:
-    retry_after = Duration()
-    retry_after.FromMilliseconds(int(event.retry_after_s * 1_000))
-    reason = event.reason
-    return pb.StreamClosing(reason=reason, retry_after=retry_after)  # type: ignore[arg-type]  # the API's numbers

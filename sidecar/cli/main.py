@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import audit, backups, bookings, demo, emulator, kit, rooms, server, tenant_settings, tenants, watch
+from sidecar.cli import (
+    audit,
+    backups,
+    bookings,
+    demo,
+    emulator,
+    kit,
+    rooms,
+    server,
+    tenant_settings,
+    tenant_watch,
+    tenants,
+    watch,
+)
 
 app = typer.Typer(
     name="exchange-sidecar",
@@ -26,6 +39,7 @@ app.add_typer(backups.epoch_app, name="epoch")
 app.command()(demo.demo)
 tenants.app.command()(tenant_settings.show)
 tenants.app.command()(tenant_settings.update)
+tenants.app.command()(tenant_watch.watch)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(rooms.app, name="room")
 app.add_typer(bookings.app, name="booking")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
@@ -10,9 +11,11 @@ import structlog
 
 from sidecar.aio.clock import Clock
 from sidecar.errors import ResumeTokenForeign, ServerDraining, TenantNotFound, WatcherLimit
-from sidecar.feed.events import WatchEvent
+from sidecar.feed.events import Closing, WatchEvent
 from sidecar.feed.gaps import expired, log_epoch
 from sidecar.feed.source import LogSource
+from sidecar.feed.tenant_watch import watch_standing
+from sidecar.feed.tenants import TenantStanding, TenantWatches
 from sidecar.feed.watch import Start, Watch
 from sidecar.model.change import SnapshotReason
 from sidecar.model.cursor import Cursor, decode_cursor, scope_hash
@@ -59,6 +62,7 @@ class Feed(LogSource):
         rng: Random,
     ) -> None:
         super().__init__(store=store, settings=settings, limits=limits, clock=clock, rng=rng)
+        self.tenants = TenantWatches(store=store, limits=limits, clock=clock)
         self._identity = identity
         self._watches_max = watches_max
         self._watches_count = 0
@@ -75,6 +79,7 @@ class Feed(LogSource):
         """End all watches with a closing message, and refuse new ones."""
         self.is_draining = True
         self.tails.ring_all()
+        self.tenants.ring_all()
 
     @property
     def watches_count(self) -> int:
@@ -90,12 +95,7 @@ class Feed(LogSource):
             ResumeTokenMalformed, ResumeTokenForeign, ResumeTokenExpired, TenantNotFound, RoomNotFound, WatcherLimit,
             ServerDraining; later StoreUnavailable.
         """
-        if self.is_draining:
-            raise ServerDraining("the server is shutting down", retry_after_s=1.0)
-        if self._watches_count >= self._watches_max:
-            raise WatcherLimit("too many watches are open", details={"watches_max": str(self._watches_max)})
-        self._watches_count += 1
-        try:
+        with self._admitted():
             cursor = self.decode(scope, resume_token) if resume_token else None
             tenant_uid, head = await self.head(scope.tenant_id, cursor)
             room_uids = await self._resolve(scope)
@@ -104,6 +104,35 @@ class Feed(LogSource):
                 watch = Watch(self, tenant_uid, room_uids, start, fail_on_gap=fail_on_gap, heartbeat_s=heartbeat_s)
                 async for event in watch.events():
                     yield event
+
+    async def watch_tenant(
+        self, tenant_id: TenantId, *, heartbeat_s: float
+    ) -> AsyncGenerator[TenantStanding | Closing, None]:
+        """Tell where a tenant stands: at once, when that changes, and at every heartbeat; ends after a `Closing`.
+
+        Raises:
+            TenantNotFound, WatcherLimit, ServerDraining; later StoreUnavailable.
+        """
+        with self._admitted():
+            tenant = await self.store.tenants.load(tenant_id)
+            with self.tenants.watching(tenant.uid) as watch:
+                async for event in watch_standing(self, watch, heartbeat_s=heartbeat_s):
+                    yield event
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Count a watch while it is open.
+
+        Raises:
+            WatcherLimit, ServerDraining: it is not counted.
+        """
+        if self.is_draining:
+            raise ServerDraining("the server is shutting down", retry_after_s=1.0)
+        if self._watches_count >= self._watches_max:
+            raise WatcherLimit("too many watches are open", details={"watches_max": str(self._watches_max)})
+        self._watches_count += 1
+        try:
+            yield
         finally:
             self._watches_count -= 1
 

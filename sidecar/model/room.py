@@ -30,6 +30,11 @@ class RoomState(enum.StrEnum):
     CREDENTIAL_EXPIRED = "credential_expired"
     PAUSED = "paused"
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the room cannot be read before a person acts."""
+        return self in _BLOCKED
+
 
 class SyncState(enum.StrEnum):
     """How far a copy can be trusted, from the best to the worst."""
@@ -114,15 +119,13 @@ class Room:
     @property
     def state(self) -> RoomState:
         """What stands between the room and normal service; follows from the facts and is never stored."""
-        if self.suspension is not None:
-            return RoomState.PAUSED
-        if self.tenant_problem is not None and self.tenant_problem.reason in BLOCKING_REASONS:
-            return RoomState.CREDENTIAL_EXPIRED
-        if self.problem is not None and self.problem.reason in _ROOM_REASONS:
-            return _ROOM_REASONS[self.problem.reason]
-        if self.fresh_as_of_at is None:
-            return RoomState.IMPORTING
-        return RoomState.DEGRADED if self.problems else RoomState.UP
+        return room_state(
+            is_paused=self.suspension is not None,
+            tenant_reason=None if self.tenant_problem is None else self.tenant_problem.reason,
+            room_reason=None if self.problem is None else self.problem.reason,
+            is_read=self.fresh_as_of_at is not None,
+            is_hindered=bool(self.problems),
+        )
 
     @property
     def is_announced(self) -> bool:
@@ -176,11 +179,32 @@ def freshness_limits(settings: SyncSettings) -> FreshnessLimits:
     return FreshnessLimits(live_s=live_s, polling_s=budget_s, outage_s=budget_s)
 
 
+def room_state(
+    *, is_paused: bool, tenant_reason: str | None, room_reason: str | None, is_read: bool, is_hindered: bool
+) -> RoomState:
+    """Tell what stands between a room and normal service, from the bare facts.
+
+    Args:
+        tenant_reason, room_reason: of the tenant's problem, and of what keeps this mailbox from being read.
+        is_read: its calendar was read as a whole at least once.
+        is_hindered: something stands in the way, of the room or of the tenant, whatever it is.
+    """
+    if is_paused:
+        return RoomState.PAUSED
+    if tenant_reason in BLOCKING_REASONS:
+        return RoomState.CREDENTIAL_EXPIRED
+    if room_reason in _ROOM_REASONS:
+        return _ROOM_REASONS[room_reason]
+    if not is_read:
+        return RoomState.IMPORTING
+    return RoomState.DEGRADED if is_hindered else RoomState.UP
+
+
 def sync_state(room: Room, *, now: datetime, limits: FreshnessLimits) -> SyncState:
     """Tell how far a room's copy can be trusted at this moment; follows from facts and the clock alone."""
     return copy_state(
         is_paused=room.suspension is not None,
-        is_blocked=room.state in _BLOCKED,
+        is_blocked=room.state.is_blocked,
         is_announced=room.is_announced,
         fresh_as_of_at=room.fresh_as_of_at,
         outage_since_at=room.outage_since_at,
@@ -216,8 +240,3 @@ def copy_state(
     ):
         return SyncState.STALE
     return SyncState.LIVE if is_announced else SyncState.POLLING
-
-
-def is_blocking(tenant_reason: str | None, room_reason: str | None) -> bool:
-    """Tell whether problems of these reasons keep a room from being read before a person acts."""
-    return tenant_reason in BLOCKING_REASONS or room_reason in _ROOM_REASONS

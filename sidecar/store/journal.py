@@ -19,6 +19,8 @@ from sidecar.store.engine import Connection
 
 CHANGES = "changes"
 """Channel: a tenant's log has grown; the payload is the tenant's uid."""
+TENANTS = "tenants"
+"""Channel: a tenant itself is different; the payload is its uid."""
 WORK = "work"
 """Channel: an intent was marked; the payload is its lane."""
 _PATIENCE_SHARE_MIN = 0.6

@@ -126,6 +126,9 @@ class Lifecycle:
             else:
                 await holds.hold(c, tenant.uid)
             await epochs.renew(c, tenant.uid)
+            if tenant.erasing_since_at is not None:  # what its settings forbid was still being erased
+                kind = IntentKind.TENANT_ERASE
+                await journal.mark(c, kind, tenant.uid, tenant.uid, priority=Priority.HINT, force=True)
             return await _reload(c, tenant)
 
         return await self._engine.write(run)
@@ -173,6 +176,7 @@ async def _load_in_use(c: Connection, tenant_id: TenantId) -> Tenant:
 
 
 async def _reload(c: Connection, tenant: Tenant) -> Tenant:
+    c.announce(journal.TENANTS, tenant.uid)
     changed = await load_tenant(c, "t.uid = $1", tenant.uid)
     assert changed is not None, "not erased in this transaction"
     return changed

@@ -86,6 +86,10 @@ class Store:
         """
         return self._engine.listen(journal.CHANGES, lambda payload: listener(TenantUid(payload)))
 
+    def on_tenants(self, listener: Callable[[TenantUid], None]) -> Callable[[], None]:
+        """Call `listener` whenever a tenant itself has changed (empty: perhaps any); the result ends it."""
+        return self._engine.listen(journal.TENANTS, lambda payload: listener(TenantUid(payload)))
+
     def on_work(self, listener: Callable[[TenantUid], None]) -> Callable[[], None]:
         """Call `listener` whenever work was marked in a lane (empty: perhaps in any); the result ends it."""
         return self._engine.listen(journal.WORK, lambda payload: listener(TenantUid(payload)))

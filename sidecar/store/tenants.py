@@ -68,6 +68,7 @@ class Tenants:
                 uid = existing.uid
                 await self._update(c, existing, registration)
             await journal.mark(c, IntentKind.TENANT_VERIFY, uid, uid, priority=Priority.HINT, force=True)
+            c.announce(journal.TENANTS, uid)
             tenant = await load_tenant(c, "t.uid = $1", uid)
             assert tenant is not None, "written above"
             warn_at = next_expiry_step_at(tenant.credential, now=c.now)
@@ -184,6 +185,7 @@ class Tenants:
                 to_micros(c.now),
             )
             await save_settings(c, self._vault, tenant.uid, tenant.settings, settings)
+            c.announce(journal.TENANTS, tenant.uid)
             updated = await load_tenant(c, "t.uid = $1", tenant.uid)
             assert updated is not None, "written above"
             return updated
@@ -244,6 +246,7 @@ class Tenants:
             before = await load_tenant(c, "t.uid = $1", uid)
             if before is None or before.credential.fingerprint != fingerprint:
                 return
+            c.announce(journal.TENANTS, uid)
             now = to_micros(c.now)
             await c.execute(
                 "UPDATE credentials SET proven_at = $2 WHERE tenant_uid = $1 AND role = 'current'", uid, now
@@ -263,6 +266,7 @@ class Tenants:
             before = await load_tenant(c, "t.uid = $1", uid)
             if before is None:
                 return
+            c.announce(journal.TENANTS, uid)
             is_news = before.problem is None or before.problem.reason != problem.reason
             await c.execute(
                 "UPDATE tenants SET problem = $2, version = version + $3, updated_at = $4 WHERE uid = $1",
@@ -285,6 +289,7 @@ class Tenants:
 
         async def remove(c: Connection) -> None:
             await c.execute("DELETE FROM tenants WHERE uid = $1 AND deleted_at IS NOT NULL", uid)
+            c.announce(journal.TENANTS, uid)
 
         async def forget_work(c: Connection) -> None:
             for lane in (uid, erasing_lane(uid)):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sidecar.aio.clock import Clock
 from sidecar.errors import StoreUnavailable
-from sidecar.model.room import FreshnessLimits, SyncState, copy_state, is_blocking, outage_since
+from sidecar.model.room import FreshnessLimits, SyncState
 from sidecar.store.store import Store
 from sidecar.telemetry import Telemetry
 
@@ -46,17 +46,7 @@ class FreshnessGauges:
         counts: dict[SyncState, int] = dict.fromkeys(SyncState, 0)
         oldest_s = 0.0
         for group in groups:
-            problem = group.tenant_problem
-            state = copy_state(
-                is_paused=group.is_paused,
-                is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
-                is_announced=group.is_announced,
-                fresh_as_of_at=group.fresh_as_of_at,
-                check_interval_s=group.check_interval_s,
-                outage_since_at=outage_since(problem, group.outage),
-                now=now,
-                limits=limits,
-            )
+            state = group.sync_state(now=now, limits=limits)
             counts[state] += group.count
             # Blocked and paused rooms are old until a person acts; they must not hide the others.
             if state not in (SyncState.BLOCKED, SyncState.PAUSED) and group.fresh_as_of_at is not None:

@@ -219,6 +219,34 @@ def test_watch_prints_a_line_for_each_message_until_interrupted(desk: Desk) -> N
         watch.wait()
 
 
+def test_watch_of_a_tenant_prints_its_state_until_it_is_erased(desk: Desk) -> None:
+    desk.until("STATE_ACTIVE", "tenant", "get", desk.tenant)
+    command = [sys.executable, "-m", "sidecar", "tenant", "watch", desk.tenant, "--target", desk.target]
+    table = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    lines = subprocess.Popen(
+        [*command, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert table.stdout is not None
+        assert lines.stdout is not None
+        assert table.stdout.readline().startswith("active  0 rooms")
+        assert json.loads(lines.stdout.readline())["tenant"]["state"] == "STATE_ACTIVE"
+        desk.run("tenant", "suspend", desk.tenant)
+        assert table.stdout.readline().startswith("suspended  0 rooms")
+        assert table.stdout.readline().startswith("  TENANT_SUSPENDED: The tenant is suspended")
+        desk.run("tenant", "delete", desk.tenant, "--purge", "--yes")
+        told, errors = table.communicate(timeout=30)
+        assert (table.returncode, errors) == (0, "")
+        assert told.splitlines()[-1] == "closed: scope_gone"
+        last, errors = lines.communicate(timeout=30)
+        assert (lines.returncode, errors) == (0, "")
+        assert json.loads(last.splitlines()[-1])["closing"]["reason"] == "REASON_SCOPE_GONE"
+    finally:
+        for process in (table, lines):
+            process.kill()
+            process.wait()
+
+
 def test_config_check_lists_every_mistake_at_once(service: Service, tmp_path: Path) -> None:
     env = service.env
     assert run_cli("config", "check", env=env).stdout == "the configuration is in order\n"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from exchange_client import AlreadyExists, ExchangeClient, NotFound
-from exchange_client.messages import Room, StreamClosing, SyncState, Tenant
+from exchange_client.messages import Room, StreamClosing, SyncState, Tenant, WatchTenantResponse
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK, store_of
@@ -163,3 +163,42 @@ async def test_deleted_tenant_is_back_as_it_was_until_it_is_purged(
         await scene.client.delete_tenant(scene.tenant, purge=True)
         await eventually(scene.is_erased, "the tenant is erased", service=own_service)
         assert await scene.directory.subscribed() == []
+
+
+async def test_watch_of_a_tenant_tells_what_other_processes_find_and_do(
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+) -> None:
+    with postgres.database(is_migrated=False) as dsn_file:
+        async with cluster_made(tmp_path_factory.mktemp, dsn_file, emulator, **QUICK) as cluster:
+            api, other, ingress, worker = (cluster.add(role) for role in ("api", "api", "ingress", "worker"))
+            await cluster.start(api, other, ingress, worker)
+            async with (
+                directory_made(emulator, rooms=3) as directory,
+                ExchangeClient.connect(api.target) as client,
+                ExchangeClient.connect(other.target) as elsewhere,
+            ):
+                scene = Scene(api, client, directory, tenant_id=f"t-{directory.id[:8]}")
+                await scene.register()
+                async with elsewhere.watch_tenant(scene.tenant, heartbeat_s=60) as watch, asyncio.timeout(60):
+
+                    async def until(state: Tenant.State.ValueType, rooms: dict[int, int]) -> WatchTenantResponse:
+                        async for message in watch:
+                            assert isinstance(message, WatchTenantResponse)
+                            counts = {one.state: one.count for one in message.rooms.states}
+                            if (message.tenant.state, counts) == (state, rooms):
+                                return message
+                        raise AssertionError("the watch ended")
+
+                    await until(Tenant.STATE_ACTIVE, {})
+                    await scene.map_all()
+                    await until(Tenant.STATE_ACTIVE, {Room.STATE_UP: 3})
+                    await directory.call("PATCH", "app", {"access_policy": directory.rooms[:2]})
+                    for room in scene.rooms:
+                        await client.resync_room(room)
+                    await until(Tenant.STATE_ACTIVE, {Room.STATE_UP: 2, Room.STATE_DENIED: 1})
+                    await client.suspend_tenant(scene.tenant)
+                    await until(Tenant.STATE_SUSPENDED, {Room.STATE_PAUSED: 3})
+                    await client.delete_tenant(scene.tenant, purge=True)
+                    rest = [message async for message in watch]
+                    assert isinstance(rest[-1], WatchTenantResponse)
+                    assert rest[-1].closing.reason == StreamClosing.REASON_SCOPE_GONE

@@ -12,11 +12,15 @@ import grpc.aio
 
 from exchange_client.clock import Clock
 from exchange_client.errors import ExchangeError, Unavailable, from_rpc
-from exchange_client.messages import WatchRoomRequest, WatchRoomsRequest
+from exchange_client.messages import WatchRoomRequest, WatchRoomsRequest, WatchTenantRequest
 from exchange_client.tokens import TokenStore
 from exchange_client.watching import M, Reconnected, WatchSession, ended_without_closing, silent_for
 
-StreamCall = grpc.aio.UnaryStreamCall[WatchRoomRequest, M] | grpc.aio.UnaryStreamCall[WatchRoomsRequest, M]
+StreamCall = (
+    grpc.aio.UnaryStreamCall[WatchRoomRequest, M]
+    | grpc.aio.UnaryStreamCall[WatchRoomsRequest, M]
+    | grpc.aio.UnaryStreamCall[WatchTenantRequest, M]
+)
 
 
 class Watch(Generic[M]):

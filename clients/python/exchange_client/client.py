@@ -9,7 +9,7 @@ from functools import partial
 
 import grpc.aio
 
-from exchange_client import requests
+from exchange_client import requests, times
 from exchange_client.aio_connection import AioConnection
 from exchange_client.aio_watch import Watch
 from exchange_client.channel import ASKING_TIMEOUT_S, DEFAULT_TIMEOUT_S, BearerToken
@@ -59,6 +59,8 @@ from exchange_client.messages import (
     WatchRoomResponse,
     WatchRoomsRequest,
     WatchRoomsResponse,
+    WatchTenantRequest,
+    WatchTenantResponse,
 )
 from exchange_client.requests import BookingList, DiscoveredRooms, ListingPages, MapOutcome
 from exchange_client.tokens import TokenStore
@@ -270,6 +272,22 @@ class ExchangeClient(AioConnection):
             name=name, directory_id=directory_id, cloud=cloud, display_name=display_name, mailboxes=mailboxes
         )
         return await self._read(self._tenants.GetOnboardingKit, request, timeout_s)
+
+    def watch_tenant(
+        self, name: str, *, heartbeat_s: float = HEARTBEAT_S, watcher_id: str = "", on_retry: OnRetry | None = None
+    ) -> Watch[WatchTenantResponse]:
+        """Watch where a tenant stands: each message is the whole of it, so there is nothing to resume. See `Watch`."""
+        request = WatchTenantRequest(
+            name=name, heartbeat_interval=times.to_duration(heartbeat_s), watcher_id=watcher_id
+        )
+        return self._watch(
+            lambda _: self._tenants.WatchTenant(request, metadata=self._metadata()),
+            name=name,
+            resume_token="",
+            store=None,
+            heartbeat_s=heartbeat_s,
+            on_retry=on_retry,
+        )
 
     async def list_audit_entries(
         self,

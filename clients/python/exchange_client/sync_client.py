@@ -9,7 +9,7 @@ from functools import partial
 
 import grpc
 
-from exchange_client import requests
+from exchange_client import requests, times
 from exchange_client.channel import ASKING_TIMEOUT_S, DEFAULT_TIMEOUT_S, BearerToken
 from exchange_client.clock import SyncClock
 from exchange_client.gen.ioffice.exchange.v1 import (
@@ -57,6 +57,8 @@ from exchange_client.messages import (
     WatchRoomResponse,
     WatchRoomsRequest,
     WatchRoomsResponse,
+    WatchTenantRequest,
+    WatchTenantResponse,
 )
 from exchange_client.requests import BookingList, DiscoveredRooms, ListingPages, MapOutcome
 from exchange_client.sync_connection import SyncConnection
@@ -267,6 +269,22 @@ class SyncExchangeClient(SyncConnection):
             name=name, directory_id=directory_id, cloud=cloud, display_name=display_name, mailboxes=mailboxes
         )
         return self._read(self._tenants.GetOnboardingKit, request, timeout_s)
+
+    def watch_tenant(
+        self, name: str, *, heartbeat_s: float = HEARTBEAT_S, watcher_id: str = "", on_retry: OnRetry | None = None
+    ) -> SyncWatch[WatchTenantResponse]:
+        """Watch where a tenant stands: each message is the whole of it, so there is nothing to resume. See `SyncWatch`."""
+        request = WatchTenantRequest(
+            name=name, heartbeat_interval=times.to_duration(heartbeat_s), watcher_id=watcher_id
+        )
+        return self._watch(
+            lambda _: self._tenants.WatchTenant(request, metadata=self._metadata()),
+            name=name,
+            resume_token="",
+            store=None,
+            heartbeat_s=heartbeat_s,
+            on_retry=on_retry,
+        )
 
     def list_audit_entries(
         self,

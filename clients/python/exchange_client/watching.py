@@ -16,12 +16,12 @@ from typing import Generic, TypeVar
 
 from exchange_client import times
 from exchange_client.errors import ClientClosed, DeadlineExceeded, ExchangeError, Unavailable
-from exchange_client.messages import StreamClosing, WatchRoomResponse, WatchRoomsResponse
+from exchange_client.messages import StreamClosing, WatchRoomResponse, WatchRoomsResponse, WatchTenantResponse
 
 log = logging.getLogger("exchange_client")
 
-M = TypeVar("M", bound=WatchRoomResponse | WatchRoomsResponse)
-"""The messages of one kind of watch; the two kinds differ in name only."""
+M = TypeVar("M", bound=WatchRoomResponse | WatchRoomsResponse | WatchTenantResponse)
+"""The messages of one kind of watch; those of rooms differ in name only, those of a tenant have no token."""
 
 HEARTBEAT_S = 15.0
 """Seconds between messages on a quiet stream, unless asked for otherwise."""
@@ -106,7 +106,7 @@ class WatchSession(Generic[M]):
     def take_over(self) -> str | None:
         """Note that the consumer is done with what it was given last; give the token to save, if that carried one."""
         item, self._handed_out = self._handed_out, None
-        if item is None or isinstance(item, Reconnected) or not item.resume_token:
+        if item is None or isinstance(item, Reconnected | WatchTenantResponse) or not item.resume_token:
             return None
         self.token = item.resume_token
         return self.token

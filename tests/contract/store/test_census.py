@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sidecar.model.room import FreshnessLimits, SyncState, copy_state, is_blocking, outage_since, sync_state
+from sidecar.model.ids import TenantId
+from sidecar.model.room import FreshnessLimits, RoomState, SyncState, sync_state
 from sidecar.model.tenant_settings import TenantSettings
-from tests.support.builders import DIRECTORY, after, make_problem, make_registration, secret_hash
+from tests.support.builders import DIRECTORY, TENANT, after, make_problem, make_registration, secret_hash
 from tests.support.stores import ManualClock, OpenStore
 
 LIMITS = FreshnessLimits(live_s=1_000, polling_s=300, outage_s=300)
 
 
 async def counted(opened: OpenStore) -> Counter[SyncState]:
-    """Count the rooms by their groups."""
+    """Count the rooms by their groups; those of each tenant are counted like its rooms one by one."""
+    now = opened.clock.now()
+    for tenant in await opened.store.tenants.page(after=TenantId(""), count_max=10):
+        census = await opened.store.census.tenant(tenant.uid, LIMITS)
+        assert census is not None
+        states, copies = Counter[RoomState](), Counter[SyncState]()
+        for group in census.groups:
+            states[group.state] += group.count
+            copies[group.sync_state(now=now, limits=LIMITS)] += group.count
+        _, rooms = await opened.store.rooms.load_all(tenant.uid)
+        assert states == Counter(room.state for room in rooms)
+        assert copies == Counter(sync_state(room, now=now, limits=LIMITS) for room in rooms)
     counts: Counter[SyncState] = Counter()
-    groups = await opened.store.census.groups(LIMITS)
-    for group in groups:
-        problem = group.tenant_problem
-        state = copy_state(
-            is_paused=group.is_paused,
-            is_blocked=is_blocking(None if problem is None else problem.reason, group.problem_reason),
-            is_announced=group.is_announced,
-            fresh_as_of_at=group.fresh_as_of_at,
-            check_interval_s=group.check_interval_s,
-            outage_since_at=outage_since(problem, group.outage),
-            now=opened.clock.now(),
-            limits=LIMITS,
-        )
-        counts[state] += group.count
+    for group in await opened.store.census.groups(LIMITS):
+        counts[group.sync_state(now=now, limits=LIMITS)] += group.count
     return counts
 
 
@@ -113,3 +113,17 @@ async def test_room_at_its_tenants_own_pace_is_stale_by_that_pace(opened: OpenSt
     assert await counted(opened) == {SyncState.LIVE: 1, SyncState.STALE: 1}
     clock.advance(3_600)
     assert await counted(opened) == {SyncState.STALE: 2}
+
+
+async def test_tenant_is_counted_when_it_is_deleted_and_not_once_it_is_erased(opened: OpenStore) -> None:
+    """Whoever watches it sees its rooms at rest, then nothing; other tenants' rooms are not counted with its own."""
+    tenant = await opened.add_tenant()
+    await opened.add_tenant("other")
+    await opened.add_room()
+    await opened.add_room(tenant_id=TenantId("other"))
+    await opened.store.lifecycle.delete(TENANT, etag="")
+    census = await opened.store.census.tenant(tenant.uid, LIMITS)
+    assert census is not None
+    assert [(group.state, group.count) for group in census.groups] == [(RoomState.PAUSED, 1)]
+    await opened.store.tenants.erase(tenant.uid)
+    assert await opened.store.census.tenant(tenant.uid, LIMITS) is None

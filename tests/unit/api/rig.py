@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -168,7 +168,8 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
             clock=clock,
             metrics=counts,
         )
-        following = asyncio.create_task(feed.run(), name="feed")  # a group would wrap what a test raises
+        # A group would wrap what a test raises.
+        following = [asyncio.create_task(run(), name="feed") for run in (feed.run, feed.tenants.run)]
         addresses = await server.start()
         try:
             async with grpc.aio.insecure_channel(addresses[0]) as channel:
@@ -188,9 +189,9 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
         finally:
             feed.drain()
             await server.stop(1.0)
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            for task in following:
+                task.cancel()
+            await asyncio.wait(following)
 
 
 def time_of(at: Any) -> Timestamp:

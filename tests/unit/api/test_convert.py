@@ -123,11 +123,11 @@ def test_room_tells_state_sync_and_problems() -> None:
 
 
 def test_every_state_of_the_model_has_one_in_the_api() -> None:
-    tables = (convert._ROOM_STATES, convert._SYNC_STATES, convert._TENANT_STATES, convert._CLOUDS, convert._ACTORS)
+    tables = (convert.ROOM_STATES, convert.SYNC_STATES, convert._TENANT_STATES, convert._CLOUDS, convert._ACTORS)
     for table in tables:
         assert set(table) == set(type(next(iter(table))))
-    assert set(convert._ROOM_STATES) == set(RoomState)
-    assert set(convert._SYNC_STATES) == set(SyncState)
+    assert set(convert.ROOM_STATES) == set(RoomState)
+    assert set(convert.SYNC_STATES) == set(SyncState)
 
 
 def test_copy_turns_stale_by_waiting() -> None:

@@ -12,6 +12,8 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from exchange_client.gen.ioffice.exchange.v1 import common_pb2 as _common_pb2
+from exchange_client.gen.ioffice.exchange.v1 import room_service_pb2 as _room_service_pb2
+from exchange_client.gen.ioffice.exchange.v1 import watch_service_pb2 as _watch_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1079,6 +1081,217 @@ class ResumeTenantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeTenantResponse: _TypeAlias = ResumeTenantResponse  # noqa: Y015
+
+@_typing.final
+class WatchTenantRequest(_message.Message):
+    """Request of WatchTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    WATCHER_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}."""
+    watcher_id: _builtins.str
+    """Shown in diagnostics and logs, up to 100 characters; no effect on delivery."""
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """Wanted time between messages on a quiet stream: 5 s to 60 s, default 15 s."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+        watcher_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "name", b"name", "watcher_id", b"watcher_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchTenantRequest: _TypeAlias = WatchTenantRequest  # noqa: Y015
+
+@_typing.final
+class WatchTenantResponse(_message.Message):
+    """Message of the stream of WatchTenant: the whole of it each time, or `closing`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    ROOMS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant; unset when the message is the last one."""
+
+    @_builtins.property
+    def rooms(self) -> Global___RoomCounts:
+        """Its rooms, counted."""
+
+    @_builtins.property
+    def next(self) -> Global___NextStep:
+        """What happens next by itself; unset when nothing does before a person acts."""
+
+    @_builtins.property
+    def closing(self) -> _watch_service_pb2.StreamClosing:
+        """Last message: why the stream ends. REASON_SCOPE_GONE: the tenant is erased."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+        rooms: Global___RoomCounts | None = ...,
+        next: Global___NextStep | None = ...,
+        closing: _watch_service_pb2.StreamClosing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "next", b"next", "rooms", b"rooms", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "next", b"next", "rooms", b"rooms", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchTenantResponse: _TypeAlias = WatchTenantResponse  # noqa: Y015
+
+@_typing.final
+class RoomCounts(_message.Message):
+    """How many rooms are in which state. States without rooms are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class State(_message.Message):
+        """Rooms in one state."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STATE_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        state: _room_service_pb2.Room.State.ValueType
+        """The state."""
+        count: _builtins.int
+        """How many."""
+        def __init__(
+            self,
+            *,
+            state: _room_service_pb2.Room.State.ValueType = ...,
+            count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "state", b"state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Sync(_message.Message):
+        """Rooms whose copies are in one state."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STATE_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        state: _common_pb2.SyncState.ValueType
+        """The state."""
+        count: _builtins.int
+        """How many."""
+        def __init__(
+            self,
+            *,
+            state: _common_pb2.SyncState.ValueType = ...,
+            count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "state", b"state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    SYNC_STATES_FIELD_NUMBER: _builtins.int
+    total_count: _builtins.int
+    """All rooms."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoomCounts.State]:
+        """By Room.state, in the order of its numbers."""
+
+    @_builtins.property
+    def sync_states(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoomCounts.Sync]:
+        """By the state of the copy, in the order of its numbers."""
+
+    def __init__(
+        self,
+        *,
+        total_count: _builtins.int = ...,
+        states: _abc.Iterable[Global___RoomCounts.State] | None = ...,
+        sync_states: _abc.Iterable[Global___RoomCounts.Sync] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["states", b"states", "sync_states", b"sync_states", "total_count", b"total_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoomCounts: _TypeAlias = RoomCounts  # noqa: Y015
+
+@_typing.final
+class NextStep(_message.Message):
+    """What happens next to a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[NextStep._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: NextStep._Kind.ValueType  # 0
+        """Not known."""
+        KIND_VERIFY: NextStep._Kind.ValueType  # 1
+        """Microsoft is asked again whether all is well."""
+        KIND_IMPORT: NextStep._Kind.ValueType  # 2
+        """Rooms are being read for the first time; no time is known."""
+        KIND_PURGE: NextStep._Kind.ValueType  # 3
+        """The deleted tenant is erased."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What."""
+
+    KIND_UNSPECIFIED: NextStep.Kind.ValueType  # 0
+    """Not known."""
+    KIND_VERIFY: NextStep.Kind.ValueType  # 1
+    """Microsoft is asked again whether all is well."""
+    KIND_IMPORT: NextStep.Kind.ValueType  # 2
+    """Rooms are being read for the first time; no time is known."""
+    KIND_PURGE: NextStep.Kind.ValueType  # 3
+    """The deleted tenant is erased."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    kind: Global___NextStep.Kind.ValueType
+    """What."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset when it is under way."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___NextStep.Kind.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextStep: _TypeAlias = NextStep  # noqa: Y015
 
 @_typing.final
 class GetOnboardingKitRequest(_message.Message):

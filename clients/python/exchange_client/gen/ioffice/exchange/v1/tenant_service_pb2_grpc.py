@@ -80,6 +80,11 @@ class TenantServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
                 _registered_method=True)
+        self.WatchTenant = channel.unary_stream(
+                '/ioffice.exchange.v1.TenantService/WatchTenant',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.WatchTenantRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.WatchTenantResponse.FromString,
+                _registered_method=True)
         self.GetOnboardingKit = channel.unary_unary(
                 '/ioffice.exchange.v1.TenantService/GetOnboardingKit',
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.GetOnboardingKitRequest.SerializeToString,
@@ -179,6 +184,18 @@ class TenantServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchTenant(self, request, context):
+        """Follows where an organisation stands: its state with all problems, how many of its rooms are in which state, and what happens
+        next. Each message is the whole of it, and small: state, not a log. What came and went within a second is not told, and
+        there is no token: whoever was away calls again and has everything. The first message comes at once, then one whenever
+        something is different, also by time alone, about one a second at most, and one at each heartbeat. A deleted tenant is
+        followed until it is erased. The last message has `closing`. Errors: FIELD_INVALID, TENANT_NOT_FOUND, WATCHER_LIMIT; later
+        WATCHER_TOO_SLOW.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOnboardingKit(self, request, context):
         """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
         tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
@@ -254,6 +271,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.ResumeTenant,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.SerializeToString,
+            ),
+            'WatchTenant': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTenant,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.WatchTenantRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.WatchTenantResponse.SerializeToString,
             ),
             'GetOnboardingKit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOnboardingKit,
@@ -515,6 +537,33 @@ class TenantService(object):
             '/ioffice.exchange.v1.TenantService/ResumeTenant',
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ioffice.exchange.v1.TenantService/WatchTenant',
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.WatchTenantRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_tenant__service__pb2.WatchTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

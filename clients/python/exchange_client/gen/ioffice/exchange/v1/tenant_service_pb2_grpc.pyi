@@ -73,6 +73,14 @@ class TenantServiceStub:
     """Ends a suspension: every room is read in full, so that no change of the time between is missed, and watches are told
     what changed. A tenant that is not suspended stays as it is. Errors: TENANT_NOT_FOUND (also when it is deleted).
     """
+    WatchTenant: _grpc.UnaryStreamMultiCallable[_tenant_service_pb2.WatchTenantRequest, _tenant_service_pb2.WatchTenantResponse]
+    """Follows where an organisation stands: its state with all problems, how many of its rooms are in which state, and what happens
+    next. Each message is the whole of it, and small: state, not a log. What came and went within a second is not told, and
+    there is no token: whoever was away calls again and has everything. The first message comes at once, then one whenever
+    something is different, also by time alone, about one a second at most, and one at each heartbeat. A deleted tenant is
+    followed until it is erased. The last message has `closing`. Errors: FIELD_INVALID, TENANT_NOT_FOUND, WATCHER_LIMIT; later
+    WATCHER_TOO_SLOW.
+    """
     GetOnboardingKit: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]
     """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
     tenant's own ids and its mapped rooms. Also for a tenant that is not registered yet: the script makes the values that
@@ -134,6 +142,14 @@ class TenantServiceAsyncStub(TenantServiceStub):
     ResumeTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ResumeTenantRequest, _tenant_service_pb2.ResumeTenantResponse]  # type: ignore[assignment]
     """Ends a suspension: every room is read in full, so that no change of the time between is missed, and watches are told
     what changed. A tenant that is not suspended stays as it is. Errors: TENANT_NOT_FOUND (also when it is deleted).
+    """
+    WatchTenant: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchTenantRequest, _tenant_service_pb2.WatchTenantResponse]  # type: ignore[assignment]
+    """Follows where an organisation stands: its state with all problems, how many of its rooms are in which state, and what happens
+    next. Each message is the whole of it, and small: state, not a log. What came and went within a second is not told, and
+    there is no token: whoever was away calls again and has everything. The first message comes at once, then one whenever
+    something is different, also by time alone, about one a second at most, and one at each heartbeat. A deleted tenant is
+    followed until it is erased. The last message has `closing`. Errors: FIELD_INVALID, TENANT_NOT_FOUND, WATCHER_LIMIT; later
+    WATCHER_TOO_SLOW.
     """
     GetOnboardingKit: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOnboardingKitRequest, _tenant_service_pb2.GetOnboardingKitResponse]  # type: ignore[assignment]
     """Writes what the customer's Microsoft 365 administrator reads and runs: a guide and one PowerShell script, with the
@@ -247,6 +263,20 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenant_service_pb2.ResumeTenantResponse, _abc.Awaitable[_tenant_service_pb2.ResumeTenantResponse]]:
         """Ends a suspension: every room is read in full, so that no change of the time between is missed, and watches are told
         what changed. A tenant that is not suspended stays as it is. Errors: TENANT_NOT_FOUND (also when it is deleted).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchTenant(
+        self,
+        request: _tenant_service_pb2.WatchTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tenant_service_pb2.WatchTenantResponse], _abc.AsyncIterator[_tenant_service_pb2.WatchTenantResponse]]:
+        """Follows where an organisation stands: its state with all problems, how many of its rooms are in which state, and what happens
+        next. Each message is the whole of it, and small: state, not a log. What came and went within a second is not told, and
+        there is no token: whoever was away calls again and has everything. The first message comes at once, then one whenever
+        something is different, also by time alone, about one a second at most, and one at each heartbeat. A deleted tenant is
+        followed until it is erased. The last message has `closing`. Errors: FIELD_INVALID, TENANT_NOT_FOUND, WATCHER_LIMIT; later
+        WATCHER_TOO_SLOW.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,43 @@
+"""One watch of a tenant: its standing at once, when it changes, and at every heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from sidecar.errors import StoreUnavailable
+from sidecar.feed.events import Closing, ClosingReason
+from sidecar.feed.source import LogSource
+from sidecar.feed.tenants import IDLE_S, TenantStanding, TenantWatch
+
+_DRAIN_RETRY_S = 1.0
+_AGE_MAX_S = 3 * IDLE_S
+"""A heartbeat does not vouch for what is older: two looks may fail."""
+
+
+async def watch_standing(
+    source: LogSource, watch: TenantWatch, *, heartbeat_s: float
+) -> AsyncIterator[TenantStanding | Closing]:
+    """Yield where a tenant stands, for ever or until a `Closing`."""
+    clock = source.clock
+    began_s = told_s = clock.monotonic()
+    told: TenantStanding | None = None
+    while True:
+        seen_version = watch.version
+        if source.is_draining:
+            yield Closing(ClosingReason.DRAINING, _DRAIN_RETRY_S * (1 + source.rng.random()), None)
+            return
+        if clock.monotonic() - began_s > source.settings.max_age_s:
+            yield Closing(ClosingReason.MAX_AGE, 0.0, None)
+            return
+        if watch.looked_s is not None:
+            standing = watch.standing
+            if standing is None:
+                yield Closing(ClosingReason.SCOPE_GONE, 0.0, None)
+                return
+            is_new = standing is not told
+            if not is_new and clock.monotonic() > watch.looked_s + _AGE_MAX_S:
+                raise StoreUnavailable("nobody has been able to look at the tenant for a while")
+            if is_new or clock.monotonic() >= told_s + heartbeat_s:
+                told, told_s = standing, clock.monotonic()
+                yield standing
+        await watch.wait(seen_version, max(0.0, told_s + heartbeat_s - clock.monotonic()))
