@@ -61,7 +61,7 @@ class TenantWatching:
 
 def _standing_to_proto(standing: TenantStanding) -> pb.WatchTenantResponse:
     message = pb.WatchTenantResponse(
-        tenant=tenant_to_proto(standing.tenant, now=standing.seen_at),
+        tenant=tenant_to_proto(standing.tenant, standing.propagation, now=standing.seen_at),
         rooms=pb.RoomCounts(total_count=standing.rooms_count),
     )
     for number, count in sorted((ROOM_STATES[state], count) for state, count in standing.states.items()):

@@ -17,6 +17,7 @@ from sidecar.aio.clock import Clock
 from sidecar.aio.wakeup import Broadcast, Wakeup
 from sidecar.feed.steps import NextStep, next_step
 from sidecar.model.ids import TenantUid
+from sidecar.model.propagation import Propagation
 from sidecar.model.room import FreshnessLimits, RoomState, SyncState
 from sidecar.model.tenant import Tenant
 from sidecar.model.tenant_problems import expiry_step
@@ -33,8 +34,9 @@ IDLE_S = 15.0
 class TenantStanding:
     """A tenant, how many of its rooms are in which state (states without rooms are left out), and what happens next.
 
-    `expiry_step` is the last warning about its credential that is due. `seen_at` is when somebody looked; two looks that
-    differ in nothing else found nothing new.
+    `propagation` is how far access that was granted has reached, None when nothing is awaited. `expiry_step` is the last
+    warning about the credential that is due. `seen_at` is when somebody looked; two looks that differ in nothing else found
+    nothing new.
     """
 
     tenant: Tenant
@@ -42,11 +44,14 @@ class TenantStanding:
     states: Mapping[RoomState, int]
     sync_states: Mapping[SyncState, int]
     next_step: NextStep | None
+    propagation: Propagation | None
     expiry_step: int | None
     seen_at: datetime = field(compare=False)
 
 
-def standing_of(census: TenantCensus, *, now: datetime, limits: FreshnessLimits) -> TenantStanding:
+def standing_of(
+    census: TenantCensus, propagation: Propagation | None, *, now: datetime, limits: FreshnessLimits
+) -> TenantStanding:
     """Work out where a tenant stands from counts of its rooms."""
     tenant = census.tenant
     states: Counter[RoomState] = Counter()
@@ -54,12 +59,15 @@ def standing_of(census: TenantCensus, *, now: datetime, limits: FreshnessLimits)
     for group in census.groups:
         states[group.state] += group.count
         sync_states[group.sync_state(now=now, limits=limits)] += group.count
+    looks = [census.verify_at, None if propagation is None else propagation.next_look_at]
+    verify_at = min((at for at in looks if at is not None), default=None)
     return TenantStanding(
         tenant=tenant,
         rooms_count=states.total(),
         states=states,
         sync_states=sync_states,
-        next_step=next_step(tenant, importing_count=states[RoomState.IMPORTING], verify_at=census.verify_at),
+        next_step=next_step(tenant, importing_count=states[RoomState.IMPORTING], verify_at=verify_at),
+        propagation=propagation,
         expiry_step=expiry_step(tenant.credential, now=now),
         seen_at=now,
     )
@@ -122,11 +130,16 @@ class TenantWatches:
         look.is_dirty = False  # before the look: what changes while it goes on is not seen by it
         try:
             census = await self._store.census.tenant(tenant_uid, self._limits)
+            awaited = await self._store.propagations.progress([tenant_uid])
         except BaseException:
             look.is_dirty = True
             raise
         is_first, look.looked_s = look.looked_s is None, self._clock.monotonic()
-        standing = None if census is None else standing_of(census, now=self._clock.now(), limits=self._limits)
+        standing = (
+            None
+            if census is None
+            else standing_of(census, awaited.get(tenant_uid), now=self._clock.now(), limits=self._limits)
+        )
         if is_first or standing != look.standing:
             look.standing = standing
             look.bell.ring()

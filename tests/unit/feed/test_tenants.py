@@ -101,6 +101,20 @@ async def test_change_of_the_tenant_alone_is_told(opened: OpenStore) -> None:
         assert (await told(watch, within_s=2.0)).tenant.state is TenantState.DEGRADED
 
 
+async def test_access_that_is_awaited_is_told_with_its_progress(opened: OpenStore) -> None:
+    """And that Microsoft is asked again soon is what happens next."""
+    tenant = await opened.add_tenant()
+    await opened.add_filled_room("r1")
+    propagations, look_at = opened.store.propagations, opened.clock.now() + timedelta(minutes=1)
+    await propagations.begin(tenant.uid, opened.clock.now(), look_at=look_at)
+    async with watching(opened) as (_, watch):
+        standing = await told(watch, within_s=0.5)
+        assert standing.propagation == (await propagations.progress([tenant.uid]))[tenant.uid]
+        due = await opened.store.intents.next_ready_at(tenant.uid)
+        assert due is not None
+        assert standing.next_step == NextStep(StepKind.VERIFY, due)
+
+
 async def test_what_time_alone_changes_is_told_within_a_heartbeat(opened: OpenStore) -> None:
     """A room turns stale because nothing happens to it."""
     await opened.add_tenant()
