@@ -12,8 +12,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from sidecar.errors import StoreUnavailable
+from sidecar.model.privacy import DEFAULT_PRIVACY
+from sidecar.model.tenant_settings import NO_SETTINGS
 from sidecar.store import migrate
 from sidecar.store.migrate import SCHEMA_VERSION, migrate_sqlite, schema_version
+from tests.support.builders import TENANT
+from tests.support.stores import ManualClock, open_store
 
 
 @contextmanager
@@ -128,3 +132,33 @@ def test_log_goes_on_in_its_epoch_through_the_upgrade(tmp_path: Path, monkeypatc
     with raw(path) as connection:
         assert connection.execute("SELECT revision, epoch FROM tenants").fetchall() == [(7, "84dbf938")]
         assert connection.execute("SELECT key FROM meta").fetchall() == [("store_id",)]
+
+
+async def test_tenant_and_room_of_before_have_no_settings_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go on as they did: nothing is erased, and the next full read of the room finds no other visibility."""
+    path = tmp_path / "exchange.sqlite3"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "SCHEMA_VERSION", "0005")
+        migrate_sqlite(path)
+    with raw(path) as connection:
+        connection.execute(
+            "INSERT INTO tenants (uid, tenant_id, display_name, directory_id, cloud, version, revision, created_at,"
+            " updated_at) VALUES ('t1', 'acme', '', 'd1', 'global', 1, 5, 0, 0)"
+        )
+        connection.execute(
+            "INSERT INTO credentials (tenant_uid, role, application_id, kind, sealed, fingerprint)"
+            " VALUES ('t1', 'current', 'a1', 'client_secret', x'00', 'f1')"
+        )
+        connection.execute(
+            "INSERT INTO rooms (uid, tenant_uid, room_id, mailbox, mailbox_key, display_name, time_zone, capacity,"
+            " annotations, version, created_at, updated_at)"
+            " VALUES ('r1', 't1', 'r1', 'r1@contoso.example', 'r1@contoso.example', '', '', 0, '{}', 1, 0, 0)"
+        )
+    assert migrate_sqlite(path)
+    async with open_store(path, clock=ManualClock()) as opened:
+        tenant = await opened.store.tenants.load(TENANT)
+        assert (tenant.settings, tenant.erasing_since_at) == (NO_SETTINGS, None)
+        _, (room,) = await opened.store.rooms.load_all(tenant.uid)
+        assert (room.settings, room.read_privacy) == (NO_SETTINGS, DEFAULT_PRIVACY)
