@@ -29,6 +29,7 @@ from sidecar.graph.auth import TokenSource
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.reserve_test import ReserveTestCalls
+from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.transport import Transport, build_http
 from sidecar.model.room import freshness_limits
@@ -129,8 +130,16 @@ async def build_service(
     address = await _announce_address(settings, store=store, clock=clock)
     throttle = Throttle(settings=settings.graph, clock=clock)
     breaker = Breaker(clock=clock, rng=rng)
+    skew = SkewWatch()
     transport = Transport(
-        http=http, tokens=tokens, throttle=throttle, breaker=breaker, clock=clock, rng=rng, settings=settings.graph
+        http=http,
+        tokens=tokens,
+        throttle=throttle,
+        breaker=breaker,
+        skew=skew,
+        clock=clock,
+        rng=rng,
+        settings=settings.graph,
     )
     graph = GraphClient(transport=transport, settings=settings.graph)
     room_sync = RoomSync(store=store, reader=graph, clock=clock, settings=settings.sync, telemetry=telemetry)
@@ -162,7 +171,7 @@ async def build_service(
         ),
         remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens, clock=clock),
         reserve=reserve,
-        health=TenantHealth(store=store, breaker=breaker, clock=clock, rng=rng),
+        health=TenantHealth(store=store, breaker=breaker, skew=skew, clock=clock, rng=rng),
         clock=clock,
         rng=rng,
         sync_settings=settings.sync,

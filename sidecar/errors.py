@@ -180,8 +180,8 @@ class CloudMismatch(DirectoryNotFound):
     reason = "CLOUD_MISMATCH"
 
 
-class ClockSkewed(TenantBlocked):
-    """Our clock and Microsoft's differ by so much that it refuses what we sign."""
+class ClockSkewed(SidecarError):
+    """Our clock and Microsoft's differ by more than it allows; what is read is right, and the times that are told are not."""
 
     reason = "CLOCK_SKEWED"
 

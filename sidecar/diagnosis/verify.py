@@ -5,7 +5,7 @@ The tenant's background verification and a caller who asks run the same chain; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -28,7 +28,7 @@ from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.logins import token_claims
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantUid
-from sidecar.model.problem import PASSING_REASONS
+from sidecar.model.problem import PASSING_REASONS, Problem
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
 
@@ -60,11 +60,14 @@ class TenantVerifier:
         self._clock = clock
         self._rng = rng
 
-    async def verify(self, tenant: Tenant, *, is_reading: bool = False) -> None:
+    async def verify(
+        self, tenant: Tenant, *, is_reading: bool = False, remaining: Callable[[], Problem | None] = lambda: None
+    ) -> None:
         """Return when the tenant is in order; that is noted, and a problem that was there is gone.
 
         Args:
             is_reading: calendars were read just now, so none needs to be tried.
+            remaining: asked at the end what people are to be told of even if Microsoft has nothing against the tenant.
         Raises:
             TenantBlocked: what is wrong with the tenant as a whole. Unavailable: it cannot be found out now.
         """
@@ -73,7 +76,8 @@ class TenantVerifier:
         found = await self.examine(tenant, breadth=None if is_reading else NARROW, is_anew=is_doubtful)
         if found.error is not None:
             raise found.error
-        await self._store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
+        fingerprint = tenant.credential.fingerprint
+        await self._store.tenants.set_proven(tenant.uid, fingerprint=fingerprint, remaining=remaining())
         log.info("tenant.verified", tenant_uid=tenant.uid)
 
     async def examine(

@@ -20,7 +20,6 @@ import msgspec
 from sidecar.errors import (
     ApplicationDisabled,
     ApplicationNotFound,
-    ClockSkewed,
     CloudMismatch,
     ConsentMissing,
     CredentialExpired,
@@ -61,7 +60,7 @@ _REFUSALS: dict[int, tuple[type[TenantBlocked], str, str]] = {
         "PUBLIC_CLIENT",
         "the application is a public client, which may not have a credential",
     ),
-    700024: (ClockSkewed, "", "the assertion lies outside its time: this machine's clock is wrong"),
+    700024: (CredentialRejected, "CLOCK", "the assertion lies outside its time: this machine's clock is wrong"),
     700016: (ApplicationNotFound, "", "the application id is not known in this directory"),
     700011: (ApplicationNotFound, "", "the application is not known in this directory"),
     70001: (ApplicationNotFound, "", "the application is not known in this directory"),

@@ -30,6 +30,7 @@ from sidecar.graph.breaker import Breaker, Passage
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.logins import build_tls, token_roles
 from sidecar.graph.refusals import parse_claims_challenge, to_error
+from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.wire import PREFER, USER_AGENT, Call
 from sidecar.model.ids import TenantUid
@@ -82,6 +83,7 @@ class Transport:
         tokens: Tokens,
         throttle: Throttle,
         breaker: Breaker,
+        skew: SkewWatch,
         clock: Clock,
         rng: Random,
         settings: GraphSettings,
@@ -90,6 +92,7 @@ class Transport:
         self._tokens = tokens
         self._throttle = throttle
         self._breaker = breaker
+        self._skew = skew
         self._clock = clock
         self._rng = rng
         self._settings = settings
@@ -137,6 +140,7 @@ class Transport:
             token = await self._fetch_token(tenant, claims, passage)
             async with self._throttle.slot(tenant.tenant_uid, lane):
                 passage.proceed()
+                asked_at = self._clock.now()
                 try:
                     answer = await self._exchange(call, url, token)
                 except _Failure as failure:
@@ -144,6 +148,7 @@ class Transport:
                         # Without a connection it cannot be one mailbox's trouble.
                         passage.failed(failure.error, mailbox=lane if failure.may_be_done else None)
                     raise
+            self._skew.note(answer.headers.get("date", ""), asked_at=asked_at, answered_at=self._clock.now())
             if 200 <= answer.status < 300:
                 passage.answered()
                 return answer.body

@@ -234,11 +234,14 @@ class Tenants:
 
         return await self._engine.read(run)
 
-    async def set_proven(self, uid: TenantUid, *, fingerprint: str) -> None:
+    async def set_proven(self, uid: TenantUid, *, fingerprint: str, remaining: Problem | None = None) -> None:
         """Note that Microsoft accepted the credential; a problem that stood in the way is gone, and all rooms are read.
 
         Between the refusal and now changes went by unheard, so each room is compared in full. Nothing is noted when the
         credential is another one by now: that one has not been tried.
+
+        Args:
+            remaining: what people are to be told of all the same; it must not be one that blocks.
         """
 
         async def run(c: Connection) -> None:
@@ -254,7 +257,7 @@ class Tenants:
             is_blocked = before.problem is not None and before.problem.reason in BLOCKING_REASONS
             if is_blocked or before.credential.proven_at is None:
                 await note_grant(c, uid)
-            await clear_problem(c, before)
+            await clear_problem(c, before, remaining=remaining)
 
         await self._engine.write(run)
 
@@ -316,17 +319,19 @@ async def load_tenant(c: Connection, condition: str, value: str) -> Tenant | Non
     return None if row is None else rows.tenant_from_row(row)
 
 
-async def clear_problem(c: Connection, before: Tenant) -> None:
-    """Note that Microsoft accepts a tenant; where it did not, all rooms are read."""
-    if before.problem is None and before.verified_at is not None:
+async def clear_problem(c: Connection, before: Tenant, *, remaining: Problem | None = None) -> None:
+    """Note that Microsoft accepts a tenant, whatever else is told of it; where it did not, all rooms are read."""
+    known, told = before.problem, remaining
+    if (known and known.reason) == (told and told.reason) and before.verified_at is not None:
         return
     await c.execute(
-        "UPDATE tenants SET problem = NULL, verified_at = COALESCE(verified_at, $2), version = version + 1,"
+        "UPDATE tenants SET problem = $3, verified_at = COALESCE(verified_at, $2), version = version + 1,"
         " updated_at = $2 WHERE uid = $1",
         before.uid,
         to_micros(c.now),
+        rows.problem_to_text(told),
     )
-    if before.problem is not None and before.problem.reason in BLOCKING_REASONS:
+    if known is not None and known.reason in BLOCKING_REASONS:
         await tell_all_rooms(c, before.uid, read_again=True)
 
 

@@ -51,6 +51,11 @@ TEXTS: dict[tuple[str, str], Text] = {
         "Switch off 'Allow public client flows' in the app registration's authentication settings.",
         Actor.CUSTOMER,
     ),
+    ("CREDENTIAL_REJECTED", "CLOCK"): Text(
+        "Microsoft refuses what the sidecar signs, because its clock and Microsoft's differ too much.",
+        "Set the clock of the sidecar's machine by NTP; it tries again by itself.",
+        Actor.OPERATOR,
+    ),
     ("CREDENTIAL_REJECTED", "TOKEN"): Text(
         "Exchange refuses the tokens that Microsoft's login service gives the application.",
         "Check that the application is enabled in the directory and that Exchange Online is in use there; the sidecar "
@@ -105,8 +110,8 @@ TEXTS: dict[tuple[str, str], Text] = {
         Actor.CUSTOMER,
     ),
     ("CLOCK_SKEWED", ""): Text(
-        "The sidecar's clock and Microsoft's differ too much.",
-        "Set the clock of the machine, or of the PostgreSQL, by NTP; no time that is told can be trusted until then.",
+        "The sidecar's clock and Microsoft's differ by more than five minutes.",
+        "Set the clock of the machine, or of the PostgreSQL, by NTP; until then no time that is told can be trusted.",
         Actor.OPERATOR,
     ),
     ("CONSENT_MISSING", ""): Text(

@@ -334,7 +334,9 @@ class Chores:
         except TenantNotFound:
             return Done()
         try:
-            await self._verifier.verify(tenant, is_reading=self._health.is_reading(intent))
+            await self._verifier.verify(
+                tenant, is_reading=self._health.is_reading(intent), remaining=self._health.clock_problem
+            )
         except (TenantBlocked, SecretUnreadable) as error:
             if await self._credentials.step_back(tenant, error):
                 return Done(self._clock.now(), Priority.HINT)  # with the credential that is back in use

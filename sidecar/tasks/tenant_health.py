@@ -17,11 +17,12 @@ import structlog
 from sidecar.aio.backoff import backoff_s
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.login import lacks_permission
-from sidecar.errors import MailboxDenied, SidecarError, StoreUnavailable, Unavailable
+from sidecar.errors import ClockSkewed, MailboxDenied, SidecarError, StoreUnavailable, Unavailable
 from sidecar.graph.breaker import Breaker
+from sidecar.graph.skew import SkewWatch
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
-from sidecar.model.problem import PASSING_REASONS
+from sidecar.model.problem import PASSING_REASONS, Problem
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
 from sidecar.sync.problems import problem_of
@@ -43,6 +44,8 @@ _SILENCE_S = 240.0
 """After so long without an answer one request proves the way. With 20 s for a probe, twice, an outage is known within five
 minutes, also of a tenant whose few rooms make a request every quarter of an hour."""
 _REFUSALS_SETTLE_S = 5.0
+_DOUBT_S = 20.0
+"""Until a quiet tenant is asked again because an answer's date says that our clock is wrong, or right again."""
 _PROBE_BASE_S = 2.0
 _PROBE_CAP_S = 120.0
 _LOOK_AGAIN_S_MIN = 1.0
@@ -58,9 +61,10 @@ _BACK_SPREAD_S_MAX = 120.0
 class TenantHealth:
     """Stands between the breaker and what people and the store know."""
 
-    def __init__(self, *, store: Store, breaker: Breaker, clock: Clock, rng: Random) -> None:
+    def __init__(self, *, store: Store, breaker: Breaker, skew: SkewWatch, clock: Clock, rng: Random) -> None:
         self._store = store
         self._breaker = breaker
+        self._skew = skew
         self._clock = clock
         self._rng = rng
 
@@ -86,9 +90,21 @@ class TenantHealth:
             await self._verify_soon(tenant_uid)
 
     async def note_success(self, tenant: Tenant) -> None:
-        """After work was done: if people are told of an outage, it seems to be over."""
-        if tenant.problem is not None and tenant.problem.reason in PASSING_REASONS:
+        """After work was done: if people are told of an outage, it seems to be over; and the answers told the time."""
+        known = None if tenant.problem is None else tenant.problem.reason
+        is_told = known == ClockSkewed.reason
+        is_skew_news = is_told != (self._skew.too_far_s is not None)
+        if known in PASSING_REASONS or (is_skew_news and (is_told or known is None)):
             await self._verify_soon(tenant.uid)
+
+    def clock_problem(self) -> Problem | None:
+        """Return what people are to be told of our clock; None: it agrees with Microsoft's, or nobody knows yet."""
+        too_far_s = self._skew.too_far_s
+        if too_far_s is None:
+            return None
+        details = {"ahead_s" if too_far_s > 0 else "behind_s": str(round(abs(too_far_s)))}
+        now = self._clock.now()
+        return problem_of(ClockSkewed("our clock is wrong", details=details), now=now, next_check_at=None)
 
     async def note_refusal(self, tenant: Tenant, error: SidecarError) -> None:
         """After a mailbox refused us for the first time: if the token named no permission, all of them may do so by now.
@@ -126,6 +142,9 @@ class TenantHealth:
     async def note_verified(self, tenant_uid: TenantUid) -> None:
         """After a verification that went well: bring back what was put off, and listen for silence from now on."""
         self._breaker.note_answer(tenant_uid, is_good=False)  # of a tenant without rooms nothing else is ever heard
+        if self._skew.is_doubtful:
+            kind, ready_at = IntentKind.TENANT_VERIFY, self._in(_DOUBT_S)
+            await self._store.intents.mark(kind, tenant_uid, tenant_uid, priority=Priority.HINT, ready_at=ready_at)
         count = await self._store.intents.bring_back(
             tenant_uid, reason=PAUSED, step_s=_BACK_STEP_S, spread_s_max=_BACK_SPREAD_S_MAX
         )

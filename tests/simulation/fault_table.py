@@ -26,12 +26,14 @@ class Fault:
     """A row.
 
     Attributes:
-        tenant, room, copy: the states that follow, the latter two of the rooms that are hit.
+        tenant, room, copy: the states that follow, the latter two of the rooms that are hit; of a copy whose age nobody
+            can tell nothing is wanted.
         reason: of the problem at the tenant if `is_tenants`, else at each room that is hit.
         says: how the problem's message begins.
         first: what is different at a tenant that has it from the beginning.
         is_tenants: it hits the tenant as a whole; else its first room, and the others go on.
         is_silent: Microsoft announces nothing meanwhile and takes no bookings, so none is made.
+        is_told_at_work: a tenant that works already is told of it in time; else only one that has it from the beginning.
         heals_s: how long after its end everything is as before.
     """
 
@@ -40,13 +42,14 @@ class Fault:
     end: Deed
     tenant: TenantState = TenantState.ACTIVE
     room: RoomState = RoomState.CREDENTIAL_EXPIRED
-    copy: SyncState = SyncState.BLOCKED
+    copy: SyncState | None = SyncState.BLOCKED
     reason: str
     says: str
     actor: Actor = Actor.CUSTOMER
     first: Mapping[str, Any] = field(default_factory=dict)  # Any: values of several types
     is_tenants: bool = True
     is_silent: bool = False
+    is_told_at_work: bool = True
     heals_s: float = 1_200.0
 
     def __str__(self) -> str:
@@ -114,6 +117,13 @@ def _outage(status: int | None, service: str = "all") -> Deed:
 async def _login_away(world: World) -> None:
     await _outage(503, "login")(world)
     await _app(revoke_tokens=True)(world)
+
+
+def _clock(shift_s: float) -> Deed:
+    async def deed(world: World) -> None:
+        world.clock.shift(shift_s)
+
+    return deed
 
 
 async def _over(world: World) -> None:
@@ -243,6 +253,31 @@ FAULTS = (
         says="Exchange asks us to slow down.",
         actor=Actor.NOBODY,
         **_AWAY,
+    ),
+    Fault(
+        name="clock ahead",
+        begin=_clock(3_000.0),
+        end=_clock(-3_000.0),
+        tenant=TenantState.DEGRADED,
+        room=RoomState.DEGRADED,
+        copy=None,
+        reason="CLOCK_SKEWED",
+        says="The sidecar's clock and Microsoft's differ by more than five minutes.",
+        actor=Actor.OPERATOR,
+        heals_s=6_000.0,
+    ),
+    Fault(
+        name="clock behind",
+        is_told_at_work=False,  # work that was due by the former time is not due by the new one, for as long as it was set back
+        begin=_clock(-3_000.0),
+        end=_clock(3_000.0),
+        tenant=TenantState.DEGRADED,
+        room=RoomState.DEGRADED,
+        copy=None,
+        reason="CLOCK_SKEWED",
+        says="The sidecar's clock and Microsoft's differ by more than five minutes.",
+        actor=Actor.OPERATOR,
+        heals_s=6_000.0,
     ),
     Fault(
         name="policy without one room",

@@ -28,6 +28,9 @@ _WHOLE = ("remap", "resync", "restart")
 """Troubles that must not be left half-way: somebody waits for an answer."""
 
 
+_SKEW_S_MAX = 200.0
+
+
 class Troubles:
     """Brings about the troubles of a plan."""
 
@@ -245,8 +248,10 @@ class Troubles:
         self._world.is_disk_failing = False
 
     async def clock_set(self) -> None:
-        """Somebody sets the clock of the service's machine."""
-        self._world.clock.shift(self._rng.choice((-90.0, -2.0, 2.0, 90.0)))
+        """Somebody sets the clock of the service's machine; never further from Microsoft's than that allows."""
+        seconds = self._rng.choice((-90.0, -2.0, 2.0, 90.0))
+        skew_s = (self._world.clock.now() - self._world.now()).total_seconds()
+        self._world.clock.shift(-seconds if abs(skew_s + seconds) > _SKEW_S_MAX else seconds)
 
     async def pause(self) -> None:
         """Everything sleeps for a while and wakes up later than it believes."""

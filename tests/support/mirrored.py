@@ -22,6 +22,7 @@ from sidecar.emulator.clock import LoopClock
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.clouds import TenantRef
+from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.transport import Transport, build_http
 from sidecar.model.change import Change
@@ -164,6 +165,7 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
             tokens=_RigTokens(rig),
             throttle=Throttle(settings=graph_settings, clock=clock),
             breaker=Breaker(clock=clock, rng=rng),
+            skew=SkewWatch(),
             clock=clock,
             rng=rng,
             settings=graph_settings,

@@ -15,6 +15,7 @@ import msgspec
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.clouds import TenantRef
+from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.transport import Transport, build_http
 from sidecar.graph.wire import GraphEvent, parse_event
@@ -182,6 +183,7 @@ class Stage:
             tokens=self.tokens,
             throttle=self.throttle,
             breaker=self.breaker,
+            skew=SkewWatch(),
             clock=self.clock,
             rng=Random(1),
             settings=self.settings,

@@ -21,7 +21,6 @@ from structlog.testing import capture_logs
 from sidecar.errors import (
     ApplicationDisabled,
     ApplicationNotFound,
-    ClockSkewed,
     CloudMismatch,
     ConsentMissing,
     CredentialExpired,
@@ -215,7 +214,7 @@ async def test_good_token_outlives_a_failing_login_service(stage: Stage, failure
         (refusal(401, 7000215), CredentialRejected),
         (refusal(401, 7000222), CredentialExpired),
         (refusal(401, 700027), CredentialRejected),
-        (refusal(401, 700024), ClockSkewed),
+        (refusal(401, 700024), CredentialRejected),
         (refusal(400, 700016, error="unauthorized_client"), ApplicationNotFound),
         (refusal(400, 53003, error="access_denied"), SignInBlocked),
         (refusal(400, 7000112, error="unauthorized_client"), ApplicationDisabled),

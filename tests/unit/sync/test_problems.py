@@ -43,7 +43,7 @@ def test_every_cause_has_sentences_of_its_own_and_a_reason_of_the_api() -> None:
         (7000215, "CREDENTIAL_REJECTED", "SECRET_WRONG"),
         (7000222, "CREDENTIAL_EXPIRED", ""),
         (700027, "CREDENTIAL_REJECTED", "CERTIFICATE_UNKNOWN"),
-        (700024, "CLOCK_SKEWED", ""),
+        (700024, "CREDENTIAL_REJECTED", "CLOCK"),
         (700016, "APPLICATION_NOT_FOUND", ""),
         (7000112, "APPLICATION_DISABLED", ""),
         (53003, "SIGN_IN_BLOCKED", "CONDITIONAL_ACCESS"),

@@ -30,6 +30,7 @@ from sidecar.errors import (
 )
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef
+from sidecar.graph.skew import SkewWatch
 from sidecar.model.ids import EventId, TenantId
 from sidecar.model.intent import Intent, IntentKind, Priority
 from sidecar.model.privacy import Privacy, Visibility
@@ -62,6 +63,7 @@ class Shift:
         self.desk = desk
         self.login = FakeMicrosoft()
         self.breaker = Breaker(clock=desk.clock, rng=Random(1))
+        self.skew = SkewWatch()
         store = desk.opened.store
         self.keeper = desk.keeper()
         self.chores = Chores(
@@ -80,7 +82,7 @@ class Shift:
             ),
             reserve=make_reserve(store, self.login, desk.clock),
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login, clock=desk.clock),
-            health=TenantHealth(store=store, breaker=self.breaker, clock=desk.clock, rng=Random(1)),
+            health=TenantHealth(store=store, breaker=self.breaker, skew=self.skew, clock=desk.clock, rng=Random(1)),
             clock=desk.clock,
             rng=Random(1),
             sync_settings=desk.settings,

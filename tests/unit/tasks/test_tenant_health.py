@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 
-from sidecar.errors import GraphUnavailable, StoreUnavailable, TenantPaused, Throttled, Unavailable
+from sidecar.errors import CredentialRejected, GraphUnavailable, StoreUnavailable, TenantPaused, Throttled, Unavailable
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import RoomState
 from sidecar.model.tenant import TenantState
@@ -251,3 +252,50 @@ async def test_verification_begins_the_pulse(shift: Shift) -> None:
     await shift.run(IntentKind.TENANT_VERIFY)
     shift.desk.clock.advance(_KNOWN_S_MAX)
     assert IntentKind.TENANT_PULSE in await due_at_once(shift)
+
+
+def note_skew(shift: Shift, ahead_s: float, *, count: int = 2) -> None:
+    """Let answers be dated by a clock that ours is ahead of."""
+    now = shift.desk.clock.now()
+    for _ in range(count):
+        shift.skew.note(format_datetime(now - timedelta(seconds=ahead_s)), asked_at=now, answered_at=now)
+
+
+async def test_wrong_clock_is_told_beside_a_tenant_that_works_and_goes_with_the_first_right_answer(
+    shift: Shift,
+) -> None:
+    """Copies are right all the while; the times that are told are not."""
+    await shift.run(IntentKind.TENANT_VERIFY)
+    note_skew(shift, 700.0)
+    await settle(shift)
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert IntentKind.TENANT_VERIFY in await due_at_once(shift)
+    await shift.run(IntentKind.TENANT_VERIFY)
+    tenant = await shift.tenant()
+    assert tenant.problem is not None
+    assert (tenant.state, tenant.problem.reason) == (TenantState.DEGRADED, "CLOCK_SKEWED")
+    assert tenant.problem.metadata == {"ahead_s": "700"}
+    version = tenant.version
+    await settle(shift)
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).version == version, "what is told already is no news"
+    note_skew(shift, 0.0, count=1)
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert IntentKind.TENANT_VERIFY in await due_at_once(shift)
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.ACTIVE
+
+
+async def test_refusal_is_told_before_a_wrong_clock_and_its_end_has_all_rooms_read(shift: Shift) -> None:
+    """What blocks counts more; when it is over the clock is what remains."""
+    note_skew(shift, -700.0)
+    shift.login.error = CredentialRejected("x")
+    await shift.run(IntentKind.TENANT_VERIFY)
+    assert (await shift.tenant()).state is TenantState.CREDENTIAL_REJECTED
+    await settle(shift)
+    shift.login.error = None
+    await shift.run(IntentKind.TENANT_VERIFY)
+    problem = (await shift.tenant()).problem
+    assert problem is not None
+    assert (problem.reason, problem.metadata) == ("CLOCK_SKEWED", {"behind_s": "700"})
+    assert IntentKind.ROOM_COMPARE in await due_at_once(shift)

@@ -113,7 +113,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CLOUD_MISMATCH: _ErrorReason.ValueType  # 54
     """Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
     ERROR_REASON_CLOCK_SKEWED: _ErrorReason.ValueType  # 55
-    """Only in Problem. The sidecar's clock and Microsoft's differ too much."""
+    """Only in Problem. The clocks of the sidecar and of Microsoft differ by more than five minutes."""
     ERROR_REASON_ACCESS_PENDING: _ErrorReason.ValueType  # 56
     """Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
     ERROR_REASON_MAILBOX_WRITE_DENIED: _ErrorReason.ValueType  # 63
@@ -233,7 +233,7 @@ ERROR_REASON_SIGN_IN_BLOCKED: ErrorReason.ValueType  # 53
 ERROR_REASON_CLOUD_MISMATCH: ErrorReason.ValueType  # 54
 """Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
 ERROR_REASON_CLOCK_SKEWED: ErrorReason.ValueType  # 55
-"""Only in Problem. The sidecar's clock and Microsoft's differ too much."""
+"""Only in Problem. The clocks of the sidecar and of Microsoft differ by more than five minutes."""
 ERROR_REASON_ACCESS_PENDING: ErrorReason.ValueType  # 56
 """Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
 ERROR_REASON_MAILBOX_WRITE_DENIED: ErrorReason.ValueType  # 63
