@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.reading import ROOMS_READ, WIDE
 from sidecar.diagnosis.verify import Examination, TenantVerifier
-from sidecar.errors import ClockSkewed, TenantBlocked, TenantNotFound, Unavailable
+from sidecar.errors import ClockSkewed, MailboxDenied, TenantBlocked, TenantNotFound, Unavailable
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantId, TenantUid
@@ -122,7 +122,8 @@ def _is_news(tenant: Tenant, found: Examination) -> bool:
     """Tell whether what was found out differs from what is stored of a tenant."""
     known = None if tenant.problem is None else tenant.problem.reason
     if found.error is None:
-        return known not in (None, ClockSkewed.reason) or tenant.credential.proven_at is None
+        told = None if found.denial is None else MailboxDenied.reason
+        return known not in (told, ClockSkewed.reason) or tenant.credential.proven_at is None
     if isinstance(found.error, Unavailable):
         # Whether an absence is news is for the background verification to say, which has heard of the tenant for longer.
         return known is None

@@ -118,12 +118,6 @@ def judge_consent(claims: TokenClaims | None, reading: Reading, *, now: datetime
     )
 
 
-def lacks_permission(refusal: SidecarError) -> bool:
-    """Tell whether the token that was refused is known to name no permission for calendars."""
-    roles = refusal.details.get("token_roles")
-    return roles is not None and not _CALENDAR_ROLES & set(roles.split())
-
-
 def _roles_of(claims: TokenClaims | None, reading: Reading) -> Sequence[str] | None:
     """Return what the token permits that was used last: the one that was asked for may have been refused, and replaced."""
     refused = None if reading.refusal is None else reading.refusal.details.get("token_roles")

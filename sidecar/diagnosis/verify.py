@@ -23,7 +23,7 @@ from sidecar.diagnosis.login import (
 from sidecar.diagnosis.login import Tokens as PlainTokens
 from sidecar.diagnosis.reading import NARROW, ROOMS_READ, Breadth, Prober, Reading, read_rooms, reading_before
 from sidecar.diagnosis.results import skipped
-from sidecar.errors import SidecarError, TenantBlocked, Unavailable
+from sidecar.errors import MailboxDenied, SidecarError, TenantBlocked, Unavailable
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.logins import token_claims
 from sidecar.model.check import CheckResult
@@ -31,6 +31,8 @@ from sidecar.model.ids import TenantUid
 from sidecar.model.problem import PASSING_REASONS, Problem
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
+from sidecar.sync.problem_texts import EVERY_ROOM
+from sidecar.sync.problems import problem_of
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +46,16 @@ class Tokens(PlainTokens, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What the checks found, in their order. `error`: what stands in the way of the tenant as a whole, None for nothing."""
+    """What the checks found, in their order.
+
+    Attributes:
+        error: what stands in the way of the tenant as a whole, None for nothing.
+        denial: why none of the rooms that were tried may be read, though the tenant is in order; None: some may.
+    """
 
     checks: Sequence[CheckResult]
     error: SidecarError | None
+    denial: MailboxDenied | None = None
 
 
 class TenantVerifier:
@@ -76,8 +84,11 @@ class TenantVerifier:
         found = await self.examine(tenant, breadth=None if is_reading else NARROW, is_anew=is_doubtful)
         if found.error is not None:
             raise found.error
-        fingerprint = tenant.credential.fingerprint
-        await self._store.tenants.set_proven(tenant.uid, fingerprint=fingerprint, remaining=remaining())
+        told = remaining()
+        if told is None and found.denial is not None:
+            details = {**found.denial.details, "cause": EVERY_ROOM}
+            told = problem_of(MailboxDenied("", details=details), now=self._clock.now(), next_check_at=None)
+        await self._store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint, remaining=told)
         log.info("tenant.verified", tenant_uid=tenant.uid)
 
     async def examine(
@@ -104,7 +115,8 @@ class TenantVerifier:
         named = judge_claims(ref, claims, now=self._clock.now())
         reading = await self._read(ref, breadth, ends_s)
         consent = judge_consent(claims, reading, now=self._clock.now())
-        return Examination([login, named, reading.result, consent], _decide(reading, consent))
+        denial = reading.refusal if reading.result.is_failed and isinstance(reading.refusal, MailboxDenied) else None
+        return Examination([login, named, reading.result, consent], _decide(reading, consent), denial)
 
     async def _read(self, ref: TenantRef, breadth: Breadth | None, ends_s: float | None) -> Reading:
         if breadth is None:

@@ -19,6 +19,8 @@ class Text(NamedTuple):
     actor: Actor
 
 
+EVERY_ROOM = "EVERY_ROOM"
+"""The cause of a tenant's denial: it is not one room that is refused."""
 _MAKE_ANOTHER = (
     "Make a new client secret in the app registration and register the tenant again with its Value, not its Secret ID. "
     "A secret that was made just now takes some minutes to be known everywhere; the sidecar tries again by itself."
@@ -133,6 +135,12 @@ TEXTS: dict[tuple[str, str], Text] = {
     ("MAILBOX_ACCESS_DENIED", "ACCESS_POLICY"): Text(
         "An application access policy of Exchange keeps the application from this mailbox.",
         "Add the room to the group of the application access policy; Exchange applies it within hours.",
+        Actor.CUSTOMER,
+    ),
+    ("MAILBOX_ACCESS_DENIED", EVERY_ROOM): Text(
+        "Exchange lets the application read none of the rooms that were tried.",
+        "Add the rooms to the scope of the app's access policy or role assignment. After a grant wait: Exchange applies it "
+        "within hours, two days at most, and the sidecar finds it by itself.",
         Actor.CUSTOMER,
     ),
     ("ACCESS_PENDING", ""): Text(

@@ -257,9 +257,10 @@ class Chores:
             if is_told and intent.attempts >= TELL_AFTER_ATTEMPTS:
                 await self._tell_room(room, error, None, lease)
             raise
-        await self._health.note_success(tenant)
-        if room.problem is not None and room.problem.reason in DENIALS:
-            await self._note_read(room, room.problem)
+        if isinstance(outcome, Done):
+            await self._health.note_success(tenant)
+            if room.problem is not None and room.problem.reason in DENIALS:
+                await self._note_read(room, tenant, room.problem)
         return outcome
 
     async def _tenant_in_use(self, uid: TenantUid) -> Tenant:
@@ -285,12 +286,13 @@ class Chores:
             await self._health.note_refusal(tenant, error)
         return PutOff(until, error.reason)
 
-    async def _note_read(self, room: Room, before: Problem) -> None:
+    async def _note_read(self, room: Room, tenant: Tenant, before: Problem) -> None:
         """After work on a room that had refused us: if that was a read, it does not any more, and may be announced again."""
         now_room = await self._store.rooms.load_by_uid(room.uid)
         if now_room is None or now_room.problem is not None:
             return
         await self._propagation.note_read(room, before=before)
+        await self._health.note_readable(tenant)
         kind = IntentKind.ROOM_SUBSCRIBE
         await self._store.intents.mark(kind, room.uid, room.tenant_uid, priority=Priority.REPAIR, force=True)
 

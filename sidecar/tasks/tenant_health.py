@@ -16,7 +16,6 @@ import structlog
 
 from sidecar.aio.backoff import backoff_s
 from sidecar.aio.clock import Clock
-from sidecar.diagnosis.login import lacks_permission
 from sidecar.errors import ClockSkewed, MailboxDenied, SidecarError, StoreUnavailable, Unavailable
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.skew import SkewWatch
@@ -106,12 +105,17 @@ class TenantHealth:
         now = self._clock.now()
         return problem_of(ClockSkewed("our clock is wrong", details=details), now=now, next_check_at=None)
 
+    async def note_readable(self, tenant: Tenant) -> None:
+        """After a room could be read that had refused us: if people are told that none can be, that is over."""
+        if tenant.problem is not None and tenant.problem.reason == MailboxDenied.reason:
+            await self._verify_soon(tenant.uid)
+
     async def note_refusal(self, tenant: Tenant, error: SidecarError) -> None:
-        """After a mailbox refused us for the first time: if the token named no permission, all of them may do so by now.
+        """After a mailbox refused us for the first time: all of them may do so by now.
 
         A moment later, so that many rooms that are refused together cost one verification.
         """
-        if isinstance(error, MailboxDenied) and lacks_permission(error):
+        if isinstance(error, MailboxDenied) and tenant.problem is None:
             ready_at = self._in(_REFUSALS_SETTLE_S)
             kind = IntentKind.TENANT_VERIFY
             await self._store.intents.mark(kind, tenant.uid, tenant.uid, priority=Priority.HINT, ready_at=ready_at)

@@ -445,11 +445,20 @@ async def test_token_without_permissions_but_a_readable_room_is_fine(shift: Shif
     assert (await shift.tenant()).state is TenantState.ACTIVE
 
 
-async def test_denied_rooms_with_permission_in_the_token_are_the_rooms_affair(shift: Shift) -> None:
-    """An access policy denies mailboxes; the tenant as a whole is in order."""
-    shift.login.probe_error = MailboxDenied("x")
+async def test_denial_of_every_room_is_told_at_the_tenant_and_stops_nothing(shift: Shift) -> None:
+    """An access policy denies mailboxes; consent is there, and the first room that can be read ends it."""
+    shift.login.probe_error = shift.desk.calendar.error = MailboxDenied("x")
+    await shift.run(IntentKind.ROOM_COMPARE)
+    await shift.run(IntentKind.TENANT_VERIFY)
+    tenant = await shift.tenant()
+    assert tenant.problem is not None
+    assert (tenant.state, tenant.problem.reason) == (TenantState.DEGRADED, "MAILBOX_ACCESS_DENIED")
+    assert (await shift.room()).state is RoomState.PENDING_PROPAGATION
+    shift.login.probe_error = shift.desk.calendar.error = None
+    await shift.run(IntentKind.ROOM_COMPARE)
     await shift.run(IntentKind.TENANT_VERIFY)
     assert (await shift.tenant()).state is TenantState.ACTIVE
+    assert (await shift.room()).state is RoomState.UP
 
 
 @pytest.mark.parametrize("error", [SubscriptionRefused("x"), WebhookUnreachable("x")])
