@@ -212,6 +212,7 @@ async def build_service(
             clock=clock,
             metrics=telemetry,
         )
+    telemetry.observe("key_ring_keys", lambda: store.sealed.keys_count)
     telemetry.observe("watches_open", lambda: feed.watches_count)
     telemetry.observe("tenants_paused", lambda: breaker.open_count)
     telemetry.observe("requests_under_way", lambda: throttle.under_way_count)

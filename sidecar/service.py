@@ -29,6 +29,7 @@ from sidecar.intake.probes import build_probes
 from sidecar.intake.sink import MarkingSink
 from sidecar.model.room import freshness_limits
 from sidecar.settings import Role, Settings, split_address
+from sidecar.store.resealing import KeyRingKeeper
 from sidecar.store.store import Store
 from sidecar.sync.freshness import FreshnessGauges
 from sidecar.sync.webhook_address import WebhookAddress
@@ -163,6 +164,8 @@ class Service:
         }
         if self._api is None:
             del bodies["feed"], bodies["tenants"]  # nobody watches here
+        if "worker" in self._settings.roles and self.store.sealed.follows_file:
+            bodies["key ring"] = KeyRingKeeper(sealed=self.store.sealed, clock=self._clock).run
         if self._address is not None:
             bodies["webhook address"] = self._address.run
         return tuple(

@@ -28,7 +28,7 @@ from sidecar.cli.office import Control, Office
 from sidecar.cli.output import at, failing_clearly, short
 from sidecar.cli.processes import ProcessFailed, Started, service_env, started
 from sidecar.settings import SyncSettings
-from sidecar.store.vault import create_key_ring
+from sidecar.store.key_ring import create_key_ring
 
 _TENANT = "demo"
 _PATIENCE_S = 60.0

@@ -16,6 +16,7 @@ from sidecar.cli import (
     tenant_settings,
     tenant_watch,
     tenants,
+    vault,
     watch,
 )
 
@@ -29,7 +30,7 @@ app = typer.Typer(
 app.command()(server.serve)
 app.command()(server.migrate)
 app.add_typer(server.config_app, name="config")
-app.add_typer(server.vault_app, name="vault")
+app.add_typer(vault.app, name="vault")
 app.command(  # the emulator reads its own options, which are the same as those of `python -m sidecar.emulator`
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )(emulator.emulator)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,6 @@ from sidecar.cli.output import failing_clearly
 from sidecar.settings import Settings, load_settings
 
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
-vault_app = typer.Typer(help="Handle the key ring that seals credentials.", no_args_is_help=True)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML file with settings; the environment wins over it.")
@@ -90,13 +88,3 @@ def show_config(config: ConfigOption = None) -> None:
     """Print the settings in force as JSON. Secrets are not among them: settings only name their files."""
     with failing_clearly():
         print(Settings.model_dump_json(load_settings(config), indent=2))
-
-
-@vault_app.command("init")
-def init(path: Annotated[Path, typer.Argument(help="The file to make; it must not exist.")]) -> None:
-    """Make a key ring with one new key, readable by its owner only."""
-    from sidecar.store.vault import create_key_ring
-
-    with failing_clearly():
-        create_key_ring(path)
-        print(f"made {path}; keep a copy where the database's backups are not", file=sys.stderr)

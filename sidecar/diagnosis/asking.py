@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.reading import ROOMS_READ, WIDE
 from sidecar.diagnosis.verify import Examination, TenantVerifier
-from sidecar.errors import ClockSkewed, MailboxDenied, TenantBlocked, TenantNotFound, Unavailable
+from sidecar.errors import ClockSkewed, MailboxDenied, SecretUnreadable, TenantBlocked, TenantNotFound, Unavailable
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantId, TenantUid
@@ -127,4 +127,4 @@ def _is_news(tenant: Tenant, found: Examination) -> bool:
     if isinstance(found.error, Unavailable):
         # Whether an absence is news is for the background verification to say, which has heard of the tenant for longer.
         return known is None
-    return isinstance(found.error, TenantBlocked) and known != found.error.reason
+    return isinstance(found.error, TenantBlocked | SecretUnreadable) and known != found.error.reason

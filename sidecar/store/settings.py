@@ -19,7 +19,7 @@ from sidecar.store import journal, rows
 from sidecar.store.engine import Connection
 from sidecar.store.vault import Vault
 
-_HASH_KEY_ROLE = "hash key"
+HASH_KEY_ROLE = "hash key"
 _CHECK_WITHIN_S = 900
 """When a tenant goes back to the server's pace, which is not known here; a check too early is harmless."""
 
@@ -84,7 +84,7 @@ async def _check_within(c: Connection, room_uid: RoomUid, uid: TenantUid, within
 
 async def _keep_hash_key(c: Connection, vault: Vault, uid: TenantUid) -> None:
     """Give a tenant its key, once: equal people stay equal for as long as the tenant is there."""
-    sealed = vault.seal(secrets.token_bytes(HASH_KEY_BYTES), tenant_uid=uid, role=_HASH_KEY_ROLE)
+    sealed = vault.seal(secrets.token_bytes(HASH_KEY_BYTES), tenant_uid=uid, role=HASH_KEY_ROLE)
     await c.execute("UPDATE tenants SET hash_key = $2 WHERE uid = $1 AND hash_key IS NULL", uid, sealed)
 
 
@@ -100,4 +100,4 @@ async def load_hash_key(c: Connection, vault: Vault, uid: TenantUid) -> bytes:
         raise TenantNotFound("the tenant is gone")
     if row[0] is None:
         raise SecretUnreadable("the tenant has no key for hashes")
-    return vault.unseal(bytes(row[0]), tenant_uid=uid, role=_HASH_KEY_ROLE)
+    return vault.unseal(bytes(row[0]), tenant_uid=uid, role=HASH_KEY_ROLE)

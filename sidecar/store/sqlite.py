@@ -323,6 +323,32 @@ class SqliteEngine:
             raise StoreUnavailable("the database is closed")
 
 
+class SqliteReader:
+    """Reads a SQLite file beside the service that has it; blocks whoever asks. For commands."""
+
+    def __init__(self, path: Path, *, now: datetime) -> None:
+        self._path = path
+        self._now = now
+
+    async def read(self, transaction: Transaction[T]) -> T:
+        """Run a transaction that writes nothing.
+
+        Raises:
+            StoreUnavailable: there is no such database, or it cannot be read.
+        """
+        try:
+            raw = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            try:
+                raw.execute("BEGIN")
+                return _drive(
+                    cast("Coroutine[Any, Any, T]", transaction(_Connection(raw, self._now)))
+                )  # as in _run_one
+            finally:
+                raw.close()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the database {self._path} cannot be read: {error}") from error
+
+
 def commits_count(raw: sqlite3.Connection) -> int:
     """Return how many commits a database has seen; see `sqlite_files.py`."""
     return int(raw.execute("PRAGMA user_version").fetchone()[0])

@@ -19,6 +19,7 @@ from sidecar.store.intents import Intents
 from sidecar.store.lifecycle import Lifecycle
 from sidecar.store.propagations import Propagations
 from sidecar.store.rooms import Rooms
+from sidecar.store.sealed import SealedRecords
 from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
 from sidecar.store.vault import Vault
@@ -41,6 +42,7 @@ class Store:
         self.audit = Audit(engine)
         self.tenants = Tenants(engine, vault)
         self.credentials = Credentials(engine, vault)
+        self.sealed = SealedRecords(engine, vault)
         self.lifecycle = Lifecycle(engine)
         self.propagations = Propagations(engine)
         self.rooms = Rooms(engine, codec)

@@ -20,7 +20,7 @@ from sidecar.store.rooms import check_soon, save_problem
 from sidecar.store.vault import Vault
 from sidecar.store.webhook_urls import lapse, load_url, load_urls
 
-_CLIENT_STATE_ROLE = "client state of "
+CLIENT_STATE_ROLE = "client state of "
 """What a sealed client state is bound to, followed by the subscription's key."""
 
 
@@ -112,7 +112,7 @@ class Subscriptions:
     def _open(self, sealed: bytes, *, tenant_uid: TenantUid, key: str) -> str | None:
         """Return a sealed client state; None when its key is no longer in the ring, and another one is made then."""
         try:
-            return self._vault.unseal(sealed, tenant_uid=tenant_uid, role=_CLIENT_STATE_ROLE + key).decode()
+            return self._vault.unseal(sealed, tenant_uid=tenant_uid, role=CLIENT_STATE_ROLE + key).decode()
         except SecretUnreadable:
             return None
 
@@ -159,7 +159,7 @@ class Subscriptions:
             client_state: sealed, and kept until Graph has answered; without it the request cannot be made a second time.
             calendar_no: of the room's mailbox that is meant; nothing is noted when the room has another one by now.
         """
-        role = _CLIENT_STATE_ROLE + key
+        role = CLIENT_STATE_ROLE + key
         sealed = client_state and self._vault.seal(client_state.encode(), tenant_uid=tenant_uid, role=role)
 
         async def run(c: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Seals credentials before they reach SQL, and opens them again.
+"""Seals secrets before they reach SQL, and opens them again.
 
 AES-256-GCM under the primary key of a key ring. The tenant's uid and the role are bound in as associated data, so that a
 sealed record copied to another tenant does not open. A sealed record names its key, so that older keys still open what
@@ -7,37 +7,55 @@ they sealed.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import os
-import re
 import secrets
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sidecar.errors import SecretUnreadable, SettingsInvalid
+from sidecar.errors import SecretUnreadable
 from sidecar.model.ids import TenantUid
+from sidecar.store.key_ring import KeyRing, KeyRingFile
 
 _FORMAT = 1
 _NONCE_BYTES = 12
-_KEY_ID = re.compile(r"[!-~]{1,64}")  # its length has one byte in a sealed record
+HEAD_BYTES_MAX = 66
+"""So much of a sealed record names its key, whatever its id."""
 
 
 class Vault:
-    """A key ring in use."""
+    """A key ring in use, from any thread."""
 
-    def __init__(self, *, primary: str, keys: dict[str, bytes]) -> None:
-        self._primary = primary
-        self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
+    def __init__(self, *, primary: str, keys: dict[str, bytes], file: KeyRingFile | None = None) -> None:
+        """Use a ring.
+
+        Args:
+            file: where the ring is read from, and read again whenever it changes; None: it never changes.
+        """
+        self._file = file
+        self._opened = _open(KeyRing(primary=primary, keys=keys))  # in one: threads see a ring with its own ciphers
+
+    @property
+    def follows_file(self) -> bool:
+        """Whether the ring may change while it is in use."""
+        return self._file is not None
+
+    @property
+    def primary(self) -> str:
+        """The id of the key that seals now."""
+        return self._look()[0].primary
+
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The ids of the keys that open now."""
+        return frozenset(self._look()[0].keys)
 
     def seal(self, proof: bytes, *, tenant_uid: TenantUid, role: str) -> bytes:
         """Return the sealed form: format, length of the key id, key id, nonce, ciphertext with tag."""
-        key_id = self._primary.encode()
+        ring, ciphers = self._look()
+        key_id = ring.primary.encode()
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._ciphers[self._primary].encrypt(nonce, proof, _bind(tenant_uid, role))
+        sealed = ciphers[ring.primary].encrypt(nonce, proof, _bind(tenant_uid, role))
         return bytes([_FORMAT, len(key_id)]) + key_id + nonce + sealed
 
     def unseal(self, sealed: bytes, *, tenant_uid: TenantUid, role: str) -> bytes:
@@ -46,63 +64,47 @@ class Vault:
         Raises:
             SecretUnreadable: its key is not in the ring, or it is not what was sealed.
         """
-        if len(sealed) < 2 or sealed[0] != _FORMAT:
+        key_id = key_id_of(sealed)
+        if key_id is None:
             raise SecretUnreadable("the sealed credential has an unknown form")
-        end = 2 + sealed[1]
-        key_id = sealed[2:end].decode(errors="replace")
-        cipher = self._ciphers.get(key_id)
+        cipher = self._look()[1].get(key_id)
         if cipher is None:
             raise SecretUnreadable("the key ring lacks the key of a sealed credential", details={"key_id": key_id})
+        end = 2 + sealed[1]
         nonce, body = sealed[end : end + _NONCE_BYTES], sealed[end + _NONCE_BYTES :]
         try:
             return cipher.decrypt(nonce, body, _bind(tenant_uid, role))
         except (InvalidTag, ValueError) as error:
             raise SecretUnreadable("a sealed credential was changed or belongs elsewhere") from error
 
+    def _look(self) -> tuple[KeyRing, dict[str, AESGCM]]:
+        """Return the ring as its file has it now. Two threads may both open a new one, to the same effect."""
+        if self._file is not None and (found := self._file.current) is not self._opened[0]:
+            self._opened = _open(found)
+        return self._opened
 
-def _bind(tenant_uid: TenantUid, role: str) -> bytes:
-    return f"exchange-sidecar credential\n{tenant_uid}\n{role}".encode()
+
+def key_id_of(sealed: bytes) -> str | None:
+    """Return the id of the key that sealed a record, of which the beginning is enough; None when it has an unknown form."""
+    if len(sealed) < 2 or sealed[0] != _FORMAT:
+        return None
+    return sealed[2 : 2 + sealed[1]].decode(errors="replace")
 
 
 def load_vault(key_ring_file: Path) -> Vault:
-    """Read a key ring.
+    """Open the vault of a key ring file, and follow the file from now on.
 
     Raises:
         SettingsInvalid: the file is missing or breaks the form; what it holds is never quoted.
     """
-
-    def refuse(sentence: str) -> SettingsInvalid:
-        return SettingsInvalid(
-            "the key ring cannot be used", details={"vault.key_ring_file": f"{key_ring_file}: {sentence}"}
-        )
-
-    try:
-        ring = json.loads(key_ring_file.read_text())
-        keys = {str(key_id): base64.b64decode(key, validate=True) for key_id, key in ring["keys"].items()}
-        primary = str(ring["primary"])
-    except FileNotFoundError:
-        raise refuse("there is no such file; `exchange-sidecar vault init` makes one") from None
-    except OSError as error:
-        raise refuse(f"cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        raise refuse('must be JSON {"primary": "<id>", "keys": {"<id>": "<base64 of 32 bytes>"}}') from None
-    if primary not in keys:
-        raise refuse("the primary key is not among the keys")
-    if any(len(key) != 32 or not _KEY_ID.fullmatch(key_id) for key_id, key in keys.items()):
-        raise refuse("each key is 32 bytes, each id 1 to 64 visible ASCII characters")
-    return Vault(primary=primary, keys=keys)
+    file = KeyRingFile(key_ring_file)
+    ring = file.current
+    return Vault(primary=ring.primary, keys=ring.keys, file=file)
 
 
-def create_key_ring(key_ring_file: Path) -> None:
-    """Write a new key ring with one random key, readable by its owner only; never over an existing file.
+def _open(ring: KeyRing) -> tuple[KeyRing, dict[str, AESGCM]]:
+    return ring, {key_id: AESGCM(key) for key_id, key in ring.keys.items()}
 
-    Raises:
-        SettingsInvalid: the file exists or cannot be written.
-    """
-    ring = {"primary": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
-    try:
-        with os.fdopen(os.open(key_ring_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(ring, file)
-    except OSError as error:
-        detail = f"{key_ring_file}: {error.strerror}"
-        raise SettingsInvalid("cannot write the key ring", details={"vault.key_ring_file": detail}) from None
+
+def _bind(tenant_uid: TenantUid, role: str) -> bytes:
+    return f"exchange-sidecar credential\n{tenant_uid}\n{role}".encode()

@@ -20,7 +20,7 @@ from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
-from sidecar.store.vault import create_key_ring
+from sidecar.store.key_ring import create_key_ring
 from tests.bench.lines import Json
 from tests.bench.programs import wait_idle
 

@@ -25,7 +25,7 @@ import httpx
 
 from sidecar.cli.processes import service_env, started
 from sidecar.emulator.fixture import RunningEmulator
-from sidecar.store.vault import create_key_ring
+from sidecar.store.key_ring import create_key_ring
 
 T = TypeVar("T")
 

@@ -12,7 +12,8 @@ import pytest
 
 from sidecar.errors import SecretUnreadable, SettingsInvalid
 from sidecar.model.ids import TenantUid
-from sidecar.store.vault import Vault, create_key_ring, load_vault
+from sidecar.store.key_ring import create_key_ring
+from sidecar.store.vault import Vault, load_vault
 from tests.support.builders import CANARY
 
 KEY_A, KEY_B = bytes(32), bytes([1]) * 32
