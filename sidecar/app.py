@@ -12,6 +12,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from random import Random
 
 import httpx
@@ -31,7 +32,9 @@ from sidecar.graph.client import GraphClient
 from sidecar.graph.reserve_test import ReserveTestCalls
 from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import Throttle
+from sidecar.graph.time_told import fetch_time
 from sidecar.graph.transport import Transport, build_http
+from sidecar.graph.webhook_call import WebhookCaller
 from sidecar.model.room import freshness_limits
 from sidecar.service import Listening, Service
 from sidecar.settings import Settings, StoreSettings
@@ -195,7 +198,17 @@ async def build_service(
         rng=rng,
     )
     diagnosis = build_diagnosis(
-        store=store, verifier=verifier, tokens=tokens, reader=graph, reserve=reserve, clock=clock
+        store=store,
+        store_id=identity.store_id,
+        verifier=verifier,
+        tokens=tokens,
+        reader=graph,
+        reserve=reserve,
+        caller=WebhookCaller(settings.graph),
+        tell_time=partial(fetch_time, settings.graph),
+        settings=settings,
+        clock=clock,
+        rng=rng,
     )
     inquiries = Inquiries(
         discovery=RoomDiscovery(store=store, places=graph, tokens=tokens),
@@ -220,6 +233,7 @@ async def build_service(
     return Service(
         settings,
         store=store,
+        store_id=identity.store_id,
         feed=feed,
         diagnosis=diagnosis,
         runner=runner,

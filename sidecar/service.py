@@ -66,6 +66,7 @@ class Service:
         settings: Settings,
         *,
         store: Store,
+        store_id: str,
         feed: Feed,
         diagnosis: Diagnosis,
         runner: Runner,
@@ -78,6 +79,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self.store = store
+        self._store_id = store_id
         self.feed = feed
         self.diagnosis = diagnosis
         self.inquiries = inquiries
@@ -176,7 +178,9 @@ class Service:
     def intake(self) -> Starlette:
         """Return the application behind the webhook address."""
         sink = MarkingSink(self.store.subscriptions, settings=self._settings.sync, telemetry=self._telemetry)
-        return build_intake(sink=sink, counters=self._telemetry, settings=self._settings.webhook)
+        return build_intake(
+            sink=sink, counters=self._telemetry, settings=self._settings.webhook, store_id=self._store_id
+        )
 
     async def drain(self) -> None:
         """First stage of stopping: unready, watches closed with a message, calls finished. The webhooks still answer."""

@@ -26,6 +26,7 @@ from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
     audit_service_pb2,
     booking_service_pb2,
+    diagnostics_service_pb2,
     room_service_pb2,
     tenant_service_pb2,
     watch_service_pb2,
@@ -37,6 +38,7 @@ _AUDIT = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"]
 _TENANT = tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"]
 _ROOM = room_service_pb2.DESCRIPTOR.services_by_name["RoomService"]
 _BOOKING = booking_service_pb2.DESCRIPTOR.services_by_name["BookingService"]
+_DIAGNOSTICS = diagnostics_service_pb2.DESCRIPTOR.services_by_name["DiagnosticsService"]
 _WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
 
 SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT)
@@ -114,6 +116,7 @@ class ApiServer:
             (_BOOKING, servicers.bookings),
             (_WATCH, servicers.watch),
             (_AUDIT, servicers.audit),
+            (_DIAGNOSTICS, servicers.diagnostics),
         ]
         self._handlers = [_build_handlers(self._boundary, *pair) for pair in self._servicers]
         self._health = health.aio.HealthServicer()

@@ -11,6 +11,7 @@ from sidecar.api.bookings import BookingServicer
 from sidecar.api.boundary import Metrics
 from sidecar.api.convert import RoomConverter
 from sidecar.api.credentials import CredentialCalls
+from sidecar.api.diagnostics import DiagnosticsServicer
 from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
 from sidecar.api.tenant_watch import TenantWatching
@@ -42,6 +43,7 @@ class Servicers:
     bookings: BookingServicer
     watch: WatchServicer
     audit: AuditServicer
+    diagnostics: DiagnosticsServicer
 
 
 def build_servicers(
@@ -82,6 +84,7 @@ def build_servicers(
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
         ),
+        diagnostics=DiagnosticsServicer(reports=diagnosis.reports, converter=converter, clock=clock),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),
         audit=AuditServicer(audit=store.audit),
     )

@@ -108,22 +108,26 @@ def show_checks(checks: Iterable[CheckResult]) -> None:
         outcome = short(CheckResult.Outcome.Name(check.outcome), "OUTCOME_")
         table.add_row(check.check_id, f"[{_COLOURS.get(outcome, 'default')}]{outcome}[/]", escape(check.message))
     Console().print(table)
-    for check in told:
+    print_problems(told)
+
+
+def print_problems(checks: Iterable[CheckResult]) -> None:
+    """Print what stands in the way: what several checks met is told once."""
+    met: dict[tuple[str, str], list[CheckResult]] = {}
+    for check in checks:
         if check.HasField("problem"):
-            print_problem(check.problem)
+            met.setdefault((check.problem.reason, check.problem.action), []).append(check)
+    for (reason, action), group in met.items():
+        names = ", ".join(check.check_id for check in group)
+        actor = short(Problem.Actor.Name(group[0].problem.actor), "ACTOR_")
+        print(f"\n{reason} ({names}): {group[0].problem.message}")
+        print(f"  to do ({_ACTORS.get(actor, actor)}): {action}")
 
 
 def exit_by(checks: Iterable[CheckResult]) -> None:
     """End the command with an exit code of 1 when a check failed; a warning is no failure."""
     if any(check.outcome == CheckResult.OUTCOME_FAILED for check in checks):
         raise typer.Exit(EXIT_REFUSED)
-
-
-def print_problem(problem: Problem) -> None:
-    """Print a cause, what to do, and who must."""
-    actor = short(Problem.Actor.Name(problem.actor), "ACTOR_")
-    print(f"\n{problem.reason}: {problem.message}")
-    print(f"  to do ({_ACTORS.get(actor, actor)}): {problem.action}")
 
 
 def at(timestamp: Timestamp) -> str:

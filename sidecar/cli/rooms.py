@@ -7,11 +7,18 @@ from collections import Counter
 from typing import Annotated
 
 import typer
-from exchange_client.messages import CheckRoomAccessResponse, Room, SyncState, UnmapRoomRequest
+from exchange_client.messages import (
+    CheckRoomAccessResponse,
+    DiagnoseRoomResponse,
+    Room,
+    RoomStep,
+    SyncState,
+    UnmapRoomRequest,
+)
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, room_of, tenant_of
 from sidecar.cli.finding_rooms import discover, import_file
-from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
+from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one, show_values
 
 app = typer.Typer(help="Rooms: your ids tied to room mailboxes.", no_args_is_help=True)
 
@@ -139,12 +146,49 @@ def check(
         exit_by(answer.checks)
 
 
+@app.command()
+def diagnose(
+    room: RoomArgument,
+    booking: Annotated[str, typer.Option(help="A booking of the room to explain: its id, or its full name.")] = "",
+    target: TargetOption = DEFAULT_TARGET,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show all that is known of a room and what Exchange says of it now. Exit code 1: a check failed."""
+    with connected(target) as client:
+        name = room_of(room)
+        wanted = booking if not booking or booking.startswith("tenants/") else f"{name}/bookings/{booking}"
+        answer = client.diagnose_room(name, booking=wanted)
+        if output is Output.JSON:
+            show_one(answer, output)
+        else:
+            _show_diagnosis(answer)
+        exit_by(answer.checks)
+
+
+def _show_diagnosis(answer: DiagnoseRoomResponse) -> None:
+    print(f"{_state(answer.room)}\n")
+    show_checks(answer.checks)
+    print("\nwhat happened last")
+    steps = [(at(step.time), short(RoomStep.Kind.Name(step.kind), "KIND_"), step.booking) for step in answer.steps]
+    show(answer.steps, ("time", "what", "booking"), steps, Output.TABLE)
+    print("\nwhat is planned")
+    planned = [
+        (at(work.due_time), work.work, str(work.failures_count), work.last_reason) for work in answer.planned_work
+    ]
+    show(answer.planned_work, ("time", "work", "failures", "last reason"), planned, Output.TABLE)
+    print("\nids for a support case at Microsoft")
+    show_values(dict(sorted(answer.exchange_ids.items())), Output.TABLE)
+
+
+def _state(room: Room) -> str:
+    state, copy = short(Room.State.Name(room.state), "STATE_"), short(SyncState.Name(room.sync.state), "SYNC_STATE_")
+    return f"{room.name} ({room.mailbox}) is {state}, its copy {copy}"
+
+
 def _what(answer: CheckRoomAccessResponse) -> str:
     if not answer.HasField("room"):
         return f"{answer.mailbox} is not mapped"
-    state = short(Room.State.Name(answer.room.state), "STATE_")
-    copy = short(SyncState.Name(answer.room.sync.state), "SYNC_STATE_")
-    return f"{answer.room.name} ({answer.mailbox}) is {state}, its copy {copy}"
+    return _state(answer.room)
 
 
 @app.command()

@@ -107,6 +107,21 @@ def verify(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output
         exit_by(answer.checks)
 
 
+@app.command()
+def diagnose(
+    tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE
+) -> None:
+    """Show all that is known of a tenant and what Microsoft says to it now. Exit code 1: a check failed."""
+    with connected(target) as client:
+        answer = client.diagnose_tenant(tenant_of(tenant))
+        if output is Output.JSON:
+            show_one(answer, output)
+        else:
+            print(f"{answer.tenant.name} is {short(Tenant.State.Name(answer.tenant.state), 'STATE_')}\n")
+            show_checks(answer.checks)
+        exit_by(answer.checks)
+
+
 @app.command("list")
 def list_all(
     show_deleted: Annotated[bool, typer.Option("--show-deleted", help="Also those that can be undeleted.")] = False,

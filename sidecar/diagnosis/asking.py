@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.reading import ROOMS_READ, WIDE
 from sidecar.diagnosis.verify import Examination, TenantVerifier
-from sidecar.errors import ClockSkewed, MailboxDenied, SecretUnreadable, TenantBlocked, TenantNotFound, Unavailable
+from sidecar.errors import (
+    ClockSkewed,
+    MailboxDenied,
+    SecretUnreadable,
+    TenantBlocked,
+    TenantNotFound,
+    TenantSuspended,
+    Unavailable,
+)
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantId, TenantUid
@@ -56,11 +64,11 @@ class TenantAsking:
         Args:
             budget_s: how long the caller waits, in seconds; None: as long as it takes, within a limit.
         Raises:
-            TenantNotFound: there is none, or it is being deleted.
+            TenantNotFound: there is none, or it is deleted.
+            TenantSuspended: nothing may be asked about it.
         """
         tenant = await self._store.tenants.load(tenant_id)
-        if tenant.deleted_at is not None:
-            raise TenantNotFound("the tenant is being deleted")
+        check_in_use(tenant)
         ends_s = self._clock.monotonic() + min(_BUDGET_S, budget_s or _BUDGET_S)
         found = await self._share(tenant, ends_s)
         if _is_denied(found):
@@ -99,6 +107,18 @@ class TenantAsking:
             if not _is_news(latest, found) or self._clock.monotonic() + _LOOK_S >= ends_s:
                 return latest
             await self._clock.sleep(_LOOK_S)
+
+
+def check_in_use(tenant: Tenant) -> None:
+    """Return when Microsoft may be asked about a tenant.
+
+    Raises:
+        TenantNotFound: it is deleted. TenantSuspended: an operator wants nothing to be asked.
+    """
+    if tenant.deleted_at is not None:
+        raise TenantNotFound("the tenant is deleted")
+    if tenant.suspension is not None:
+        raise TenantSuspended("the tenant is suspended: nothing is asked of Microsoft")
 
 
 class _Turn:

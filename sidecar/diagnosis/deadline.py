@@ -26,6 +26,10 @@ class Deadline:
         """Seconds left; never less than none."""
         return max(0.0, self._ends_s - self._clock.monotonic())
 
+    async def telling(self, check_id: str, check: Coroutine[Any, Any, CheckResult]) -> CheckResult:
+        """Run a check that tells its own result; see `asking`."""
+        return await self.asking(check_id, check)
+
     async def asking(self, check_id: str, check: Coroutine[Any, Any, T]) -> T | CheckResult:
         """Run a check; when the time is over before it ends, it failed for that reason (Any: nothing is sent or yielded)."""
         try:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.asking import TenantAsking
+from sidecar.diagnosis.reports import Reports, TellTime
 from sidecar.diagnosis.reserve import ReserveTest
 from sidecar.diagnosis.rooms import Reader, RoomAsking
 from sidecar.diagnosis.verify import TenantVerifier, Tokens
+from sidecar.diagnosis.webhook import Caller
+from sidecar.model.room import freshness_limits
+from sidecar.settings import Settings
 from sidecar.store.store import Store
 
 
@@ -18,19 +23,37 @@ class Diagnosis:
 
     tenants: TenantAsking
     rooms: RoomAsking
+    reports: Reports
 
 
 def build_diagnosis(
     *,
     store: Store,
+    store_id: str,
     verifier: TenantVerifier,
     tokens: Tokens,
     reader: Reader,
     reserve: ReserveTest,
+    caller: Caller,
+    tell_time: TellTime,
+    settings: Settings,
     clock: Clock,
+    rng: Random,
 ) -> Diagnosis:
     """Put it together."""
-    return Diagnosis(
-        tenants=TenantAsking(store=store, verifier=verifier, clock=clock),
-        rooms=RoomAsking(store=store, tokens=tokens, reader=reader, reserve=reserve, clock=clock),
+    tenants = TenantAsking(store=store, verifier=verifier, clock=clock)
+    rooms = RoomAsking(store=store, tokens=tokens, reader=reader, reserve=reserve, clock=clock)
+    reports = Reports(
+        store=store,
+        store_id=store_id,
+        tenants=tenants,
+        rooms=rooms,
+        reader=reader,
+        caller=caller,
+        tell_time=tell_time,
+        public_url=settings.webhook.public_url,
+        limits=freshness_limits(settings.sync),
+        clock=clock,
+        rng=rng,
     )
+    return Diagnosis(tenants=tenants, rooms=rooms, reports=reports)

@@ -172,6 +172,7 @@ def _judge(tries: _Tries, chosen_count: int, rooms_count: int, breadth: Breadth,
     names = ", ".join(room.room_id for room, _ in tries.refusals[:_NAMED_ROOMS_MAX])
     if names:
         facts["rooms"] = names
+        told = f"{told.removesuffix('.')}; not: {names}."
     if not tries.readable_count:
         return failed(ROOMS_READ, cause, now=now, message=told, facts=facts)
     known = problem_of(cause, now=now, next_check_at=None)

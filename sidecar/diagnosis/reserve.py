@@ -86,14 +86,14 @@ class ReserveTest:
         self._reader = reader
         self._clock = clock
         self._rng = rng
-        self._beyond = timedelta(days=settings.future_days) + _BEYOND
+        self._future_days = settings.future_days
 
     async def run(self, tenant: Tenant, mailbox: str) -> CheckResult:
         """Book one minute and take it away again; say how far it came."""
         ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
         try:
             with acting_with(Urgency.WRITE):
-                window = await self._choose(ref, mailbox)
+                window = await self._choose(ref, mailbox, self._beyond(tenant))
                 if window is None:
                     return self._no_minute()
                 return await self._try(ref, mailbox, window)
@@ -113,10 +113,14 @@ class ReserveTest:
             log.warning("reserve_test.cleared", tenant_uid=tenant.uid, bookings_count=len(found))
         return len(found)
 
-    async def _choose(self, ref: TenantRef, mailbox: str) -> Window | None:
+    def _beyond(self, tenant: Tenant) -> timedelta:
+        own = tenant.settings.future_days
+        return timedelta(days=self._future_days if own is None else own) + _BEYOND
+
+    async def _choose(self, ref: TenantRef, mailbox: str, beyond: timedelta) -> Window | None:
         """Return a minute in which nothing is booked; None when a few days have none."""
         for _ in range(_DAYS_TRIED_MAX):
-            day = self._clock.now() + self._beyond + timedelta(days=self._rng.randrange(_SPREAD_DAYS))
+            day = self._clock.now() + beyond + timedelta(days=self._rng.randrange(_SPREAD_DAYS))
             hour, minute = self._rng.choice(_HOURS), self._rng.randrange(60)
             start_at = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
             window = Window(start_at, start_at + _MINUTE)

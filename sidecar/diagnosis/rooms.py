@@ -8,15 +8,16 @@ from typing import Protocol
 
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.access import MAILBOX_ZONE, ROOM_READ, MailboxReader, read_room, read_zone
+from sidecar.diagnosis.asking import check_in_use
 from sidecar.diagnosis.deadline import Deadline
 from sidecar.diagnosis.login import TOKEN_CLAIMS, acquire_token, judge_claims
 from sidecar.diagnosis.reserve import ROOM_WRITE, ReserveTest, ViewReader
 from sidecar.diagnosis.results import skipped
 from sidecar.diagnosis.verify import Tokens
-from sidecar.errors import TenantNotFound
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.logins import token_claims
 from sidecar.graph.urgency import Urgency, acting_with
+from sidecar.graph.wire import GraphEvent
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import Mailbox, RoomId, TenantId
 from sidecar.model.room import Room
@@ -29,6 +30,9 @@ _BUDGET_S = 45.0
 
 class Reader(MailboxReader, ViewReader, Protocol):
     """Reading mailboxes; `graph.client.GraphClient` is one."""
+
+    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
+        """Read one event; None when it is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,11 @@ class RoomAsking:
         """Check a mapped room.
 
         Raises:
-            RoomNotFound: also when the tenant is unknown or being deleted.
+            RoomNotFound: also when the tenant is unknown or deleted. TenantSuspended: nothing may be asked about it.
         """
         room = await self._store.rooms.load(tenant_id, room_id)
         tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        check_in_use(tenant)
         return await self.ask(tenant, room.mailbox, room, include_write=include_write, deadline=self.deadline(budget_s))
 
     async def check_mailbox(
@@ -70,11 +75,10 @@ class RoomAsking:
         """Check an address, whether a room is mapped to it or not.
 
         Raises:
-            TenantNotFound: there is none, or it is being deleted.
+            TenantNotFound: there is none, or it is deleted. TenantSuspended: nothing may be asked about it.
         """
         tenant = await self._store.tenants.load(tenant_id)
-        if tenant.deleted_at is not None:
-            raise TenantNotFound("the tenant is being deleted")
+        check_in_use(tenant)
         room = await self._store.rooms.load_by_mailbox(tenant.uid, mailbox)
         return await self.ask(tenant, mailbox, room, include_write=include_write, deadline=self.deadline(budget_s))
 
@@ -112,7 +116,7 @@ class RoomAsking:
             return skipped(ROOM_WRITE, message="the reserve test was not asked for")
         if obstacle is not None:
             return skipped(ROOM_WRITE, because=obstacle)
-        return await deadline.asking(ROOM_WRITE, self._reserve.run(tenant, address))
+        return await deadline.telling(ROOM_WRITE, self._reserve.run(tenant, address))
 
     async def _read(self, ref: TenantRef, address: str, deadline: Deadline, *, is_anew: bool) -> list[CheckResult]:
         """Check login and reading; a refusal is believed only with a token that was made after the question."""
@@ -123,7 +127,7 @@ class RoomAsking:
             return [login, skipped(TOKEN_CLAIMS, because=login), skipped(ROOM_READ, because=login)]
         claims = token_claims(token)
         named = judge_claims(ref, claims, now=self._clock.now())
-        read = await deadline.asking(ROOM_READ, read_room(self._reader, ref, address, claims, now=self._clock.now()))
+        read = await deadline.telling(ROOM_READ, read_room(self._reader, ref, address, claims, now=self._clock.now()))
         if read.is_failed and not is_anew and deadline.left_s > 0.0:
             return await self._read(ref, address, deadline, is_anew=True)
         return [login, named, read]

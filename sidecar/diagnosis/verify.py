@@ -6,7 +6,7 @@ The tenant's background verification and a caller who asks run the same chain; t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
@@ -115,8 +115,11 @@ class TenantVerifier:
         named = judge_claims(ref, claims, now=self._clock.now())
         reading = await self._read(ref, breadth, ends_s)
         consent = judge_consent(claims, reading, now=self._clock.now())
-        denial = reading.refusal if reading.result.is_failed and isinstance(reading.refusal, MailboxDenied) else None
-        return Examination([login, named, reading.result, consent], _decide(reading, consent), denial)
+        read = reading.result
+        denial = reading.refusal if read.is_failed and isinstance(reading.refusal, MailboxDenied) else None
+        if read.is_failed and consent.is_failed:
+            read = replace(read, problem=consent.problem)  # to add rooms to a scope would not help
+        return Examination([login, named, read, consent], _decide(reading, consent), denial)
 
     async def _read(self, ref: TenantRef, breadth: Breadth | None, ends_s: float | None) -> Reading:
         if breadth is None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from sidecar.errors import NotificationBodyInvalid, StoreUnavailable
 from sidecar.graph.notifications import parse_notifications
+from sidecar.model.handshake import PROOF_HEADER, is_own_token, prove
 from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
 
@@ -66,9 +67,13 @@ class Counters(Protocol):
         """Add to a counter."""
 
 
-def build_intake(*, sink: NotificationSink, counters: Counters, settings: WebhookSettings) -> Starlette:
-    """Build the application. Both paths take both kinds of notification: some set-ups have one address for both."""
-    intake = _Intake(sink=sink, counters=counters, settings=settings)
+def build_intake(*, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str) -> Starlette:
+    """Build the application. Both paths take both kinds of notification: some set-ups have one address for both.
+
+    Args:
+        store_id: what our own handshakes are answered with, so that whoever sent one knows who answered.
+    """
+    intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id)
     app = Starlette(
         routes=[
             Route(NOTIFICATIONS_PATH, intake.receive, methods=["POST"]),
@@ -88,10 +93,11 @@ class _TooMuch(Exception):
 
 
 class _Intake:
-    def __init__(self, *, sink: NotificationSink, counters: Counters, settings: WebhookSettings) -> None:
+    def __init__(self, *, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str) -> None:
         self._sink = sink
         self._counters = counters
         self._settings = settings
+        self._store_id = store_id
         self._places = asyncio.Semaphore(settings.requests_max)
         self._buffered_bytes = 0
 
@@ -160,6 +166,8 @@ class _Intake:
     def _echo(self, token: str) -> Response:
         if not token or len(token) > _TOKEN_CHARS_MAX:
             return self._refuse(400, "malformed")
+        if is_own_token(token):
+            return PlainTextResponse(token, headers={**_NO_SNIFF, PROOF_HEADER: prove(self._store_id, token)})
         self._counters.count("handshakes.answered", 1)
         return PlainTextResponse(token, headers=_NO_SNIFF)
 

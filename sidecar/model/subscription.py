@@ -17,7 +17,8 @@ class Subscription:
     Of the client state's secret only a hash is kept. `graph_id`, `expires_at` and `renew_at` are None until Graph has
     answered. `room_uid` is the room whose current subscription this is; `beside_room_uid` the one that it announces beside
     the current one, as its successor or predecessor. With neither it only waits to be deleted. `mailbox` is how the mailbox
-    was spelled in the request, None for what an earlier version made. `is_pending` means that it was asked for, and that
+    was spelled in the request, None for what an earlier version made. `notified_at` and `lifecycle_at` are when Graph last
+    announced a change and spoke of maintenance, to the minute. `is_pending` means that it was asked for, and that
     Graph's answer is not known.
     """
 
@@ -34,6 +35,8 @@ class Subscription:
     mailbox: str | None
     is_pending: bool
     created_at: datetime
+    notified_at: datetime | None = None
+    lifecycle_at: datetime | None = None
 
     @property
     def announced_room_uid(self) -> RoomUid | None:

@@ -222,6 +222,11 @@ class Calendars:
         """Return the bookings that are held back, each with the beginning of the read that first lacked it."""
         return await self._engine.read(lambda c: reads.load_held(c, room_uid))
 
+    async def load_one(self, room_uid: RoomUid, key: BookingKey) -> StoredBooking | None:
+        """Return what is stored of one booking; None when there is none."""
+        scope = Scope(event_ids=(), keys=(key,))
+        return (await self._engine.read(lambda c: booking_rows.load_stored(c, room_uid, scope))).get(key)
+
     async def load_stored(self, room_uid: RoomUid) -> dict[BookingKey, StoredBooking]:
         """Return what is stored of a room's bookings."""
         return await self._engine.read(lambda c: booking_rows.load_stored(c, room_uid, None))

@@ -113,6 +113,15 @@ class Changes:
 
         return await self._engine.read(run)
 
+    async def latest(self, room_uid: RoomUid, *, count_max: int) -> Sequence[Change]:
+        """Return the last entries about a room, the newest first."""
+
+        async def run(c: Connection) -> list[Change]:
+            statement = f"{rows.CHANGE} WHERE room_uid = $1 ORDER BY revision DESC LIMIT $2"
+            return [rows.change_from_row(row) for row in await c.fetch(statement, room_uid, count_max)]
+
+        return await self._engine.read(run)
+
     async def prune(
         self, tenant_uid: TenantUid, *, retention: timedelta, count_max: int, held: timedelta = timedelta()
     ) -> Pruned:

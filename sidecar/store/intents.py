@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sidecar.errors import StoreConflict
@@ -20,6 +21,18 @@ _KIND_IS_KNOWN = f"kind || '' IN ({_KNOWN_KINDS})"
 An expression and not the column, or a planner may walk through each kind's rows instead of seeking what is due.
 """
 _IS_KNOWN = f"{_KIND_IS_KNOWN} AND priority IN ({_KNOWN_PRIORITIES})"
+
+_PLANNED = "SELECT ready_at, attempts, last_error FROM intents"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWork:
+    """What is planned, for people: `attempts` failed in a row, the last one for `last_error` ("" for none)."""
+
+    kind: IntentKind
+    ready_at: datetime
+    attempts: int
+    last_error: str
 
 
 class Intents:
@@ -183,6 +196,19 @@ class Intents:
                 if len(found) >= count_max:
                     break
             return found
+
+        return await self._engine.read(run)
+
+    async def about(self, key: str) -> Sequence[PlannedWork]:
+        """Return what is planned about a room or a tenant, the soonest first; work of a newer version is left out."""
+
+        async def run(c: Connection) -> list[PlannedWork]:
+            found = []
+            for kind in IntentKind:  # each a seek by the primary key, which begins with the kind
+                row = await c.fetch_one(f"{_PLANNED} WHERE kind = $1 AND key = $2", kind.value, key)
+                if row is not None:
+                    found.append(PlannedWork(kind, from_micros(row[0]), int(row[1]), row[2] or ""))
+            return sorted(found, key=lambda work: (work.ready_at, work.kind))
 
         return await self._engine.read(run)
 

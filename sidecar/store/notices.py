@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import RoomUid, TenantUid
@@ -17,6 +18,8 @@ from sidecar.model.window import to_micros
 from sidecar.store import journal, locks
 from sidecar.store.engine import Connection
 from sidecar.store.rooms import check_soon
+
+_CALL_NOTED_EVERY = timedelta(minutes=1)
 
 
 def is_genuine(notification: Notification, subscription: Subscription) -> bool:
@@ -29,6 +32,19 @@ async def is_unwanted(c: Connection, subscription: Subscription) -> bool:
     """Tell whether nothing is to be read for the tenant, however much Graph announces."""
     at_rest = "uid = $1 AND (suspended_at IS NOT NULL OR deleted_at IS NOT NULL)"
     return await c.fetch_one(f"SELECT 1 FROM tenants WHERE {at_rest}", subscription.tenant_uid) is not None  # noqa: S608
+
+
+def unnoted_calls(subscription: Subscription, genuine: Sequence[Notification], *, now: datetime) -> list[str]:
+    """Return the columns in which it is to be noted that Graph called: once a minute each, since calls come in floods."""
+    calls = {
+        "notified_at": (subscription.notified_at, any(item.lifecycle is None for item in genuine)),
+        "lifecycle_at": (subscription.lifecycle_at, any(item.lifecycle is not None for item in genuine)),
+    }
+    return [
+        column
+        for column, (known_at, is_called) in calls.items()
+        if is_called and (known_at is None or abs(now - known_at) >= _CALL_NOTED_EVERY)
+    ]
 
 
 async def mark_lifecycle(c: Connection, subscription: Subscription, notices: Sequence[Notification]) -> None:

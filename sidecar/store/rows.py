@@ -65,7 +65,7 @@ SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.di
 
 SUBSCRIPTION = """
 SELECT key, room_uid, beside_room_uid, tenant_uid, directory_id, secret_hash, graph_id, expires_at, renew_at, url, mailbox,
-       sealed_state IS NOT NULL, created_at
+       sealed_state IS NOT NULL, created_at, notified_at, lifecycle_at
   FROM subscriptions
 """
 
@@ -228,6 +228,8 @@ def subscription_from_row(row: Row) -> Subscription:
         mailbox=row[10],
         is_pending=bool(row[11]),
         created_at=from_micros(row[12]),
+        notified_at=instant(row[13]),
+        lifecycle_at=instant(row[14]),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sidecar.errors import SecretUnreadable
+from sidecar.errors import SecretUnreadable, StoreUnavailable
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import RoomUid, TenantUid
 from sidecar.model.intent import IntentKind, Priority
@@ -22,6 +23,9 @@ from sidecar.store.webhook_urls import lapse, load_url, load_urls
 
 CLIENT_STATE_ROLE = "client state of "
 """What a sealed client state is bound to, followed by the subscription's key."""
+
+_CALLS_NOTED_MAX = 20
+"""Of one body; a flood that touches more rooms than this is noted for the others with their next calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,14 @@ class Subscriptions:
 
         A notification counts only with the client state and the directory of its subscription, compared in constant time.
         """
+        calls: list[tuple[str, str]] = []
 
         async def run(c: Connection) -> MarkOutcome:
             by_key: dict[str, list[Notification]] = defaultdict(list)
             for notification in notifications:
                 by_key[notification.key].append(notification)
             marked_count = unwanted_count = 0
+            calls.clear()  # a transaction may be run again
             # In one order everywhere, and tenants' rows before marks: transactions side by side then never wait in a ring.
             for key, group in sorted(by_key.items(), key=_tenants_first):
                 subscription = await _load(c, "key = $1", key)
@@ -69,6 +75,7 @@ class Subscriptions:
                     continue
                 marked_count += len(genuine)
                 maintenance = [item for item in genuine if item.lifecycle is not None]
+                calls.extend((key, column) for column in notices.unnoted_calls(subscription, genuine, now=c.now))
                 await notices.mark_lifecycle(c, subscription, maintenance)
                 await notices.mark_events(
                     c,
@@ -81,7 +88,23 @@ class Subscriptions:
             unknown_count = len(notifications) - marked_count - unwanted_count
             return MarkOutcome(marked_count, unknown_count, unwanted_count)
 
-        return await self._engine.write(run)
+        outcome = await self._engine.write(run)
+        await self._note_calls(calls[:_CALLS_NOTED_MAX])
+        return outcome
+
+    async def _note_calls(self, calls: Sequence[tuple[str, str]]) -> None:
+        """Note when Graph last called, for people.
+
+        Row by row, each in a transaction of its own: whoever holds one row and wants nothing else stands in nobody's ring.
+        """
+        for key, column in calls:
+            statement = f"UPDATE subscriptions SET {column} = $2 WHERE key = $1"  # noqa: S608  (ours)
+
+            async def run(c: Connection, key: str = key, statement: str = statement) -> None:
+                await c.execute(statement, key, to_micros(c.now))
+
+            with contextlib.suppress(StoreUnavailable):  # the marks are made, and they are what counts
+                await self._engine.write(run)
 
     async def load_for_room(self, room_uid: RoomUid) -> Subscription | None:
         """Return the room's current subscription, alive or not."""

@@ -66,6 +66,10 @@ class WebhookUrls:
 
         return await self._engine.write(run)
 
+    async def current(self) -> str:
+        """Return the address that counts, "" for none."""
+        return await self._engine.read(load_url)
+
 
 async def load_url(c: Connection) -> str:
     """Return the address that counts, "" for none; part of somebody's transaction."""

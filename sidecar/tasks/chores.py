@@ -409,10 +409,7 @@ class Chores:
         return Done()
 
     async def _remove_test_bookings(self, intent: Intent, lease: Lease) -> Outcome:
-        try:
-            tenant = await self._store.tenants.load_by_uid(lease.lane)
-        except TenantNotFound:
-            return Done()
+        tenant = await self._tenant_in_use(lease.lane)
         try:
             await self._reserve.clear(intent.key, tenant)
         except MailboxNotFound:

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 
 from sidecar.aio.clock import Clock
@@ -14,10 +15,13 @@ from sidecar.diagnosis.reserve import ReserveTest
 from sidecar.diagnosis.verify import TenantVerifier
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
+from sidecar.graph.webhook_call import Handshake, Shaken
 from sidecar.graph.wire import GraphEvent
+from sidecar.model.handshake import prove
 from sidecar.model.ids import EventId, TenantUid
+from sidecar.model.tenant import Cloud
 from sidecar.model.window import Window
-from sidecar.settings import SyncSettings
+from sidecar.settings import Settings, SyncSettings
 from sidecar.store.store import Store
 
 
@@ -39,6 +43,8 @@ class FakeMicrosoft:
         mailbox: every mailbox's object id and time zone.
         view: what every calendar holds, whatever window is asked for.
         placed: test bookings that are there, with their transactions.
+        handshake: how every handshake ends; None: rightly, at this very deployment.
+        time: what time it is there; None: it does not say.
         errors: what a step of the reserve test answers, by the step's name.
     """
 
@@ -51,6 +57,9 @@ class FakeMicrosoft:
     view: Sequence[GraphEvent] = ()
     placed: dict[EventId, str] = field(default_factory=dict)
     errors: Mapping[str, SidecarError] = field(default_factory=dict)
+    handshake: Handshake | None = None
+    time: datetime | None = None
+    shaken: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
@@ -79,6 +88,19 @@ class FakeMicrosoft:
     async def fetch_view(self, tenant: TenantRef, mailbox: str, window: Window) -> list[GraphEvent]:
         """See `diagnosis.reserve.ViewReader`."""
         return list(self.view)
+
+    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
+        """See `diagnosis.rooms.Reader`."""
+        return next((event for event in self.view if event.id == event_id), None)
+
+    async def shake(self, url: str, token: str, *, proof_header: str) -> Handshake:
+        """See `diagnosis.webhook.Caller`."""
+        self.shaken.append(url)
+        return self.handshake or Handshake(outcome=Shaken.RIGHT, status=200, proof=prove("store-1", token))
+
+    async def tell_time(self, cloud: Cloud) -> datetime | None:
+        """See `diagnosis.reports.TellTime`."""
+        return self.time
 
     async def place(self, tenant: TenantRef, mailbox: str, window: Window, *, transaction_id: str) -> EventId:
         """See `diagnosis.reserve.ReserveCalls`."""
@@ -116,14 +138,21 @@ def make_reserve(store: Store, microsoft: FakeMicrosoft, clock: Clock) -> Reserv
     )
 
 
-def make_diagnosis(store: Store, microsoft: FakeMicrosoft, clock: Clock) -> Diagnosis:
+def make_diagnosis(
+    store: Store, microsoft: FakeMicrosoft, clock: Clock, *, store_id: str = "store-1", settings: Settings | None = None
+) -> Diagnosis:
     """Build everything that can be asked over a fake."""
     verifier = TenantVerifier(store=store, tokens=microsoft, prober=microsoft, clock=clock, rng=Random(8))
     return build_diagnosis(
         store=store,
+        store_id=store_id,
         verifier=verifier,
         tokens=microsoft,
         reader=microsoft,
         reserve=make_reserve(store, microsoft, clock),
+        caller=microsoft,
+        tell_time=microsoft.tell_time,
+        settings=settings or Settings(),
         clock=clock,
+        rng=Random(10),
     )

@@ -17,6 +17,7 @@ from exchange_client.clock import Clock
 from exchange_client.gen.ioffice.exchange.v1 import (
     audit_service_pb2_grpc,
     booking_service_pb2_grpc,
+    diagnostics_service_pb2_grpc,
     room_service_pb2_grpc,
     tenant_service_pb2_grpc,
     watch_service_pb2_grpc,
@@ -29,6 +30,10 @@ from exchange_client.messages import (
     Cloud,
     Credential,
     DeleteTenantRequest,
+    DiagnoseRoomRequest,
+    DiagnoseRoomResponse,
+    DiagnoseTenantRequest,
+    DiagnoseTenantResponse,
     DiscoverRoomsRequest,
     GapPolicy,
     GetBookingRequest,
@@ -98,6 +103,7 @@ class ExchangeClient(AioConnection):
         self._rooms = room_service_pb2_grpc.RoomServiceStub(connection)
         self._bookings = booking_service_pb2_grpc.BookingServiceStub(connection)
         self._watches = watch_service_pb2_grpc.WatchServiceStub(connection)
+        self._diagnostics = diagnostics_service_pb2_grpc.DiagnosticsServiceStub(connection)
 
     # Tenants
 
@@ -474,6 +480,19 @@ class ExchangeClient(AioConnection):
     async def resync_room(self, name: str, *, timeout_s: float | None = None) -> Room:
         """Have the whole calendar read anew; every watcher gets a new snapshot. Returns at once."""
         return (await self._write(self._rooms.ResyncRoom, ResyncRoomRequest(name=name), timeout_s)).room
+
+    # Diagnostics
+
+    async def diagnose_tenant(self, name: str, *, timeout_s: float = ASKING_TIMEOUT_S) -> DiagnoseTenantResponse:
+        """Get all that is known of a tenant, and what Microsoft says to it now."""
+        return await self._read(self._diagnostics.DiagnoseTenant, DiagnoseTenantRequest(name=name), timeout_s)
+
+    async def diagnose_room(
+        self, name: str, *, booking: str = "", timeout_s: float = ASKING_TIMEOUT_S
+    ) -> DiagnoseRoomResponse:
+        """Get all that is known of a room, what Exchange says of it now, and why one of its bookings looks as it does."""
+        request = DiagnoseRoomRequest(name=name, booking=booking)
+        return await self._read(self._diagnostics.DiagnoseRoom, request, timeout_s)
 
     # Bookings
 

@@ -23,6 +23,14 @@ from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     Recurrence,
 )
 from exchange_client.gen.ioffice.exchange.v1.common_pb2 import CheckResult, Problem, SyncState, SyncStatus, TimeWindow
+from exchange_client.gen.ioffice.exchange.v1.diagnostics_service_pb2 import (
+    DiagnoseRoomRequest,
+    DiagnoseRoomResponse,
+    DiagnoseTenantRequest,
+    DiagnoseTenantResponse,
+    PlannedWork,
+    RoomStep,
+)
 from exchange_client.gen.ioffice.exchange.v1.errors_pb2 import ErrorReason
 from exchange_client.gen.ioffice.exchange.v1.room_service_pb2 import (
     BatchMapRoomsRequest,
@@ -121,6 +129,10 @@ __all__ = [
     "CredentialInfo",
     "DeleteTenantRequest",
     "DeleteTenantResponse",
+    "DiagnoseRoomRequest",
+    "DiagnoseRoomResponse",
+    "DiagnoseTenantRequest",
+    "DiagnoseTenantResponse",
     "DiscoverRoomsRequest",
     "DiscoverRoomsResponse",
     "DiscoveredRoom",
@@ -148,6 +160,7 @@ __all__ = [
     "NextStep",
     "Person",
     "PfxCertificate",
+    "PlannedWork",
     "Problem",
     "Propagation",
     "ReadChangesRequest",
@@ -161,6 +174,7 @@ __all__ = [
     "ResyncRoomResponse",
     "Room",
     "RoomCounts",
+    "RoomStep",
     "RoomUnmapped",
     "RotateTenantCredentialRequest",
     "RotateTenantCredentialResponse",

@@ -90,6 +90,33 @@ async def test_forged_notification_is_counted_and_marks_nothing(
     assert (await opened.store.calendars.load_hints(room.uid))[0] == []
 
 
+async def test_last_call_of_each_kind_is_noted_to_the_minute(opened: OpenStore, room: Room, clock: ManualClock) -> None:
+    """Once a minute and no more: calls come in floods, and marking them is what counts."""
+
+    async def heard() -> tuple[object, object]:
+        found = await opened.store.subscriptions.load_for_room(room.uid)
+        assert found is not None
+        return found.notified_at, found.lifecycle_at
+
+    assert await heard() == (None, None)
+    first_at = clock.now()
+    await mark(opened, make_notification())
+    assert await heard() == (first_at, None)
+    clock.advance(59)
+    await mark(opened, make_notification())
+    assert await heard() == (first_at, None)
+    clock.advance(1)
+    await mark(opened, make_notification(), make_lifecycle(Lifecycle.MISSED))
+    assert await heard() == (clock.now(), clock.now())
+
+
+async def test_forged_call_is_not_noted(opened: OpenStore, room: Room) -> None:
+    await mark(opened, make_notification(secret="guessed"))
+    found = await opened.store.subscriptions.load_for_room(room.uid)
+    assert found is not None
+    assert found.notified_at is None
+
+
 async def test_forged_notification_does_not_take_genuine_ones_with_it(opened: OpenStore, room: Room) -> None:
     """Each notification of a body is judged by itself; the directory's letter case is Graph's to choose."""
     outcome = await mark(

@@ -24,6 +24,7 @@ from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
     audit_service_pb2_grpc,
     booking_service_pb2_grpc,
+    diagnostics_service_pb2_grpc,
     room_service_pb2_grpc,
     tenant_service_pb2_grpc,
     watch_service_pb2_grpc,
@@ -120,6 +121,11 @@ class Rig:
     def audit(self) -> Any:
         """Stub of AuditService."""
         return audit_service_pb2_grpc.AuditServiceStub(self.channel)
+
+    @property
+    def diagnostics(self) -> Any:
+        """Stub of DiagnosticsService."""
+        return diagnostics_service_pb2_grpc.DiagnosticsServiceStub(self.channel)
 
     @property
     def watch(self) -> Any:

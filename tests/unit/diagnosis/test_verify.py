@@ -133,6 +133,7 @@ async def test_no_role_and_no_readable_room_is_no_consent(bench: Bench) -> None:
     bench.microsoft.probe_error = MailboxDenied("no")
     found = await bench.examine()
     assert [check.outcome for check in found.checks] == [PASSED, PASSED, FAILED, FAILED]
+    assert {check.problem.reason for check in found.checks if check.problem is not None} == {"CONSENT_MISSING"}
     assert isinstance(found.error, ConsentMissing)
 
 
@@ -150,7 +151,7 @@ async def test_some_refused_rooms_are_a_warning_that_counts_and_names_them(bench
     bench.microsoft.probe_errors = {"r1@contoso.example": MailboxNotFound("gone")}
     found = await bench.examine()
     check = found.checks[2]
-    assert (check.outcome, check.message) == (WARNING, "2 of 3 rooms can be read.")
+    assert (check.outcome, check.message) == (WARNING, "2 of 3 rooms can be read; not: r1.")
     assert check.problem is not None
     assert check.problem.reason == "MAILBOX_NOT_FOUND"
     assert check.facts["rooms"] == "r1"

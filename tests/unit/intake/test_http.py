@@ -17,10 +17,12 @@ from structlog.testing import capture_logs
 from sidecar.errors import StoreUnavailable
 from sidecar.intake import http
 from sidecar.intake.http import build_intake
+from sidecar.model.handshake import OWN_TOKEN_PREFIX, PROOF_HEADER, prove
 from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
 
 CANARY = "CANARY-5f2b9e"
+STORE = "store-1"
 
 
 @dataclass
@@ -52,7 +54,9 @@ class Stage:
     def __init__(self, **settings: int) -> None:
         self.sink = FakeSink()
         self.counts: Counter[str] = Counter()
-        self.app = build_intake(sink=self.sink, counters=self, settings=WebhookSettings.model_validate(settings))
+        self.app = build_intake(
+            sink=self.sink, counters=self, settings=WebhookSettings.model_validate(settings), store_id=STORE
+        )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="https://hooks.example")
 
     def count(self, name: str, amount: int) -> None:
@@ -81,6 +85,22 @@ async def test_handshake_is_echoed_as_plain_text(path: str) -> None:
     assert reply.headers["content-type"].startswith("text/plain")
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert stage.sink.marked == []
+
+
+async def test_own_handshake_is_answered_with_a_proof_that_only_this_store_can_give() -> None:
+    stage = Stage()
+    token = f"{OWN_TOKEN_PREFIX}2c0f: +/="
+    reply = await stage.client.post(NOTIFICATIONS_PATH, params={"validationToken": token})
+    assert (reply.status_code, reply.text) == (200, token)
+    assert reply.headers[PROOF_HEADER] == prove(STORE, token)
+    assert prove("another store", token) != prove(STORE, token)
+    assert stage.counts["handshakes.answered"] == 0  # these count Microsoft's
+    assert stage.sink.marked == []
+
+
+async def test_microsofts_handshake_is_answered_without_a_proof() -> None:
+    reply = await Stage().client.post(NOTIFICATIONS_PATH, params={"validationToken": "Validation: 1"})
+    assert PROOF_HEADER not in reply.headers
 
 
 @pytest.mark.parametrize("token", ["", "x" * 2_049])

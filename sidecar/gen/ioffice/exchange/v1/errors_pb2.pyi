@@ -136,6 +136,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. Microsoft refuses a credential that was handed over for rotation; the one in use stays in use."""
     ERROR_REASON_TOKEN_FILE_UNUSABLE: _ErrorReason.ValueType  # 85
     """Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
+    ERROR_REASON_WEBHOOK_UNPROVEN: _ErrorReason.ValueType  # 69
+    """Only in Problem. The webhook address answers rightly, but nothing shows that this deployment is behind it."""
+    ERROR_REASON_SUBSCRIPTION_PENDING: _ErrorReason.ValueType  # 71
+    """Only in Problem. A subscription for the room is being made."""
+    ERROR_REASON_ROOM_IMPORTING: _ErrorReason.ValueType  # 72
+    """Only in Problem. The first read of a room's calendar is under way."""
+    ERROR_REASON_ROOM_STALE: _ErrorReason.ValueType  # 73
+    """Only in Problem. No check of a room succeeded within the promised time."""
+    ERROR_REASON_ROOM_DRIFT: _ErrorReason.ValueType  # 74
+    """Only in Problem. A full read found what neither a notification nor a delta check had named."""
+    ERROR_REASON_BOOKING_BEHIND: _ErrorReason.ValueType  # 75
+    """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -256,4 +268,16 @@ ERROR_REASON_CREDENTIAL_NEXT_REFUSED: ErrorReason.ValueType  # 84
 """Only in Problem. Microsoft refuses a credential that was handed over for rotation; the one in use stays in use."""
 ERROR_REASON_TOKEN_FILE_UNUSABLE: ErrorReason.ValueType  # 85
 """Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
+ERROR_REASON_WEBHOOK_UNPROVEN: ErrorReason.ValueType  # 69
+"""Only in Problem. The webhook address answers rightly, but nothing shows that this deployment is behind it."""
+ERROR_REASON_SUBSCRIPTION_PENDING: ErrorReason.ValueType  # 71
+"""Only in Problem. A subscription for the room is being made."""
+ERROR_REASON_ROOM_IMPORTING: ErrorReason.ValueType  # 72
+"""Only in Problem. The first read of a room's calendar is under way."""
+ERROR_REASON_ROOM_STALE: ErrorReason.ValueType  # 73
+"""Only in Problem. No check of a room succeeded within the promised time."""
+ERROR_REASON_ROOM_DRIFT: ErrorReason.ValueType  # 74
+"""Only in Problem. A full read found what neither a notification nor a delta check had named."""
+ERROR_REASON_BOOKING_BEHIND: ErrorReason.ValueType  # 75
+"""Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -145,7 +145,7 @@ class RoomServiceServicer(object):
     def CheckRoomAccess(self, request, context):
         """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
         if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND, TENANT_SUSPENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

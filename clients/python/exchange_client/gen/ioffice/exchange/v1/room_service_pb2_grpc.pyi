@@ -61,7 +61,7 @@ class RoomServiceStub:
     CheckRoomAccess: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.CheckRoomAccessRequest, _room_service_pb2.CheckRoomAccessResponse]
     """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
     if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND, TENANT_SUSPENDED.
     """
     DiscoverRooms: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.DiscoverRoomsRequest, _room_service_pb2.DiscoverRoomsResponse]
     """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
@@ -103,7 +103,7 @@ class RoomServiceAsyncStub(RoomServiceStub):
     CheckRoomAccess: _aio.UnaryUnaryMultiCallable[_room_service_pb2.CheckRoomAccessRequest, _room_service_pb2.CheckRoomAccessResponse]  # type: ignore[assignment]
     """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
     if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND, TENANT_SUSPENDED.
     """
     DiscoverRooms: _aio.UnaryUnaryMultiCallable[_room_service_pb2.DiscoverRoomsRequest, _room_service_pb2.DiscoverRoomsResponse]  # type: ignore[assignment]
     """Room mailboxes that the organisation has, mapped or not, as Microsoft's list of places tells them; new and changed ones
@@ -190,7 +190,7 @@ class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_room_service_pb2.CheckRoomAccessResponse, _abc.Awaitable[_room_service_pb2.CheckRoomAccessResponse]]:
         """Asks Exchange now what the app may do with a mailbox, mapped or not: token.acquire, token.claims, room.read, mailbox.zone and,
         if asked for, room.write. Changes nothing, unless include_write is set. What it finds is no error of the call.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND, TENANT_SUSPENDED.
         """
 
     @_abc_1.abstractmethod
