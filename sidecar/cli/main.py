@@ -9,6 +9,7 @@ from sidecar.cli import (
     backups,
     bookings,
     demo,
+    doctor,
     emulator,
     kit,
     rooms,
@@ -41,6 +42,7 @@ app.command()(demo.demo)
 tenants.app.command()(tenant_settings.show)
 tenants.app.command()(tenant_settings.update)
 tenants.app.command()(tenant_watch.watch)
+app.command()(doctor.doctor)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(rooms.app, name="room")
 app.add_typer(bookings.app, name="booking")

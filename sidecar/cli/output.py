@@ -101,14 +101,27 @@ def show_values(values: Mapping[str, object], output: Output) -> None:
 def show_checks(checks: Iterable[CheckResult]) -> None:
     """Print what checks found as a table; below it, for each warning and failure, what to do and who must."""
     told = list(checks)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("check", "outcome", "what was seen"):
-        table.add_column(column, overflow="fold")
-    for check in told:
-        outcome = short(CheckResult.Outcome.Name(check.outcome), "OUTCOME_")
-        table.add_row(check.check_id, f"[{_COLOURS.get(outcome, 'default')}]{outcome}[/]", escape(check.message))
-    Console().print(table)
+    show_outcomes([("", check) for check in told])
     print_problems(told)
+
+
+def show_outcomes(rows: Sequence[tuple[str, CheckResult]]) -> None:
+    """Print what checks found as a table, each with what it is about, unless that is empty everywhere."""
+    is_named = any(about for about, _ in rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in (*(["about"] if is_named else []), "check", "outcome", "what was seen"):
+        table.add_column(column, overflow="fold")
+    for about, check in rows:
+        outcome = short(CheckResult.Outcome.Name(check.outcome), "OUTCOME_")
+        coloured = f"[{_COLOURS.get(outcome, 'default')}]{outcome}[/]"
+        table.add_row(*([escape(about)] if is_named else []), check.check_id, coloured, escape(check.message))
+    Console().print(table)
+
+
+def actor_of(problem: Problem) -> str:
+    """Return in words who must act."""
+    actor = short(Problem.Actor.Name(problem.actor), "ACTOR_")
+    return _ACTORS.get(actor, actor)
 
 
 def print_problems(checks: Iterable[CheckResult]) -> None:
@@ -119,9 +132,8 @@ def print_problems(checks: Iterable[CheckResult]) -> None:
             met.setdefault((check.problem.reason, check.problem.action), []).append(check)
     for (reason, action), group in met.items():
         names = ", ".join(check.check_id for check in group)
-        actor = short(Problem.Actor.Name(group[0].problem.actor), "ACTOR_")
         print(f"\n{reason} ({names}): {group[0].problem.message}")
-        print(f"  to do ({_ACTORS.get(actor, actor)}): {action}")
+        print(f"  to do, {actor_of(group[0].problem)}: {action}")
 
 
 def exit_by(checks: Iterable[CheckResult]) -> None:

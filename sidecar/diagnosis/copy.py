@@ -66,7 +66,9 @@ def judge_freshness(rooms: Sequence[Room], *, limits: FreshnessLimits, now: date
     worst = max((states[room.uid] for room in bad), key=list(SyncState).index)
     told = f"The copy of {_of(len(bad), rooms)} is not fresh: {_states(counts)}."
     known = _commonest([room.problems[0] if room.problems else None for room in bad])
-    outcome = CheckOutcome.WARNING if worst is SyncState.INITIALIZING else CheckOutcome.FAILED
+    # A first read takes its time, and who suspends a tenant wants its copies to age.
+    is_meant = all(states[room.uid] in (SyncState.INITIALIZING, SyncState.PAUSED) for room in bad)
+    outcome = CheckOutcome.WARNING if is_meant else CheckOutcome.FAILED
     if known is not None:
         return _as_known(ROOM_FRESHNESS, outcome, told, known, now, {**known.metadata, **facts})
     is_new = worst is SyncState.INITIALIZING

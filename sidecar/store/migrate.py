@@ -48,6 +48,24 @@ async def migrate(settings: StoreSettings, *, with_hints: bool = False) -> bool:
     return was_needed
 
 
+async def find_version(settings: StoreSettings) -> str | None:
+    """Return the version of the schema of the database that is set, None when it has none; nothing is changed.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+        SettingsInvalid: the connection URI cannot be used.
+    """
+    if settings.dsn_file is None:
+        return await asyncio.get_running_loop().run_in_executor(None, schema_version, settings.path)
+    # Imported here, as above.
+    from sidecar.store.postgres_link import Link
+    from sidecar.store.postgres_migrate import find_postgres_version
+
+    return await find_postgres_version(
+        Link(settings.dsn_file, statement_s=settings.statement_s, lock_s=settings.busy_s)
+    )
+
+
 def schema_version(path: Path) -> str | None:
     """Return the version of a database file's schema, None when there is no file or no schema."""
     if not path.exists():

@@ -21,6 +21,23 @@ async def postgres_schema_version(raw: Raw) -> str | None:
     return None if version is None else str(version)
 
 
+async def find_postgres_version(link: Link) -> str | None:
+    """Return the version of the schema; nothing is changed.
+
+    Raises:
+        StoreUnavailable: the database cannot be used.
+        SettingsInvalid: the connection URI cannot be used.
+    """
+    try:
+        raw = await link.connect()
+        try:
+            return await postgres_schema_version(raw)
+        finally:
+            raw.terminate()
+    except TROUBLE as error:
+        raise translate(error, "look at") from error
+
+
 async def migrate_postgres(link: Link) -> bool:
     """Bring the schema up to date; say whether anything was done.
 

@@ -138,6 +138,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
     ERROR_REASON_WEBHOOK_UNPROVEN: _ErrorReason.ValueType  # 69
     """Only in Problem. The webhook address answers rightly, but nothing shows that this deployment is behind it."""
+    ERROR_REASON_WEBHOOK_UNSET: _ErrorReason.ValueType  # 76
+    """Only in a doctor's report. No webhook address is set."""
+    ERROR_REASON_SCHEMA_BEHIND: _ErrorReason.ValueType  # 77
+    """Only in a doctor's report. The database has the schema of an older version."""
     ERROR_REASON_SUBSCRIPTION_PENDING: _ErrorReason.ValueType  # 71
     """Only in Problem. A subscription for the room is being made."""
     ERROR_REASON_ROOM_IMPORTING: _ErrorReason.ValueType  # 72
@@ -270,6 +274,10 @@ ERROR_REASON_TOKEN_FILE_UNUSABLE: ErrorReason.ValueType  # 85
 """Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
 ERROR_REASON_WEBHOOK_UNPROVEN: ErrorReason.ValueType  # 69
 """Only in Problem. The webhook address answers rightly, but nothing shows that this deployment is behind it."""
+ERROR_REASON_WEBHOOK_UNSET: ErrorReason.ValueType  # 76
+"""Only in a doctor's report. No webhook address is set."""
+ERROR_REASON_SCHEMA_BEHIND: ErrorReason.ValueType  # 77
+"""Only in a doctor's report. The database has the schema of an older version."""
 ERROR_REASON_SUBSCRIPTION_PENDING: ErrorReason.ValueType  # 71
 """Only in Problem. A subscription for the room is being made."""
 ERROR_REASON_ROOM_IMPORTING: ErrorReason.ValueType  # 72
