@@ -126,9 +126,6 @@ class Lifecycle:
             else:
                 await holds.hold(c, tenant.uid)
             await epochs.renew(c, tenant.uid)
-            if tenant.erasing_since_at is not None:  # what its settings forbid was still being erased
-                kind = IntentKind.TENANT_ERASE
-                await journal.mark(c, kind, tenant.uid, tenant.uid, priority=Priority.HINT, force=True)
             return await _reload(c, tenant)
 
         return await self._engine.write(run)

@@ -11,11 +11,12 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from sidecar.emulator.moods import Moods
 from tests.simulation import mutations
-from tests.simulation.plan import calm_plan, plan_of
+from tests.simulation.plan import calm_plan, plan_of, resting_plan
 from tests.simulation.run import Outcome, run
 
 _LAST_LINES = 40
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mutations", action="store_true", help="break one rule at a time and see that it is found")
     parser.add_argument("--mutation", choices=sorted(mutations.ALL), help="break this rule, for --seed or --mutations")
     parser.add_argument("--day", action="store_true", help="time a day of twenty rooms, calm and unkind")
+    parser.add_argument("--rests", action="store_true", help="also suspend the tenant, or delete it and bring it back")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
     if options.day:
@@ -47,15 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.mutations:
         return _hunt(options)
     if options.seed is not None:
-        return _show(_run(options.seed, options.mutation, options.trace))
+        return _show(_run(options.seed, options.mutation, options.trace, is_resting=options.rests))
     return _run_many(options)
 
 
-def _run(seed: int, mutation: str | None, trace_file: Path | None = None) -> Outcome:
+def _run(seed: int, mutation: str | None, trace_file: Path | None = None, *, is_resting: bool = False) -> Outcome:
+    plan = resting_plan(seed) if is_resting else plan_of(seed)
     if mutation is None:
-        return run(plan_of(seed), trace_file=trace_file)
+        return run(plan, trace_file=trace_file)
     with mutations.ALL[mutation].applied():
-        return run(plan_of(seed), trace_file=trace_file)
+        return run(plan, trace_file=trace_file)
 
 
 def _show(outcome: Outcome) -> int:
@@ -79,8 +82,8 @@ def _time_a_day() -> int:
     return int(failed > 0)
 
 
-def _judge(seed: int) -> _Verdict:
-    outcome = _run(seed, None)
+def _judge(seed: int, *, is_resting: bool = False) -> _Verdict:
+    outcome = _run(seed, None, is_resting=is_resting)
     failure = "" if outcome.failure is None else f"{type(outcome.failure).__name__}: {outcome.failure}"
     return _Verdict(seed, failure, outcome.digest)
 
@@ -92,14 +95,15 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _run_many(options: argparse.Namespace) -> int:
     began_s = time.monotonic()
     failed: list[int] = []
+    flag = " --rests" if options.rests else ""
     seeds = range(options.first, options.first + options.seeds)
     # A process for each seed, as `--seed` has one: what a run leaves in the process's caches moves the next one's times.
     with multiprocessing.get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
-        for verdict in pool.imap(_judge, seeds, chunksize=1):
+        for verdict in pool.imap(partial(_judge, is_resting=options.rests), seeds, chunksize=1):
             if verdict.failure:
                 failed.append(verdict.seed)
                 print(f"seed {verdict.seed} FAILED: {verdict.failure[:600]}")
-                print(f"  repeat it: .venv/bin/python -m tests.simulation --seed {verdict.seed}", flush=True)
+                print(f"  repeat it: .venv/bin/python -m tests.simulation{flag} --seed {verdict.seed}", flush=True)
     print(f"{options.seeds - len(failed)} of {options.seeds} seeds held, {time.monotonic() - began_s:.0f} s")
     return int(bool(failed))
 

@@ -74,6 +74,19 @@ SAID = ("lifecycle",)
 """Troubles in which changes are announced to nobody, and the service is told so: it reads the room at once."""
 
 
+_NEEDS_ITS_ROOMS = frozenset({"resync", "remap", "restore", "calendar_empty"})
+"""Troubles in which somebody asks for something of a room, which a deleted tenant has not, or undoes what an operator did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The tenant is at rest for a while, seconds from the start of work: suspended, or deleted and brought back."""
+
+    at_s: float
+    lasts_s: float
+    is_deletion: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Habits:
     """How a watcher behaves; shares are of messages."""
@@ -92,7 +105,8 @@ class Habits:
 class Plan:
     """A run.
 
-    `troubles` are (when, seconds from the start of work; what), in order of time. `habits` are those of the watchers.
+    `troubles` are (when, seconds from the start of work; what), in order of time. `habits` are those of the watchers. `rests`
+    follow each other.
     """
 
     seed: int
@@ -107,6 +121,7 @@ class Plan:
     moods: Moods
     settings: Settings
     troubles: tuple[tuple[float, str], ...]
+    rests: tuple[Rest, ...] = ()
 
     def rng(self, name: str) -> Random:
         """Return the randomness of one part of the world; parts do not disturb each other."""
@@ -171,6 +186,24 @@ def plan_of(seed: int) -> Plan:
         ),
         troubles=tuple(troubles),
     )
+
+
+def resting_plan(seed: int) -> Plan:
+    """Return the plan of a seed with rests of the tenant in it; what the seed means without them stays as it is."""
+    plan = plan_of(seed)
+    rng = Random(f"rests {seed}")
+    count = rng.choice((1, 1, 2, 3))
+    span_s = plan.duration_s / count
+    rests = tuple(
+        Rest(
+            at_s=number * span_s + rng.uniform(0.0, span_s / 2),
+            lasts_s=rng.choice((0.0, 0.5, 60.0, span_s / 3)),
+            is_deletion=rng.random() < 0.4,
+        )
+        for number in range(count)
+    )
+    troubles = tuple(trouble for trouble in plan.troubles if trouble[1] not in _NEEDS_ITS_ROOMS)
+    return replace(plan, troubles=troubles, rests=rests)
 
 
 def make_settings(

@@ -17,6 +17,7 @@ from tests.simulation.loop import run_virtually
 from tests.simulation.office import Office
 from tests.simulation.patrol import Patrol
 from tests.simulation.plan import Habits, Plan
+from tests.simulation.rests import Rests
 from tests.simulation.secrets_seeded import seeded_secrets
 from tests.simulation.trace import Trace
 from tests.simulation.witness import Witness
@@ -77,8 +78,11 @@ async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook) -> None:
         world.start(Patrol(world).walk())
         troubles = Troubles(world)
         coming = world.start(troubles.work())
+        resting = world.start(Rests(world).work()) if world.plan.rests else None
         await Office(world).work()
         await coming
+        if resting is not None:
+            await resting
         await troubles.heal()
         await _come_to_rest(world)
         await check_drift(world)

@@ -136,17 +136,25 @@ class World:
         """Look whether what was accepted is marked: nobody will say it a second time."""
         if self.serving is None:
             return
+        at_rest = "suspended_at IS NOT NULL OR deleted_at IS NOT NULL"
+        is_at_rest = bool(self.fetch(f"SELECT 1 FROM tenants WHERE {at_rest}"))
         for item in json.loads(body)["value"]:
             if "id" not in item.get("resourceData", {}):
                 continue  # a lifecycle notification, or one that names no event
             key = str(item["clientState"]).partition(".")[0]
             rooms = self.fetch("SELECT room_uid FROM subscriptions WHERE key = ? AND room_uid IS NOT NULL", key)
             for (uid,) in rooms:
-                if not self.fetch("SELECT 1 FROM intents WHERE key = ? AND kind = 'room.sync'", uid):
+                if not (is_at_rest or self._is_to_be_read(uid)):
                     self.unmarked.append(uid)
         if self.crash_when_accepted:
             self.crash_when_accepted = False
             self.crash()
+
+    def _is_to_be_read(self, room_uid: str) -> bool:
+        """Tell whether a room is marked. What was dropped during a rest is in the full read that is due since."""
+        now = to_micros(self.clock.now()) if self.plan.rests else 0
+        wanted = "kind = 'room.sync' OR kind = 'room.compare' AND ready_at <= ?"
+        return bool(self.fetch(f"SELECT 1 FROM intents WHERE key = ? AND ({wanted})", room_uid, now))
 
     def back_up(self) -> Path:
         """Copy the database as it is now."""
