@@ -250,7 +250,7 @@ def _refusal(
         "cause": error.reason,
         "application_id": following.application_id,
         "fingerprint": following.fingerprint,
-        **{name: value for name, value in error.details.items() if name not in {"cause"}},
+        **{"detail" if name == "cause" else name: value for name, value in error.details.items()},
     }
     return Problem(
         reason="CREDENTIAL_NEXT_REFUSED",
