@@ -157,7 +157,7 @@ async def test_wrong_secret_is_told_with_what_to_do_and_the_right_one_heals_ever
             )
 
 
-async def test_room_outside_the_access_policy_is_denied_alone_and_heals_when_granted(
+async def test_room_outside_the_access_policy_waits_alone_and_heals_when_granted(
     service: Service, emulator: RunningEmulator
 ) -> None:
     async with directory_made(emulator, rooms=3) as directory, ExchangeClient.connect(service.target) as client:
@@ -165,17 +165,17 @@ async def test_room_outside_the_access_policy_is_denied_alone_and_heals_when_gra
         await directory.call("PATCH", "app", {"access_policy": directory.rooms[:2]})
         await scene.register()
         await scene.map_all()
-        wanted = [Room.STATE_UP, Room.STATE_UP, Room.STATE_DENIED]
+        wanted = [Room.STATE_UP, Room.STATE_UP, Room.STATE_PENDING_PROPAGATION]
 
         async def states() -> bool:
             found = [room.state async for room in client.list_rooms(scene.tenant)]
             assert found == wanted, [Room.State.Name(state) for state in found]
             return True
 
-        await eventually(states, "two rooms are up and one is denied", service=service)
+        await eventually(states, "two rooms are up and one waits for its grant", service=service)
         denied = await client.get_room(scene.room(2))
-        assert denied.sync.problems[0].reason == "MAILBOX_ACCESS_DENIED"
-        assert denied.sync.problems[0].actor == Problem.ACTOR_CUSTOMER
+        assert denied.sync.problems[0].reason == "ACCESS_PENDING"
+        assert denied.sync.problems[0].actor == Problem.ACTOR_NOBODY
         assert "scope" in denied.sync.problems[0].action
         assert (await client.get_tenant(scene.tenant)).state == Tenant.STATE_ACTIVE
         await directory.book(scene.mailbox(2), tomorrow())
