@@ -8,7 +8,8 @@ other, and the process that works for the tenant begins with a new token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sidecar.aio.clock import Clock
@@ -21,6 +22,7 @@ from sidecar.errors import (
     TenantBlocked,
     TenantNotFound,
     TenantSuspended,
+    Throttled,
     Unavailable,
 )
 from sidecar.graph.urgency import Urgency, acting_with
@@ -36,6 +38,7 @@ _BUDGET_S = 45.0
 _SETTLE_S = 5.0
 """How long the background verification is waited for; it takes about a second when Microsoft answers."""
 _LOOK_S = 0.1
+_LOOK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class TenantAsking:
         Raises:
             TenantNotFound: there is none, or it is deleted.
             TenantSuspended: nothing may be asked about it.
+            Throttled: it is being examined for somebody else, for longer than the caller waits.
         """
         tenant = await self._store.tenants.load(tenant_id)
         check_in_use(tenant)
@@ -81,7 +85,7 @@ class TenantAsking:
         asked_s = self._clock.monotonic()
         turn.waiting_count += 1
         try:
-            async with turn.lock:
+            async with self._turn_of(turn, ends_s):
                 if turn.found is not None and turn.began_s >= asked_s and turn.version == tenant.version:
                     return turn.found
                 turn.began_s, turn.version = self._clock.monotonic(), tenant.version
@@ -94,6 +98,19 @@ class TenantAsking:
             turn.waiting_count -= 1
             if not turn.waiting_count:
                 self._turns.pop(tenant.uid, None)
+
+    @asynccontextmanager
+    async def _turn_of(self, turn: _Turn, ends_s: float) -> AsyncIterator[None]:
+        """Wait for one's turn, not longer than until `ends_s`."""
+        try:
+            async with asyncio.timeout(max(0.0, ends_s - self._clock.monotonic())):
+                await turn.lock.acquire()
+        except TimeoutError:
+            raise Throttled("the tenant is being examined for somebody else", retry_after_s=_LOOK_AGAIN_S) from None
+        try:
+            yield
+        finally:
+            turn.lock.release()
 
     async def _settle(self, tenant: Tenant, found: Examination, ends_s: float) -> Tenant:
         """Return the tenant once its state says what was found out, or as it is when that takes too long."""

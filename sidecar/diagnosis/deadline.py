@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.results import failed
-from sidecar.errors import GraphUnavailable
+from sidecar.errors import GraphUnavailable, SidecarError
 from sidecar.model.check import CheckResult
 
 T = TypeVar("T")
@@ -31,11 +31,13 @@ class Deadline:
         return await self.asking(check_id, check)
 
     async def asking(self, check_id: str, check: Coroutine[Any, Any, T]) -> T | CheckResult:
-        """Run a check; when the time is over before it ends, it failed for that reason (Any: nothing is sent or yielded)."""
+        """Run a check; it failed if it raises, or does not end in time (Any: nothing is sent or yielded)."""
         try:
             async with asyncio.timeout(self.left_s):
                 return await check
+        except SidecarError as error:
+            return failed(check_id, error, now=self._clock.now())
         except TimeoutError:
-            error = GraphUnavailable("the time of the call was over before Exchange answered")
+            late = GraphUnavailable("the time of the call was over before Exchange answered")
             message = "The time of the call was over before Exchange answered."
-            return failed(check_id, error, now=self._clock.now(), message=message)
+            return failed(check_id, late, now=self._clock.now(), message=message)

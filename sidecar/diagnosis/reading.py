@@ -79,7 +79,7 @@ class _Tries:
         self.readable_count = 0
         self.refusals: list[tuple[Room, SidecarError]] = []
         self.absences: list[Unavailable] = []
-        self.blocked: TenantBlocked | None = None
+        self.blocked: SidecarError | None = None
 
 
 async def read_rooms(
@@ -147,6 +147,8 @@ async def _try(prober: Prober, tenant: TenantRef, room: Room, tries: _Tries) -> 
         tries.absences.append(error)
     except TimeoutError:
         tries.absences.append(GraphUnavailable("Exchange took too long to show a calendar"))
+    except SidecarError as error:  # the key ring, say: no room's business, so all others would meet it, too
+        tries.blocked = error
     else:
         tries.readable_count += 1
 
@@ -192,7 +194,7 @@ def _told(readable_count: int, asked_count: int, chosen_count: int, rooms_count:
     readable = str(readable_count) if readable_count else "None"
     told = f"{readable} of {asked_count} {'room' if asked_count == 1 else 'rooms'} can be read"
     if asked_count < chosen_count:
-        return f"{told}; {rooms_count - asked_count} more were not asked before the time was over."
+        return f"{told}; {rooms_count - asked_count} more were not asked."
     if chosen_count < rooms_count:
         return f"{told}; they were chosen by chance from {rooms_count}."
     return f"{told}."

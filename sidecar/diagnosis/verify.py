@@ -23,7 +23,7 @@ from sidecar.diagnosis.login import (
 from sidecar.diagnosis.login import Tokens as PlainTokens
 from sidecar.diagnosis.reading import NARROW, ROOMS_READ, Breadth, Prober, Reading, read_rooms, reading_before
 from sidecar.diagnosis.results import skipped
-from sidecar.errors import MailboxDenied, SidecarError, TenantBlocked, Unavailable
+from sidecar.errors import GraphRefused, MailboxDenied, RoomBlocked, SidecarError
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.logins import token_claims
 from sidecar.model.check import CheckResult
@@ -133,6 +133,5 @@ class TenantVerifier:
 
 def _decide(reading: Reading, consent: CheckResult) -> SidecarError | None:
     """Return what stands in the way of the tenant as a whole: rooms that are refused one by one do not."""
-    if isinstance(reading.result.error, TenantBlocked | Unavailable):
-        return reading.result.error
-    return consent.error
+    met = reading.result.error
+    return consent.error if met is None or isinstance(met, RoomBlocked | GraphRefused) else met

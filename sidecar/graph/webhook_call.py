@@ -55,6 +55,7 @@ class WebhookCaller:
         self._ca_file = settings.ca_file
         self._connect_s = settings.connect_s
         self._transport = transport
+        self._trusted: ssl.SSLContext | None = None
 
     async def shake(self, url: str, token: str, *, proof_header: str) -> Handshake:
         """Send a validation token to one of our paths and look at the answer."""
@@ -87,9 +88,10 @@ class WebhookCaller:
 
     def _trust(self) -> ssl.SSLContext:
         """Return what Microsoft would trust: public authorities, not this machine's own; and TLS 1.2, which it speaks."""
-        context = ssl.create_default_context(cafile=str(self._ca_file or certifi.where()))
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        return context
+        if self._trusted is None:  # reading all authorities takes tens of milliseconds
+            self._trusted = ssl.create_default_context(cafile=str(self._ca_file or certifi.where()))
+            self._trusted.maximum_version = ssl.TLSVersion.TLSv1_2
+        return self._trusted
 
 
 async def _read(reply: httpx.Response) -> bytes:

@@ -24,8 +24,8 @@ from sidecar.store.webhook_urls import lapse, load_url, load_urls
 CLIENT_STATE_ROLE = "client state of "
 """What a sealed client state is bound to, followed by the subscription's key."""
 
-_CALLS_NOTED_MAX = 20
-"""Of one body; a flood that touches more rooms than this is noted for the others with their next calls."""
+_CALLS_NOTED_MAX = 2
+"""Of one body, because Microsoft waits for the answer; of the others it is noted with their next calls."""
 
 
 @dataclass(frozen=True, slots=True)

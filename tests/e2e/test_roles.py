@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 from exchange_client import ExchangeClient
-from exchange_client.messages import Tenant
+from exchange_client.messages import CheckResult, Tenant
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK
@@ -114,3 +114,20 @@ def test_fewer_roles_on_sqlite_are_refused_in_a_sentence() -> None:
     said = run_cli("serve", "--roles", "api")
     assert said.returncode == 2
     assert "SQLite has one" in said.stderr
+
+
+async def test_handshake_from_one_process_is_known_to_arrive_at_another(
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+) -> None:
+    """Only with an ingress of this very deployment behind the public address; any echo would not do."""
+    async with split(tmp_path_factory, emulator, "embedded") as (cluster, api, ingress, workers):
+        await cluster.start(api, ingress, workers[0])
+        async with scene_set(api, emulator) as scene:
+            found = await scene.client.diagnose_tenant(scene.tenant)
+            outcomes = {check.check_id: check.outcome for check in found.checks}
+            assert outcomes["webhook.handshake"] == CheckResult.OUTCOME_PASSED
+            await asyncio.to_thread(ingress.stop)
+            found = await scene.client.diagnose_tenant(scene.tenant)
+            (told,) = (check for check in found.checks if check.check_id == "webhook.handshake")
+            assert told.problem.reason == "WEBHOOK_UNREACHABLE"
+            assert told.facts["cause"] in {"UNREACHABLE", "STATUS"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
 
-from sidecar.errors import CredentialRejected, MailboxDenied
+from sidecar.errors import CredentialRejected, MailboxDenied, TenantNotFound
 from sidecar.gen.ioffice.exchange.v1 import diagnostics_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenants_pb
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import CheckResult
@@ -179,3 +181,50 @@ async def test_what_is_unknown_is_not_found(rig: Rig) -> None:
     room = await rig.db.store.rooms.load(TENANT, RoomId("r1"))
     request = pb.DiagnoseRoomRequest(name=room.name, booking=f"{room.name}/bookings/none")
     assert (await failing(rig.diagnostics.DiagnoseRoom(request))).reason == "BOOKING_NOT_FOUND"
+
+
+async def test_tenant_that_goes_meanwhile_is_not_found(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await registered(rig)
+
+    async def verify(tenant_id: object, *, budget_s: float | None = None) -> object:
+        raise TenantNotFound("the tenant is deleted")
+
+    monkeypatch.setattr(rig.diagnosis.tenants, "verify", verify)
+    told = await failing(rig.diagnostics.DiagnoseTenant(pb.DiagnoseTenantRequest(name=NAME)))
+    assert told.reason == "TENANT_NOT_FOUND"
+
+
+async def test_room_that_is_refused_halfway_is_told_by_its_checks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await registered(rig)
+    await rig.db.add_filled_room("r1")
+
+    async def refuse(*_: object) -> list[GraphEvent]:
+        raise MailboxDenied("no")
+
+    monkeypatch.setattr(rig.microsoft, "fetch_view", refuse)
+    answer = await diagnose_room(rig)
+    assert outcomes(answer)["room.processing"] == "failed"
+
+
+async def test_impatient_caller_behind_another_one_is_told_to_come_again(rig: Rig) -> None:
+    await registered(rig)
+    await rig.db.add_filled_room("r1")
+    entered, going = asyncio.Event(), asyncio.Event()
+
+    async def probe(*_: object) -> None:
+        entered.set()
+        await going.wait()
+
+    rig.microsoft.probe = probe  # type: ignore[method-assign, assignment]
+    request = tenants_pb.VerifyTenantRequest(name=NAME)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(collect(rig.tenants.VerifyTenant(request, timeout=15.0)))
+        await entered.wait()
+        told = await failing(rig.tenants.VerifyTenant(request, timeout=0.3))
+        going.set()
+    assert told.reason == "EXCHANGE_THROTTLED"
+    assert first.result().tenant.name == NAME
+
+
+async def collect(call: Any) -> Any:  # a unary call of any type
+    return await call
