@@ -28,14 +28,12 @@ class Standing:
     """Where a tenant stands with its grants.
 
     Attributes:
-        granted_at: the newest grant.
         started_at: what the watch that goes on waits for; None: none goes on.
         seen_count: rooms that could be read at the last look.
         readable_count: rooms that can be read now.
         denied_count: rooms that refuse us now.
     """
 
-    granted_at: datetime
     started_at: datetime | None
     seen_count: int
     readable_count: int
@@ -56,10 +54,6 @@ class Propagations:
             return None if found is None else found[0]
 
         return await self._engine.read(run)
-
-    async def grant(self, tenant_uid: TenantUid) -> None:
-        """Note that there is reason to believe in a grant: what refuses us from now on may be waiting for it."""
-        await self._engine.write(lambda c: note_grant(c, tenant_uid))
 
     async def begin(self, tenant_uid: TenantUid, started_at: datetime, *, look_at: datetime) -> None:
         """Have the tenant's rooms looked after from `look_at` on, unless that is planned for the same grant already."""
@@ -109,7 +103,6 @@ class Propagations:
                 tenant_uid,
             )
             return Standing(
-                granted_at=found[0],
                 started_at=found[1],
                 seen_count=0 if row is None else int(row[0]),
                 readable_count=rooms_count - unread_count,

@@ -22,7 +22,7 @@ from sidecar.graph.skew import SkewWatch
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
 from sidecar.model.problem import PASSING_REASONS, Problem
-from sidecar.model.tenant import Tenant
+from sidecar.model.tenant import BLOCKING_REASONS, Tenant
 from sidecar.store.store import Store
 from sidecar.sync.problems import problem_of
 
@@ -115,7 +115,8 @@ class TenantHealth:
 
         A moment later, so that many rooms that are refused together cost one verification.
         """
-        if isinstance(error, MailboxDenied) and tenant.problem is None:
+        known = None if tenant.problem is None else tenant.problem.reason
+        if isinstance(error, MailboxDenied) and known != MailboxDenied.reason:
             ready_at = self._in(_REFUSALS_SETTLE_S)
             kind = IntentKind.TENANT_VERIFY
             await self._store.intents.mark(kind, tenant.uid, tenant.uid, priority=Priority.HINT, ready_at=ready_at)
@@ -126,13 +127,13 @@ class TenantHealth:
         Returns:
             When to ask again; None when it is not news yet, or when something else stands in the way anyhow.
         """
-        known = tenant.problem
-        if isinstance(error, StoreUnavailable) or (known is not None and known.reason not in PASSING_REASONS):
+        known = None if tenant.problem is None else tenant.problem.reason
+        if isinstance(error, StoreUnavailable) or known in BLOCKING_REASONS:
             return None
         outage = self._breaker.outage(tenant.uid)
         silence_s = self._breaker.silence_s(tenant.uid) or 0.0
         is_news = outage is not None or attempts >= TELL_AFTER_ATTEMPTS or silence_s >= _SILENCE_S
-        if known is None and not is_news:
+        if known not in PASSING_REASONS and not is_news:
             return None
         cause, since_at = (error, self._clock.now()) if outage is None else (outage.error, outage.since_at)
         # Its own pause besides the breaker's, which hears nothing of a login that fails before a call is made.

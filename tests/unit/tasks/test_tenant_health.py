@@ -299,3 +299,15 @@ async def test_refusal_is_told_before_a_wrong_clock_and_its_end_has_all_rooms_re
     assert problem is not None
     assert (problem.reason, problem.metadata) == ("CLOCK_SKEWED", {"behind_s": "700"})
     assert IntentKind.ROOM_COMPARE in await due_at_once(shift)
+
+
+async def test_outage_is_told_before_a_wrong_clock(shift: Shift) -> None:
+    """Nobody would hear of it otherwise, and copies would be trusted for longer than was promised."""
+    note_skew(shift, 700.0)
+    await shift.run(IntentKind.TENANT_VERIFY)
+    open_breaker(shift)
+    shift.login.error = TenantPaused("not sent")
+    await shift.run(IntentKind.TENANT_VERIFY)
+    problem = (await shift.tenant()).problem
+    assert problem is not None
+    assert problem.reason == "EXCHANGE_UNAVAILABLE"
