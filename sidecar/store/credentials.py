@@ -16,10 +16,11 @@ from sidecar.errors import FieldViolation, InvalidArgument, SecretUnreadable, Te
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.problem import Problem
-from sidecar.model.tenant import Credential, CredentialInfo, CredentialKind, CredentialRole, Tenant
+from sidecar.model.tenant import BLOCKING_REASONS, Credential, CredentialInfo, CredentialKind, CredentialRole, Tenant
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
+from sidecar.store.propagations import note_grant
 from sidecar.store.tenants import clear_problem, load_tenant
 from sidecar.store.vault import Vault
 
@@ -152,7 +153,8 @@ class Credentials:
         async def run(c: Connection) -> bool:
             await locks.keep_tenant(c, uid)
             tenant = await load_tenant(c, "t.uid = $1", uid)
-            if tenant is None or tenant.deleted_at is not None or _find(tenant, identity, CredentialRole.NEXT) is None:
+            following = None if tenant is None else _find(tenant, identity, CredentialRole.NEXT)
+            if tenant is None or tenant.deleted_at is not None or following is None:
                 return False
             await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = 'previous'", uid)
             await self._retire_current(c, uid, ends_at=c.now + timedelta(seconds=previous_s))
@@ -165,8 +167,12 @@ class Credentials:
                 read_room or None,
             )
             await _touch(c, uid)
+            is_blocked = tenant.problem is not None and tenant.problem.reason in BLOCKING_REASONS
+            is_other_app = following.application_id != tenant.credential.application_id
+            if is_blocked or is_other_app:
+                await note_grant(c, uid)  # what was granted just now may take its time to reach every room
             await clear_problem(c, tenant)
-            if tenant.next_credential and tenant.next_credential.application_id != tenant.credential.application_id:
+            if is_other_app:
                 await _ask_for_subscriptions(c, uid)
             await look_soon(c, uid)
             return True
@@ -344,7 +350,8 @@ async def _reloaded(c: Connection, uid: TenantUid) -> Tenant:
 
 
 async def _touch(c: Connection, uid: TenantUid) -> None:
-    """Count a change of what people see of a tenant."""
+    """Count a change of what people see of a tenant, and tell whoever watches it."""
+    c.announce(journal.TENANTS, uid)
     await c.execute("UPDATE tenants SET version = version + 1, updated_at = $2 WHERE uid = $1", uid, to_micros(c.now))
 
 

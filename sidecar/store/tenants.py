@@ -14,7 +14,7 @@ from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.problem import Problem
 from sidecar.model.tenant import BLOCKING_REASONS, Cloud, Credential, CredentialRole, Tenant
-from sidecar.model.tenant_problems import next_expiry_step_at
+from sidecar.model.tenant_problems import next_change_at
 from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
@@ -71,7 +71,7 @@ class Tenants:
             c.announce(journal.TENANTS, uid)
             tenant = await load_tenant(c, "t.uid = $1", uid)
             assert tenant is not None, "written above"
-            warn_at = next_expiry_step_at(tenant.credential, now=c.now)
+            warn_at = next_change_at(tenant, now=c.now)
             if warn_at is not None:
                 kind = IntentKind.TENANT_CREDENTIALS
                 await journal.mark(c, kind, uid, uid, priority=Priority.REPAIR, ready_at=warn_at)

@@ -33,7 +33,7 @@ from sidecar.model.ids import TenantUid
 from sidecar.model.problem import Actor, Problem
 from sidecar.model.room import Room
 from sidecar.model.tenant import CredentialInfo, Tenant
-from sidecar.model.tenant_problems import expiry_step, next_expiry_step_at
+from sidecar.model.tenant_problems import expiry_step, next_change_at, next_expiry_step_at
 from sidecar.settings import CredentialSettings
 from sidecar.store.store import Store
 
@@ -218,7 +218,7 @@ def next_look_at(tenant: Tenant, *, next_try_at: datetime | None, now: datetime)
     if next_try_at is None and following is not None:
         next_try_at = now if following.problem is None else following.problem.next_check_at or now
     ends_at = None if tenant.previous_credential is None else tenant.previous_credential.ends_at
-    moments = (next_try_at, ends_at, next_expiry_step_at(tenant.credential, now=now))
+    moments = (next_try_at, ends_at, next_change_at(tenant, now=now))
     return min((at for at in moments if at is not None), default=None)
 
 

@@ -6,10 +6,13 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
-from exchange_client import requests
+from exchange_client import Reconnected, requests
 from exchange_client.messages import CredentialInfo, RotateTenantCredentialResponse, Tenant
 
 from sidecar.emulator.fixture import EmulatedTenant, RunningEmulator
+from tests.e2e.conftest import QUICK
+from tests.support import postgres
+from tests.support.cluster import cluster_made
 from tests.support.processes import Service, eventually, run_cli
 from tests.support.scene import Scene, prove_copy, scene_set, tomorrow
 
@@ -17,7 +20,6 @@ pytestmark = pytest.mark.e2e
 
 Outcome = RotateTenantCredentialResponse
 NEW_SECRET = "CANARY-new~secret-5f2b9e"
-WRONG_SECRET = "CANARY-wrong~secret-5f2b9e"
 
 
 def roles_of(tenant: Tenant) -> dict[str, str]:
@@ -124,3 +126,48 @@ async def test_expiry_told_by_the_caller_is_a_problem_and_a_metric(service: Serv
             return 6 * 86_400 < await service.metric("credential_expires_seconds") < 7 * 86_400
 
         await eventually(is_counted, "the metric tells the seconds left", service=service)
+
+
+async def test_watch_of_a_tenant_tells_of_a_rotation(service: Service, emulator: RunningEmulator) -> None:
+    async with scene_set(service, emulator) as scene:
+        await add_secret(scene.directory, NEW_SECRET, propagation_s=0)
+        seen: list[set[str]] = []
+
+        async def look() -> None:
+            async for message in scene.client.watch_tenant(scene.tenant):
+                if isinstance(message, Reconnected):
+                    continue
+                seen.append(set(roles_of(message.tenant)))
+                if "PREVIOUS" in seen[-1]:
+                    return
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(look())
+            await eventually(lambda: seen, "the watch has begun", service=service)
+            credential = requests.make_credential(scene.directory.application_id, client_secret=NEW_SECRET)
+            await scene.client.rotate_tenant_credential(scene.tenant, credential)
+        assert seen[0] == {"CURRENT"}
+
+
+async def test_other_processes_use_the_new_credential_at_once(
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+) -> None:
+    """The old secret and its tokens end the moment the new one is in use; nobody was told but the store."""
+    with postgres.database(is_migrated=False) as dsn_file:
+        async with cluster_made(tmp_path_factory.mktemp, dsn_file, emulator, **QUICK) as cluster:
+            api, workers = cluster.add("api,ingress"), [cluster.add("worker") for _ in range(2)]
+            await cluster.start(api, *workers)
+            async with scene_set(api, emulator, rooms=2) as scene, scene.watching() as watcher:
+                await add_secret(scene.directory, NEW_SECRET, propagation_s=0)
+                credential = requests.make_credential(scene.directory.application_id, client_secret=NEW_SECRET)
+                answer = await scene.client.rotate_tenant_credential(scene.tenant, credential)
+                assert answer.outcome == Outcome.OUTCOME_DONE, answer
+                await scene.directory.call("PATCH", "app", {"remove_client_secret": scene.directory.secret})
+                await scene.directory.call("PATCH", "app", {"revoke_tokens": True})
+                for number, worker in enumerate(workers):
+                    await scene.directory.book(scene.mailbox(number), tomorrow(number))
+                    await scene.converged(watcher)
+                    await asyncio.to_thread(worker.stop)  # the other one works for the tenant from here on
+                    await asyncio.to_thread(worker.start)
+                assert not (await scene.client.get_tenant(scene.tenant)).problems
+                await prove_copy(scene)

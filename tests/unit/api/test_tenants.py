@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from tests.support.builders import CANARY, DIRECTORY, after
@@ -180,3 +181,54 @@ async def test_unknown_fault_tells_the_incident_that_stands_in_the_log(rig: Rig)
     (line,) = [line for line in lines if line["event"] == "rpc.failed"]
     assert line["incident_id"] == told.metadata["incident_id"]
     assert (line["log_level"], type(line["exc_info"])) == ("error", RuntimeError)
+
+
+async def test_every_broken_field_of_a_rotation_is_named_and_no_value_quoted(rig: Rig) -> None:
+    await rig.tenants.RegisterTenant(registration())
+    broken = [
+        (pb.Credential(application_id="x", client_secret=APP), {"application_id", "client_secret"}),
+        (pb.Credential(application_id=APP), {""}),
+        (pb.Credential(application_id=APP, certificate_pfx=pb.PfxCertificate(content=b"")), {"certificate_pfx"}),
+        (
+            pb.Credential(application_id=APP, certificate_pfx=pb.PfxCertificate(content=CANARY.encode())),
+            {"certificate_pfx"},
+        ),
+        (
+            pb.Credential(application_id=APP, certificate_pfx=pb.PfxCertificate(content=b"x" * 40_000)),
+            {"certificate_pfx"},
+        ),
+        (
+            pb.Credential(application_id=APP, certificate_pfx=pb.PfxCertificate(content=b"x", passphrase=CANARY * 50)),
+            {"certificate_pfx"},
+        ),
+        (
+            pb.Credential(application_id=APP, federated=pb.FederatedToken(token_file="/etc/passwd")),
+            {"federated.token_file"},
+        ),
+    ]
+    for credential, fields in broken:
+        request = pb.RotateTenantCredentialRequest(name="acme", credential=credential, request_id="x" * 65)
+        told = await failing(rig.tenants.RotateTenantCredential(request))
+        wanted = {"name", "request_id", *(f"credential.{field}".rstrip(".") for field in fields)}
+        assert set(told.violations) == wanted
+        assert CANARY not in str(told)
+    told = await failing(
+        rig.tenants.SetCredentialExpiry(
+            pb.SetCredentialExpiryRequest(name="acme", expire_time=Timestamp(nanos=-1), fingerprint="x" * 129)
+        )
+    )
+    assert set(told.violations) == {"name", "expire_time", "fingerprint"}
+
+
+async def test_rotation_of_nobody_is_refused(rig: Rig) -> None:
+    credential = pb.Credential(application_id=APP, client_secret=f"{CANARY}~x")
+    request = pb.RotateTenantCredentialRequest(name="tenants/nobody", credential=credential)
+    assert (await failing(rig.tenants.RotateTenantCredential(request))).reason == "TENANT_NOT_FOUND"
+    expiry = pb.SetCredentialExpiryRequest(name="tenants/nobody")
+    assert (await failing(rig.tenants.SetCredentialExpiry(expiry))).reason == "TENANT_NOT_FOUND"
+
+
+async def test_end_of_a_certificate_cannot_be_told(rig: Rig) -> None:
+    await rig.tenants.RegisterTenant(registration(certificate_pem=make_pem()))
+    told = await failing(rig.tenants.SetCredentialExpiry(pb.SetCredentialExpiryRequest(name="tenants/acme")))
+    assert set(told.violations) == {"expire_time"}
