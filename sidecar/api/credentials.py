@@ -9,7 +9,8 @@ from pathlib import Path
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import answering_s
 from sidecar.api.convert import problem_to_proto, tenant_to_proto
-from sidecar.api.proofs import complain_about_certificate, complain_about_secret, open_pfx
+from sidecar.api.pfx import open_pfx
+from sidecar.api.proofs import complain_about_certificate, complain_about_secret
 from sidecar.api.validate import Check
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.tenant import CredentialKind

@@ -11,21 +11,13 @@ from datetime import datetime
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from sidecar.api.validate import is_guid
 
 _SECRET_CHARS_MAX = 512
 _PEM_BYTES_MAX = 32 * 1024
-_PASSPHRASE_CHARS_MAX = 256
 _RSA_BITS_MIN = 2048
 _KEY_BEGINS = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ((?:[A-Z]+ )*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
@@ -67,24 +59,6 @@ def complain_about_certificate(pem: bytes, *, now: datetime) -> str | None:
     if expires_at <= now:
         return "holds a certificate that has expired"
     return _complain_about_key(key[0], certificate)
-
-
-def open_pfx(content: bytes, passphrase: str) -> bytes | str:
-    """Return what a PFX file holds as PEM text, key and certificates, or a sentence about what is wrong with it."""
-    if not content:
-        return "must not be empty"
-    if len(content) > _PEM_BYTES_MAX:
-        return f"must have {_PEM_BYTES_MAX // 1024} KiB at most"
-    if len(passphrase) > _PASSPHRASE_CHARS_MAX:
-        return f"must have a passphrase of {_PASSPHRASE_CHARS_MAX} characters at most"
-    try:
-        key, certificate, chain = load_key_and_certificates(content, passphrase.encode() or None)
-    except (ValueError, UnsupportedAlgorithm):
-        return "cannot be opened: the passphrase is wrong, or it is no PFX (PKCS #12) file"
-    if key is None or certificate is None:
-        return "must hold a private key and its certificate; export it from Windows with the private key"
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return pem + b"".join(one.public_bytes(Encoding.PEM) for one in (certificate, *chain))
 
 
 def _complain_about_key(pem: bytes, certificate: Certificate) -> str | None:

@@ -1,0 +1,84 @@
+"""PFX files: what is taken, what is refused, and what opening one may cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption, PrivateFormat, pkcs12
+from cryptography.x509 import load_pem_x509_certificates
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.api.pfx import open_pfx
+from sidecar.api.proofs import complain_about_certificate
+from tests.support.builders import CANARY, NOW
+from tests.unit.api.credentials import make_certificate, make_key
+
+
+def make_pfx(encryption: Any = None, *, with_key: bool = True, chain: int = 0) -> bytes:
+    """Export (Any: any encryption); the key is an elliptic one, which is made fast."""
+    key = make_key("ec")
+    others = [make_certificate(make_key("ec2")) for _ in range(chain)] or None
+    certificate = make_certificate(key)
+    if not with_key:
+        key = None
+    return pkcs12.serialize_key_and_certificates(b"x", key, certificate, others, encryption or NoEncryption())
+
+
+def sealed(rounds: int = 2_048) -> bytes:
+    """Export with a passphrase and a number of rounds."""
+    return make_pfx(PrivateFormat.PKCS12.encryption_builder().kdf_rounds(rounds).build(CANARY.encode()))
+
+
+PLAIN = make_pfx()
+
+
+@pytest.mark.parametrize("chain", [0, 2])
+def test_file_with_key_and_certificate_becomes_pem(chain: int) -> None:
+    pem = open_pfx(make_pfx(BestAvailableEncryption(CANARY.encode()), chain=chain), CANARY)
+    assert isinstance(pem, bytes)
+    assert complain_about_certificate(pem, now=NOW) is None
+    certificates = load_pem_x509_certificates(pem)
+    assert certificates[0].public_key() == make_key("ec").public_key()
+    assert len(certificates) == 1 + chain
+
+
+def test_file_without_passphrase_is_taken() -> None:
+    assert isinstance(open_pfx(make_pfx(), ""), bytes)
+
+
+def test_wrong_passphrase_is_told_without_being_shown() -> None:
+    for passphrase in ("", f"{CANARY}!"):
+        told = open_pfx(sealed(), passphrase)
+        assert isinstance(told, str)
+        assert "passphrase is wrong" in told
+        assert CANARY not in told
+
+
+def test_file_without_its_key_is_refused() -> None:
+    told = open_pfx(make_pfx(with_key=False), "")
+    assert isinstance(told, str)
+    assert "private key" in told
+
+
+def test_file_that_asks_for_endless_hashing_is_refused_before_it_is_opened() -> None:
+    """The number is written into a file that is in order, as nobody would wait for one that is made with it."""
+    rounds = (1_000_001).to_bytes(3, "big")
+    content = sealed(1_000_000)
+    assert isinstance(open_pfx(content, CANARY), bytes)
+    told = open_pfx(content.replace((1_000_000).to_bytes(3, "big"), rounds), CANARY)
+    assert told == "asks for more than 1000000 rounds of hashing; export it anew"
+
+
+@given(st.binary(max_size=400))
+def test_anything_else_is_refused_with_a_sentence(content: bytes) -> None:
+    assert isinstance(open_pfx(content, ""), str)
+
+
+@given(st.data())
+def test_damaged_file_is_opened_or_refused_and_nothing_else(data: st.DataObject) -> None:
+    content = bytearray(PLAIN)
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=5)):
+        content[at] ^= data.draw(st.integers(1, 255))
+    assert isinstance(open_pfx(bytes(content), ""), bytes | str)
