@@ -23,6 +23,8 @@ _REFUSED_MAX = 10_000
 """Refusals kept, some 3 MB: whoever may call may be refused as often as he likes."""
 _DONE_MAX = 200_000
 """Other entries kept, some 60 MB: a year of a call every three minutes."""
+_NOTES_BETWEEN = 256
+"""So many entries that no transaction carries are written before the oldest beyond these numbers are dropped."""
 _COLUMNS = "id, recorded_at, tenant_id, method, resource, caller, outcome, fields, details"
 
 
@@ -105,11 +107,17 @@ class Audit:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._notes_count = 0
 
     async def note(self, one: Acting, *, outcome: str) -> None:
         """Write down how an act ended that no transaction carries, or that failed after one did."""
 
+        self._notes_count += 1
+        is_due = self._notes_count % _NOTES_BETWEEN == 0  # also where no tenant has background work that would prune
+
         async def run(c: Connection) -> None:
+            if is_due:
+                await _drop_surplus(c)
             await _insert(c, one, outcome)
             await c.execute("UPDATE audit SET outcome = $2 WHERE id = $1", one.entry_id, outcome)
 
@@ -156,16 +164,19 @@ class Audit:
 
         async def run(c: Connection) -> None:
             await c.execute("DELETE FROM audit WHERE id < $1", _id_at(c.now - retention))
-            for is_refused, count_max in ((1, _REFUSED_MAX), (0, _DONE_MAX)):
-                row = await c.fetch_one(
-                    "SELECT id FROM audit WHERE is_refused = $1 ORDER BY id DESC LIMIT 1 OFFSET $2",
-                    is_refused,
-                    count_max,
-                )
-                if row is not None:
-                    await c.execute("DELETE FROM audit WHERE is_refused = $1 AND id <= $2", is_refused, row[0])
+            await _drop_surplus(c)
 
         await self._engine.write(run)
+
+
+async def _drop_surplus(c: Connection) -> None:
+    """Drop the oldest entries beyond what is kept of each kind."""
+    for is_refused, count_max in ((1, _REFUSED_MAX), (0, _DONE_MAX)):
+        row = await c.fetch_one(
+            "SELECT id FROM audit WHERE is_refused = $1 ORDER BY id DESC LIMIT 1 OFFSET $2", is_refused, count_max
+        )
+        if row is not None:
+            await c.execute("DELETE FROM audit WHERE is_refused = $1 AND id <= $2", is_refused, row[0])
 
 
 async def _insert(c: Connection, one: Acting, outcome: str) -> None:

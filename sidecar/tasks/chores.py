@@ -130,6 +130,7 @@ class Chores:
         self._retention = timedelta(days=store_settings.retention_days)
         self._retention_count = store_settings.retention_count_max
         self._audit_retention = timedelta(days=store_settings.audit_days)
+        self._audit_pruned_s = -_PRUNE_INTERVAL.total_seconds()
         self.by_kind: dict[IntentKind, Chore] = {
             IntentKind.ROOM_SYNC: self._sync_room,
             IntentKind.ROOM_CHECK: self._check_room,
@@ -425,7 +426,10 @@ class Chores:
         pruned = await self._store.changes.prune(
             lease.lane, retention=self._retention, count_max=self._retention_count, held=_PRUNE_HELD
         )
-        await self._store.audit.prune(retention=self._audit_retention)
+        now_s = self._clock.monotonic()
+        if now_s >= self._audit_pruned_s + _PRUNE_INTERVAL.total_seconds():  # it is all tenants': once is enough
+            self._audit_pruned_s = now_s
+            await self._store.audit.prune(retention=self._audit_retention)
         if pruned.is_cut_short:
             # Readers that were away for less than they were promised get snapshots: the operator may want a longer log.
             log.warning("log_prune.cut_short", dropped_count=pruned.dropped_count, count_max=self._retention_count)

@@ -109,6 +109,18 @@ async def test_old_entries_and_floods_of_refusals_are_dropped(
     assert [method for method, _, _ in await told(opened)] == ["M/5", "M/4", "M/3", "M/done"]
 
 
+async def test_refusals_are_bounded_though_nobody_prunes(
+    opened: OpenStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store without tenants has no background work; whoever may call may still be refused as often as he likes."""
+    monkeypatch.setattr(audit_module, "_REFUSED_MAX", 3)
+    monkeypatch.setattr(audit_module, "_NOTES_BETWEEN", 4)
+    for number in range(40):
+        clock.advance(1)
+        await opened.store.audit.note(act(f"M/{number}"), outcome="TENANT_NOT_FOUND")
+    assert len(await told(opened)) <= 3 + 4
+
+
 async def test_entries_outlive_the_tenant_they_are_about(opened: OpenStore) -> None:
     """Erasing a tenant erases everything but that it was there, and who did what with it."""
     tenant = await opened.add_tenant()

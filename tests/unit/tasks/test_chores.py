@@ -31,6 +31,7 @@ from sidecar.errors import (
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.skew import SkewWatch
+from sidecar.model.audit import OK, OURSELVES, Act
 from sidecar.model.ids import EventId, TenantId
 from sidecar.model.intent import Intent, IntentKind, Priority
 from sidecar.model.privacy import Privacy, Visibility
@@ -40,6 +41,7 @@ from sidecar.model.tenant import Tenant, TenantState
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.settings import CredentialSettings, StoreSettings
+from sidecar.store.audit import Acting
 from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.pace import BURST_MAX
 from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
@@ -571,6 +573,20 @@ async def test_erasure_without_its_key_is_put_off_and_still_told(shift: Shift) -
     assert isinstance(outcome, PutOff)
     assert outcome.reason == "SECRET_UNREADABLE"
     assert (await opened.store.tenants.load(TENANT)).erasing_since_at is not None
+
+
+async def test_old_audit_entries_are_pruned_once_an_hour_for_all_tenants(shift: Shift) -> None:
+    """A thousand tenants prune their logs each hour; the audit is one."""
+    store, clock = shift.desk.opened.store, shift.desk.clock
+    await store.audit.note(Acting(Act(method="M", resource="", caller=OURSELVES)), outcome=OK)
+    counts: list[int] = []
+    for days in (0.0, 366.0, 0.02):
+        clock.advance(days * 86_400)
+        await shift.run(IntentKind.LOG_PRUNE)
+        counts.append(len(await shift.desk.opened.fetch("SELECT id FROM audit")))
+        await store.audit.note(Acting(Act(method="M", resource="", caller=OURSELVES)), outcome=OK)
+        clock.advance(1)
+    assert counts == [1, 0, 1]
 
 
 async def test_old_changes_are_pruned(shift: Shift) -> None:
