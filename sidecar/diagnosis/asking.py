@@ -29,7 +29,7 @@ from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
-from sidecar.model.room import DENIALS
+from sidecar.model.room import DENIALS, Room
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
 
@@ -78,7 +78,17 @@ class TenantAsking:
         if _is_denied(found):
             # Whoever asks has often granted something just now, so what refuses us may be waiting for it.
             await self._store.propagations.look_soon(tenant.uid, look_at=self._clock.now(), is_grant=True)
+        for room in found.mended:
+            await self._read_at_once(room)
         return Verified(await self._settle(tenant, found, ends_s), found.checks)
+
+    async def _read_at_once(self, room: Room) -> None:
+        """Have a room read that can be read again, and its changes announced."""
+        for kind, priority in (
+            (IntentKind.ROOM_COMPARE, Priority.COMPARE),
+            (IntentKind.ROOM_SUBSCRIBE, Priority.REPAIR),
+        ):
+            await self._store.intents.mark(kind, room.uid, room.tenant_uid, priority=priority, force=True)
 
     async def _share(self, tenant: Tenant, ends_s: float) -> Examination:
         turn = self._turns.setdefault(tenant.uid, _Turn())

@@ -65,18 +65,21 @@ class Reading:
     Attributes:
         readable_count: rooms that could be read.
         refusal: the last refusal of a room, None when there was none.
+        mended: rooms that could be read, and of which we had thought otherwise.
         was_asked_before: nothing was asked, because calendars were read a moment ago.
     """
 
     result: CheckResult
     readable_count: int = 0
     refusal: SidecarError | None = None
+    mended: Sequence[Room] = ()
     was_asked_before: bool = False
 
 
 class _Tries:
     def __init__(self) -> None:
         self.readable_count = 0
+        self.mended: list[Room] = []
         self.refusals: list[tuple[Room, SidecarError]] = []
         self.absences: list[Unavailable] = []
         self.blocked: SidecarError | None = None
@@ -119,6 +122,7 @@ async def read_rooms(
         result=_judge(tries, len(chosen), len(rooms), breadth, now),
         readable_count=tries.readable_count,
         refusal=tries.refusals[-1][1] if tries.refusals else None,
+        mended=tries.mended,
     )
 
 
@@ -151,6 +155,8 @@ async def _try(prober: Prober, tenant: TenantRef, room: Room, tries: _Tries) -> 
         tries.blocked = error
     else:
         tries.readable_count += 1
+        if room.problem is not None:
+            tries.mended.append(room)
 
 
 def _judge(tries: _Tries, chosen_count: int, rooms_count: int, breadth: Breadth, now: datetime) -> CheckResult:

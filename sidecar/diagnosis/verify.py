@@ -29,6 +29,7 @@ from sidecar.graph.logins import token_claims
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import TenantUid
 from sidecar.model.problem import PASSING_REASONS, Problem
+from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.store.store import Store
 from sidecar.sync.problem_texts import EVERY_ROOM
@@ -51,11 +52,13 @@ class Examination:
     Attributes:
         error: what stands in the way of the tenant as a whole, None for nothing.
         denial: why none of the rooms that were tried may be read, though the tenant is in order; None: some may.
+        mended: rooms that may be read, and of which we had thought otherwise.
     """
 
     checks: Sequence[CheckResult]
     error: SidecarError | None
     denial: MailboxDenied | None = None
+    mended: Sequence[Room] = ()
 
 
 class TenantVerifier:
@@ -119,7 +122,7 @@ class TenantVerifier:
         denial = reading.refusal if read.is_failed and isinstance(reading.refusal, MailboxDenied) else None
         if read.is_failed and consent.is_failed:
             read = replace(read, problem=consent.problem)  # to add rooms to a scope would not help
-        return Examination([login, named, read, consent], _decide(reading, consent), denial)
+        return Examination([login, named, read, consent], _decide(reading, consent), denial, reading.mended)
 
     async def _read(self, ref: TenantRef, breadth: Breadth | None, ends_s: float | None) -> Reading:
         if breadth is None:

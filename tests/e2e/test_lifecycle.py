@@ -183,6 +183,7 @@ async def test_room_outside_the_access_policy_waits_alone_and_heals_when_granted
             await eventually(lambda: watcher.mirror.is_complete(scene.room(1)), "two are told", service=service)
             assert not watcher.mirror.is_complete(scene.room(2))  # unknown is not free
             await directory.call("PATCH", "app", {"access_policy": None})
+            await client.verify_tenant(scene.tenant)  # its rooms are asked at once then, not in some minutes
             await scene.settled_rooms()
             await eventually(lambda: watcher.mirror.is_complete(scene.room(2)), "the third is told", service=service)
             await scene.converged(watcher)

@@ -206,3 +206,19 @@ async def test_check_of_nothing_that_can_be_named_is_refused(
     request = rooms_pb.CheckRoomAccessRequest(**request_fields)  # type: ignore[arg-type]  # texts only
     told = await failing(rig.rooms.CheckRoomAccess(request))
     assert set(told.violations) == fields
+
+
+async def test_room_that_may_be_read_again_is_read_at_once(rig: Rig) -> None:
+    tenant = await registered(rig)
+    await map_room(rig, "r1", "a@contoso.example")
+    await map_room(rig, "r2", "b@contoso.example")
+    store = rig.db.store
+    _, rooms = await store.rooms.load_all(tenant.uid)
+    problem = problem_of(MailboxDenied("no"), now=NOW, next_check_at=None)
+    await store.rooms.set_problem(rooms[0].uid, problem, lease=None)
+    for intent in await store.intents.due(tenant.uid, count_max=99):
+        await store.intents.finish(intent, next_at=None)
+    await verify(rig)
+    hurried = {(intent.kind, intent.key) for intent in await store.intents.due(tenant.uid, count_max=99)}
+    kinds = (IntentKind.ROOM_COMPARE, IntentKind.ROOM_SUBSCRIBE)
+    assert {one for one in hurried if one[0] in kinds} == {(kind, rooms[0].uid) for kind in kinds}
