@@ -19,10 +19,10 @@ from sidecar.cli.output import (
     EXIT_UNAVAILABLE,
     Output,
     OutputOption,
-    actor_of,
     failing_clearly,
     short,
     show_outcomes,
+    to_do,
     to_json,
 )
 from sidecar.cli.server import ConfigOption
@@ -161,10 +161,10 @@ def _print_findings(findings: Sequence[_Finding]) -> None:
     for finding in sorted(findings, key=lambda one: one.check.outcome != CheckResult.OUTCOME_FAILED):
         problem = finding.check.problem
         met.setdefault((finding.about, problem.reason, problem.action), []).append(finding)
-    for (about, reason, action), group in met.items():
+    for (about, reason, _), group in met.items():
         names = ", ".join(one.check.check_id for one in group)
         told: Problem = group[0].check.problem
         print(f"\n{reason} ({about}: {names})\n  {told.message}")
-        print(f"  to do, {actor_of(told)}: {action}")
+        print(f"  {to_do(told)}")
         if group[0].command:
             print(f"  command: {group[0].command}")

@@ -44,10 +44,9 @@ class Output(enum.StrEnum):
 
 _COLOURS = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 _ACTORS = {
-    "customer": "the customer's Microsoft 365 administrator",
-    "operator": "whoever runs the sidecar",
-    "microsoft": "Microsoft",
-    "nobody": "nobody, it goes away by waiting",
+    Problem.ACTOR_CUSTOMER: "the customer's Microsoft 365 administrator",
+    Problem.ACTOR_OPERATOR: "whoever runs the sidecar",
+    Problem.ACTOR_MICROSOFT: "Microsoft",
 }
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="A table for people, or JSON for programs.")]
@@ -118,10 +117,10 @@ def show_outcomes(rows: Sequence[tuple[str, CheckResult]]) -> None:
     Console().print(table)
 
 
-def actor_of(problem: Problem) -> str:
-    """Return in words who must act."""
-    actor = short(Problem.Actor.Name(problem.actor), "ACTOR_")
-    return _ACTORS.get(actor, actor)
+def to_do(problem: Problem) -> str:
+    """Return in words what to do, and who must unless waiting is all."""
+    actor = _ACTORS.get(problem.actor, "")
+    return f"to do, {actor}: {problem.action}" if actor else f"to do: {problem.action}"
 
 
 def print_problems(checks: Iterable[CheckResult]) -> None:
@@ -130,10 +129,10 @@ def print_problems(checks: Iterable[CheckResult]) -> None:
     for check in checks:
         if check.HasField("problem"):
             met.setdefault((check.problem.reason, check.problem.action), []).append(check)
-    for (reason, action), group in met.items():
+    for (reason, _), group in met.items():
         names = ", ".join(check.check_id for check in group)
         print(f"\n{reason} ({names}): {group[0].problem.message}")
-        print(f"  to do, {actor_of(group[0].problem)}: {action}")
+        print(f"  {to_do(group[0].problem)}")
 
 
 def exit_by(checks: Iterable[CheckResult]) -> None:

@@ -29,12 +29,15 @@ def judge_subscription(rooms: Sequence[Room], *, has_url: bool, now: datetime) -
     silent = [room for room in rooms if not room.is_announced]
     facts = _counted("announced_count", len(rooms) - len(silent), rooms, silent)
     told = f"Exchange announces the changes of {_of(len(rooms) - len(silent), rooms)}."
+    if len(rooms) == len(silent) == 1:
+        told = "Exchange does not announce the changes of the room."
     if not silent:
         ends = [room.subscribed_until_at for room in rooms if room.subscribed_until_at is not None]
         if ends:
             facts["until_time"] = min(ends).strftime("%Y-%m-%d %H:%MZ")
         return passed(SUBSCRIPTION, told, facts=facts)
-    known = _commonest([room.subscription_problem for room in silent])
+    # What keeps a room from being read keeps it from being announced, too.
+    known = _commonest([room.subscription_problem or next(iter(room.problems), None) for room in silent])
     if known is None:
         return warned(
             SUBSCRIPTION,
