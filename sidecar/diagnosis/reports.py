@@ -12,7 +12,7 @@ from sidecar.aio.clock import Clock
 from sidecar.diagnosis.access import PROCESSING_DAYS, ROOM_PROCESSING, ROOM_READ, judge_processing
 from sidecar.diagnosis.asking import TenantAsking
 from sidecar.diagnosis.booking import BOOKING_COPY, judge_booking
-from sidecar.diagnosis.clock_check import judge_clock
+from sidecar.diagnosis.clock_check import CLOCK, judge_clock
 from sidecar.diagnosis.copy import judge_drift, judge_freshness, judge_subscription
 from sidecar.diagnosis.deadline import Deadline
 from sidecar.diagnosis.login import TOKEN_ACQUIRE
@@ -22,6 +22,8 @@ from sidecar.diagnosis.rooms import Reader, RoomAsking
 from sidecar.diagnosis.webhook import WEBHOOK_HANDSHAKE, Caller, judge_heard, shake_hands
 from sidecar.errors import BookingNotFound, SidecarError
 from sidecar.graph.clouds import TenantRef
+from sidecar.graph.urgency import Urgency, acting_with
+from sidecar.model.booking import StoredBooking
 from sidecar.model.change import Change
 from sidecar.model.check import CheckResult
 from sidecar.model.ids import BookingKey, RoomId, TenantId
@@ -32,6 +34,8 @@ from sidecar.model.window import Window
 from sidecar.store.intents import PlannedWork
 from sidecar.store.store import Store
 
+_NEEDED = frozenset({TOKEN_ACQUIRE, ROOM_READ})
+"""Without these nothing more can be asked about a room."""
 _STEPS_MAX = 20
 """Steps that are shown: what happened last, on one page."""
 
@@ -146,35 +150,45 @@ class Reports:
             stored = await self._store.calendars.load_one(room.uid, booking_key)
             if stored is None:
                 raise BookingNotFound("the room's copy has no such booking")
-        checks: list[CheckResult] = []
-        if tenant.is_at_rest:
-            checks += [_at_rest(name) for name in (TOKEN_ACQUIRE, ROOM_READ)]
-        else:
-            found = await self._rooms.ask(tenant, room.mailbox, room, include_write=False, deadline=deadline)
-            checks += found.checks
         subscription = await self._store.subscriptions.load_for_room(room.uid)
-        checks += await self._known([room], [] if subscription is None else [subscription])
-        obstacle = next(
-            (check for check in checks if check.check_id in (TOKEN_ACQUIRE, ROOM_READ) and check.is_failed), None
-        )
-        can_ask = obstacle is None and not tenant.is_at_rest
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
-        if can_ask:
-            checks.append(await deadline.telling(ROOM_PROCESSING, self._check_processing(ref, room)))
-        else:
-            checks.append(_at_rest(ROOM_PROCESSING) if obstacle is None else skipped(ROOM_PROCESSING, because=obstacle))
-        if stored is not None and can_ask:
-            event = await deadline.asking(BOOKING_COPY, self._reader.fetch_event(ref, _address(room), stored.event_id))
-            checks += [event] if isinstance(event, CheckResult) else judge_booking(stored, event, room, now=self._now)
-        elif stored is not None:
-            checks.append(_at_rest(BOOKING_COPY) if obstacle is None else skipped(BOOKING_COPY, because=obstacle))
+        with acting_with(Urgency.CHECK):  # behind announced changes, which watchers wait for
+            asked = await self._ask_room(tenant, room, deadline)
+            known = await self._known([room], [] if subscription is None else [subscription])
+            seen = await self._look_into(tenant, room, stored, asked, deadline)
         return RoomDiagnosis(
             room=room,
-            checks=checks,
+            checks=[*asked, *known, *seen],
             steps=await self._store.changes.latest(room.uid, count_max=_STEPS_MAX),
             planned=await self._store.intents.about(room.uid),
             exchange_ids=_exchange_ids(tenant, room, subscription),
         )
+
+    async def _ask_room(self, tenant: Tenant, room: Room, deadline: Deadline) -> Sequence[CheckResult]:
+        if tenant.is_at_rest:
+            return [_at_rest(name) for name in (TOKEN_ACQUIRE, ROOM_READ)]
+        return (await self._rooms.ask(tenant, room.mailbox, room, include_write=False, deadline=deadline)).checks
+
+    async def _look_into(
+        self,
+        tenant: Tenant,
+        room: Room,
+        stored: StoredBooking | None,
+        asked: Sequence[CheckResult],
+        deadline: Deadline,
+    ) -> list[CheckResult]:
+        """Look into the calendar itself, if it may be read: how the room treats meetings, and one of its bookings."""
+        names = [ROOM_PROCESSING] if stored is None else [ROOM_PROCESSING, BOOKING_COPY]
+        if tenant.is_at_rest:
+            return [_at_rest(name) for name in names]
+        obstacle = next((check for check in asked if check.check_id in _NEEDED and check.is_failed), None)
+        if obstacle is not None:
+            return [skipped(name, because=obstacle) for name in names]
+        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        seen = [await deadline.telling(ROOM_PROCESSING, self._check_processing(ref, room))]
+        if stored is not None:
+            event = await deadline.asking(BOOKING_COPY, self._reader.fetch_event(ref, _address(room), stored.event_id))
+            seen += [event] if isinstance(event, CheckResult) else judge_booking(stored, event, room, now=self._now)
+        return seen
 
     @property
     def _now(self) -> datetime:
@@ -195,6 +209,8 @@ class Reports:
         return await deadline.telling(WEBHOOK_HANDSHAKE, shaking)
 
     async def _check_clock(self, tenant: Tenant) -> CheckResult:
+        if tenant.is_at_rest:
+            return _at_rest(CLOCK)
         return judge_clock(await self._tell_time(tenant.cloud), now=self._now)
 
     async def _check_processing(self, ref: TenantRef, room: Room) -> CheckResult:
