@@ -90,10 +90,10 @@ class CredentialKeeper:
             StoreUnavailable.
         """
         self._warn(tenant, planned_at)
-        await self._drop_previous(tenant)
         tried_at = None
         if tenant.next_credential is not None:
             tried_at = await self._try_next(tenant, tenant.next_credential)
+        await self._drop_previous(tenant)  # last: scrubbing waits for a backup, and somebody may wait for the proof
         tenant = await self._store.tenants.load_by_uid(tenant.uid)
         return next_look_at(tenant, next_try_at=tried_at, now=self._clock.now())
 

@@ -168,6 +168,7 @@ async def test_federated_token_is_read_again_for_every_login(
         answer = await rotate(scene, credential)
         assert answer.outcome == Outcome.OUTCOME_DONE, answer
         assert answer.tenant.credentials[0].kind == CredentialInfo.KIND_FEDERATED
+        await change_app(scene.directory, remove_client_secret=scene.directory.secret)  # no way back to it
         token_file.rotate(expires_at=datetime.now(UTC) - timedelta(hours=1))
         verified = await scene.client.verify_tenant(scene.tenant)  # with a new login
         assert verified.tenant.problems[0].reason in {"CLOCK_SKEWED", "CREDENTIAL_REJECTED"}, verified
