@@ -353,6 +353,7 @@ async def _touch(c: Connection, uid: TenantUid) -> None:
     """Count a change of what people see of a tenant, and tell whoever watches it."""
     c.announce(journal.TENANTS, uid)
     await c.execute("UPDATE tenants SET version = version + 1, updated_at = $2 WHERE uid = $1", uid, to_micros(c.now))
+    c.announce(journal.TENANTS, uid)
 
 
 async def _set_expiry(c: Connection, uid: TenantUid, role: CredentialRole, expires_at: datetime | None) -> None:

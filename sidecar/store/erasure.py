@@ -173,3 +173,4 @@ async def _finish(c: Connection, tenant_uid: TenantUid, task: _Task) -> None:
         task.through,
         task.privacy,
     )
+    c.announce(journal.TENANTS, tenant_uid)

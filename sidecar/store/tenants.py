@@ -331,6 +331,7 @@ async def clear_problem(c: Connection, before: Tenant, *, remaining: Problem | N
         to_micros(c.now),
         rows.problem_to_text(told),
     )
+    c.announce(journal.TENANTS, before.uid)
     if known is not None and known.reason in BLOCKING_REASONS:
         await tell_all_rooms(c, before.uid, read_again=True)
 
