@@ -258,7 +258,8 @@ async def _believe_in_ids(self: Any, room: Any, tenant: Any, bookings: Any, miss
             gone.add(booking.key)
         else:
             found.append(event)
-    return rooms._Verdict(bookings + self._reading._bookings(found, room)[0], frozenset(gone))
+    shown, _ = await self._reading._bookings(found, room)
+    return rooms._Verdict(bookings + shown, frozenset(gone))
 
 
 async def _do_nothing(*_: Any, **__: Any) -> None:
@@ -335,7 +336,8 @@ async def _confirm_and_read_nothing(self: Any, key: str, **how: Any) -> bool:
 
 
 def _live_when_up(room: Any, **_: Any) -> SyncState:
-    return SyncState.LIVE if room.state is RoomState.UP else SyncState.BLOCKED
+    is_read = room.state in (RoomState.UP, RoomState.DEGRADED)
+    return SyncState.LIVE if is_read else SyncState.BLOCKED
 
 
 def _start_at_the_head(self: Any, scope: Any, tenant_uid: Any, cursor: Any, head: Any, **_: Any) -> Start:
