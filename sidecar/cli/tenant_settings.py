@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from exchange_client.messages import Tenant, TenantSettings
+from exchange_client.messages import TenantSettings
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, tenant_of
-from sidecar.cli.output import Output, OutputOption, at, short, show_values, to_json
-from sidecar.cli.tenants import TenantArgument, show_problems
+from sidecar.cli.output import Output, OutputOption
+from sidecar.cli.tenant_output import show_tenant
+from sidecar.cli.tenants import TenantArgument
 
 
 class Kept(enum.StrEnum):
@@ -49,13 +49,10 @@ class Setting(enum.StrEnum):
     PENDING_SUBJECTS = "pending_subjects"
 
 
-_SERVERS = "as the server is set"
-
-
 def show(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
     """Show one tenant for people: its state, its settings, and what stands in its way."""
     with connected(target) as client:
-        _show(client.get_tenant(tenant_of(tenant)), output)
+        show_tenant(client.get_tenant(tenant_of(tenant)), output)
 
 
 def update(
@@ -104,42 +101,8 @@ def update(
         updated = client.update_tenant(
             tenant_of(tenant), display_name=display_name, settings=settings, reset=wanted, etag=etag
         )
-        _show(updated, output)
+        show_tenant(updated, output)
 
 
 def _visibility(kept: Kept) -> TenantSettings.Visibility.ValueType:
     return TenantSettings.Visibility.Value(f"VISIBILITY_{kept.name}")
-
-
-def _show(tenant: Tenant, output: Output) -> None:
-    if output is Output.JSON:
-        show_values(to_json(tenant), output)
-        return
-    show_values(dict(_lines(tenant)), output)
-    show_problems(tenant)
-
-
-def _lines(tenant: Tenant) -> Iterator[tuple[str, str]]:
-    settings = tenant.settings
-    yield "tenant", tenant.name.removeprefix("tenants/")
-    yield "display name", tenant.display_name
-    yield "state", short(Tenant.State.Name(tenant.state), "STATE_")
-    yield "directory", tenant.directory_id
-    yield "version", tenant.etag
-    yield "days kept before today", str(settings.past_days) if settings.HasField("past_days") else _SERVERS
-    yield "days kept after today", str(settings.future_days) if settings.HasField("future_days") else _SERVERS
-    seconds = settings.check_interval.seconds
-    yield "time between checks", f"{seconds} s" if settings.HasField("check_interval") else _SERVERS
-    for name, value in (
-        ("subjects", settings.subject_visibility),
-        ("organizers", settings.organizer_visibility),
-        ("attendees", settings.attendee_visibility),
-    ):
-        yield name, short(TenantSettings.Visibility.Name(value), "VISIBILITY_")
-    yield "private events", short(TenantSettings.PrivateEvents.Name(settings.private_events), "PRIVATE_EVENTS_")
-    yield (
-        "subjects before the answer",
-        short(TenantSettings.PendingSubjects.Name(settings.pending_subjects), "PENDING_SUBJECTS_"),
-    )
-    if tenant.HasField("erase_start_time"):
-        yield "being erased since", at(tenant.erase_start_time)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
 import typer
-from exchange_client.messages import Cloud, Propagation, Tenant
+from exchange_client.messages import Cloud, Tenant
 
-from sidecar.aio.clock import SystemClock
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, tenant_of
 from sidecar.cli.credentials import (
     NO_ECHO,
@@ -27,6 +25,7 @@ from sidecar.cli.credentials import (
     set_expiry,
 )
 from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
+from sidecar.cli.tenant_output import show_tenant
 
 app = typer.Typer(help="The customers' Microsoft 365 organisations.", no_args_is_help=True)
 
@@ -84,14 +83,14 @@ def register(
             display_name=display_name,
             cloud=cloud_of(cloud),
         )
-        _show_one(tenant, output)
+        show_tenant(tenant, output)
 
 
 @app.command()
 def get(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
     """Show one tenant, and what stands in its way."""
     with connected(target) as client:
-        _show_one(client.get_tenant(tenant_of(tenant)), output)
+        show_tenant(client.get_tenant(tenant_of(tenant)), output)
 
 
 @app.command()
@@ -150,7 +149,7 @@ def delete(
     with connected(target) as client:
         deleted = client.delete_tenant(tenant_of(tenant), allow_missing=allow_missing, purge=purge)
         if deleted is not None:
-            _show_one(deleted, output)
+            show_tenant(deleted, output)
 
 
 @app.command()
@@ -159,7 +158,7 @@ def undelete(
 ) -> None:
     """Bring a deleted tenant back as it was; each room is read in full."""
     with connected(target) as client:
-        _show_one(client.undelete_tenant(tenant_of(tenant)), output)
+        show_tenant(client.undelete_tenant(tenant_of(tenant)), output)
 
 
 @app.command()
@@ -171,47 +170,17 @@ def suspend(
 ) -> None:
     """Have nothing asked of Exchange for a tenant; its copy is kept and gets older."""
     with connected(target) as client:
-        _show_one(client.suspend_tenant(tenant_of(tenant), reason=reason), output)
+        show_tenant(client.suspend_tenant(tenant_of(tenant), reason=reason), output)
 
 
 @app.command()
 def resume(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
     """End a suspension; each room is read in full."""
     with connected(target) as client:
-        _show_one(client.resume_tenant(tenant_of(tenant)), output)
+        show_tenant(client.resume_tenant(tenant_of(tenant)), output)
 
 
 def _row(tenant: Tenant) -> Sequence[str]:
     problem = tenant.problems[0].reason if tenant.problems else ""
     state = short(Tenant.State.Name(tenant.state), "STATE_")
     return tenant.name.removeprefix("tenants/"), state, tenant.directory_id, problem, at(tenant.purge_time)
-
-
-def progress_of(propagation: Propagation, *, now: datetime) -> str:
-    """Say how far a grant of access has got, such as: 41 of 60 rooms, 3 h ago, next look in 5 min."""
-    now_s = now.timestamp()
-    since, next_look = now_s - propagation.start_time.seconds, propagation.next_look_time.seconds - now_s
-    rooms = f"{propagation.readable_rooms_count} of {propagation.rooms_count} rooms"
-    return f"{rooms}, {_lasts(since)} ago, next look in {_lasts(next_look)}"
-
-
-def _lasts(duration_s: float) -> str:
-    minutes = max(0, round(duration_s / 60))
-    return f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
-
-
-def _show_one(tenant: Tenant, output: Output) -> None:
-    show_one(tenant, output)
-    if output is Output.TABLE:
-        if tenant.HasField("propagation"):
-            now = SystemClock().now()
-            print(f"\naccess was granted: {progress_of(tenant.propagation, now=now)}")
-        show_problems(tenant)
-
-
-def show_problems(tenant: Tenant) -> None:
-    """Print what stands in a tenant's way, and what to do about it."""
-    for problem in tenant.problems:
-        print(
-            f"\n{problem.reason}: {problem.message}\n  to do: {problem.action}  (next look {at(problem.next_check_time)})"
-        )

@@ -177,7 +177,7 @@ def _judge(tries: _Tries, chosen_count: int, rooms_count: int, breadth: Breadth,
     if tries.readable_count == asked_count:
         return passed(ROOMS_READ, told, facts=facts)
     cause = _commonest(tries)
-    names = ", ".join(room.room_id for room, _ in tries.refusals[:_NAMED_ROOMS_MAX])
+    names = ", ".join(sorted(room.room_id for room, _ in tries.refusals)[:_NAMED_ROOMS_MAX])
     if names:
         facts["rooms"] = names
         told = f"{told.removesuffix('.')}; not: {names}."

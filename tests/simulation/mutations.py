@@ -392,7 +392,7 @@ ALL: dict[str, Mutation] = {
         "load_hints",
         _load_and_forget_hints,
         needs=lambda plan: _hints_alone(plan) and _trouble("crash", "graph_weather", "outage", "login_outage")(plan),
-        found_by=762,
+        found_by=2215,
     ),
     "hints_dropped_when_many": _mutation(
         "too many hints are answered by a full read",
