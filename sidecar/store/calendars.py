@@ -19,6 +19,7 @@ from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import booking_rows, journal, locks, reads, rows
 from sidecar.store.changes import LogHead, load_head
+from sidecar.store.departing import load_departing
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.notices import renew_soon
 from sidecar.store.rooms import load_tenant_uid, save_problem
@@ -179,7 +180,7 @@ class Calendars:
             written.append((upsert, revision, body))
         if entries_count:
             bodies = {id(upsert): body for upsert, _, body in written}
-            bodies |= await self._departing_bodies(c, room.uid, plan.removals, revisions)
+            bodies |= await self._departing_bodies(c, room, plan.removals, revisions)
             entries = [
                 journal.Entry(
                     room.uid,
@@ -196,15 +197,16 @@ class Calendars:
         await booking_rows.touch_bookings(c, room.uid, plan.touches)
 
     async def _departing_bodies(
-        self, c: Connection, room_uid: RoomUid, removals: Sequence[Removal], revisions: Mapping[int, int]
+        self, c: Connection, room: Room, removals: Sequence[Removal], revisions: Mapping[int, int]
     ) -> dict[int, bytes]:
         bodies: dict[int, bytes] = {}
+        depart = await load_departing(c, room.tenant_uid, self._codec)
         for removal in removals:
             if removal.kind is None:
                 continue
-            row = await c.fetch_one("SELECT body FROM bookings WHERE room_uid = $1 AND key = $2", room_uid, removal.key)
+            row = await c.fetch_one("SELECT body FROM bookings WHERE room_uid = $1 AND key = $2", room.uid, removal.key)
             assert row is not None, "the plan was made from stored bookings"
-            bodies[id(removal)] = self._codec.stamp(bytes(row[0]), revision=revisions[id(removal)])
+            bodies[id(removal)] = depart(bytes(row[0]), revisions[id(removal)])
         return bodies
 
     async def load_hints(self, room_uid: RoomUid) -> tuple[Sequence[EventId], int]:

@@ -6,21 +6,14 @@ These functions run inside somebody else's transaction and never begin one of th
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Protocol
 
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.ids import BookingKey
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import Room
 from sidecar.store import journal, rows
+from sidecar.store.departing import BodyStamper, load_departing
 from sidecar.store.engine import Connection
-
-
-class BodyStamper(Protocol):
-    """Gives an encoded booking another revision."""
-
-    def stamp(self, body: bytes, *, revision: int) -> bytes:
-        """Return the same booking with this revision."""
 
 
 async def log_departure(
@@ -35,6 +28,7 @@ async def log_departure(
     if tells_each:
         query = "SELECT key, body FROM bookings WHERE room_uid = $1 AND takes_room = 1 ORDER BY key"
         taken = list(await c.fetch(query, room.uid))
+    depart = await load_departing(c, room.tenant_uid, stamper)
     after_revision = await journal.take_revisions(c, room.tenant_uid, len(taken) + 1)
     entries = [
         journal.Entry(
@@ -42,7 +36,7 @@ async def log_departure(
             ChangeKind.LEFT_SCOPE,
             cause,
             BookingKey(key),
-            stamper.stamp(bytes(body), revision=revision),
+            depart(bytes(body), revision),
         )
         for revision, (key, body) in enumerate(taken, after_revision + 1)
     ]

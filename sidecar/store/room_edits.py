@@ -15,8 +15,9 @@ from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import Room
 from sidecar.model.window import to_micros
 from sidecar.store import journal, rows
+from sidecar.store.departing import BodyStamper
 from sidecar.store.engine import Connection
-from sidecar.store.room_departures import BodyStamper, abandon_subscriptions, log_departure
+from sidecar.store.room_departures import abandon_subscriptions, log_departure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ from sidecar.model.problem import Problem
 from sidecar.model.room import Room
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
+from sidecar.store.departing import BodyStamper
 from sidecar.store.engine import Connection, Engine
-from sidecar.store.room_departures import BodyStamper, abandon_subscriptions, log_departure
+from sidecar.store.room_departures import abandon_subscriptions, log_departure
 from sidecar.store.room_edits import RoomEdit, edit_room, refuse_taken_mailbox
 from sidecar.store.tenants import new_uid
 

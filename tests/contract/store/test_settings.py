@@ -178,6 +178,27 @@ async def test_stricter_visibility_erases_copy_log_and_files(opened: OpenStore) 
     assert (await opened.store.tenants.load(TENANT)).erasing_since_at is None
 
 
+@pytest.mark.parametrize("way", ["removed", "unmapped", "readdressed"])
+@pytest.mark.parametrize("visibility", [Visibility.MASKED, Visibility.HASHED])
+async def test_booking_that_leaves_before_it_is_erased_takes_no_words_with_it(
+    opened: OpenStore, way: str, visibility: Visibility
+) -> None:
+    """The entry of its departure is newer than the log that is erased."""
+    tenant = await opened.add_tenant()
+    room = await opened.add_filled_room("r1", make_booking("b1", subject=SUBJECT))
+    await update(opened, privacy=Privacy(subject=visibility))
+    room = await opened.reload(room)
+    match way:
+        case "removed":
+            assert await opened.store.calendars.apply(room, always(removal("b1")), lease=None) is not None
+        case "unmapped":
+            await opened.store.rooms.unmap(TENANT, room.room_id, etag="")
+        case "readdressed":
+            await opened.readdress(room, "other@example.com", is_same_mailbox=False)
+    await opened.store.erasure.run(tenant.uid, lease=None)
+    assert SUBJECT.encode() not in await kept(opened)
+
+
 async def test_watchers_hear_of_what_was_erased_and_those_from_before_begin_anew(opened: OpenStore) -> None:
     """A live reader's mirror loses the words, too; a token from before finds its place gone."""
     tenant = await opened.add_tenant()
