@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 _KEY_BYTES = 32
 _KEY_ID = re.compile(r"[!-~]{1,64}")
 """Its length has one byte in a sealed record."""
+_OUR_ID = re.compile(r"k([0-9]{1,9})")
 _KEYS_MAX = 64
 _FILE_BYTES_MAX = 64 * 1024
 
@@ -125,10 +126,8 @@ def add_key(path: Path) -> str:
     ring = read_key_ring(path)
     if len(ring.keys) >= _KEYS_MAX:
         raise _refused(path, f"holds {_KEYS_MAX} keys; retire some first")
-    number = len(ring.keys) + 1
-    while f"k{number}" in ring.keys:
-        number += 1
-    key_id = f"k{number}"
+    # Behind all numbers there are: a backup may still name a key that was retired, and must not find another one.
+    key_id = f"k{max((int(found[1]) for name in ring.keys if (found := _OUR_ID.fullmatch(name))), default=0) + 1}"
     _replace(path, KeyRing(primary=ring.primary, keys={**ring.keys, key_id: secrets.token_bytes(_KEY_BYTES)}))
     return key_id
 

@@ -70,6 +70,16 @@ def test_new_id_is_never_one_that_is_in_use(path: Path) -> None:
     assert set(read_key_ring(path).keys) == {"k2", "k3", "k4"}
 
 
+def test_new_id_is_never_that_of_a_key_whose_backups_may_still_exist(path: Path) -> None:
+    """Year after year the former key is retired, and copies of it are kept for backups."""
+    seen = ["k1"]
+    for _ in range(4):
+        seen.append(add_key(path))
+        promote_key(path, seen[-1])
+        remove_key(path, seen[-2])
+    assert seen == ["k1", "k2", "k3", "k4", "k5"]
+
+
 def test_edited_file_keeps_its_permissions_and_leaves_nothing_beside_it(path: Path) -> None:
     path.chmod(0o440)
     add_key(path)
