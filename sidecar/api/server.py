@@ -50,7 +50,11 @@ _WAITING = frozenset(
         "WatchService/ReadChanges",
         "RoomService/DiscoverRooms",
         "RoomService/UpdateRoom",
+        "RoomService/CheckRoomAccess",
         "TenantService/RotateTenantCredential",
+        "TenantService/VerifyTenant",
+        "DiagnosticsService/DiagnoseTenant",
+        "DiagnosticsService/DiagnoseRoom",
     }
 )
 """These wait for changes, or for Microsoft."""

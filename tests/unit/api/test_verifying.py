@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import grpc
 import pytest
 
 from sidecar.errors import CredentialRejected, MailboxDenied
+from sidecar.gen.ioffice.exchange.v1 import diagnostics_service_pb2 as diagnostics_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as rooms_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import CheckResult, Problem
@@ -17,7 +19,7 @@ from sidecar.model.intent import IntentKind
 from sidecar.model.tenant import Tenant
 from sidecar.sync.problems import problem_of
 from tests.support.builders import CANARY, NOW, TENANT
-from tests.unit.api.rig import Rig, failing
+from tests.unit.api.rig import Rig, failing, serving
 from tests.unit.api.test_onboarding import map_room
 from tests.unit.api.test_tenants import registration
 
@@ -130,6 +132,36 @@ async def test_callers_who_ask_together_share_one_examination(rig: Rig) -> None:
         await rig.rooms.GetRoom(rooms_pb.GetRoomRequest(name=f"{NAME}/rooms/r1"))  # the others have asked by now
         going.set()
     assert len(rig.microsoft.probed) == 2  # the first one's, and one that began after all others had asked
+
+
+@pytest.mark.parametrize("call", ["verify", "check", "tenant", "room"])
+async def test_calls_that_wait_for_microsoft_keep_no_others_out(tmp_path: Path, call: str) -> None:
+    async with serving(tmp_path, calls_max=1) as rig:
+        await registered(rig)
+        await map_room(rig, "r1", "a@contoso.example")
+        entered = asyncio.Event()
+
+        async def fetch_token(tenant: TenantRef) -> str:
+            entered.set()
+            await asyncio.Event().wait()
+            raise CredentialRejected("no")
+
+        rig.microsoft.fetch_token = fetch_token  # type: ignore[method-assign]
+        waits = {
+            "verify": lambda: rig.tenants.VerifyTenant(pb.VerifyTenantRequest(name=NAME), timeout=15.0),
+            "check": lambda: rig.rooms.CheckRoomAccess(
+                rooms_pb.CheckRoomAccessRequest(name=f"{NAME}/rooms/r1"), timeout=15.0
+            ),
+            "tenant": lambda: rig.diagnostics.DiagnoseTenant(
+                diagnostics_pb.DiagnoseTenantRequest(name=NAME), timeout=15.0
+            ),
+            "room": lambda: rig.diagnostics.DiagnoseRoom(
+                diagnostics_pb.DiagnoseRoomRequest(name=f"{NAME}/rooms/r1"), timeout=15.0
+            ),
+        }[call]()
+        await entered.wait()
+        assert (await rig.tenants.GetTenant(pb.GetTenantRequest(name=NAME))).tenant.name == NAME
+        waits.cancel()
 
 
 @pytest.mark.parametrize("name", ["", "acme", "tenants/acme/rooms/r1", "tenants/"])
