@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import structlog
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from sidecar.aio.clock import Clock
@@ -25,6 +27,7 @@ log = structlog.get_logger(__name__)
 _ID = "[A-Za-z0-9._~-]{1,63}"
 _NAME = re.compile(f"tenants/{_ID}(/rooms/{_ID})?")
 _VALUE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+_PATH = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){0,3}")
 _FIELDS_MAX = 30
 _VALUES_MAX = 10
 _DEPTH_MAX = 3
@@ -69,7 +72,7 @@ _SETTINGS = tuple(
 AUDITED: dict[str, Audited] = {
     "TenantService/RegisterTenant": Audited(
         lambda request: f"tenants/{request.tenant_id}",
-        ("tenant.directory_id", "tenant.cloud", "credential.application_id"),
+        ("tenant.directory_id", "tenant.cloud", "credential.application_id", *_SETTINGS),
     ),
     "TenantService/UpdateTenant": Audited(lambda request: str(request.tenant.name), ("etag", *_SETTINGS)),
     "TenantService/VerifyTenant": Audited(_name),
@@ -103,6 +106,8 @@ READING = frozenset(
         "WatchService/WatchRooms",
         "WatchService/ReadChanges",
         "AuditService/ListAuditEntries",
+        "DiagnosticsService/DiagnoseTenant",
+        "DiagnosticsService/DiagnoseRoom",
     }
 )
 """Calls that change nothing."""
@@ -136,7 +141,7 @@ class Auditor:
                 method=method,
                 resource=name if _NAME.fullmatch(name) else "",
                 caller=caller(),
-                fields=tuple(_set_fields(request))[:_FIELDS_MAX],
+                fields=tuple(islice(_set_fields(request), _FIELDS_MAX)),
                 values=dict(_kept(request, entry.values)),
             )
         )
@@ -168,9 +173,15 @@ class Auditor:
 
 
 def _set_fields(message: Message, prefix: str = "", depth: int = 1) -> Iterator[str]:
-    """Yield the paths of the fields that are set, in the order of their numbers."""
+    """Yield the paths of the fields that are set, in the order of their numbers; of a field mask, all that it names.
+
+    What a mask names and the request leaves unset goes back to its default: only the mask tells.
+    """
     for field, value in message.ListFields():
         path = prefix + field.name
+        if isinstance(value, FieldMask):
+            yield from (f"{path}.{named}" for named in value.paths if _PATH.fullmatch(named))
+            continue
         kind = None if field.is_repeated else field.message_type
         is_ours = kind is not None and not kind.full_name.startswith("google.")
         if is_ours and depth < _DEPTH_MAX and value.ListFields():
@@ -192,6 +203,7 @@ def _kept(request: Message, paths: tuple[str, ...]) -> Iterator[tuple[str, str]]
             known = field.enum_type.values_by_number.get(value)
             text = "" if known is None or value == 0 else known.name
         else:
-            text = "" if not value else str(value).lower() if isinstance(value, bool) else str(value)
+            is_set = holder.HasField(last) if field.has_presence else bool(value)
+            text = "" if not is_set else str(value).lower() if isinstance(value, bool) else str(value)
         if _VALUE.fullmatch(text):
             yield path, text

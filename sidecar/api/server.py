@@ -41,7 +41,7 @@ _BOOKING = booking_service_pb2.DESCRIPTOR.services_by_name["BookingService"]
 _DIAGNOSTICS = diagnostics_service_pb2.DESCRIPTOR.services_by_name["DiagnosticsService"]
 _WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
 
-SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT)
+SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT, _DIAGNOSTICS)
 """All services of the protos."""
 
 _NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name", "room.name")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from sidecar.api.audited import AUDITED, READING, Auditor
 from sidecar.api.caller import caller_of
 from sidecar.api.server import SERVICES
 from sidecar.gen.ioffice.exchange.v1 import audit_service_pb2 as audit_pb
+from sidecar.gen.ioffice.exchange.v1 import diagnostics_service_pb2 as diagnostics_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.audit import CallerKind
@@ -59,6 +61,27 @@ async def test_call_that_changes_something_is_written_down(rig: Rig) -> None:
     assert suspended.time.seconds > 0
 
 
+async def test_change_of_settings_is_written_down_with_what_its_mask_names(rig: Rig) -> None:
+    """What the mask names and nothing sets goes back to its default, which may let more be kept."""
+    given = registration()
+    given.tenant.settings.subject_visibility = pb.TenantSettings.VISIBILITY_MASKED
+    await rig.tenants.RegisterTenant(given)
+    paths = ["settings.subject_visibility", "settings.past_days", CANARY]
+    change = pb.UpdateTenantRequest(tenant=pb.Tenant(name=NAME), update_mask=FieldMask(paths=paths))
+    await failing(rig.tenants.UpdateTenant(change))
+    change.update_mask.paths.remove(CANARY)
+    change.tenant.settings.past_days = 0
+    await rig.tenants.UpdateTenant(change)
+    found = {(entry.method, entry.outcome): entry for entry in await entries(rig)}
+    registered = found["TenantService/RegisterTenant", "OK"]
+    changed, refused = (found["TenantService/UpdateTenant", outcome] for outcome in ("OK", "FIELD_INVALID"))
+    assert registered.values["tenant.settings.subject_visibility"] == "VISIBILITY_MASKED"
+    masked = ["update_mask.settings.subject_visibility", "update_mask.settings.past_days"]
+    assert list(changed.fields) == ["tenant.name", "tenant.settings.past_days", *masked]
+    assert dict(changed.values) == {"tenant.settings.past_days": "0"}
+    assert list(refused.fields) == ["tenant.name", *masked]
+
+
 async def test_call_that_is_refused_is_written_down_with_the_reason(rig: Rig) -> None:
     await failing(rig.tenants.DeleteTenant(pb.DeleteTenantRequest(name=NAME, purge=True, etag="9")))
     await failing(rig.rooms.MapRoom(room_pb.MapRoomRequest(parent=NAME)))
@@ -81,6 +104,7 @@ async def test_call_that_had_nothing_to_change_is_written_down(rig: Rig) -> None
 
 async def test_reading_is_not_written_down(rig: Rig) -> None:
     await rig.tenants.ListTenants(pb.ListTenantsRequest())
+    await failing(rig.diagnostics.DiagnoseTenant(diagnostics_pb.DiagnoseTenantRequest(name=NAME)))
     await failing(rig.tenants.GetTenant(pb.GetTenantRequest(name=NAME)))
     assert await entries(rig) == []
 

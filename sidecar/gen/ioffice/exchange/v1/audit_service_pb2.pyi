@@ -72,7 +72,9 @@ class AuditEntry(_message.Message):
 
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Paths of the request's fields that were set, at most 30, without their values."""
+        """Paths of the request's fields that were set, at most 30, without their values. Of an update_mask each path that it names,
+        as in update_mask.settings.past_days: one that is named and not set went back to its default.
+        """
 
     @_builtins.property
     def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
