@@ -22,21 +22,15 @@ from sidecar.errors import (
     RoomBlocked,
     SubscriptionGone,
 )
-from sidecar.graph import wire
+from sidecar.graph import wire, wire_directory, wire_subscriptions
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.delta import Round, is_forgotten
 from sidecar.graph.events import iana_zone
 from sidecar.graph.throttle import PLACES, SUBSCRIPTIONS
 from sidecar.graph.transport import Transport
-from sidecar.graph.wire import (
-    Call,
-    DeltaRound,
-    GraphEvent,
-    GraphSubscription,
-    Identity,
-    PlacesPage,
-    SubscriptionPage,
-)
+from sidecar.graph.wire import Call, DeltaRound, GraphEvent
+from sidecar.graph.wire_directory import Identity, PlacesPage
+from sidecar.graph.wire_subscriptions import GraphSubscription, SubscriptionPage
 from sidecar.model.window import Window
 from sidecar.settings import GraphSettings
 
@@ -122,14 +116,14 @@ class GraphClient:
         Neither is needed for reading calendars, and both need permissions of their own, so a refusal is no error.
         """
         identity = await self.fetch_identity(tenant, mailbox)
-        zone = await self._send_if_allowed(tenant, mailbox, wire.zone_call(mailbox))
-        zone_name = wire.parse_zone(zone) if zone else None
+        zone = await self._send_if_allowed(tenant, mailbox, wire_directory.zone_call(mailbox))
+        zone_name = wire_directory.parse_zone(zone) if zone else None
         return None if identity is None else identity.id, iana_zone(zone_name) or None
 
     async def fetch_identity(self, tenant: TenantRef, mailbox: str) -> Identity | None:
         """Read what the directory says of a mailbox; None when it knows none, or the application may not ask."""
-        body = await self._send_if_allowed(tenant, mailbox, wire.identity_call(mailbox))
-        return wire.parse_identity(body) if body else None
+        body = await self._send_if_allowed(tenant, mailbox, wire_directory.identity_call(mailbox))
+        return wire_directory.parse_identity(body) if body else None
 
     async def fetch_places(self, tenant: TenantRef, query: str | None, *, page_size: int) -> PlacesPage:
         """Read some of the organisation's rooms, beginning with the first ones (None) or after a page.
@@ -137,9 +131,9 @@ class GraphClient:
         Raises:
             PlacesDenied, PlacesMissing: there is nothing to be read.
         """
-        body = await self._send(tenant, PLACES, wire.places_call(query, page_size=page_size))
+        body = await self._send(tenant, PLACES, wire_directory.places_call(query, page_size=page_size))
         with _understood():
-            return wire.parse_places(body)
+            return wire_directory.parse_places(body)
 
     async def probe(self, tenant: TenantRef, mailbox: str) -> None:
         """Return when the application may read the room's calendar; raise what stands in the way."""
@@ -161,7 +155,7 @@ class GraphClient:
             SubscriptionExists: there is one already, made by a call whose answer was lost.
             WebhookUnreachable, SubscriptionRefused: see `details["cause"]`.
         """
-        call = wire.create_subscription_call(
+        call = wire_subscriptions.create_subscription_call(
             mailbox,
             notification_url=notification_url,
             lifecycle_url=lifecycle_url,
@@ -170,7 +164,7 @@ class GraphClient:
         )
         body = await self._send(tenant, SUBSCRIPTIONS, call)
         with _understood():
-            return wire.parse_subscription(body)
+            return wire_subscriptions.parse_subscription(body)
 
     async def renew_subscription(self, tenant: TenantRef, graph_id: str, *, expires_at: datetime) -> GraphSubscription:
         """Prolong a subscription; this also answers `reauthorizationRequired`.
@@ -178,9 +172,11 @@ class GraphClient:
         Raises:
             SubscriptionGone: it does not exist any more.
         """
-        body = await self._send(tenant, SUBSCRIPTIONS, wire.renew_subscription_call(graph_id, expires_at=expires_at))
+        body = await self._send(
+            tenant, SUBSCRIPTIONS, wire_subscriptions.renew_subscription_call(graph_id, expires_at=expires_at)
+        )
         with _understood():
-            return wire.parse_subscription(body)
+            return wire_subscriptions.parse_subscription(body)
 
     async def repoint_subscription(self, tenant: TenantRef, graph_id: str, *, notification_url: str) -> None:
         """Have Exchange announce changes somewhere else. It calls the address before it answers.
@@ -190,31 +186,33 @@ class GraphClient:
             WebhookUnreachable: nobody answers there; the subscription is as it was.
         """
         await self._send(
-            tenant, SUBSCRIPTIONS, wire.repoint_subscription_call(graph_id, notification_url=notification_url)
+            tenant,
+            SUBSCRIPTIONS,
+            wire_subscriptions.repoint_subscription_call(graph_id, notification_url=notification_url),
         )
 
     async def fetch_subscription(self, tenant: TenantRef, graph_id: str) -> GraphSubscription | None:
         """Read a subscription; None when it does not exist."""
         try:
-            body = await self._send(tenant, SUBSCRIPTIONS, wire.read_subscription_call(graph_id))
+            body = await self._send(tenant, SUBSCRIPTIONS, wire_subscriptions.read_subscription_call(graph_id))
         except SubscriptionGone:
             return None
         with _understood():
-            return wire.parse_subscription(body)
+            return wire_subscriptions.parse_subscription(body)
 
     async def fetch_subscription_page(self, tenant: TenantRef, link: str | None) -> SubscriptionPage:
         """Read some of the application's subscriptions, beginning with the first ones (None) or after a page.
 
         Exchange allows few of these: 25 in 20 seconds for each application and tenant.
         """
-        body = await self._send(tenant, SUBSCRIPTIONS, wire.list_subscriptions_call(link))
+        body = await self._send(tenant, SUBSCRIPTIONS, wire_subscriptions.list_subscriptions_call(link))
         with _understood():
-            return wire.parse_subscription_page(body)
+            return wire_subscriptions.parse_subscription_page(body)
 
     async def delete_subscription(self, tenant: TenantRef, graph_id: str) -> None:
         """Make sure that a subscription does not exist."""
         try:
-            await self._send(tenant, SUBSCRIPTIONS, wire.delete_subscription_call(graph_id))
+            await self._send(tenant, SUBSCRIPTIONS, wire_subscriptions.delete_subscription_call(graph_id))
         except SubscriptionGone:
             return
 

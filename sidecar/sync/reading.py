@@ -10,7 +10,8 @@ import structlog
 
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.events import is_part_of_series, master_id_of, to_booking
-from sidecar.graph.wire import DeltaRound, GraphEvent, Identity
+from sidecar.graph.wire import DeltaRound, GraphEvent
+from sidecar.graph.wire_directory import Identity
 from sidecar.model.booking import Booking, StoredBooking
 from sidecar.model.ids import BookingKey, EventId, Mailbox, TenantUid
 from sidecar.model.room import Room

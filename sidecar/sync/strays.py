@@ -13,7 +13,7 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.errors import GraphUnavailable
 from sidecar.graph.clouds import TenantRef, ref_of
-from sidecar.graph.wire import GraphSubscription, SubscriptionPage
+from sidecar.graph.wire_subscriptions import GraphSubscription, SubscriptionPage
 from sidecar.model.subscription import Subscription
 from sidecar.model.tenant import Tenant
 from sidecar.settings import NOTIFICATIONS_PATH

@@ -23,7 +23,7 @@ from sidecar.errors import (
     TenantBlocked,
 )
 from sidecar.graph.clouds import TenantRef, ref_of
-from sidecar.graph.wire import GraphSubscription
+from sidecar.graph.wire_subscriptions import GraphSubscription
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.room import Room
 from sidecar.model.subscription import Pending, Subscription, Upkeep

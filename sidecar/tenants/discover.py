@@ -24,7 +24,7 @@ from sidecar.errors import (
     TenantSuspended,
 )
 from sidecar.graph.clouds import TenantRef
-from sidecar.graph.wire import Place, PlacesPage
+from sidecar.graph.wire_directory import Place, PlacesPage
 from sidecar.model.ids import RoomId, TenantId, TenantUid
 from sidecar.model.room import Room
 from sidecar.store.store import Store

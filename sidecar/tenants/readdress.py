@@ -24,7 +24,8 @@ from sidecar.errors import (
     TenantSuspended,
 )
 from sidecar.graph.clouds import TenantRef
-from sidecar.graph.wire import GraphEvent, Identity
+from sidecar.graph.wire import GraphEvent
+from sidecar.graph.wire_directory import Identity
 from sidecar.model.booking import StoredBooking
 from sidecar.model.ids import Mailbox, RoomId, TenantId
 from sidecar.model.room import Room

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import uvloop
 
-from sidecar.graph import wire
+from sidecar.graph import wire, wire_directory
 from sidecar.graph.logins import build_tls
 from sidecar.graph.wire import Call
 from sidecar.model.window import Window, horizon_at
@@ -43,8 +43,8 @@ async def _handle(job: Json) -> Json:
             return answer.content
 
         async def read(mailbox: str) -> None:
-            await ask(wire.identity_call(mailbox))
-            await ask(wire.zone_call(mailbox))
+            await ask(wire_directory.identity_call(mailbox))
+            await ask(wire_directory.zone_call(mailbox))
             call: Call | None
             for call in _rounds(mailbox, window, settings.page_size):
                 while call is not None:

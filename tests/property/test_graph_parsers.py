@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import NotificationBodyInvalid, SidecarError
-from sidecar.graph import wire
+from sidecar.graph import wire, wire_directory, wire_subscriptions
 from sidecar.graph.events import iana_zone, is_part_of_series, to_booking
 from sidecar.graph.notifications import parse_notifications
 from sidecar.graph.refusals import parse_claims_challenge, parse_retry_after, to_error
@@ -66,11 +66,11 @@ def test_posted_body_is_read_or_refused(body: bytes) -> None:
 
 @given(bodies)
 def test_answer_is_read_or_malformed(body: bytes) -> None:
-    for parse in (wire.parse_page, wire.parse_event, wire.parse_subscription):
+    for parse in (wire.parse_page, wire.parse_event, wire_subscriptions.parse_subscription):
         with contextlib.suppress(wire.Malformed):
             parse(body)
-    wire.parse_identity(body)
-    wire.parse_zone(body)
+    wire_directory.parse_identity(body)
+    wire_directory.parse_zone(body)
 
 
 @given(st.lists(items_of(event_json()).map(lambda event: event | {"id": "x"}), max_size=4))

@@ -8,15 +8,9 @@ from datetime import datetime, timedelta
 
 from sidecar.errors import SidecarError, SubscriptionExists, SubscriptionGone
 from sidecar.graph.clouds import TenantRef
-from sidecar.graph.wire import (
-    DeltaItem,
-    DeltaRemoval,
-    DeltaRound,
-    GraphEvent,
-    GraphSubscription,
-    Identity,
-    SubscriptionPage,
-)
+from sidecar.graph.wire import DeltaItem, DeltaRemoval, DeltaRound, GraphEvent
+from sidecar.graph.wire_directory import Identity
+from sidecar.graph.wire_subscriptions import GraphSubscription, SubscriptionPage
 from sidecar.model.ids import EventId
 from sidecar.model.window import Window
 from tests.unit.graph.kit import make_event

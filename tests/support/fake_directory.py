@@ -5,7 +5,8 @@ from __future__ import annotations
 from sidecar.api.servicers import Inquiries
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
-from sidecar.graph.wire import GraphEvent, Identity, Place, PlacesPage
+from sidecar.graph.wire import GraphEvent
+from sidecar.graph.wire_directory import Identity, Place, PlacesPage
 from sidecar.model.ids import TenantUid
 from sidecar.store.store import Store
 from sidecar.tenants.discover import RoomDiscovery

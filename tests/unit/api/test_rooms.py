@@ -20,7 +20,7 @@ from sidecar.errors import (
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
-from sidecar.graph.wire import Place
+from sidecar.graph.wire_directory import Place
 from tests.support.builders import after, make_booking, make_problem
 from tests.unit.api.rig import Rig, failing, time_of
 

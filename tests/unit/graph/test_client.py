@@ -27,7 +27,7 @@ from sidecar.errors import (
 )
 from sidecar.graph import transport
 from sidecar.graph.transport import build_http
-from sidecar.graph.wire import GraphSubscription
+from sidecar.graph.wire_subscriptions import GraphSubscription
 from tests.unit.graph.kit import CANARY, MAILBOX, NOW, TENANT, WINDOW, Answer, Stage, bad, event_json, ok
 
 BASE = "https://graph.microsoft.com/v1.0"

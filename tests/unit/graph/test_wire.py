@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
-from sidecar.graph import wire
+from sidecar.graph import wire, wire_directory, wire_subscriptions
 from tests.unit.graph.kit import CANARY, MAILBOX, NOW, WINDOW, event_json
 
 
@@ -49,7 +49,7 @@ def test_ids_and_addresses_are_encoded(value: str, encoded: str) -> None:
 
 
 def test_subscription_is_asked_for_with_both_urls() -> None:
-    call = wire.create_subscription_call(
+    call = wire_subscriptions.create_subscription_call(
         "0f7a1c52-7f0e-4a57-9e55-3a1f7c0c9d10",
         notification_url="https://hooks.example/graph/notifications",
         lifecycle_url="https://hooks.example/graph/lifecycle",
@@ -75,7 +75,7 @@ def test_subscription_is_asked_for_with_both_urls() -> None:
 )
 def test_subscription_is_read(text: str) -> None:
     body = {"id": "a4d7", "expirationDateTime": text, "resource": "/users/x/events", "clientState": CANARY}
-    found = wire.parse_subscription(msgspec.json.encode(body))
+    found = wire_subscriptions.parse_subscription(msgspec.json.encode(body))
 
     assert found.id == "a4d7"
     assert found.expires_at == datetime(2026, 11, 28, 9, tzinfo=UTC)
@@ -85,15 +85,15 @@ def test_subscription_is_read(text: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[]", b'{"id":1}', b'{"id":"x"}'])
 def test_answer_that_is_none_is_malformed(body: bytes) -> None:
-    for parse in (wire.parse_page, wire.parse_subscription):
+    for parse in (wire.parse_page, wire_subscriptions.parse_subscription):
         with pytest.raises(wire.Malformed):
             parse(body)
     if body != b'{"id":"x"}':
         with pytest.raises(wire.Malformed):
             wire.parse_event(body)
-    identity = wire.parse_identity(body)
+    identity = wire_directory.parse_identity(body)
     assert identity is None or identity.id == "x"
-    assert wire.parse_zone(body) is None
+    assert wire_directory.parse_zone(body) is None
 
 
 def test_broken_item_keeps_its_id_and_hides_no_other() -> None:
@@ -137,18 +137,20 @@ def test_half_an_emoji_hides_nothing(escaped: bytes, subject: str) -> None:
 
 def test_identity_names_the_addresses_that_the_mailbox_goes_by() -> None:
     body = b'{"id": "o1", "mail": "Room1@contoso.example", "userPrincipalName": "r1@contoso.onmicrosoft.example"}'
-    found = wire.parse_identity(body)
+    found = wire_directory.parse_identity(body)
     assert found is not None
     assert found.addresses == {"room1@contoso.example", "r1@contoso.onmicrosoft.example"}
 
 
 def test_next_page_of_rooms_is_asked_for_by_its_query_alone() -> None:
     link = "https://graph.microsoft.com/v1.0/places/microsoft.graph.room?$top=2&$skip=2"
-    page = wire.parse_places(json.dumps({"value": [{"displayName": "A"}], "@odata.nextLink": link}).encode())
+    page = wire_directory.parse_places(json.dumps({"value": [{"displayName": "A"}], "@odata.nextLink": link}).encode())
     assert [place.display_name for place in page.places] == ["A"]
     assert page.next_query == "$top=2&$skip=2"
-    assert wire.places_call(page.next_query, page_size=9).path == "/places/microsoft.graph.room?$top=2&$skip=2"
-    assert wire.parse_places(b'{"value": []}').next_query is None
+    assert (
+        wire_directory.places_call(page.next_query, page_size=9).path == "/places/microsoft.graph.room?$top=2&$skip=2"
+    )
+    assert wire_directory.parse_places(b'{"value": []}').next_query is None
 
 
 @pytest.mark.parametrize(
@@ -156,4 +158,4 @@ def test_next_page_of_rooms_is_asked_for_by_its_query_alone() -> None:
 )
 def test_next_page_of_rooms_that_leads_elsewhere_is_malformed(link: str) -> None:
     with pytest.raises(wire.Malformed):
-        wire.parse_places(json.dumps({"value": [], "@odata.nextLink": link}).encode())
+        wire_directory.parse_places(json.dumps({"value": [], "@odata.nextLink": link}).encode())

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from sidecar.errors import GraphUnavailable, StoreConflict
-from sidecar.graph.wire import GraphEvent, Identity
+from sidecar.graph.wire import GraphEvent
+from sidecar.graph.wire_directory import Identity
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.intent import IntentKind, Lease
 from sidecar.model.room import RoomState, SyncState, freshness_limits, sync_state

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from sidecar.errors import GraphUnavailable
-from sidecar.graph.wire import GraphSubscription
+from sidecar.graph.wire_subscriptions import GraphSubscription
 from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.intent import IntentKind
 from sidecar.sync.strays import Audited
