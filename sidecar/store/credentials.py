@@ -71,7 +71,8 @@ class Credentials:
     async def put_next(self, tenant_id: TenantId, new: NewCredential) -> Tenant:
         """Keep a credential as NEXT, in the place of another NEXT, and make its proof due.
 
-        The current one, handed over again, takes its new time of expiry, and NEXT is withdrawn.
+        The current one, handed over again, takes its new time of expiry, and NEXT is withdrawn. What is handed over again is
+        sealed again, which mends one that could not be opened.
 
         Raises:
             TenantNotFound. TenantExists: the tenant is being deleted.
@@ -85,8 +86,8 @@ class Credentials:
             known = _find(tenant, new.identity, CredentialRole.CURRENT, CredentialRole.NEXT)
             if known is None:
                 await self._insert_next(c, tenant.uid, new)
-            elif new.expires_at is not None and known.expires_at != new.expires_at:
-                await _set_expiry(c, tenant.uid, known.role, new.expires_at)
+            else:
+                await self._take_again(c, tenant, known.role, new)
             if known is not None and known.role is CredentialRole.CURRENT:
                 await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = 'next'", tenant.uid)
             await _touch(c, tenant.uid)
@@ -94,6 +95,20 @@ class Credentials:
             return await _reloaded(c, tenant.uid)
 
         return await self._engine.write(run)
+
+    async def _take_again(self, c: Connection, tenant: Tenant, role: CredentialRole, new: NewCredential) -> None:
+        """Take a credential that is there already: a former refusal says nothing until it has been tried once more."""
+        await c.execute(
+            "UPDATE credentials SET sealed = $3, refused_at = NULL, expires_at = COALESCE($4, expires_at)"
+            " WHERE tenant_uid = $1 AND role = $2",
+            tenant.uid,
+            role,
+            self._vault.seal(new.credential.proof, tenant_uid=tenant.uid, role=role),
+            rows.micros(new.expires_at),
+        )
+        if role is CredentialRole.CURRENT and tenant.problem is not None:
+            kind = IntentKind.TENANT_VERIFY
+            await journal.mark(c, kind, tenant.uid, tenant.uid, priority=Priority.HINT, force=True)
 
     async def _insert_next(self, c: Connection, uid: TenantUid, new: NewCredential) -> None:
         role = CredentialRole.NEXT
@@ -351,7 +366,6 @@ async def _reloaded(c: Connection, uid: TenantUid) -> Tenant:
 
 async def _touch(c: Connection, uid: TenantUid) -> None:
     """Count a change of what people see of a tenant, and tell whoever watches it."""
-    c.announce(journal.TENANTS, uid)
     await c.execute("UPDATE tenants SET version = version + 1, updated_at = $2 WHERE uid = $1", uid, to_micros(c.now))
     c.announce(journal.TENANTS, uid)
 

@@ -14,6 +14,7 @@ from sidecar.model.window import from_micros
 from sidecar.store.credentials import NewCredential
 from sidecar.store.postgres import PostgresEngine
 from sidecar.store.tenants import secret_fingerprint
+from sidecar.tenants.rotation import RotationOutcome, judge_rotation
 from tests.support.builders import CANARY, TENANT, after, make_problem, make_registration, secret_hash
 from tests.support.stores import ManualClock, OpenStore
 
@@ -148,6 +149,20 @@ async def test_next_that_goes_on_being_refused_keeps_the_time_of_its_first_refus
     refused = (await reload(opened)).next_credential
     assert refused is not None
     assert refused.refused_at == after(minutes=1)
+
+
+async def test_refused_next_handed_over_again_waits_for_another_proof(opened: OpenStore) -> None:
+    """What was wrong at Microsoft may be mended by now; the former answer is no answer to this call."""
+    tenant = await opened.add_tenant()
+    await opened.store.credentials.put_next(TENANT, make_new())
+    identity = make_new().identity
+    problem = make_problem("CREDENTIAL_NEXT_REFUSED")
+    await opened.store.credentials.note_unproven(tenant.uid, identity, problem, is_refused=True)
+    assert judge_rotation(await reload(opened), identity).outcome is RotationOutcome.REFUSED
+    again = await opened.store.credentials.put_next(TENANT, make_new())
+    assert judge_rotation(again, identity).outcome is RotationOutcome.PENDING
+    await opened.store.credentials.note_unproven(tenant.uid, identity, problem, is_refused=True)
+    assert judge_rotation(await reload(opened), identity).outcome is RotationOutcome.REFUSED
 
 
 async def test_former_credential_comes_back_and_the_refused_one_is_proven_anew(

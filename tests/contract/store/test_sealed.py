@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.errors import SecretUnreadable
 from sidecar.model.ids import TenantId
+from sidecar.model.intent import IntentKind
 from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.store.credentials import Credentials
@@ -17,7 +18,7 @@ from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
 from sidecar.store.vault import Vault
 from tests.contract.store.test_credentials import make_new
-from tests.support.builders import CANARY, TENANT, make_mapping, make_registration, secret_hash
+from tests.support.builders import CANARY, TENANT, make_mapping, make_problem, make_registration, secret_hash
 from tests.support.stores import OpenStore
 
 KEYS = {"k1": bytes(range(32)), "k2": bytes([2]) * 32}
@@ -99,3 +100,17 @@ async def test_same_secret_registered_again_mends_a_credential_that_cannot_be_op
     await Tenants(opened.engine, other).register(make_registration())
     tenant = await opened.store.tenants.load(TENANT)
     assert (await Credentials(opened.engine, other).load_credential(tenant.uid)).proof == f"{CANARY}-secret".encode()
+
+
+async def test_same_secret_handed_over_again_mends_a_credential_that_cannot_be_opened(opened: OpenStore) -> None:
+    """Else the rotation would be told as done, and the tenant would stay as it is."""
+    tenant = await opened.add_tenant()
+    await opened.store.tenants.set_problem(tenant.uid, make_problem("SECRET_UNREADABLE"))
+    await opened.execute("DELETE FROM intents")
+    other = Vault(primary="k9", keys={"k9": bytes(32)})
+    again = make_new(f"{CANARY}-secret")
+    answered = await Credentials(opened.engine, other).put_next(TENANT, again)
+    assert (answered.credential.identity, answered.next_credential) == (again.identity, None)
+    assert (await Credentials(opened.engine, other).load_credential(tenant.uid)).proof == f"{CANARY}-secret".encode()
+    due = {intent.kind for intent in await opened.store.intents.due(tenant.uid, count_max=9)}
+    assert IntentKind.TENANT_VERIFY in due
