@@ -84,6 +84,7 @@ class SealedRecords:
     def __init__(self, engine: Engine, vault: Vault) -> None:
         self._engine = engine
         self._vault = vault
+        self._is_scrub_due = False
 
     @property
     def follows_file(self) -> bool:
@@ -113,8 +114,9 @@ class SealedRecords:
                 old = [record for record, _ in page if key_id_of(record.sealed) != primary]
                 if old:
                     await self._reseal_page(kind, old, resealing)
-        if resealing.done_count:
+        if self._is_scrub_due:
             await self._engine.scrub()
+            self._is_scrub_due = False
         return resealing
 
     async def _reseal_page(self, kind: _Kind, old: Sequence[_Record], resealing: Resealing) -> None:
@@ -140,6 +142,7 @@ class SealedRecords:
             return done_count
 
         if fresh:
+            self._is_scrub_due = True  # until it is done: a run after one that failed finds nothing left to seal
             resealing.done_count += await self._engine.write(run)
 
 

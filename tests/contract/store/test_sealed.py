@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.errors import SecretUnreadable
+from sidecar.errors import SecretUnreadable, StoreUnavailable
 from sidecar.model.ids import TenantId
 from sidecar.model.intent import IntentKind
 from sidecar.model.privacy import Privacy, Visibility
@@ -69,6 +69,25 @@ async def test_every_record_in_every_role_is_sealed_anew(opened: OpenStore) -> N
     )
     assert upkeep.pending is not None
     assert upkeep.pending.client_state == f"s1.{CANARY}"
+
+
+async def test_files_that_could_not_be_scrubbed_are_scrubbed_by_the_next_run(opened: OpenStore) -> None:
+    """It finds nothing left to seal, and what the former key had sealed is in the files all the same."""
+    await opened.add_tenant()
+    records, scrub, runs = SealedRecords(opened.engine, BOTH), opened.engine.scrub, []
+
+    async def fail_first() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise StoreUnavailable("somebody reads")
+        await scrub()
+
+    opened.engine.scrub = fail_first  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await records.reseal()
+    for _ in range(2):
+        assert (await records.reseal()).done_count == 0
+    assert len(runs) == 2
 
 
 async def test_record_whose_key_is_missing_stays_and_is_counted(opened: OpenStore) -> None:
