@@ -11,13 +11,17 @@ from sidecar.feed.tenants import IDLE_S, TenantStanding, TenantWatch
 
 _DRAIN_RETRY_S = 1.0
 _AGE_MAX_S = 3 * IDLE_S
-"""A heartbeat does not vouch for what is older: two looks may fail."""
+"""No message vouches for what is older, nor is the first one waited for any longer: two looks may fail."""
 
 
 async def watch_standing(
     source: LogSource, watch: TenantWatch, *, heartbeat_s: float
 ) -> AsyncIterator[TenantStanding | Closing]:
-    """Yield where a tenant stands, for ever or until a `Closing`."""
+    """Yield where a tenant stands, for ever or until a `Closing`.
+
+    Raises:
+        StoreUnavailable: nobody has been able to look at it for so long that nothing can be said.
+    """
     clock = source.clock
     began_s = told_s = clock.monotonic()
     told: TenantStanding | None = None
@@ -29,15 +33,23 @@ async def watch_standing(
         if clock.monotonic() - began_s > source.settings.max_age_s:
             yield Closing(ClosingReason.MAX_AGE, 0.0, None)
             return
-        if watch.looked_s is not None:
+        wake_s = began_s + _AGE_MAX_S
+        if watch.looked_s is None:
+            if clock.monotonic() >= wake_s:
+                raise _blind()
+        else:
             standing = watch.standing
             if standing is None:
                 yield Closing(ClosingReason.SCOPE_GONE, 0.0, None)
                 return
-            is_new = standing is not told
-            if not is_new and clock.monotonic() > watch.looked_s + _AGE_MAX_S:
-                raise StoreUnavailable("nobody has been able to look at the tenant for a while")
-            if is_new or clock.monotonic() >= told_s + heartbeat_s:
+            if clock.monotonic() > watch.looked_s + _AGE_MAX_S:
+                raise _blind()
+            if standing is not told or clock.monotonic() >= told_s + heartbeat_s:
                 told, told_s = standing, clock.monotonic()
                 yield standing
-        await watch.wait(seen_version, max(0.0, told_s + heartbeat_s - clock.monotonic()))
+            wake_s = told_s + heartbeat_s
+        await watch.wait(seen_version, max(0.0, wake_s - clock.monotonic()))
+
+
+def _blind() -> StoreUnavailable:
+    return StoreUnavailable("nobody has been able to look at the tenant for a while")

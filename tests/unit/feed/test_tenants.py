@@ -14,7 +14,8 @@ from sidecar.errors import ServerDraining, StoreUnavailable, TenantNotFound, Wat
 from sidecar.feed.events import Closing, ClosingReason
 from sidecar.feed.feed import Feed
 from sidecar.feed.steps import NextStep, StepKind, next_step
-from sidecar.feed.tenants import TenantStanding
+from sidecar.feed.tenant_watch import watch_standing
+from sidecar.feed.tenants import TenantStanding, TenantWatch
 from sidecar.model.ids import TenantId
 from sidecar.model.room import RoomState, SyncState
 from sidecar.model.tenant import TenantState
@@ -226,6 +227,41 @@ async def test_heartbeats_do_not_vouch_for_what_nobody_could_look_at(opened: Ope
             await told(watch, within_s=20.0)
         with pytest.raises(StoreUnavailable):
             await told(watch, within_s=20.0)
+
+
+async def test_first_look_that_never_ends_is_waited_for_quietly_and_not_for_ever(opened: OpenStore) -> None:
+    """A database that hangs costs a watch no processor time meanwhile."""
+    tenant = await opened.add_tenant()
+    async with open_feed(opened.store, clock=opened.clock) as feed:
+        with feed.tenants.watching(tenant.uid) as watch:
+            waits_count = 0
+
+            class Counted(TenantWatch):
+                async def wait(self, seen_version: int, timeout_s: float) -> bool:
+                    nonlocal waits_count
+                    waits_count += 1
+                    assert waits_count < 10, "it does not rest"
+                    return await super().wait(seen_version, timeout_s)
+
+            events = watch_standing(feed, Counted(watch._look), heartbeat_s=15.0)
+            async with asyncio.timeout(60.0):
+                with pytest.raises(StoreUnavailable):
+                    await anext(aiter(events))
+
+
+async def test_watch_that_joins_when_nobody_can_look_is_not_told_what_is_old(opened: OpenStore) -> None:
+    """Its first message would claim to be the state of now."""
+    await opened.add_tenant()
+    async with watching(opened) as (feed, watch):
+        await told(watch, within_s=0.5)
+
+        async def hang(*_: object) -> None:
+            await asyncio.Event().wait()
+
+        opened.store.census.tenant = hang  # type: ignore[method-assign, assignment]
+        await asyncio.sleep(50.0)
+        with pytest.raises(StoreUnavailable):
+            await anext(feed.watch_tenant(TENANT, heartbeat_s=15.0))
 
 
 async def test_missing_tenant_cannot_be_watched(opened: OpenStore) -> None:
