@@ -21,7 +21,7 @@ from sidecar.diagnosis.results import skipped
 from sidecar.diagnosis.rooms import Reader, RoomAsking
 from sidecar.diagnosis.webhook import WEBHOOK_HANDSHAKE, Caller, judge_heard, shake_hands
 from sidecar.errors import BookingNotFound, SidecarError
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.booking import StoredBooking
 from sidecar.model.change import Change
@@ -183,7 +183,7 @@ class Reports:
         obstacle = next((check for check in asked if check.check_id in _NEEDED and check.is_failed), None)
         if obstacle is not None:
             return [skipped(name, because=obstacle) for name in names]
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        ref = ref_of(tenant)
         seen = [await deadline.telling(ROOM_PROCESSING, self._check_processing(ref, room))]
         if stored is not None:
             event = await deadline.asking(BOOKING_COPY, self._reader.fetch_event(ref, _address(room), stored.event_id))

@@ -18,7 +18,7 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.diagnosis.results import failed, judged, passed, warned
 from sidecar.errors import MailboxDenied, SidecarError
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.check import CheckOutcome, CheckResult
@@ -90,7 +90,7 @@ class ReserveTest:
 
     async def run(self, tenant: Tenant, mailbox: str) -> CheckResult:
         """Book one minute and take it away again; say how far it came."""
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        ref = ref_of(tenant)
         try:
             with acting_with(Urgency.WRITE):
                 window = await self._choose(ref, mailbox, self._beyond(tenant))
@@ -104,7 +104,7 @@ class ReserveTest:
 
     async def clear(self, key: str, tenant: Tenant) -> int:
         """Remove what the test left that the key of a TEST_BOOKING_REMOVE names; return how many bookings."""
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        ref = ref_of(tenant)
         transaction_id, _, mailbox = key.partition("/")
         found = await self._calls.find(ref, mailbox, transaction_id=transaction_id)
         for event_id in found:

@@ -14,7 +14,7 @@ from sidecar.diagnosis.login import TOKEN_CLAIMS, acquire_token, judge_claims
 from sidecar.diagnosis.reserve import ROOM_WRITE, ReserveTest, ViewReader
 from sidecar.diagnosis.results import skipped
 from sidecar.diagnosis.verify import Tokens
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.logins import token_claims
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.graph.wire import GraphEvent
@@ -90,7 +90,7 @@ class RoomAsking:
         self, tenant: Tenant, mailbox: str, room: Room | None, *, include_write: bool, deadline: Deadline
     ) -> RoomAccess:
         """Run the chain of checks of one mailbox."""
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        ref = ref_of(tenant)
         address = mailbox if room is None else room.object_id or room.mailbox
         object_id = None if room is None else room.object_id
         with acting_with(Urgency.CHECK):  # behind announced changes, which watchers wait for

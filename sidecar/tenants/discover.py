@@ -23,7 +23,7 @@ from sidecar.errors import (
     TenantNotFound,
     TenantSuspended,
 )
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.wire_directory import Place, PlacesPage
 from sidecar.model.ids import RoomId, TenantId, TenantUid
 from sidecar.model.room import Room
@@ -126,7 +126,7 @@ class RoomDiscovery:
             raise TenantSuspended("the tenant is suspended; nothing is asked of Microsoft for it")
         refusal: SidecarError | None = None
         if not place.is_known:
-            ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+            ref = ref_of(tenant)
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     try:

@@ -21,9 +21,8 @@ from sidecar.errors import (
     SecretUnreadable,
     StoreConflict,
     TenantBlocked,
-    TenantSuspended,
 )
-from sidecar.graph.clouds import TenantRef
+from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.wire import GraphEvent
 from sidecar.graph.wire_directory import Identity
 from sidecar.model.booking import StoredBooking
@@ -121,7 +120,7 @@ class RoomEditor:
             address = NewAddress(mailbox=mailbox, object_id=answer.object_id, is_same_mailbox=answer.is_same)
             edit = replace(edit, address=address)
         if edit.time_zone == "":
-            edit = replace(edit, time_zone=await self._zone(_ref_of(tenant), mailbox or room.object_id or room.mailbox))
+            edit = replace(edit, time_zone=await self._zone(ref_of(tenant), mailbox or room.object_id or room.mailbox))
         return edit
 
     async def _compare(self, tenant: Tenant, room: Room, mailbox: Mailbox) -> _Answer:
@@ -129,7 +128,7 @@ class RoomEditor:
             return _Answer(is_same=True)
         if room.horizon is None:
             return _Answer(is_same=False)  # nothing was read yet, so nothing depends on it
-        ref = _ref_of(tenant)
+        ref = ref_of(tenant)
         try:
             identity = await self._reader.fetch_identity(ref, mailbox)
             object_id = None if identity is None else identity.id
@@ -154,12 +153,6 @@ class RoomEditor:
         except _UNANSWERED:
             return ""
         return zone or ""
-
-
-def _ref_of(tenant: Tenant) -> TenantRef:
-    if tenant.is_at_rest:
-        raise TenantSuspended("the tenant is suspended; nothing is asked of Microsoft for it")
-    return TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
 
 
 def _latest(stored: Sequence[StoredBooking]) -> list[StoredBooking]:

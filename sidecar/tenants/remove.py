@@ -82,7 +82,12 @@ class TenantRemover:
 
     async def _unsubscribe(self, tenant: Tenant, *, is_last_try: bool) -> Removed:
         """Delete the subscriptions that Microsoft may still have; after a time of grace there are none."""
-        ref = TenantRef(tenant_uid=tenant.uid, directory_id=tenant.directory_id, cloud=tenant.cloud)
+        ref = TenantRef(  # `ref_of` makes none for a tenant that is deleted
+            tenant_uid=tenant.uid,
+            directory_id=tenant.directory_id,
+            cloud=tenant.cloud,
+            credential=tenant.credential.identity,
+        )
         deleted_count = left_count = 0
         for subscription in await self._store.subscriptions.load_for_tenant(tenant.uid):
             if not _may_live(subscription, self._clock.now()):
