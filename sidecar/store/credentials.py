@@ -21,6 +21,7 @@ from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.propagations import note_grant
+from sidecar.store.settings import erase_soon
 from sidecar.store.tenants import clear_problem, load_tenant
 from sidecar.store.vault import Vault
 
@@ -172,7 +173,9 @@ class Credentials:
             if tenant is None or tenant.deleted_at is not None or following is None:
                 return False
             await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = 'previous'", uid)
-            await self._retire_current(c, uid, ends_at=c.now + timedelta(seconds=previous_s))
+            ends_at = c.now + timedelta(seconds=previous_s)
+            await self._retire_current(c, uid, ends_at=ends_at)
+            await erase_soon(c, uid, ready_at=ends_at)
             await self._move(c, uid, CredentialRole.NEXT, CredentialRole.CURRENT)
             await c.execute(
                 "UPDATE credentials SET proven_at = $2, read_room = $3, problem = NULL, refused_at = NULL"

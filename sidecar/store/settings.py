@@ -6,7 +6,7 @@ These functions run inside somebody else's transaction and never begin one of th
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from zlib import crc32
 
 from sidecar.errors import SecretUnreadable, TenantNotFound
@@ -25,12 +25,19 @@ _CHECK_WITHIN_S = 900
 
 
 def erasing_lane(uid: TenantUid) -> TenantUid:
-    """Return the lane in which a tenant's words are erased.
+    """Return the lane in which a tenant's words, and credentials that it used before, are erased.
 
     Not the tenant's own: that one is held while the tenant is suspended or waits for its removal, and nothing of this asks
     Microsoft. It still is one lane, so that no two processes erase at once.
     """
     return TenantUid(f"{uid}.erasing")
+
+
+async def erase_soon(c: Connection, uid: TenantUid, *, ready_at: datetime | None = None) -> None:
+    """Make erasing due for a tenant (None: now), inside somebody else's transaction."""
+    lane = erasing_lane(uid)
+    is_now = ready_at is None
+    await journal.mark(c, IntentKind.TENANT_ERASE, uid, lane, priority=Priority.HINT, ready_at=ready_at, force=is_now)
 
 
 async def save_settings(
@@ -59,8 +66,7 @@ async def save_settings(
     if after.privacy.is_hashing:
         await _keep_hash_key(c, vault, uid)
     if is_erasing:
-        lane = erasing_lane(uid)
-        await journal.mark(c, IntentKind.TENANT_ERASE, uid, lane, priority=Priority.HINT, force=True)
+        await erase_soon(c, uid)
     for row in await c.fetch("SELECT uid FROM rooms WHERE tenant_uid = $1 ORDER BY uid", uid):
         room_uid = RoomUid(row[0])
         if after.reading != before.reading:

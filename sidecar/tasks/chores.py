@@ -141,7 +141,7 @@ class Chores:
             IntentKind.TENANT_VERIFY: self._verify_tenant,
             IntentKind.TENANT_CREDENTIALS: self._look_after_credentials,
             IntentKind.TENANT_PULSE: self._pulse_tenant,
-            IntentKind.TENANT_ERASE: self._erase_words,
+            IntentKind.TENANT_ERASE: self._erase,
             IntentKind.TENANT_PROPAGATION: self._watch_propagation,
             IntentKind.TENANT_REMOVE: self._remove_tenant,
             IntentKind.TEST_BOOKING_REMOVE: self._remove_test_bookings,
@@ -387,14 +387,22 @@ class Chores:
     async def _pulse_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         return Done(await self._health.feel_pulse(lease.lane), Priority.REPAIR)
 
-    async def _erase_words(self, intent: Intent, lease: Lease) -> Outcome:
-        """Erase what the tenant's settings do not let be kept. Exchange is not asked, so nothing there stands in the way."""
+    async def _erase(self, intent: Intent, lease: Lease) -> Outcome:
+        """Erase what is not to be kept any more: a credential that was used before, and words that settings do not allow.
+
+        Exchange is not asked, so nothing there stands in the way.
+        """
         try:
-            bookings_count = await self._store.erasure.run(TenantUid(intent.key), lease=lease)
+            tenant = await self._store.tenants.load_by_uid(TenantUid(intent.key))
+            next_at = await self._credentials.drop_previous(tenant)
+            if tenant.erasing_since_at is not None:
+                bookings_count = await self._store.erasure.run(tenant.uid, lease=lease)
+                log.info("tenant.words_erased", bookings_count=bookings_count)
+        except TenantNotFound:
+            return Done()
         except SecretUnreadable as error:
             return PutOff(self._next_probe_at(intent), error.reason)
-        log.info("tenant.words_erased", bookings_count=bookings_count)
-        return Done()
+        return Done(next_at, Priority.REPAIR)
 
     async def _watch_propagation(self, intent: Intent, lease: Lease) -> Outcome:
         return Done(await self._propagation.look(lease.lane), Priority.CHECK)

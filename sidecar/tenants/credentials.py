@@ -1,7 +1,8 @@
-"""Looks after a tenant's credentials: proves NEXT and puts it into use, erases PREVIOUS, warns before CURRENT runs out.
+"""Looks after a tenant's credentials: proves NEXT and puts it into use, warns before CURRENT runs out, and erases PREVIOUS.
 
-One look does whatever is due and says when the next one is: a process that dies in between loses nothing, and a look too
-many does no harm. Nothing of the tenant's other work waits for it: until NEXT is in use, CURRENT is.
+Erasing is work of its own: it waits for backups, and is done for tenants that are at rest, too. Of the rest one look does
+whatever is due and says when the next one is: a process that dies in between loses nothing, and a look too many does no harm.
+Nothing of the tenant's other work waits for it: until NEXT is in use, CURRENT is.
 """
 
 from __future__ import annotations
@@ -93,7 +94,6 @@ class CredentialKeeper:
         tried_at = None
         if tenant.next_credential is not None:
             tried_at = await self._try_next(tenant, tenant.next_credential)
-        await self._drop_previous(tenant)  # last: scrubbing waits for a backup, and somebody may wait for the proof
         tenant = await self._store.tenants.load_by_uid(tenant.uid)
         return next_look_at(tenant, next_try_at=tried_at, now=self._clock.now())
 
@@ -116,6 +116,23 @@ class CredentialKeeper:
             log.warning("credential.taken_back", tenant_uid=tenant.uid, reason=error.reason, **error.details)
         return is_back
 
+    async def drop_previous(self, tenant: Tenant) -> datetime | None:
+        """Erase PREVIOUS once its time is over; return when it will be, None when there is none left.
+
+        Raises:
+            StoreUnavailable: the files could not be scrubbed now; doing it again does the rest.
+        """
+        previous = tenant.previous_credential
+        if previous is None or previous.ends_at is None:
+            return None
+        if previous.ends_at > self._clock.now():
+            return previous.ends_at
+        await self._store.credentials.drop_previous(tenant.uid)
+        self._tokens.forget(tenant.uid, credential=previous.identity)
+        log.info("credential.erased", tenant_uid=tenant.uid)
+        left = (await self._store.tenants.load_by_uid(tenant.uid)).previous_credential
+        return None if left is None else left.ends_at
+
     def _warn(self, tenant: Tenant, planned_at: datetime) -> None:
         now = self._clock.now()
         step_at = next_expiry_step_at(tenant.credential, now=planned_at - timedelta(microseconds=1))
@@ -127,14 +144,6 @@ class CredentialKeeper:
         log.warning(
             name, tenant_uid=tenant.uid, days=step, expires_at=None if expires_at is None else expires_at.isoformat()
         )
-
-    async def _drop_previous(self, tenant: Tenant) -> None:
-        previous = tenant.previous_credential
-        if previous is None or previous.ends_at is None or previous.ends_at > self._clock.now():
-            return
-        await self._store.credentials.drop_previous(tenant.uid)
-        self._tokens.forget(tenant.uid, credential=previous.identity)
-        log.info("credential.erased", tenant_uid=tenant.uid)
 
     async def _try_next(self, tenant: Tenant, following: CredentialInfo) -> datetime | None:
         """Prove NEXT and put it into use; return when to try again if that does not work now."""
@@ -217,8 +226,7 @@ def next_look_at(tenant: Tenant, *, next_try_at: datetime | None, now: datetime)
     following = tenant.next_credential
     if next_try_at is None and following is not None:
         next_try_at = now if following.problem is None else following.problem.next_check_at or now
-    ends_at = None if tenant.previous_credential is None else tenant.previous_credential.ends_at
-    moments = (next_try_at, ends_at, next_change_at(tenant, now=now))
+    moments = (next_try_at, next_change_at(tenant, now=now))
     return min((at for at in moments if at is not None), default=None)
 
 

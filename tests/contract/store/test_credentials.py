@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -203,6 +204,25 @@ async def test_former_credential_is_erased_after_its_time_and_not_before(opened:
     assert (
         await proof_of(opened, tenant, before.credential.identity) == f"{CANARY}-new"
     )  # whoever asks gets the current
+
+
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["suspended", "deleted"])
+async def test_former_credential_is_due_to_be_erased_though_nothing_else_is_done_for_a_tenant(
+    opened: OpenStore, clock: ManualClock, is_deleted: bool
+) -> None:
+    """Its lane is held, for months perhaps; the customer was told when the secret goes."""
+    tenant = await opened.add_tenant()
+    await promoted(opened, make_new())
+    if is_deleted:
+        await opened.store.lifecycle.delete(TENANT, etag="", grace=timedelta(days=30))
+    else:
+        await opened.store.lifecycle.suspend(TENANT, reason="unpaid")
+    clock.advance(DAY_S - 1)
+    assert await opened.store.intents.due_lanes(count_max=9) == []
+    clock.advance(1)
+    (lane,) = await opened.store.intents.due_lanes(count_max=9)
+    (intent,) = await opened.store.intents.due(lane, count_max=9)
+    assert (intent.kind, intent.key) == (IntentKind.TENANT_ERASE, tenant.uid)
 
 
 async def test_registration_with_another_credential_drops_next_and_previous(opened: OpenStore) -> None:

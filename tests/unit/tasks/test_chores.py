@@ -48,6 +48,7 @@ from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.remove import TenantRemover
+from tests.contract.store.test_credentials import make_new
 from tests.support.builders import CANARY, TENANT, after, make_problem
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
@@ -559,8 +560,21 @@ async def test_words_are_erased_though_microsoft_is_away_and_the_credential_refu
     masked = TenantSettings(privacy=Privacy(subject=Visibility.MASKED))
     await opened.store.tenants.update(TENANT, lambda name, _: (name, masked), etag="")
     assert f"{CANARY}-words".encode() in opened.bytes_at_rest()
-    assert await shift.run(IntentKind.TENANT_ERASE) == Done()
+    assert await shift.run(IntentKind.TENANT_ERASE) == Done(None, Priority.REPAIR)
     assert f"{CANARY}-words".encode() not in opened.bytes_at_rest()
+
+
+async def test_former_credential_is_erased_in_its_time_while_the_tenant_rests(shift: Shift) -> None:
+    credentials, tenant = shift.desk.opened.store.credentials, shift.desk.tenant
+    new = make_new()
+    await credentials.put_next(TENANT, new)
+    assert await credentials.promote(tenant.uid, new.identity, read_room="", previous_s=86_400.0)
+    await shift.desk.opened.store.lifecycle.suspend(TENANT, reason="unpaid")
+    assert await shift.run(IntentKind.TENANT_ERASE) == Done(after(days=1), Priority.REPAIR)
+    shift.desk.clock.advance(86_400.0)
+    assert await shift.run(IntentKind.TENANT_ERASE) == Done(None, Priority.REPAIR)
+    (kept,) = (await shift.desk.opened.store.tenants.load(TENANT)).credentials
+    assert kept.identity == new.identity
 
 
 async def test_erasure_without_its_key_is_put_off_and_still_told(shift: Shift) -> None:
