@@ -18,8 +18,12 @@ BYTES_MAX = 32 * 1024
 _PASSPHRASE_CHARS_MAX = 256
 _ROUNDS_MAX = 1_000_000
 """Half a second. Windows asks for 2,000 rounds, OpenSSL for 2,048, and advice for passwords of people is 600,000."""
+_ROUNDS_SUM_MAX = 3 * _ROUNDS_MAX
+"""Of all parts, each with its own: the certificates, the key, and the code that proves the file. A file may hold hundreds."""
 _DEPTH_MAX = 24
 _INTEGER, _OCTETS, _CONSTRUCTED = 0x02, 0x04, 0x20
+_SCRYPT = bytes.fromhex("06092b06010401da47040b")
+"""1.3.6.1.4.1.11591.4.11 as DER (RFC 7914): it costs as much as three numbers say, and no exporter of PFX files uses it."""
 
 
 def open_pfx(content: bytes, passphrase: str) -> bytes | str:
@@ -31,10 +35,12 @@ def open_pfx(content: bytes, passphrase: str) -> bytes | str:
     if len(passphrase) > _PASSPHRASE_CHARS_MAX:
         return f"must have a passphrase of {_PASSPHRASE_CHARS_MAX} characters at most"
     try:
-        rounds_count = max(_rounds(content, 0), default=0)
+        rounds = [max(0, count) for count in _rounds(content, 0)]
     except (ValueError, IndexError):
         return "is no PFX (PKCS #12) file in DER form"
-    if rounds_count > _ROUNDS_MAX:
+    if _SCRYPT in content:
+        return "asks for scrypt, which is not taken; export it anew"
+    if max(rounds, default=0) > _ROUNDS_MAX or sum(rounds) > _ROUNDS_SUM_MAX:
         return f"asks for more than {_ROUNDS_MAX} rounds of hashing; export it anew"
     try:
         key, certificate, chain = load_key_and_certificates(content, passphrase.encode() or None)

@@ -71,6 +71,19 @@ def test_file_that_asks_for_endless_hashing_is_refused_before_it_is_opened() -> 
     assert told == "asks for more than 1000000 rounds of hashing; export it anew"
 
 
+def test_file_of_many_parts_that_each_ask_for_little_is_refused_before_it_is_opened() -> None:
+    """Five kilobytes may hold thirty parts that are opened one after the other, five seconds in all."""
+    salt_and_rounds = b"\x30\x0f\x04\x08saltsalt\x02\x03" + (1_000_000).to_bytes(3, "big")
+    parts = salt_and_rounds * 5
+    assert "rounds of hashing" in str(open_pfx(b"\x30" + bytes([len(parts)]) + parts, CANARY))
+
+
+def test_file_that_asks_for_scrypt_is_refused_before_it_is_opened() -> None:
+    """Its first number is no number of rounds; 4,096 of them may take a minute."""
+    scrypt = bytes.fromhex("06092b06010401da47040b")
+    assert "scrypt" in str(open_pfx(b"\x30" + bytes([len(scrypt)]) + scrypt, CANARY))
+
+
 @given(st.binary(max_size=400))
 def test_anything_else_is_refused_with_a_sentence(content: bytes) -> None:
     assert isinstance(open_pfx(content, ""), str)
