@@ -12,6 +12,7 @@ from sidecar.model.tenant import Tenant
 from sidecar.model.window import to_micros
 from sidecar.store import epochs, holds, journal, locks
 from sidecar.store.engine import Connection, Engine
+from sidecar.store.propagations import end_watch
 from sidecar.store.tenants import load_tenant, tell_all_rooms
 
 
@@ -121,6 +122,7 @@ class Lifecycle:
                 to_micros(c.now),
             )
             await c.execute("DELETE FROM intents WHERE lane = $1", tenant.uid)
+            await end_watch(c, tenant.uid)  # its looks went with all that was due
             if tenant.suspension is None:
                 await holds.lift(c, tenant.uid)
             else:

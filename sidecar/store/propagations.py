@@ -148,11 +148,7 @@ class Propagations:
 
     async def end(self, tenant_uid: TenantUid) -> None:
         """Note that nothing is waited for any more."""
-
-        async def run(c: Connection) -> None:
-            await c.execute("UPDATE propagations SET started_at = NULL WHERE tenant_uid = $1", tenant_uid)
-
-        await self._engine.write(run)
+        await self._engine.write(lambda c: end_watch(c, tenant_uid))
 
     async def progress(self, tenant_uids: Sequence[TenantUid]) -> dict[TenantUid, Propagation]:
         """Return how far the grants of tenants have got; those of which none is waited for are left out."""
@@ -183,6 +179,11 @@ class Propagations:
 async def note_grant(c: Connection, tenant_uid: TenantUid) -> None:
     """Note a grant; part of somebody's transaction."""
     await _save(c, tenant_uid, granted_at=c.now, started_at=None)
+
+
+async def end_watch(c: Connection, tenant_uid: TenantUid) -> None:
+    """Note that nobody waits, so that the next refusal that may be waited for begins anew; part of somebody's transaction."""
+    await c.execute("UPDATE propagations SET started_at = NULL WHERE tenant_uid = $1", tenant_uid)
 
 
 async def _load(c: Connection, tenant_uid: TenantUid) -> tuple[datetime, datetime | None] | None:

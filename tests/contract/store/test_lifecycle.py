@@ -239,6 +239,17 @@ async def test_removal_that_has_begun_cannot_be_taken_back(opened: OpenStore, cl
         await opened.store.lifecycle.undelete(TENANT)
 
 
+async def test_undeleted_tenant_is_looked_after_again_while_a_grant_is_awaited(opened: OpenStore) -> None:
+    """The looks went with all that was due; the first room that refuses us has them made again."""
+    tenant = await opened.add_tenant()
+    look_at = opened.clock.now() + timedelta(minutes=1)
+    await opened.store.propagations.begin(tenant.uid, tenant.created_at, look_at=look_at)
+    await opened.store.lifecycle.delete(TENANT, etag="", grace=GRACE)
+    await opened.store.lifecycle.undelete(TENANT)
+    await opened.store.propagations.begin(tenant.uid, tenant.created_at, look_at=look_at)
+    assert (await opened.store.propagations.progress([tenant.uid]))[tenant.uid].next_look_at == look_at
+
+
 async def test_undeleted_tenant_is_as_it_was_and_proved_anew(opened: OpenStore, clock: ManualClock) -> None:
     """Its log goes on in another epoch, since its readers were told that it had ended."""
     tenant = await opened.add_tenant()
