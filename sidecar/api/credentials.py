@@ -8,9 +8,10 @@ from pathlib import Path
 
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import answering_s
-from sidecar.api.convert import problem_to_proto, tenant_to_proto
+from sidecar.api.convert import problem_to_proto
 from sidecar.api.pfx import open_pfx
 from sidecar.api.proofs import complain_about_certificate, complain_about_secret
+from sidecar.api.shown import TenantDisplay
 from sidecar.api.validate import Check
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.tenant import CredentialKind
@@ -35,9 +36,16 @@ class CredentialCalls:
     """What TenantService does about credentials."""
 
     def __init__(
-        self, *, tenants: Tenants, credentials: Credentials, settings: CredentialSettings, clock: Clock
+        self,
+        *,
+        tenants: Tenants,
+        credentials: Credentials,
+        display: TenantDisplay,
+        settings: CredentialSettings,
+        clock: Clock,
     ) -> None:
         self._tenants = tenants
+        self._display = display
         self._credentials = credentials
         self._settings = settings
         self._clock = clock
@@ -72,10 +80,10 @@ class CredentialCalls:
         if tenant.is_at_rest:
             wait_s = 0.0  # it is proven when the tenant is resumed
         rotation = await await_rotation(self._tenants, tenant, new.identity, clock=self._clock, wait_s=wait_s)
-        return self._answer(rotation)
+        return await self._answer(rotation)
 
-    def _answer(self, rotation: Rotation) -> pb.RotateTenantCredentialResponse:
-        tenant = tenant_to_proto(rotation.tenant, now=self._clock.now())
+    async def _answer(self, rotation: Rotation) -> pb.RotateTenantCredentialResponse:
+        tenant = await self._display.show(rotation.tenant)
         response = pb.RotateTenantCredentialResponse(outcome=_OUTCOMES[rotation.outcome], tenant=tenant)
         if rotation.problem is not None:
             response.problem.CopyFrom(problem_to_proto(rotation.problem))
@@ -91,7 +99,7 @@ class CredentialCalls:
         fingerprint = check.text("fingerprint", request.fingerprint, _FINGERPRINT_CHARS_MAX)
         check.finish()
         tenant = await self._credentials.set_expiry(tenant_id, fingerprint=fingerprint, expires_at=expires_at)
-        return pb.SetCredentialExpiryResponse(tenant=tenant_to_proto(tenant, now=self._clock.now()))
+        return pb.SetCredentialExpiryResponse(tenant=await self._display.show(tenant))
 
 
 def _read_proof(

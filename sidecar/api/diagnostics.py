@@ -6,7 +6,8 @@ from typing import Final
 
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import answering_s
-from sidecar.api.convert import RoomConverter, check_to_proto, tenant_to_proto
+from sidecar.api.convert import RoomConverter, check_to_proto
+from sidecar.api.shown import TenantDisplay
 from sidecar.api.times import set_time
 from sidecar.api.validate import Check
 from sidecar.diagnosis.reports import Reports
@@ -27,8 +28,9 @@ _KINDS: Final = {
 class DiagnosticsServicer:
     """Diagnoses tenants and rooms."""
 
-    def __init__(self, *, reports: Reports, converter: RoomConverter, clock: Clock) -> None:
+    def __init__(self, *, reports: Reports, display: TenantDisplay, converter: RoomConverter, clock: Clock) -> None:
         self._reports = reports
+        self._display = display
         self._converter = converter
         self._clock = clock
 
@@ -39,7 +41,7 @@ class DiagnosticsServicer:
         check.finish()
         found = await self._reports.diagnose_tenant(tenant_id, budget_s=answering_s(self._clock))
         return pb.DiagnoseTenantResponse(
-            tenant=tenant_to_proto(found.tenant, now=self._clock.now()),
+            tenant=await self._display.show(found.tenant),
             checks=[check_to_proto(result) for result in found.checks],
         )
 

@@ -14,6 +14,7 @@ from sidecar.api.credentials import CredentialCalls
 from sidecar.api.diagnostics import DiagnosticsServicer
 from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
+from sidecar.api.shown import TenantDisplay
 from sidecar.api.tenant_watch import TenantWatching
 from sidecar.api.tenants import TenantServicer
 from sidecar.api.watch import WatchServicer
@@ -58,15 +59,20 @@ def build_servicers(
 ) -> Servicers:
     """Build all servicers over one store and one feed."""
     converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
+    display = TenantDisplay(propagations=store.propagations, clock=clock)
     credential_calls = CredentialCalls(
-        tenants=store.tenants, credentials=store.credentials, settings=settings.credentials, clock=clock
+        tenants=store.tenants,
+        credentials=store.credentials,
+        display=display,
+        settings=settings.credentials,
+        clock=clock,
     )
     return Servicers(
         tenants=TenantServicer(
             tenants=store.tenants,
             lifecycle=store.lifecycle,
             rooms=store.rooms,
-            propagations=store.propagations,
+            display=display,
             credential_calls=credential_calls,
             asking=diagnosis.tenants,
             watching=TenantWatching(feed=feed, settings=settings.watch),
@@ -84,7 +90,7 @@ def build_servicers(
         bookings=BookingServicer(
             store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
         ),
-        diagnostics=DiagnosticsServicer(reports=diagnosis.reports, converter=converter, clock=clock),
+        diagnostics=DiagnosticsServicer(reports=diagnosis.reports, display=display, converter=converter, clock=clock),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),
         audit=AuditServicer(audit=store.audit),
     )

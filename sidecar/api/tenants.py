@@ -9,9 +9,10 @@ import msgspec
 
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import Send, answering_s
-from sidecar.api.convert import check_to_proto, cloud_from_proto, tenant_to_proto
+from sidecar.api.convert import check_to_proto, cloud_from_proto
 from sidecar.api.credentials import CredentialCalls
 from sidecar.api.page_tokens import PageTokens
+from sidecar.api.shown import TenantDisplay
 from sidecar.api.tenant_settings import FIELDS, read_settings
 from sidecar.api.tenant_watch import TenantWatching
 from sidecar.api.validate import Check
@@ -23,7 +24,6 @@ from sidecar.model.tenant import Tenant
 from sidecar.model.tenant_settings import NO_SETTINGS
 from sidecar.onboarding.kit import KIT_ROOMS_MAX, KitValues, build_kit, fits_into_a_kit
 from sidecar.store.lifecycle import Lifecycle
-from sidecar.store.propagations import Propagations
 from sidecar.store.rooms import Rooms
 from sidecar.store.tenants import Change, Tenants
 from sidecar.tenants.register import TenantValues, register_tenant
@@ -47,7 +47,7 @@ class TenantServicer:
         tenants: Tenants,
         lifecycle: Lifecycle,
         rooms: Rooms,
-        propagations: Propagations,
+        display: TenantDisplay,
         credential_calls: CredentialCalls,
         asking: TenantAsking,
         watching: TenantWatching,
@@ -57,7 +57,7 @@ class TenantServicer:
         self._tenants = tenants
         self._lifecycle = lifecycle
         self._grace = grace
-        self._propagations = propagations
+        self._display = display
         self._credential_calls = credential_calls
         self._rooms = rooms
         self._asking = asking
@@ -71,7 +71,7 @@ class TenantServicer:
         values = self._read_values(check, request)
         check.finish()
         tenant = await register_tenant(self._tenants, values)
-        return pb.RegisterTenantResponse(tenant=await self._show(tenant))
+        return pb.RegisterTenantResponse(tenant=await self._display.show(tenant))
 
     def _read_values(self, check: Check, request: pb.RegisterTenantRequest) -> TenantValues:
         tenant = request.tenant
@@ -86,10 +86,6 @@ class TenantServicer:
             if tenant.HasField("settings")
             else None,
         )
-
-    async def _show(self, tenant: Tenant) -> pb.Tenant:
-        (shown,) = await self._show_all([tenant])
-        return shown
 
     async def rotate_tenant_credential(
         self, request: pb.RotateTenantCredentialRequest
@@ -106,7 +102,7 @@ class TenantServicer:
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        return pb.GetTenantResponse(tenant=await self._show(await self._tenants.load(tenant_id)))
+        return pb.GetTenantResponse(tenant=await self._display.show(await self._tenants.load(tenant_id)))
 
     async def list_tenants(self, request: pb.ListTenantsRequest) -> pb.ListTenantsResponse:
         """See the proto."""
@@ -118,11 +114,7 @@ class TenantServicer:
         found = await self._tenants.page(after=after, count_max=count_max + 1, show_deleted=request.show_deleted)
         shown = found[:count_max]
         more = self._page_tokens.encode(request, _Place(shown[-1].tenant_id)) if len(found) > count_max else ""
-        return pb.ListTenantsResponse(tenants=await self._show_all(shown), next_page_token=more)
-
-    async def _show_all(self, tenants: Sequence[Tenant]) -> list[pb.Tenant]:
-        progress = await self._propagations.progress([tenant.uid for tenant in tenants])
-        return [tenant_to_proto(tenant, progress.get(tenant.uid), now=self._clock.now()) for tenant in tenants]
+        return pb.ListTenantsResponse(tenants=await self._display.show_all(shown), next_page_token=more)
 
     async def update_tenant(self, request: pb.UpdateTenantRequest) -> pb.UpdateTenantResponse:
         """See the proto."""
@@ -132,7 +124,7 @@ class TenantServicer:
         change = _read_change(check, request)
         check.finish()
         return pb.UpdateTenantResponse(
-            tenant=await self._show(await self._tenants.update(tenant_id, change, etag=etag))
+            tenant=await self._display.show(await self._tenants.update(tenant_id, change, etag=etag))
         )
 
     async def delete_tenant(self, request: pb.DeleteTenantRequest) -> pb.DeleteTenantResponse:
@@ -148,7 +140,7 @@ class TenantServicer:
             if request.allow_missing:
                 return pb.DeleteTenantResponse()
             raise
-        return pb.DeleteTenantResponse(tenant=await self._show(tenant))
+        return pb.DeleteTenantResponse(tenant=await self._display.show(tenant))
 
     async def verify_tenant(self, request: pb.VerifyTenantRequest) -> pb.VerifyTenantResponse:
         """See the proto."""
@@ -157,7 +149,8 @@ class TenantServicer:
         check.finish()
         verified = await self._asking.verify(tenant_id, budget_s=answering_s(self._clock))
         return pb.VerifyTenantResponse(
-            tenant=await self._show(verified.tenant), checks=[check_to_proto(found) for found in verified.checks]
+            tenant=await self._display.show(verified.tenant),
+            checks=[check_to_proto(found) for found in verified.checks],
         )
 
     async def undelete_tenant(self, request: pb.UndeleteTenantRequest) -> pb.UndeleteTenantResponse:
@@ -165,7 +158,7 @@ class TenantServicer:
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        return pb.UndeleteTenantResponse(tenant=await self._show(await self._lifecycle.undelete(tenant_id)))
+        return pb.UndeleteTenantResponse(tenant=await self._display.show(await self._lifecycle.undelete(tenant_id)))
 
     async def suspend_tenant(self, request: pb.SuspendTenantRequest) -> pb.SuspendTenantResponse:
         """See the proto."""
@@ -174,7 +167,7 @@ class TenantServicer:
         reason = check.text("reason", request.reason, _REASON_CHARS_MAX)
         check.finish()
         return pb.SuspendTenantResponse(
-            tenant=await self._show(await self._lifecycle.suspend(tenant_id, reason=reason))
+            tenant=await self._display.show(await self._lifecycle.suspend(tenant_id, reason=reason))
         )
 
     async def resume_tenant(self, request: pb.ResumeTenantRequest) -> pb.ResumeTenantResponse:
@@ -182,7 +175,7 @@ class TenantServicer:
         check = Check()
         tenant_id = check.tenant("name", request.name)
         check.finish()
-        return pb.ResumeTenantResponse(tenant=await self._show(await self._lifecycle.resume(tenant_id)))
+        return pb.ResumeTenantResponse(tenant=await self._display.show(await self._lifecycle.resume(tenant_id)))
 
     async def watch_tenant(self, request: pb.WatchTenantRequest, send: Send) -> None:
         """See the proto."""

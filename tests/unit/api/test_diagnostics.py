@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.errors import CredentialRejected, MailboxDenied, TenantNotFound
 from sidecar.gen.ioffice.exchange.v1 import diagnostics_service_pb2 as pb
@@ -61,6 +62,23 @@ async def test_tenant_is_told_from_the_login_to_the_drift(rig: Rig) -> None:
         "room.drift": "passed",
     }
     assert rig.microsoft.shaken[0] == "https://hooks.example.com/graph/notifications"
+
+
+async def test_awaited_access_is_told_with_the_tenant_in_every_answer(rig: Rig) -> None:
+    """A tenant is the same whichever call shows it."""
+    await registered(rig)
+    await rig.db.add_filled_room("r1")
+    tenant, look_at = await rig.db.store.tenants.load(TENANT), NOW + timedelta(minutes=1)
+    await rig.db.store.propagations.begin(tenant.uid, NOW, look_at=look_at)
+    answers = [
+        await rig.tenants.GetTenant(tenants_pb.GetTenantRequest(name=NAME)),
+        await rig.tenants.SetCredentialExpiry(
+            tenants_pb.SetCredentialExpiryRequest(name=NAME, expire_time=Timestamp(seconds=2_000_000_000))
+        ),
+        await rig.tenants.VerifyTenant(tenants_pb.VerifyTenantRequest(name=NAME)),
+        await diagnose_tenant(rig),
+    ]
+    assert [answer.tenant.propagation.rooms_count for answer in answers] == [1] * 4
 
 
 async def test_only_the_configured_address_is_called(rig: Rig) -> None:
