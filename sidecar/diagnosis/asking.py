@@ -58,7 +58,9 @@ class TenantAsking:
         self._clock = clock
         self._turns: dict[TenantUid, _Turn] = {}
 
-    async def verify(self, tenant_id: TenantId, *, budget_s: float | None = None) -> Verified:
+    async def verify(
+        self, tenant_id: TenantId, *, budget_s: float | None = None, may_be_granted: bool = True
+    ) -> Verified:
         """Ask Microsoft about a tenant now.
 
         Callers that ask about the same tenant at the same time share an examination that began after each of them asked,
@@ -66,6 +68,8 @@ class TenantAsking:
 
         Args:
             budget_s: how long the caller waits, in seconds; None: as long as it takes, within a limit.
+            may_be_granted: whoever asks has perhaps granted something just now, so that rooms which refuse us may be
+                waiting for it. Not so whoever only looks: rooms that are denied would say "wait" from then on.
         Raises:
             TenantNotFound: there is none, or it is deleted.
             TenantSuspended: nothing may be asked about it.
@@ -76,8 +80,7 @@ class TenantAsking:
         ends_s = self._clock.monotonic() + min(_BUDGET_S, budget_s or _BUDGET_S)
         found = await self._share(tenant, ends_s)
         if _is_denied(found):
-            # Whoever asks has often granted something just now, so what refuses us may be waiting for it.
-            await self._store.propagations.look_soon(tenant.uid, look_at=self._clock.now(), is_grant=True)
+            await self._store.propagations.look_soon(tenant.uid, look_at=self._clock.now(), is_grant=may_be_granted)
         for room in found.mended:
             await self._read_at_once(room)
         return Verified(await self._settle(tenant, found, ends_s), found.checks)

@@ -81,6 +81,20 @@ async def test_awaited_access_is_told_with_the_tenant_in_every_answer(rig: Rig) 
     assert [answer.tenant.propagation.rooms_count for answer in answers] == [1] * 4
 
 
+async def test_looking_at_a_denied_room_is_no_sign_of_a_grant(rig: Rig) -> None:
+    """A doctor that looks every day would have it say for ever that it is to be waited for; a verification is one."""
+    await registered(rig)
+    await rig.db.add_filled_room("r1")
+    rig.microsoft.probe_error = MailboxDenied("no")
+    tenant = await rig.db.store.tenants.load(TENANT)
+    rig.clock.at += timedelta(hours=1)
+    granted_at = await rig.db.store.propagations.granted_at(tenant.uid)
+    await diagnose_tenant(rig)
+    assert await rig.db.store.propagations.granted_at(tenant.uid) == granted_at
+    await rig.tenants.VerifyTenant(tenants_pb.VerifyTenantRequest(name=NAME))
+    assert await rig.db.store.propagations.granted_at(tenant.uid) == rig.db.clock.now()
+
+
 async def test_only_the_configured_address_is_called(rig: Rig) -> None:
     await registered(rig)
     answer = await diagnose_tenant(rig)
@@ -205,7 +219,7 @@ async def test_what_is_unknown_is_not_found(rig: Rig) -> None:
 async def test_tenant_that_goes_meanwhile_is_not_found(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     await registered(rig)
 
-    async def verify(tenant_id: object, *, budget_s: float | None = None) -> object:
+    async def verify(tenant_id: object, **_: object) -> object:
         raise TenantNotFound("the tenant is deleted")
 
     monkeypatch.setattr(rig.diagnosis.tenants, "verify", verify)
