@@ -200,7 +200,8 @@ class Credentials:
     async def step_back(self, uid: TenantUid, identity: str) -> bool:
         """Take PREVIOUS back into use, and make the current credential NEXT, to be proven anew.
 
-        For a current credential that Microsoft refuses though it was proven: a new secret reaches its replicas one by one.
+        For a current credential that Microsoft refuses though it was proven: a new secret reaches its replicas one by one. With
+        another application the subscriptions are asked for at once, as after a promotion.
 
         Args:
             identity: of the current credential that was refused.
@@ -229,6 +230,8 @@ class Credentials:
             await self._move(c, uid, CredentialRole.PREVIOUS, CredentialRole.CURRENT)
             await c.execute("UPDATE credentials SET ends_at = NULL WHERE tenant_uid = $1 AND role = 'current'", uid)
             await _touch(c, uid)
+            if previous.application_id != tenant.credential.application_id:
+                await _ask_for_subscriptions(c, uid)
             await look_soon(c, uid)
             await journal.mark(c, IntentKind.TENANT_VERIFY, uid, uid, priority=Priority.HINT, force=True)
             return True

@@ -113,6 +113,21 @@ async def test_promotion_to_another_application_asks_for_every_subscription(open
     assert IntentKind.ROOM_SUBSCRIBE in due
 
 
+async def test_former_credential_of_another_application_asks_for_every_subscription(opened: OpenStore) -> None:
+    """Those that were made since the promotion belong to the application that is refused now."""
+    tenant = await opened.add_tenant()
+    room = await opened.add_room()
+    changed = await promoted(opened, make_new(application_id="app-2"))
+    await opened.store.subscriptions.prepare(
+        room.uid, tenant.uid, key="s1", secret_hash=secret_hash("s"), directory_id="d", url="https://x"
+    )
+    await opened.store.subscriptions.confirm("s1", graph_id="g1", expires_at=after(days=6), renew_at=after(days=3))
+    assert await opened.store.credentials.step_back(tenant.uid, changed.credential.identity)
+    current = await opened.store.subscriptions.load_for_room(room.uid)
+    assert current is not None
+    assert (current.graph_id, current.renew_at) == ("g1", after())
+
+
 async def test_current_handed_over_again_takes_its_new_end_and_withdraws_next(opened: OpenStore) -> None:
     await opened.add_tenant()
     await opened.store.credentials.put_next(TENANT, make_new())
