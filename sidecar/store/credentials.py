@@ -60,7 +60,7 @@ class Credentials:
                 "SELECT application_id, kind, sealed, fingerprint, role FROM credentials WHERE tenant_uid = $1",
                 tenant_uid,
             )
-            wanted = [row for row in found if f"{row[0]}/{row[3]}" == identity]
+            wanted = [row for row in found if row[2] and f"{row[0]}/{row[3]}" == identity]  # not one just erased
             row = next(iter(wanted or [row for row in found if row[4] == CredentialRole.CURRENT]), None)
             if row is None:
                 raise TenantNotFound("the tenant is gone")

@@ -221,6 +221,14 @@ async def test_former_credential_is_erased_after_its_time_and_not_before(opened:
     )  # whoever asks gets the current
 
 
+async def test_credential_that_is_being_erased_is_gone_though_its_files_wait_for_a_backup(opened: OpenStore) -> None:
+    """Whoever holds its identity gets the current one, and not an error that blocks the tenant."""
+    before = await opened.add_tenant()
+    tenant = await promoted(opened, make_new())
+    await opened.execute("UPDATE credentials SET sealed = $1 WHERE role = 'previous'", b"")
+    assert await proof_of(opened, tenant, before.credential.identity) == f"{CANARY}-new"
+
+
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["suspended", "deleted"])
 async def test_former_credential_is_due_to_be_erased_though_nothing_else_is_done_for_a_tenant(
     opened: OpenStore, clock: ManualClock, is_deleted: bool
