@@ -91,7 +91,7 @@ class TenantVerifier:
         if told is None and found.denial is not None:
             details = {**found.denial.details, "cause": EVERY_ROOM}
             told = problem_of(MailboxDenied("", details=details), now=self._clock.now(), next_check_at=None)
-        await self._store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint, remaining=told)
+        await self._store.tenants.set_proven(tenant.uid, identity=tenant.credential.identity, remaining=told)
         log.info("tenant.verified", tenant_uid=tenant.uid)
 
     async def examine(

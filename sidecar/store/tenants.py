@@ -234,20 +234,21 @@ class Tenants:
 
         return await self._engine.read(run)
 
-    async def set_proven(self, uid: TenantUid, *, fingerprint: str, remaining: Problem | None = None) -> None:
+    async def set_proven(self, uid: TenantUid, *, identity: str, remaining: Problem | None = None) -> None:
         """Note that Microsoft accepted the credential; a problem that stood in the way is gone, and all rooms are read.
 
         Between the refusal and now changes went by unheard, so each room is compared in full. Nothing is noted when the
         credential is another one by now: that one has not been tried.
 
         Args:
+            identity: of the credential that was accepted.
             remaining: what people are to be told of all the same; it must not be one that blocks.
         """
 
         async def run(c: Connection) -> None:
             await locks.keep_tenant(c, uid)
             before = await load_tenant(c, "t.uid = $1", uid)
-            if before is None or before.credential.fingerprint != fingerprint:
+            if before is None or before.credential.identity != identity:
                 return
             c.announce(journal.TENANTS, uid)
             now = to_micros(c.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -136,6 +137,16 @@ async def test_current_handed_over_again_takes_its_new_end_and_withdraws_next(op
     assert tenant.credential.expires_at == after(days=9)
     again = await opened.store.credentials.put_next(TENANT, make_new(f"{CANARY}-secret"))
     assert again.credential.expires_at == after(days=9)
+
+
+async def test_proof_of_a_certificate_in_one_application_is_none_in_another(opened: OpenStore) -> None:
+    """A verification was under way with the one while the other was registered."""
+    before = await opened.add_tenant()
+    credential = replace(make_registration().credential, application_id="app-2")
+    await opened.store.tenants.register(make_registration(credential=credential))
+    await opened.store.tenants.set_proven(before.uid, identity=before.credential.identity)
+    tenant = await reload(opened)
+    assert (tenant.credential.proven_at, tenant.verified_at) == (None, None)
 
 
 async def test_request_id_of_another_credential_is_refused(opened: OpenStore) -> None:

@@ -52,7 +52,7 @@ async def test_credential_that_is_proven_and_consent_that_appears_are_grants(
         clock.advance(100.0)
         if problem is not None:
             await store.tenants.set_problem(tenant.uid, make_problem(problem))
-        await store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
+        await store.tenants.set_proven(tenant.uid, identity=tenant.credential.identity)
         assert await store.propagations.granted_at(tenant.uid) == after(seconds=granted_s)
 
 

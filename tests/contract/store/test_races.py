@@ -126,7 +126,7 @@ async def test_tenant_deleted_while_rooms_are_mapped_and_read_takes_them_along(
             other.store.calendars.apply(room, always(upsert(make_booking("b2"))), lease=None),
             other.store.rooms.map_all(tenant.tenant_id, [make_mapping("r2")]),
             opened.store.lifecycle.delete(tenant.tenant_id, etag=""),
-            other.store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint),
+            other.store.tenants.set_proven(tenant.uid, identity=tenant.credential.identity),
         )
         entries, head = await opened.store.changes.read(tenant.uid, after_revision=0, count_max=1_000)
         assert head is not None

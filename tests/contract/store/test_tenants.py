@@ -51,7 +51,7 @@ async def test_tenant_registered_twice_is_one_tenant(opened: OpenStore) -> None:
 async def test_registration_with_another_secret_replaces_the_credential(opened: OpenStore, clock: ManualClock) -> None:
     """The new proof is in use at once, and is not proven because the old one was."""
     tenant = await opened.add_tenant()
-    await opened.store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
+    await opened.store.tenants.set_proven(tenant.uid, identity=tenant.credential.identity)
     clock.advance(10)
     changed = await opened.store.tenants.register(make_registration(secret=f"{CANARY}-other"))
     assert changed.uid == tenant.uid
@@ -209,7 +209,7 @@ async def test_tenant_accepted_again_has_every_room_read_at_once(opened: OpenSto
         if intent.kind is IntentKind.ROOM_COMPARE
     ]
     await opened.store.intents.put_off(compare, until=after(hours=1), reason="CREDENTIAL_REJECTED")
-    await opened.store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
+    await opened.store.tenants.set_proven(tenant.uid, identity=tenant.credential.identity)
     accepted = await opened.store.tenants.load(TENANT)
     assert (accepted.state, accepted.problem) == (TenantState.ACTIVE, None)
     due = await opened.store.intents.due(tenant.uid, count_max=10)

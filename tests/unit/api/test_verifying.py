@@ -36,7 +36,7 @@ async def registered(rig: Rig) -> Tenant:
     await rig.tenants.RegisterTenant(registration())
     store = rig.db.store
     tenant = await store.tenants.load(TENANT)
-    await store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
+    await store.tenants.set_proven(tenant.uid, identity=tenant.credential.identity)
     for intent in await store.intents.due(tenant.uid, count_max=9):
         await store.intents.finish(intent, next_at=None)
     return await store.tenants.load(TENANT)
@@ -100,7 +100,7 @@ async def test_healed_tenant_is_answered_as_the_background_writes_it(rig: Rig) -
         call = group.create_task(verify(rig, timeout=15.0))
         await until(lambda: is_due(rig, tenant))
         assert (await store.tenants.load(TENANT)).problem is not None
-        await store.tenants.set_proven(tenant.uid, fingerprint=tenant.credential.fingerprint)
+        await store.tenants.set_proven(tenant.uid, identity=tenant.credential.identity)
     assert call.result().tenant.state == pb.Tenant.STATE_ACTIVE
 
 

@@ -414,7 +414,7 @@ async def test_one_mailbox_that_answers_401_does_not_block_the_tenant(shift: Shi
 
 async def test_credential_that_was_replaced_meanwhile_is_not_proven(shift: Shift) -> None:
     """What was tried is the old one."""
-    await shift.desk.opened.store.tenants.set_proven(shift.desk.tenant.uid, fingerprint="another")
+    await shift.desk.opened.store.tenants.set_proven(shift.desk.tenant.uid, identity="another")
     assert (await shift.tenant()).state is TenantState.VERIFYING
 
 
