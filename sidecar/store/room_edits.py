@@ -80,15 +80,24 @@ async def refuse_taken_mailbox(c: Connection, tenant_uid: TenantUid, mailbox: Ma
         raise RoomExists("the mailbox is mapped to another room", details={"room": other.name})
 
 
-async def _save_values(c: Connection, room: Room, edit: RoomEdit) -> bool:
-    """Write what the caller says about the room; tell whether anything is different now."""
-    wanted = (
+def changes_nothing(room: Room, edit: RoomEdit) -> bool:
+    """Tell whether a room is as an edit wants it, for instance because the same call was answered before."""
+    return edit.address is None and _wanted_values(room, edit) == _wanted_values(room, RoomEdit())
+
+
+def _wanted_values(room: Room, edit: RoomEdit) -> tuple[str, str, int, dict[str, str]]:
+    return (
         room.display_name if edit.display_name is None else edit.display_name,
         room.time_zone if edit.time_zone is None else edit.time_zone,
         room.capacity if edit.capacity is None else edit.capacity,
         room.annotations if edit.annotations is None else edit.annotations,
     )
-    if wanted == (room.display_name, room.time_zone, room.capacity, room.annotations):
+
+
+async def _save_values(c: Connection, room: Room, edit: RoomEdit) -> bool:
+    """Write what the caller says about the room; tell whether anything is different now."""
+    wanted = _wanted_values(room, edit)
+    if wanted == _wanted_values(room, RoomEdit()):
         return False
     display_name, zone, capacity, annotations = wanted
     await c.execute(

@@ -18,7 +18,7 @@ from sidecar.store import journal, locks, rows
 from sidecar.store.departing import BodyStamper
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.room_departures import abandon_subscriptions, log_departure
-from sidecar.store.room_edits import RoomEdit, edit_room, refuse_taken_mailbox
+from sidecar.store.room_edits import RoomEdit, changes_nothing, edit_room, refuse_taken_mailbox
 from sidecar.store.tenants import new_uid
 
 
@@ -154,6 +154,8 @@ class Rooms:
     async def update(self, room: Room, edit: RoomEdit, *, etag: str) -> Room:
         """Change a room.
 
+        A change that has been made already is made again without a complaint about the etag: it is a repeated call.
+
         Args:
             room: as it was when the edit was made up; what is known of an address holds for the mailbox it had then.
         Raises:
@@ -161,7 +163,10 @@ class Rooms:
         """
 
         async def run(c: Connection) -> Room:
-            found = await _load_to_change(c, room.tenant_id, room.room_id, etag)
+            found = await _load_to_change(c, room.tenant_id, room.room_id, "")
+            if changes_nothing(found, edit):
+                return found
+            _check_etag(found, etag)
             is_as_known = (found.uid, found.calendar_no, found.mailbox) == (room.uid, room.calendar_no, room.mailbox)
             if edit.address is not None and not is_as_known:
                 raise StoreConflict("the room was tied to another mailbox meanwhile")
@@ -305,9 +310,13 @@ async def _load_to_change(c: Connection, tenant_id: TenantId, room_id: RoomId, e
     room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
     if room is None:
         raise RoomNotFound("there is no such room")
+    _check_etag(room, etag)
+    return room
+
+
+def _check_etag(room: Room, etag: str) -> None:
     if etag and etag != str(room.version):
         raise EtagMismatch("the room has changed", details={"etag": str(room.version)})
-    return room
 
 
 async def _load(c: Connection, condition: str, *values: str) -> Room | None:

@@ -385,3 +385,12 @@ async def test_room_may_go_with_one_word_for_all_its_bookings(opened: OpenStore)
     assert runs_out_at == after(days=6)
     assert await entries_after(opened, room, head) == [(ChangeKind.ROOM_UNMAPPED, None, Cause.NONE)]
     assert await opened.store.calendars.load_stored(room.uid) == {}
+
+
+async def test_edit_that_is_repeated_with_its_etag_is_no_error(opened: OpenStore) -> None:
+    """The first answer may have been lost on its way."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room("r1")
+    edit = RoomEdit(display_name="Blue", annotations={"floor": "2"})
+    changed = await opened.store.rooms.update(room, edit, etag=str(room.version))
+    assert await opened.store.rooms.update(room, edit, etag=str(room.version)) == changed

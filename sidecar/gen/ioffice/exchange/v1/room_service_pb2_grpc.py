@@ -118,7 +118,8 @@ class RoomServiceServicer(object):
     def UpdateRoom(self, request, context):
         """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
         its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
-        allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+        allow_other_mailbox. A call that changes nothing is no error, whatever its etag, so it is safe to repeat. May ask
+        Microsoft, and then takes as long as that does, half a minute at most. Errors:
         FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
         TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
         """

@@ -46,7 +46,8 @@ class RoomServiceStub:
     UpdateRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.UpdateRoomResponse]
     """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
     its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
-    allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+    allow_other_mailbox. A call that changes nothing is no error, whatever its etag, so it is safe to repeat. May ask
+    Microsoft, and then takes as long as that does, half a minute at most. Errors:
     FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
     TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
     """
@@ -88,7 +89,8 @@ class RoomServiceAsyncStub(RoomServiceStub):
     UpdateRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.UpdateRoomResponse]  # type: ignore[assignment]
     """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
     its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
-    allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+    allow_other_mailbox. A call that changes nothing is no error, whatever its etag, so it is safe to repeat. May ask
+    Microsoft, and then takes as long as that does, half a minute at most. Errors:
     FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
     TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
     """
@@ -157,7 +159,8 @@ class RoomServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_room_service_pb2.UpdateRoomResponse, _abc.Awaitable[_room_service_pb2.UpdateRoomResponse]]:
         """Changes what the caller says about a room, and its address. A mailbox that was given another address goes on: its copy,
         its resume tokens and its watchers stay. An address of another mailbox is refused with MAILBOX_DIFFERS, unless
-        allow_other_mailbox. May ask Microsoft, and then takes as long as that does, half a minute at most. Errors:
+        allow_other_mailbox. A call that changes nothing is no error, whatever its etag, so it is safe to repeat. May ask
+        Microsoft, and then takes as long as that does, half a minute at most. Errors:
         FIELD_INVALID, ROOM_NOT_FOUND, ETAG_MISMATCH, ROOM_EXISTS, MAILBOX_DIFFERS; where Microsoft has to be asked
         TENANT_SUSPENDED, EXCHANGE_UNAVAILABLE, EXCHANGE_THROTTLED.
         """
