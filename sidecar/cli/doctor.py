@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from exchange_client import SyncExchangeClient, Unavailable
+from exchange_client import NotFound, SyncExchangeClient, Unavailable
 from exchange_client.messages import CheckResult, DiagnoseTenantResponse, Problem, Tenant
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, tenant_of
@@ -114,10 +115,29 @@ def _ask_service(target: str, tenant: str) -> tuple[str, Sequence[DiagnoseTenant
     """Return why the service cannot be asked, "" when it can, and what it says of its tenants."""
     with SyncExchangeClient.connect(target, timeout_s=_PATIENCE_S) as client:
         try:
-            names = [tenant_of(tenant)] if tenant else _tenants(client)
-            return "", [client.diagnose_tenant(name) for name in names]
+            if tenant:
+                return "", [_diagnose(client, tenant_of(tenant))]
+            answers = []
+            for name in _tenants(client):
+                with contextlib.suppress(NotFound):  # deleted since it was listed
+                    answers.append(_diagnose(client, name))
         except Unavailable as error:
             return error.message or "no answer", []
+        return "", answers
+
+
+def _diagnose(client: SyncExchangeClient, name: str) -> DiagnoseTenantResponse:
+    """Have a tenant diagnosed; that Exchange keeps it from being so is one of the things that are wrong."""
+    try:
+        return client.diagnose_tenant(name)
+    except Unavailable as error:
+        if not error.reason.startswith("EXCHANGE_"):
+            raise
+        problem = Problem(
+            reason=error.reason, message=error.message, action="Ask again in a minute.", actor=Problem.ACTOR_NOBODY
+        )
+        check = CheckResult(check_id="tenant", outcome=CheckResult.OUTCOME_FAILED, problem=problem)
+        return DiagnoseTenantResponse(tenant=client.get_tenant(name), checks=[check])
 
 
 def _tenants(client: SyncExchangeClient) -> list[str]:

@@ -1,0 +1,51 @@
+"""The doctor's page when single tenants cannot be diagnosed."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+from exchange_client import NotFound, Unavailable
+from exchange_client.messages import CheckResult, DiagnoseTenantResponse, Tenant
+
+from sidecar.cli import doctor
+
+
+class FakeClient:
+    """Three tenants: the first one is gone by the time it is asked about, and Exchange slows down the second."""
+
+    @classmethod
+    def connect(cls, _target: str, **_: object) -> AbstractContextManager[FakeClient]:
+        return nullcontext(cls())
+
+    def list_tenants(self) -> list[Tenant]:
+        return [Tenant(name=f"tenants/{name}") for name in ("gone", "slow", "good")]
+
+    def get_tenant(self, name: str) -> Tenant:
+        return Tenant(name=name, state=Tenant.STATE_ACTIVE)
+
+    def diagnose_tenant(self, name: str) -> DiagnoseTenantResponse:
+        if name.endswith("gone"):
+            raise NotFound("there is no such tenant", "NOT_FOUND", "TENANT_NOT_FOUND")
+        if name.endswith("slow"):
+            raise Unavailable("Exchange asks the sidecar to slow down", "UNAVAILABLE", "EXCHANGE_THROTTLED")
+        return DiagnoseTenantResponse(tenant=self.get_tenant(name))
+
+
+def test_tenant_that_cannot_be_diagnosed_keeps_no_other_from_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SyncExchangeClient", FakeClient)
+    unreachable, answers = doctor._ask_service("127.0.0.1:1", "")
+    assert unreachable == ""
+    assert [answer.tenant.name for answer in answers] == ["tenants/slow", "tenants/good"]
+    (check,) = answers[0].checks
+    assert (check.outcome, check.problem.reason) == (CheckResult.OUTCOME_FAILED, "EXCHANGE_THROTTLED")
+
+
+def test_service_that_does_not_answer_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SyncExchangeClient", FakeClient)
+
+    def away(_self: FakeClient, _name: str) -> DiagnoseTenantResponse:
+        raise Unavailable("no connection", "UNAVAILABLE")
+
+    monkeypatch.setattr(FakeClient, "diagnose_tenant", away)
+    assert doctor._ask_service("127.0.0.1:1", "good") == ("no connection", [])
