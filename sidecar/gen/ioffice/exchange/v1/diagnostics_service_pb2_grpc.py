@@ -55,7 +55,8 @@ class DiagnosticsServiceServicer(object):
 
     def DiagnoseTenant(self, request, context):
         """Verifies a tenant, tries the way from outside to the webhook, and looks at its rooms' copies. Also of a suspended tenant,
-        then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND.
+        then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND, EXCHANGE_THROTTLED
+        (as VerifyTenant). Unlike VerifyTenant it is no sign that access was granted just now: rooms that are DENIED stay so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

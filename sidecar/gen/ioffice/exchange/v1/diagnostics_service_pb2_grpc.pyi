@@ -37,7 +37,8 @@ class DiagnosticsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DiagnosticsServiceAsyncStub: ...
     DiagnoseTenant: _grpc.UnaryUnaryMultiCallable[_diagnostics_service_pb2.DiagnoseTenantRequest, _diagnostics_service_pb2.DiagnoseTenantResponse]
     """Verifies a tenant, tries the way from outside to the webhook, and looks at its rooms' copies. Also of a suspended tenant,
-    then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND.
+    then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND, EXCHANGE_THROTTLED
+    (as VerifyTenant). Unlike VerifyTenant it is no sign that access was granted just now: rooms that are DENIED stay so.
     """
     DiagnoseRoom: _grpc.UnaryUnaryMultiCallable[_diagnostics_service_pb2.DiagnoseRoomRequest, _diagnostics_service_pb2.DiagnoseRoomResponse]
     """Checks one room at Exchange, shows what happened and what is planned, and if asked, why a booking looks as it does.
@@ -53,7 +54,8 @@ class DiagnosticsServiceAsyncStub(DiagnosticsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     DiagnoseTenant: _aio.UnaryUnaryMultiCallable[_diagnostics_service_pb2.DiagnoseTenantRequest, _diagnostics_service_pb2.DiagnoseTenantResponse]  # type: ignore[assignment]
     """Verifies a tenant, tries the way from outside to the webhook, and looks at its rooms' copies. Also of a suspended tenant,
-    then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND.
+    then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND, EXCHANGE_THROTTLED
+    (as VerifyTenant). Unlike VerifyTenant it is no sign that access was granted just now: rooms that are DENIED stay so.
     """
     DiagnoseRoom: _aio.UnaryUnaryMultiCallable[_diagnostics_service_pb2.DiagnoseRoomRequest, _diagnostics_service_pb2.DiagnoseRoomResponse]  # type: ignore[assignment]
     """Checks one room at Exchange, shows what happened and what is planned, and if asked, why a booking looks as it does.
@@ -72,7 +74,8 @@ class DiagnosticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_diagnostics_service_pb2.DiagnoseTenantResponse, _abc.Awaitable[_diagnostics_service_pb2.DiagnoseTenantResponse]]:
         """Verifies a tenant, tries the way from outside to the webhook, and looks at its rooms' copies. Also of a suspended tenant,
-        then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND.
+        then without asking Microsoft. What it finds is no error of the call. Errors: TENANT_NOT_FOUND, EXCHANGE_THROTTLED
+        (as VerifyTenant). Unlike VerifyTenant it is no sign that access was granted just now: rooms that are DENIED stay so.
         """
 
     @_abc_1.abstractmethod

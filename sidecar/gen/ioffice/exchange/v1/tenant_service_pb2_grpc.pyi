@@ -56,7 +56,8 @@ class TenantServiceStub:
     """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
     to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
     use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
-    no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED.
+    no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_THROTTLED (it is being verified for another
+    caller, for longer than this one waits).
     """
     UndeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.UndeleteTenantRequest, _tenant_service_pb2.UndeleteTenantResponse]
     """Brings a deleted tenant back as it was, suspended if it was suspended. Each room is read in full. Resume tokens from before
@@ -126,7 +127,8 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
     to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
     use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
-    no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED.
+    no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_THROTTLED (it is being verified for another
+    caller, for longer than this one waits).
     """
     UndeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.UndeleteTenantRequest, _tenant_service_pb2.UndeleteTenantResponse]  # type: ignore[assignment]
     """Brings a deleted tenant back as it was, suspended if it was suspended. Each room is read in full. Resume tokens from before
@@ -229,7 +231,8 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
         to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
         use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
-        no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED.
+        no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_THROTTLED (it is being verified for another
+        caller, for longer than this one waits).
         """
 
     @_abc_1.abstractmethod

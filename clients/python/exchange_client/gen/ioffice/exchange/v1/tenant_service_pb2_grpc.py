@@ -151,7 +151,8 @@ class TenantServiceServicer(object):
         """Asks Microsoft now whether the credential is accepted, what the app was granted, and which rooms can be read: all rooms up
         to 60, otherwise 60 chosen by chance. What it finds becomes the tenant's state, so a tenant that was mended is in
         use again at once. Takes seconds; within the deadline of the call it tells what it has found out by then. What it finds is
-        no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED.
+        no error of the call. Errors: TENANT_NOT_FOUND, TENANT_SUSPENDED, EXCHANGE_THROTTLED (it is being verified for another
+        caller, for longer than this one waits).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
