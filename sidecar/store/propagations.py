@@ -184,6 +184,7 @@ async def note_grant(c: Connection, tenant_uid: TenantUid) -> None:
 async def end_watch(c: Connection, tenant_uid: TenantUid) -> None:
     """Note that nobody waits, so that the next refusal that may be waited for begins anew; part of somebody's transaction."""
     await c.execute("UPDATE propagations SET started_at = NULL WHERE tenant_uid = $1", tenant_uid)
+    c.announce(journal.TENANTS, tenant_uid)
 
 
 async def _load(c: Connection, tenant_uid: TenantUid) -> tuple[datetime, datetime | None] | None:
@@ -204,6 +205,7 @@ async def _save(c: Connection, tenant_uid: TenantUid, *, granted_at: datetime, s
         to_micros(granted_at),
         None if started_at is None else to_micros(started_at),
     )
+    c.announce(journal.TENANTS, tenant_uid)
 
 
 async def _mark_look(c: Connection, tenant_uid: TenantUid, look_at: datetime) -> None:

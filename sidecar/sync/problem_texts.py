@@ -22,7 +22,7 @@ class Text(NamedTuple):
 EVERY_ROOM = "EVERY_ROOM"
 """The cause of a tenant's denial: it is not one room that is refused."""
 _MAKE_ANOTHER = (
-    "Make a new client secret in the app registration and register the tenant again with its Value, not its Secret ID. "
+    "Make a new client secret in the app registration and hand over its Value, not its Secret ID (`tenant rotate`). "
     "A secret that was made just now takes some minutes to be known everywhere; the sidecar tries again by itself."
 )
 _WEBHOOK = "Make webhook.public_url reachable from the internet over TLS 1.2 without anything that demands a login."
@@ -31,7 +31,7 @@ _POLLED = "rooms are read at intervals instead."
 TEXTS: dict[tuple[str, str], Text] = {
     ("CREDENTIAL_REJECTED", ""): Text(
         "Microsoft refuses the application's credential.",
-        "Look up the AADSTS number in the problem's metadata, and register the tenant again with a credential that works.",
+        "Look up the AADSTS number in the problem's metadata, and hand over a credential that works (`tenant rotate`).",
         Actor.CUSTOMER,
     ),
     ("CREDENTIAL_REJECTED", "SECRET_WRONG"): Text(
@@ -39,7 +39,7 @@ TEXTS: dict[tuple[str, str], Text] = {
     ),
     ("CREDENTIAL_REJECTED", "CERTIFICATE_UNKNOWN"): Text(
         "The certificate is not registered with the application.",
-        "Upload the certificate to the app registration (Certificates & secrets), or register the tenant again with one "
+        "Upload the certificate to the app registration (Certificates & secrets), or hand over one (`tenant rotate`) "
         "that is there.",
         Actor.CUSTOMER,
     ),
@@ -67,7 +67,7 @@ TEXTS: dict[tuple[str, str], Text] = {
     ("CREDENTIAL_EXPIRED", ""): Text("The client secret has expired.", _MAKE_ANOTHER, Actor.CUSTOMER),
     ("CREDENTIAL_EXPIRED", "CERTIFICATE"): Text(
         "The certificate has expired.",
-        "Make a new certificate, upload it to the app registration, and register the tenant again with it.",
+        "Make a new certificate, upload it to the app registration, and hand it over (`tenant rotate`).",
         Actor.CUSTOMER,
     ),
     ("APPLICATION_NOT_FOUND", ""): Text(

@@ -214,8 +214,12 @@ async def test_renewed_epoch_sends_everybody_back_to_the_beginning(
         await eventually(anew, "the live watch is told of the new epoch", service=own_service)
         await scene.settled_rooms()
         await scene.converged(live)
-        rooms = [room async for room in scene.client.list_rooms(scene.tenant)]
-        assert all(room.sync.fresh_as_of_time.ToDatetime(UTC) > began_at for room in rooms), "each was read again"
+
+        async def read_again() -> bool:
+            rooms = [room async for room in scene.client.list_rooms(scene.tenant)]
+            return all(room.sync.fresh_as_of_time.ToDatetime(UTC) > began_at for room in rooms)
+
+        await eventually(read_again, "each room is read again", service=own_service)
 
 
 def test_commands_refuse_in_a_sentence_and_with_their_exit_codes(own_service: Service, tmp_path: Path) -> None:
