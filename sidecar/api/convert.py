@@ -212,6 +212,7 @@ class RoomConverter:
             uid=room.uid,
             mailbox=room.mailbox,
             mailbox_object_id=room.object_id or "",
+            given_mailbox=room.given_key or "",
             display_name=room.display_name,
             time_zone=room.time_zone,
             capacity=room.capacity,

@@ -46,8 +46,14 @@ def plan_import(rows: Iterable[RoomRow], rooms: Iterable[Room], *, may_update: b
     by_mailbox: dict[str, Room] = {}
     for room in rooms:
         by_id[room.name.rpartition("/")[2]] = room
-        by_mailbox[room.mailbox.casefold()] = room
+        for address in _addresses(room):
+            by_mailbox[address] = room
     return [_plan_row(row, by_id.get(row.room_id), by_mailbox.get(row.mailbox.casefold()), may_update) for row in rows]
+
+
+def _addresses(room: Room) -> set[str]:
+    """Return what a mailbox may be called: its present address, and the one that was given."""
+    return {room.mailbox.casefold(), room.given_mailbox.casefold()} - {""}
 
 
 def _plan_row(row: RoomRow, room: Room | None, owner: Room | None, may_update: bool) -> Step:
@@ -58,7 +64,7 @@ def _plan_row(row: RoomRow, room: Room | None, owner: Room | None, may_update: b
         return Step(row=row, outcome=Outcome.CREATE)
     notes = {**room.annotations, **row.annotations}
     differs = {
-        "mailbox": row.mailbox.casefold() != room.mailbox.casefold(),
+        "mailbox": row.mailbox.casefold() not in _addresses(room),
         "display_name": bool(row.display_name) and row.display_name != room.display_name,
         "time_zone": bool(row.time_zone) and row.time_zone != room.time_zone,
         "capacity": row.capacity is not None and row.capacity != room.capacity,

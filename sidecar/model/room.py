@@ -78,6 +78,7 @@ class Room:
     until when this mailbox does without. `news_at` is when the room's bookings last changed in the copy. With a `suspension`,
     of the whole tenant, nothing is read. `settings` are the tenant's own; `read_privacy` is what the last full read admitted.
     `calendar_no` counts the mailboxes that the room has been tied to: what was read for another number is of another calendar.
+    `given_key` is the address that the caller gave, case-folded, where Microsoft has told another one since.
     """
 
     uid: RoomUid
@@ -110,6 +111,7 @@ class Room:
     settings: TenantSettings = NO_SETTINGS
     read_privacy: Privacy = DEFAULT_PRIVACY
     calendar_no: int = 1
+    given_key: str | None = None
 
     @property
     def name(self) -> str:

@@ -67,16 +67,19 @@ async def edit_room(c: Connection, room: Room, edit: RoomEdit, stamper: BodyStam
 
 
 async def refuse_taken_mailbox(c: Connection, tenant_uid: TenantUid, mailbox: Mailbox, room: Room | None) -> None:
-    """Raise when a mailbox is mapped to another room than this one.
+    """Raise when a mailbox is mapped to another room than this one, by its present address or by the one that was given.
 
     Raises:
         RoomExists.
     """
     found = await c.fetch_one(
-        f"{rows.ROOM} WHERE r.tenant_uid = $1 AND r.mailbox_key = $2", tenant_uid, mailbox.casefold()
+        f"{rows.ROOM} WHERE r.tenant_uid = $1 AND (r.mailbox_key = $2 OR r.given_key = $2) AND r.uid != $3 LIMIT 1",
+        tenant_uid,
+        mailbox.casefold(),
+        "" if room is None else room.uid,
     )
-    other = None if found is None else rows.room_from_row(found, now=c.now)
-    if other is not None and (room is None or other.uid != room.uid):
+    if found is not None:
+        other = rows.room_from_row(found, now=c.now)
         raise RoomExists("the mailbox is mapped to another room", details={"room": other.name})
 
 

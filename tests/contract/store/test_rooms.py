@@ -362,6 +362,17 @@ async def test_address_that_microsoft_tells_is_shown_and_the_given_one_still_map
     }
     (refused,) = await opened.store.rooms.map_all(TENANT, [make_mapping("r1", mailbox=Mailbox("third@x"))])
     assert isinstance(refused, RoomExists)
+    assert shown.given_key == "r1@contoso.example"
+
+
+async def test_given_address_of_a_room_is_not_mapped_to_another_one(opened: OpenStore) -> None:
+    """It leads to the same mailbox, whatever Microsoft calls it now."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room("r1", make_booking())
+    await opened.store.rooms.set_mailbox(room, object_id=None, time_zone=None, address=Mailbox("new@contoso.example"))
+    (refused,) = await opened.store.rooms.map_all(TENANT, [make_mapping("r2", mailbox=Mailbox("R1@contoso.example"))])
+    assert isinstance(refused, RoomExists)
+    assert refused.details == {"room": room.name}
 
 
 async def test_address_of_another_room_is_not_taken_over(opened: OpenStore) -> None:

@@ -49,6 +49,15 @@ def test_room_that_is_mapped_so_is_unchanged(wanted: RoomRow) -> None:
     assert planned(wanted, mapped, may_update=True).outcome is Outcome.UNCHANGED
 
 
+@pytest.mark.parametrize("may_update", [False, True])
+def test_address_that_was_given_once_means_the_same_room_for_ever(may_update: bool) -> None:
+    """Microsoft has told its main address since; the file of before may be imported again."""
+    mapped = room("r1", mailbox="main@x", given_mailbox="alias@x")
+    assert planned(row("r1", mailbox="Alias@x"), mapped, may_update=may_update).outcome is Outcome.UNCHANGED
+    assert planned(row("r1", mailbox="main@x"), mapped, may_update=may_update).outcome is Outcome.UNCHANGED
+    assert planned(row("r2", mailbox="alias@x"), mapped, may_update=may_update).outcome is Outcome.REFUSED
+
+
 def test_room_that_is_mapped_otherwise_is_changed_only_if_asked_to() -> None:
     mapped = room("r1", display_name="Hall", annotations={"floor": "3", "x": "y"})
     wanted = row("r1", mailbox="new@x", capacity=0, annotations={"floor": "4"})

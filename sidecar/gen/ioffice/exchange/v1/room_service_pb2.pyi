@@ -116,6 +116,7 @@ class Room(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    GIVEN_MAILBOX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/rooms/{room}; the id is the caller's own."""
     uid: _builtins.str
@@ -136,6 +137,10 @@ class Room(_message.Message):
     """Version, for conditional changes. Set by the sidecar."""
     state: Global___Room.State.ValueType
     """State. Set by the sidecar."""
+    given_mailbox: _builtins.str
+    """The address that the caller gave, in lower case, where Microsoft has told another one since; it still maps the room. Set by
+    the sidecar.
+    """
     @_builtins.property
     def sync(self) -> _common_pb2.SyncStatus:
         """State of the copy. Set by the sidecar."""
@@ -168,10 +173,11 @@ class Room(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         state: Global___Room.State.ValueType = ...,
+        given_mailbox: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "sync", b"sync", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "capacity", b"capacity", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "mailbox", b"mailbox", "mailbox_object_id", b"mailbox_object_id", "name", b"name", "state", b"state", "sync", b"sync", "time_zone", b"time_zone", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "capacity", b"capacity", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "given_mailbox", b"given_mailbox", "mailbox", b"mailbox", "mailbox_object_id", b"mailbox_object_id", "name", b"name", "state", b"state", "sync", b"sync", "time_zone", b"time_zone", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
