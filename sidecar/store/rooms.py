@@ -221,6 +221,7 @@ class Rooms:
                 return
             await c.execute(
                 "UPDATE rooms SET object_id = COALESCE($2, object_id),"
+                " told_zone = CASE WHEN time_zone = '' THEN $3 ELSE told_zone END,"
                 " time_zone = CASE WHEN time_zone = '' THEN COALESCE($3, '') ELSE time_zone END WHERE uid = $1",
                 room.uid,
                 object_id,

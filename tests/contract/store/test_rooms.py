@@ -365,6 +365,20 @@ async def test_address_that_microsoft_tells_is_shown_and_the_given_one_still_map
     assert shown.given_key == "r1@contoso.example"
 
 
+@pytest.mark.parametrize(("given", "after"), [("", ""), ("Asia/Tokyo", "Asia/Tokyo")])
+async def test_zone_of_the_former_mailbox_goes_with_it_unless_it_was_given(
+    opened: OpenStore, given: str, after: str
+) -> None:
+    """Whole-day bookings of the new mailbox lie in its own zone, which is asked for next."""
+    await opened.add_tenant()
+    room = await opened.map_room(make_mapping("r1", time_zone=given))
+    await opened.store.rooms.set_mailbox(room, object_id="o1", time_zone="Europe/Berlin")
+    await opened.readdress(await opened.reload(room), "other@contoso.example", is_same_mailbox=False)
+    assert (await opened.reload(room)).time_zone == after
+    await opened.store.rooms.set_mailbox(await opened.reload(room), object_id="o2", time_zone="America/New_York")
+    assert (await opened.reload(room)).time_zone == (after or "America/New_York")
+
+
 async def test_given_address_of_a_room_is_not_mapped_to_another_one(opened: OpenStore) -> None:
     """It leads to the same mailbox, whatever Microsoft calls it now."""
     await opened.add_tenant()
