@@ -509,7 +509,7 @@ ALL: dict[str, Mutation] = {
         found_by=627,
     ),
     "live_though_silent": _mutation(
-        "a room is live only while Exchange announces its changes", convert, "sync_state", _live_when_up, found_by=851
+        "a room is live only while Exchange announces its changes", convert, "sync_state", _live_when_up, found_by=1
     ),
     "snapshot_skips_a_row": _mutation(
         "a snapshot is complete for its coverage", Calendars, "snapshot_page", _snapshot_page_that_skips, found_by=74
