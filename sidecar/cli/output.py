@@ -104,6 +104,16 @@ def show_checks(checks: Iterable[CheckResult]) -> None:
     print_problems(told)
 
 
+def show_checked(answer: Message, told: str, checks: Sequence[CheckResult], output: Output) -> None:
+    """Print an answer of checks, for people with what is told of their subject above them, and end by their outcome."""
+    if output is Output.JSON:
+        show_one(answer, output)
+    else:
+        print(told, end="\n\n")
+        show_checks(checks)
+    exit_by(checks)
+
+
 def show_outcomes(rows: Sequence[tuple[str, CheckResult]]) -> None:
     """Print what checks found as a table, each with what it is about, unless that is empty everywhere."""
     is_named = any(about for about, _ in rows)

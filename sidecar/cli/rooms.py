@@ -18,7 +18,18 @@ from exchange_client.messages import (
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, room_of, tenant_of
 from sidecar.cli.finding_rooms import discover, import_file
-from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one, show_values
+from sidecar.cli.output import (
+    Output,
+    OutputOption,
+    at,
+    exit_by,
+    short,
+    show,
+    show_checked,
+    show_checks,
+    show_one,
+    show_values,
+)
 
 app = typer.Typer(help="Rooms: your ids tied to room mailboxes.", no_args_is_help=True)
 
@@ -138,12 +149,7 @@ def check(
             answer = client.check_room_access(parent=tenant_of(tenant), mailbox=address, include_write=write)
         else:
             answer = client.check_room_access(room_of(room), include_write=write)
-        if output is Output.JSON:
-            show_one(answer, output)
-        else:
-            print(_what(answer), end="\n\n")
-            show_checks(answer.checks)
-        exit_by(answer.checks)
+        show_checked(answer, _what(answer), answer.checks, output)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from sidecar.cli.credentials import (
     rotate,
     set_expiry,
 )
-from sidecar.cli.output import Output, OutputOption, at, exit_by, short, show, show_checks, show_one
+from sidecar.cli.output import Output, OutputOption, at, short, show, show_checked
 from sidecar.cli.tenant_output import show_tenant
 
 app = typer.Typer(help="The customers' Microsoft 365 organisations.", no_args_is_help=True)
@@ -98,12 +98,7 @@ def verify(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output
     """Have Microsoft asked now whether a tenant works, and say what each check found. Exit code 1: one of them failed."""
     with connected(target) as client:
         answer = client.verify_tenant(tenant_of(tenant))
-        if output is Output.JSON:
-            show_one(answer, output)
-        else:
-            print(f"{answer.tenant.name} is {short(Tenant.State.Name(answer.tenant.state), 'STATE_')}\n")
-            show_checks(answer.checks)
-        exit_by(answer.checks)
+        show_checked(answer, _standing(answer.tenant), answer.checks, output)
 
 
 @app.command()
@@ -113,12 +108,7 @@ def diagnose(
     """Show all that is known of a tenant and what Microsoft says to it now. Exit code 1: a check failed."""
     with connected(target) as client:
         answer = client.diagnose_tenant(tenant_of(tenant))
-        if output is Output.JSON:
-            show_one(answer, output)
-        else:
-            print(f"{answer.tenant.name} is {short(Tenant.State.Name(answer.tenant.state), 'STATE_')}\n")
-            show_checks(answer.checks)
-        exit_by(answer.checks)
+        show_checked(answer, _standing(answer.tenant), answer.checks, output)
 
 
 @app.command("list")
@@ -184,3 +174,7 @@ def _row(tenant: Tenant) -> Sequence[str]:
     problem = tenant.problems[0].reason if tenant.problems else ""
     state = short(Tenant.State.Name(tenant.state), "STATE_")
     return tenant.name.removeprefix("tenants/"), state, tenant.directory_id, problem, at(tenant.purge_time)
+
+
+def _standing(tenant: Tenant) -> str:
+    return f"{tenant.name} is {short(Tenant.State.Name(tenant.state), 'STATE_')}"

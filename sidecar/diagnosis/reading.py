@@ -15,7 +15,7 @@ from sidecar.diagnosis.results import failed, passed, skipped, warned
 from sidecar.errors import GraphRefused, GraphUnavailable, RoomBlocked, SidecarError, TenantBlocked, Unavailable
 from sidecar.graph.clouds import TenantRef
 from sidecar.model.check import CheckResult
-from sidecar.model.room import Room
+from sidecar.model.room import Room, choose_to_try
 from sidecar.sync.problems import problem_of
 
 ROOMS_READ = "rooms.read"
@@ -133,16 +133,15 @@ def reading_before() -> Reading:
 
 
 def _choose(rooms: Sequence[Room], breadth: Breadth, rng: Random) -> list[Room]:
-    shuffled = rng.sample(list(rooms), len(rooms))
-    if not breadth.is_fair:
-        shuffled.sort(key=lambda room: room.problem is not None)
-    return shuffled[: breadth.rooms_max]
+    if breadth.is_fair:
+        return rng.sample(list(rooms), min(len(rooms), breadth.rooms_max))
+    return choose_to_try(rooms, count_max=breadth.rooms_max, rng=rng)
 
 
 async def _try(prober: Prober, tenant: TenantRef, room: Room, tries: _Tries) -> None:
     try:
         async with asyncio.timeout(_PROBE_S):
-            await prober.probe(tenant, room.object_id or room.mailbox)
+            await prober.probe(tenant, room.address)
     except TenantBlocked as error:
         tries.blocked = error
     except (RoomBlocked, GraphRefused) as error:

@@ -186,7 +186,7 @@ class Reports:
         ref = ref_of(tenant)
         seen = [await deadline.telling(ROOM_PROCESSING, self._check_processing(ref, room))]
         if stored is not None:
-            event = await deadline.asking(BOOKING_COPY, self._reader.fetch_event(ref, _address(room), stored.event_id))
+            event = await deadline.asking(BOOKING_COPY, self._reader.fetch_event(ref, room.address, stored.event_id))
             seen += [event] if isinstance(event, CheckResult) else judge_booking(stored, event, room, now=self._now)
         return seen
 
@@ -215,11 +215,7 @@ class Reports:
 
     async def _check_processing(self, ref: TenantRef, room: Room) -> CheckResult:
         window = Window(self._now, self._now + timedelta(days=PROCESSING_DAYS))
-        return judge_processing(await self._reader.fetch_view(ref, _address(room), window), now=self._now)
-
-
-def _address(room: Room) -> str:
-    return room.object_id or room.mailbox
+        return judge_processing(await self._reader.fetch_view(ref, room.address, window), now=self._now)
 
 
 def _at_rest(check_id: str) -> CheckResult:

@@ -91,7 +91,7 @@ class RoomAsking:
     ) -> RoomAccess:
         """Run the chain of checks of one mailbox."""
         ref = ref_of(tenant)
-        address = mailbox if room is None else room.object_id or room.mailbox
+        address = mailbox if room is None else room.address
         object_id = None if room is None else room.object_id
         with acting_with(Urgency.CHECK):  # behind announced changes, which watchers wait for
             checks = await self._read(ref, address, deadline, is_anew=tenant.problem is not None)

@@ -6,9 +6,6 @@ request is sent stands in `transport`, what its bytes mean in `wire`, `events` a
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,6 +20,7 @@ from sidecar.errors import (
     SubscriptionGone,
 )
 from sidecar.graph import wire, wire_directory, wire_subscriptions
+from sidecar.graph.answers import budget, understood
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.delta import Round, is_forgotten
 from sidecar.graph.events import iana_zone
@@ -72,7 +70,7 @@ class GraphClient:
         pages = Round(pages_max=self._settings.pages_max)
         base = endpoints_of(tenant.cloud, self._settings).graph_url
         call = wire.delta_call(mailbox, window)
-        async with _budget(self._read_s):
+        async with budget(self._read_s):
             while True:
                 if link is not None:
                     if not link.startswith(f"{base}/"):
@@ -84,7 +82,7 @@ class GraphClient:
                     if link is None or not is_forgotten(error):
                         raise
                     raise DeltaUnusable("Exchange has forgotten a delta link", details=error.details) from error
-                with _understood():
+                with understood():
                     page = wire.parse_delta_page(body)
                 taken = pages.take(page)
                 if not isinstance(taken, str):
@@ -107,7 +105,7 @@ class GraphClient:
             body = await self._send(tenant, mailbox, wire.event_call(mailbox, event_id))
         except BookingNotFound:
             return None
-        with _understood():
+        with understood():
             return wire.parse_event(body)
 
     async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
@@ -132,7 +130,7 @@ class GraphClient:
             PlacesDenied, PlacesMissing: there is nothing to be read.
         """
         body = await self._send(tenant, PLACES, wire_directory.places_call(query, page_size=page_size))
-        with _understood():
+        with understood():
             return wire_directory.parse_places(body)
 
     async def probe(self, tenant: TenantRef, mailbox: str) -> None:
@@ -163,7 +161,7 @@ class GraphClient:
             expires_at=expires_at,
         )
         body = await self._send(tenant, SUBSCRIPTIONS, call)
-        with _understood():
+        with understood():
             return wire_subscriptions.parse_subscription(body)
 
     async def renew_subscription(self, tenant: TenantRef, graph_id: str, *, expires_at: datetime) -> GraphSubscription:
@@ -175,7 +173,7 @@ class GraphClient:
         body = await self._send(
             tenant, SUBSCRIPTIONS, wire_subscriptions.renew_subscription_call(graph_id, expires_at=expires_at)
         )
-        with _understood():
+        with understood():
             return wire_subscriptions.parse_subscription(body)
 
     async def repoint_subscription(self, tenant: TenantRef, graph_id: str, *, notification_url: str) -> None:
@@ -197,7 +195,7 @@ class GraphClient:
             body = await self._send(tenant, SUBSCRIPTIONS, wire_subscriptions.read_subscription_call(graph_id))
         except SubscriptionGone:
             return None
-        with _understood():
+        with understood():
             return wire_subscriptions.parse_subscription(body)
 
     async def fetch_subscription_page(self, tenant: TenantRef, link: str | None) -> SubscriptionPage:
@@ -206,7 +204,7 @@ class GraphClient:
         Exchange allows few of these: 25 in 20 seconds for each application and tenant.
         """
         body = await self._send(tenant, SUBSCRIPTIONS, wire_subscriptions.list_subscriptions_call(link))
-        with _understood():
+        with understood():
             return wire_subscriptions.parse_subscription_page(body)
 
     async def delete_subscription(self, tenant: TenantRef, graph_id: str) -> None:
@@ -220,10 +218,10 @@ class GraphClient:
         """Follow the pages to the end. Changes while we read repeat items or shift them: the last word on an id wins."""
         events: dict[str, GraphEvent] = {}
         links: set[str] = set()
-        async with _budget(self._read_s):
+        async with budget(self._read_s):
             while True:
                 body = await self._transport.send(tenant, mailbox, call)
-                with _understood():
+                with understood():
                     page = wire.parse_page(body)
                 events.update((event.id, event) for event in page.value)
                 link = page.next_link
@@ -238,7 +236,7 @@ class GraphClient:
                 call = replace(call, path=link)
 
     async def _send(self, tenant: TenantRef, lane: str, call: Call) -> bytes:
-        async with _budget(self._request_s):
+        async with budget(self._request_s):
             return await self._transport.send(tenant, lane, call)
 
     async def _send_if_allowed(self, tenant: TenantRef, mailbox: str, call: Call) -> bytes | None:
@@ -246,20 +244,3 @@ class GraphClient:
             return await self._send(tenant, mailbox, call)
         except (RoomBlocked, ConsentMissing, GraphRefused):
             return None
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    try:
-        yield
-    except wire.Malformed as error:
-        raise GraphUnavailable("Exchange answered with something that is no answer") from error
-
-
-@asynccontextmanager
-async def _budget(duration_s: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(duration_s):
-            yield
-    except TimeoutError as error:
-        raise GraphUnavailable("Exchange took longer than we wait") from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from random import Random
 
 from sidecar.model.ids import Mailbox, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.lifecycle import Suspension, suspended
@@ -57,6 +59,15 @@ _ROOM_REASONS = {
 
 DENIALS = frozenset({"ACCESS_PENDING", "MAILBOX_ACCESS_DENIED"})
 """Reasons of a room that the application may not read."""
+
+
+def choose_to_try(rooms: Sequence[Room], *, count_max: int, rng: Random) -> list[Room]:
+    """Choose rooms to find out about their tenant by, in another order each time.
+
+    Those in trouble come last: one mailbox's trouble must not pass for all's.
+    """
+    shuffled = rng.sample(list(rooms), len(rooms))
+    return sorted(shuffled, key=lambda room: room.problem is not None)[:count_max]
 
 
 def outage_since(*problems: Problem | None) -> datetime | None:
@@ -112,6 +123,11 @@ class Room:
     read_privacy: Privacy = DEFAULT_PRIVACY
     calendar_no: int = 1
     given_key: str | None = None
+
+    @property
+    def address(self) -> str:
+        """What to call the mailbox by at Microsoft: its object id, which survives a change of address, once it is known."""
+        return self.object_id or self.mailbox
 
     @property
     def name(self) -> str:

@@ -13,13 +13,12 @@ from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import Lease
 from sidecar.model.plan import Applied, CompleteRead, DeltaRead, Removal, RoomPlan, Scope, Upsert
-from sidecar.model.privacy import Privacy
 from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import booking_rows, journal, locks, reads, rows
 from sidecar.store.changes import LogHead, load_head
-from sidecar.store.departing import load_departing
+from sidecar.store.departing import BodyStamper, load_departing
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.notices import renew_soon
 from sidecar.store.rooms import load_tenant_uid, save_problem
@@ -30,17 +29,11 @@ Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 _LISTED_ROOM = f"{rows.ROOM} WHERE t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL"
 
 
-class BookingCodec(Protocol):
+class BookingCodec(BodyStamper, Protocol):
     """Writes bookings in the form they are served in, so that serving one is copying bytes."""
 
     def encode(self, booking: Booking, *, room_name: str, revision: int, digest: bytes) -> bytes:
         """Return the encoded booking."""
-
-    def stamp(self, body: bytes, *, revision: int) -> bytes:
-        """Return an encoded booking with another revision."""
-
-    def restrict(self, body: bytes, *, privacy: Privacy, hash_key: bytes) -> tuple[bytes, bytes]:
-        """Return an encoded booking with no more words and people than may be kept, and its digest."""
 
 
 PagePlace = tuple[datetime, RoomUid, BookingKey]

@@ -8,14 +8,13 @@ Everything is done in steps that let other writers in, and doing it again finish
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, RoomUid, TenantUid
 from sidecar.model.intent import Lease
-from sidecar.model.privacy import Privacy
 from sidecar.store import journal, locks, rows
 from sidecar.store.changes import load_head
+from sidecar.store.departing import BodyStamper
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.settings import load_hash_key
 from sidecar.store.vault import Vault
@@ -23,16 +22,6 @@ from sidecar.store.vault import Vault
 _BOOKINGS_COUNT = 200
 _ENTRIES_COUNT = 1_000
 """Done in one transaction each: other writers wait some ten milliseconds for it."""
-
-
-class BookingRestrictor(Protocol):
-    """Takes words and people out of encoded bookings."""
-
-    def restrict(self, body: bytes, *, privacy: Privacy, hash_key: bytes) -> tuple[bytes, bytes]:
-        """Return an encoded booking as it may be kept, and its digest."""
-
-    def stamp(self, body: bytes, *, revision: int) -> bytes:
-        """Return an encoded booking with another revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +35,10 @@ class _Task:
 class Erasure:
     """Erases."""
 
-    def __init__(self, engine: Engine, vault: Vault, restrictor: BookingRestrictor) -> None:
+    def __init__(self, engine: Engine, vault: Vault, stamper: BodyStamper) -> None:
         self._engine = engine
         self._vault = vault
-        self._restrictor = restrictor
+        self._stamper = stamper
 
     async def run(self, tenant_uid: TenantUid, *, lease: Lease | None) -> int:
         """Erase what is due, from the files, too; return how many bookings are different now.
@@ -119,7 +108,7 @@ class Erasure:
         )
         changed = []
         for key, body, digest, takes_room in found:
-            kept, kept_digest = self._restrictor.restrict(bytes(body), privacy=privacy, hash_key=hash_key)
+            kept, kept_digest = self._stamper.restrict(bytes(body), privacy=privacy, hash_key=hash_key)
             if kept_digest != bytes(digest):
                 changed.append((BookingKey(key), kept, kept_digest, bool(takes_room)))
         news_count = 0 if tenant[1] is not None else sum(takes_room for _, _, _, takes_room in changed)
@@ -128,7 +117,7 @@ class Erasure:
         for key, kept, digest, takes_room in changed:
             # As for any change: what does not take the room is no news, and keeps the revision it has.
             is_news = takes_room and news_count > 0
-            body = self._restrictor.stamp(kept, revision=revision + len(entries) + 1) if is_news else kept
+            body = self._stamper.stamp(kept, revision=revision + len(entries) + 1) if is_news else kept
             if is_news:
                 entries.append(journal.Entry(room_uid, ChangeKind.UPSERTED, booking_key=key, body=body))
             await c.execute(

@@ -193,12 +193,10 @@ class Rooms:
             for column in ("given_key", "mailbox_key") if keys else ():
                 places = ", ".join(f"${place}" for place in range(2, len(keys) + 2))
                 wanted = f"r.tenant_uid = $1 AND r.{column} IN ({places})"
-                names = await c.fetch(f"SELECT r.uid, r.{column} FROM rooms r WHERE {wanted}", tenant_uid, *keys)  # noqa: S608  (ours)
-                rooms = {
-                    str(row[0]): rows.room_from_row(row, now=c.now)
-                    for row in (await c.fetch(f"{rows.ROOM} WHERE {wanted}", tenant_uid, *keys) if names else ())
-                }
-                found |= {str(key): rooms[str(uid)] for uid, key in names}
+                for row in await c.fetch(f"{rows.ROOM} WHERE {wanted}", tenant_uid, *keys):
+                    room = rows.room_from_row(row, now=c.now)
+                    key = room.given_key if column == "given_key" else room.mailbox.casefold()
+                    found[key or ""] = room
             return found
 
         return await self._engine.read(run)
@@ -335,8 +333,7 @@ async def _map_one(c: Connection, tenant_uid: TenantUid, mapping: RoomMapping) -
     else:
         uid = existing.uid
         if existing.mailbox.casefold() != mailbox_key:
-            given = await c.fetch_one("SELECT given_key FROM rooms WHERE uid = $1", uid)
-            if given is None or given[0] != mailbox_key:
+            if existing.given_key != mailbox_key:
                 raise RoomExists("the room id is in use for another mailbox", details={"mailbox": existing.mailbox})
             mapping = replace(mapping, mailbox=existing.mailbox)  # the one that Microsoft has told since
         await _update(c, existing, mapping)

@@ -76,11 +76,6 @@ class Found:
     broken: frozenset[EventId]
 
 
-def address_of(room: Room) -> str:
-    """Return what to call a mailbox by: its object id, which survives a change of address, once it is known."""
-    return room.object_id or room.mailbox
-
-
 class RoomReader:
     """Reads rooms. Every method raises whatever reading raises."""
 
@@ -91,7 +86,7 @@ class RoomReader:
 
     async def probe(self, room: Room, tenant: Tenant) -> None:
         """Return when the calendar can be read: the smallest request there is."""
-        await self._reader.probe(ref_of(tenant), address_of(room))
+        await self._reader.probe(ref_of(tenant), room.address)
 
     async def mailbox(self, room: Room, tenant: Tenant) -> tuple[str | None, str | None]:
         """Return a mailbox's object id and zone; None for what may not be known."""
@@ -102,7 +97,7 @@ class RoomReader:
 
         None for what is not known, and for what is as it was.
         """
-        found = await self._reader.fetch_identity(ref_of(tenant), address_of(room))
+        found = await self._reader.fetch_identity(ref_of(tenant), room.address)
         if found is None:
             return None, None
         mail = found.mail or ""
@@ -115,11 +110,11 @@ class RoomReader:
         Raises:
             DeltaUnusable: it cannot be learned.
         """
-        return await self._reader.fetch_delta(ref_of(tenant), address_of(room), window, link=link)
+        return await self._reader.fetch_delta(ref_of(tenant), room.address, window, link=link)
 
     async def view(self, room: Room, tenant: Tenant, horizon: Window) -> tuple[list[Booking], frozenset[EventId]]:
         """Return everything in a window; see `_bookings`."""
-        return await self._bookings(await self._reader.fetch_view(ref_of(tenant), address_of(room), horizon), room)
+        return await self._bookings(await self._reader.fetch_view(ref_of(tenant), room.address, horizon), room)
 
     async def events(self, room: Room, tenant: Tenant, event_ids: Sequence[EventId], horizon: Window) -> Found:
         """Return what some ids name: single events as they are, series as the set of their occurrences."""
@@ -129,7 +124,7 @@ class RoomReader:
         for event_id in event_ids:
             if event_id in masters:
                 continue
-            event = await self._reader.fetch_event(ref_of(tenant), address_of(room), event_id)
+            event = await self._reader.fetch_event(ref_of(tenant), room.address, event_id)
             if event is None:
                 gone.add(event_id)
             elif is_part_of_series(event):
@@ -138,7 +133,7 @@ class RoomReader:
                 events.append(event)
         read: set[EventId] = set()
         for master_id in sorted(masters):
-            instances = await self._reader.fetch_instances(ref_of(tenant), address_of(room), master_id, horizon)
+            instances = await self._reader.fetch_instances(ref_of(tenant), room.address, master_id, horizon)
             if instances is None:
                 gone.add(master_id)
                 continue
@@ -157,7 +152,7 @@ class RoomReader:
         """
         found: list[GraphEvent] = []
         for booking in missing:
-            event = await self._reader.fetch_event(ref_of(tenant), address_of(room), booking.event_id)
+            event = await self._reader.fetch_event(ref_of(tenant), room.address, booking.event_id)
             if event is not None and event.type != "seriesMaster":
                 found.append(event)
         more, broken = await self._bookings(found, room)

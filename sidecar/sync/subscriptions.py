@@ -31,7 +31,6 @@ from sidecar.model.tenant import Tenant
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.pace import SubscriptionPace
-from sidecar.sync.reading import address_of
 from sidecar.sync.renewals import Step, plan_renewal, plan_upkeep
 from sidecar.telemetry import Telemetry
 
@@ -194,7 +193,7 @@ class SubscriptionKeeper:
             try:
                 return await self._subscriber.create_subscription(
                     ref_of(tenant),
-                    pending.subscription.mailbox or address_of(room),
+                    pending.subscription.mailbox or room.address,
                     notification_url=upkeep.url + NOTIFICATIONS_PATH,
                     lifecycle_url=upkeep.url + LIFECYCLE_PATH,
                     client_state=pending.client_state,
@@ -285,7 +284,7 @@ def _spelling(upkeep: Upkeep, room: Room) -> str:
 
     Exchange refuses a second subscription for what it takes for the same resource, and it compares the spelling.
     """
-    usual = address_of(room)
+    usual = room.address
     current = upkeep.current
     if current is None or current.graph_id is None or (current.mailbox or usual) != usual:
         return usual

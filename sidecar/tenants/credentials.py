@@ -8,7 +8,6 @@ Nothing of the tenant's other work waits for it: until NEXT is in use, CURRENT i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Protocol
@@ -32,7 +31,7 @@ from sidecar.errors import (
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.model.ids import TenantUid
 from sidecar.model.problem import Actor, Problem
-from sidecar.model.room import Room
+from sidecar.model.room import choose_to_try
 from sidecar.model.tenant import CredentialInfo, Tenant
 from sidecar.model.tenant_problems import expiry_step, next_change_at, next_expiry_step_at
 from sidecar.settings import CredentialSettings
@@ -175,9 +174,9 @@ class CredentialKeeper:
         await self._tokens.fetch_token(ref)
         _, rooms = await self._store.rooms.load_all(tenant.uid)
         refusal: SidecarError | None = None
-        for room in self._choose(rooms):
+        for room in choose_to_try(rooms, count_max=_PROBED_ROOMS_MAX, rng=self._rng):
             try:
-                await self._prober.probe(ref, room.object_id or room.mailbox)
+                await self._prober.probe(ref, room.address)
             except (RoomBlocked, GraphRefused) as error:
                 refusal = error
             else:
@@ -185,11 +184,6 @@ class CredentialKeeper:
         if refusal is not None:
             raise refusal
         return ""
-
-    def _choose(self, rooms: Sequence[Room]) -> list[Room]:
-        """Return rooms to try, those in trouble last, in another order each time."""
-        shuffled = self._rng.sample(list(rooms), len(rooms))
-        return sorted(shuffled, key=lambda room: room.problem is not None)[:_PROBED_ROOMS_MAX]
 
     async def _put_off(self, tenant: Tenant, following: CredentialInfo, error: SidecarError) -> datetime:
         now = self._clock.now()

@@ -120,7 +120,7 @@ class RoomEditor:
             address = NewAddress(mailbox=mailbox, object_id=answer.object_id, is_same_mailbox=answer.is_same)
             edit = replace(edit, address=address)
         if edit.time_zone == "":
-            edit = replace(edit, time_zone=await self._zone(ref_of(tenant), mailbox or room.object_id or room.mailbox))
+            edit = replace(edit, time_zone=await self._zone(ref_of(tenant), mailbox or room.address))
         return edit
 
     async def _compare(self, tenant: Tenant, room: Room, mailbox: Mailbox) -> _Answer:

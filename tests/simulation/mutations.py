@@ -40,7 +40,7 @@ from sidecar.sync import delta as sync_delta
 from sidecar.sync import plan as sync_plan
 from sidecar.sync import reading, rooms
 from sidecar.sync import subscriptions as keeper
-from sidecar.sync.reading import RoomReader, address_of
+from sidecar.sync.reading import RoomReader
 from sidecar.sync.rooms import RoomSync
 from tests.simulation.checks import may_announce_everything, may_tell_everything
 from tests.simulation.plan import Plan, plan_of
@@ -253,7 +253,7 @@ async def _believe_in_ids(self: Any, room: Any, tenant: Any, bookings: Any, miss
     gone, found = set(), []
     for booking in missing:
         reader = self._reading._reader
-        event = await reader.fetch_event(ref_of(tenant), address_of(room), booking.event_id)
+        event = await reader.fetch_event(ref_of(tenant), room.address, booking.event_id)
         if event is None or event.type == "seriesMaster":
             gone.add(booking.key)
         else:
