@@ -152,6 +152,10 @@ class SqliteEngine:
             raw.execute("PRAGMA mmap_size=268435456")
             if is_reader:
                 raw.execute("PRAGMA query_only=ON")
+            else:
+                # Where `scrub` writes the second file: the disk that is big enough, and perhaps the only one there is.
+                folder = str(self._path.parent).replace("'", "''")
+                raw.execute(f"PRAGMA temp_store_directory='{folder}'")
         except sqlite3.Error as error:
             raw.close()
             raise StoreUnavailable(f"cannot open the database: {error}") from error
@@ -269,24 +273,38 @@ class SqliteEngine:
         """See `Engine.run`. No other process writes, so there is nothing to hear."""
 
     async def scrub(self) -> None:
-        """See `Engine.scrub`. Deleted pages live on in the write-ahead log until it is written back and cut.
+        """See `Engine.scrub`.
 
-        It cannot be cut while somebody reads, such as a backup; that is waited for here, not in the writer's thread.
+        The file is written anew: `secure_delete` overwrites what is deleted, but not what is left where rows lay before
+        SQLite moved them to another page. Other writers wait meanwhile, about a second for 200 MB. Then the write-ahead log,
+        in which all that lives on, is written back and cut. It cannot be cut while somebody reads, such as a backup; that is
+        waited for here, not in the writer's thread.
 
         Raises:
-            StoreUnavailable: somebody reads for very long, or the disk fails.
+            StoreUnavailable: somebody reads for very long, or the disk fails or is too full for a second file.
         """
         loop = asyncio.get_running_loop()
+        self._check_open()
+        await loop.run_in_executor(self._writer, self._write_anew)
         for _ in range(_SCRUB_TRIES_MAX):
             self._check_open()
-            if await loop.run_in_executor(self._writer, self._run_scrub):
+            if await loop.run_in_executor(self._writer, self._cut_log):
                 return
             await self._clock.sleep(_SCRUB_PAUSE_S)
         raise StoreUnavailable(
             "another program reads the database for so long that what was deleted cannot be scrubbed"
         )
 
-    def _run_scrub(self) -> bool:
+    def _write_anew(self) -> None:
+        raw = self._write_raw
+        assert raw is not None, "open() comes first"
+        try:
+            _roll_back(raw)
+            raw.execute("VACUUM")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the database did not scrub: {error}") from error
+
+    def _cut_log(self) -> bool:
         raw = self._write_raw
         assert raw is not None, "open() comes first"
         try:
