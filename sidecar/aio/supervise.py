@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 
@@ -30,6 +31,7 @@ async def keep_running(name: str, body: Callable[[], Awaitable[None]], *, clock:
             await body()
             return
         except Exception as error:
+            _pass_cancellation(error)
             failures = 1 if clock.monotonic() - began_s > _HEALTHY_AFTER_S else failures + 1
             wait_s = backoff_s(failures, base_s=_BASE_S, cap_s=_CAP_S, rng=rng)
             log.error("loop.failed", loop=name, failures_count=failures, retry_s=round(wait_s, 2), exc_info=error)
@@ -44,5 +46,15 @@ async def contain(body: Awaitable[object]) -> Exception | None:
     try:
         await body
     except Exception as error:
+        _pass_cancellation(error)
         return error
     return None
+
+
+def _pass_cancellation(error: Exception) -> None:
+    """Raise `CancelledError` where this task was cancelled: before Python 3.13 a task group whose own task fails, too, tells
+    only that, and who goes on then is never ended.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error

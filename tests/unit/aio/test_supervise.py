@@ -119,3 +119,51 @@ async def test_clock_of_the_loop_goes_with_it() -> None:
 async def test_clock_of_the_machine_is_aware() -> None:
     """Instants without a zone cannot be compared with those of the store."""
     assert SystemClock().now().tzinfo is UTC
+
+
+async def _failing_while_cancelled(began: asyncio.Event) -> None:
+    """End in the failure of a task that cannot bear being cancelled: its group tells that, and not the cancellation."""
+
+    async def fail() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail())
+        await asyncio.sleep(0)
+        began.set()
+
+
+@pytest.mark.looptime
+async def test_loop_that_fails_while_it_is_cancelled_ends() -> None:
+    """It would run on for ever: whoever cancelled it waits for its end, and does not cancel it twice."""
+    began = asyncio.Event()
+    running = asyncio.create_task(
+        keep_running("test", lambda: _failing_while_cancelled(began), clock=SystemClock(), rng=Random(1))
+    )
+    await began.wait()
+    running.cancel()
+    await asyncio.wait([running], timeout=3_600.0)
+    assert running.done()
+    assert running.cancelled()
+
+
+@pytest.mark.looptime
+async def test_contained_work_that_fails_while_it_is_cancelled_ends_its_holder() -> None:
+    """What comes after the contained work must not be done by a task that was cancelled."""
+    began = asyncio.Event()
+    is_beyond = False
+
+    async def hold() -> None:
+        nonlocal is_beyond
+        await contain(_failing_while_cancelled(began))
+        is_beyond = True
+
+    holding = asyncio.create_task(hold())
+    await began.wait()
+    holding.cancel()
+    await asyncio.wait([holding])
+    assert holding.cancelled()
+    assert not is_beyond
