@@ -29,6 +29,7 @@ from sidecar.feed.feed import Feed
 from sidecar.graph.auth import TokenSource
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
+from sidecar.graph.event_writer import EventWriter
 from sidecar.graph.reserve_test import ReserveTestCalls
 from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import Throttle
@@ -56,6 +57,7 @@ from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
 from sidecar.tenants.remove import TenantRemover
+from sidecar.writes.writing import build_writing
 
 log = structlog.get_logger(__name__)
 
@@ -130,6 +132,7 @@ async def build_service(
         log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
     if settings.store.dsn_file is None:
         await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
+        await store.writes.break_claims()
     address = await _announce_address(settings, store=store, clock=clock)
     throttle = Throttle(settings=settings.graph, clock=clock)
     breaker = Breaker(clock=clock, rng=rng)
@@ -163,6 +166,14 @@ async def build_service(
         rng=rng,
         settings=settings.sync,
     )
+    writing = build_writing(
+        store=store,
+        calls=EventWriter(transport=transport, settings=settings.graph),
+        reader=graph,
+        limits=freshness_limits(settings.sync),
+        telemetry=telemetry,
+        clock=clock,
+    )
     chores = Chores(
         store=store,
         room_sync=room_sync,
@@ -174,6 +185,7 @@ async def build_service(
         ),
         remover=TenantRemover(store=store, unsubscriber=graph, tokens=tokens, clock=clock),
         reserve=reserve,
+        writes=writing.driver,
         health=TenantHealth(store=store, breaker=breaker, skew=skew, clock=clock, rng=rng),
         clock=clock,
         rng=rng,
@@ -213,6 +225,7 @@ async def build_service(
     inquiries = Inquiries(
         discovery=RoomDiscovery(store=store, places=graph, tokens=tokens),
         room_editor=RoomEditor(store=store, reader=graph),
+        writing=writing,
     )
     api = None
     if "api" in settings.roles:

@@ -13,10 +13,14 @@ from typing import ClassVar
 
 
 class SidecarError(Exception):
-    """Root. `details` are values for machines and people; never a secret, a token, a subject or a URL with a query."""
+    """Root. `details` are values for machines and people; never a secret, a token, a subject or a URL with a query.
+
+    `may_be_done`: of a request to Exchange; False when what was asked for certainly did not happen.
+    """
 
     reason: ClassVar[str] = "INTERNAL"
     retryable: ClassVar[bool] = False
+    may_be_done = False
 
     def __init__(self, message: str, *, details: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -202,6 +206,12 @@ class AccessPending(MailboxDenied):
     reason = "ACCESS_PENDING"
 
 
+class MailboxWriteDenied(MailboxDenied):
+    """The app may read this mailbox, and not write to it."""
+
+    reason = "MAILBOX_WRITE_DENIED"
+
+
 class MailboxNotFound(RoomBlocked):
     """No mailbox has this address."""
 
@@ -250,6 +260,7 @@ class Unavailable(SidecarError):
     """It may work later; `retry_after_s` says when, if that is known."""
 
     retryable = True
+    may_be_done = True
 
     def __init__(
         self, message: str, *, retry_after_s: float | None = None, details: Mapping[str, str] | None = None
@@ -306,6 +317,24 @@ class DeltaUnusable(SidecarError):
     def __init__(self, message: str, *, is_endless: bool = False, details: Mapping[str, str] | None = None) -> None:
         super().__init__(message, details=details)
         self.is_endless = is_endless
+
+
+class RequestIdReused(AlreadyExists):
+    """The request id was used for a request with other contents."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class RoomConflict(SidecarError):
+    """The room is taken at the time asked for; `details` hold the other's window, and nothing else of it."""
+
+    reason = "ROOM_CONFLICT"
+
+
+class OutcomeUnknown(Unavailable):
+    """Whether Exchange did it is not known yet; the same request, sent again, gets the answer."""
+
+    reason = "OUTCOME_UNKNOWN"
 
 
 class NotificationBodyInvalid(SidecarError):

@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 _WORK_GRACE_S = 5.0
 """How long background work under way may go on when the process stops; it is safe to cut off, and done again."""
+_WRITES_GRACE_S = 5.0
+"""How long writes under way may go on when the process stops; what is cut off is gone on with from its row."""
 _PROBE_CONNECTIONS_MAX = 32
 _SILENT_MAX_S = 30.0
 """A process that is there for background work only, and could not look for any for so long, is not ready."""
@@ -163,6 +165,7 @@ class Service:
             "feed": self.feed.run,
             "store": self.store.run,
             "tenants": self.feed.tenants.run,
+            "writes": self.inquiries.writing.driver.run,
         }
         if self._api is None:
             del bodies["feed"], bodies["tenants"]  # nobody watches here
@@ -194,6 +197,7 @@ class Service:
     async def end_work(self, working: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
         """Last stage: background work finishes what it has begun, within its grace."""
         self._runner.stop()  # again, for a start that failed: that is left without draining
+        await self.inquiries.writing.driver.wait_idle(_WRITES_GRACE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WORK_GRACE_S):
                 await asyncio.shield(working)

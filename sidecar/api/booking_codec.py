@@ -19,6 +19,7 @@ from sidecar.model.booking import (
 )
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.privacy import Privacy, readmit
+from sidecar.model.write import TRANSACTION_PREFIX
 
 _REVISION_TAG = bytes([14 << 3])
 """Field `revision` of Booking, a varint."""
@@ -40,7 +41,7 @@ class ProtoBookingCodec:
             subject="" if booking.subject_state is SubjectState.HASHED else booking.subject,
             subject_state=booking.subject_state,  # type: ignore[arg-type]  # the numbers are those of the API
             subject_hash=booking.subject if booking.subject_state is SubjectState.HASHED else "",
-            origin=booking_pb.Booking.ORIGIN_EXCHANGE,
+            origin=booking_pb.Booking.ORIGIN_API if booking.is_ours else booking_pb.Booking.ORIGIN_EXCHANGE,
             is_private=booking.is_private,
             online_meeting_uri=booking.online_meeting_uri,
             calendar_uid=booking.calendar_uid,
@@ -119,6 +120,7 @@ def _booking_from_proto(message: booking_pb.Booking) -> Booking:
         calendar_uid=message.calendar_uid,
         created_at=time_of(message.create_time) if message.HasField("create_time") else None,
         updated_at=time_of(message.update_time) if message.HasField("update_time") else None,
+        transaction_id=TRANSACTION_PREFIX if message.origin == booking_pb.Booking.ORIGIN_API else "",
     )
 
 

@@ -1,4 +1,7 @@
-"""BookingService: bookings from the copy. No call here asks Exchange, and no booking is parsed on its way out."""
+"""BookingService: bookings from the copy. No read asks Exchange, and no booking is parsed on its way out.
+
+Calls that write are answered by `booking_writes`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.api import frames
+from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.convert import RoomConverter
 from sidecar.api.listings import RoomAnswer, RoomAnswers
 from sidecar.api.page_tokens import PageTokens
@@ -60,7 +64,10 @@ class _Query:
 class BookingServicer:
     """Lists and reads bookings."""
 
-    def __init__(self, *, store: Store, answers: RoomAnswers, feed: Feed, converter: RoomConverter) -> None:
+    def __init__(
+        self, *, store: Store, answers: RoomAnswers, feed: Feed, converter: RoomConverter, writer: BookingWriter
+    ) -> None:
+        self._writer = writer
         self._store = store
         self._answers = answers
         self._feed = feed
@@ -141,6 +148,10 @@ class BookingServicer:
             place = _Place(to_micros(start_at), room_uid, key, resume_token)
             next_page_token = self._page_tokens.encode(request, place)
         return frames.bookings_page(page.bodies, next_page_token=next_page_token, resume_token=resume_token)
+
+    async def create_booking(self, request: pb.CreateBookingRequest) -> pb.CreateBookingResponse:
+        """See the proto."""
+        return await self._writer.create_booking(request)
 
     async def get_booking(self, request: pb.GetBookingRequest) -> bytes:
         """See the proto."""

@@ -48,6 +48,7 @@ _NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name", "room.nam
 _WAITING = frozenset(
     {
         "WatchService/ReadChanges",
+        "BookingService/CreateBooking",
         "RoomService/DiscoverRooms",
         "RoomService/UpdateRoom",
         "RoomService/CheckRoomAccess",

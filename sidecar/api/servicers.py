@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sidecar.aio.clock import Clock
 from sidecar.api.audits import AuditServicer
+from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.bookings import BookingServicer
 from sidecar.api.boundary import Metrics
 from sidecar.api.convert import RoomConverter
@@ -25,6 +26,7 @@ from sidecar.settings import Settings
 from sidecar.store.store import Store
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
+from sidecar.writes.writing import Writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Inquiries:
 
     discovery: RoomDiscovery
     room_editor: RoomEditor
+    writing: Writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,11 @@ def build_servicers(
             clock=clock,
         ),
         bookings=BookingServicer(
-            store=store, answers=RoomAnswers(store=store, clock=clock), feed=feed, converter=converter
+            store=store,
+            answers=RoomAnswers(store=store, clock=clock),
+            feed=feed,
+            converter=converter,
+            writer=BookingWriter(store=store, writing=inquiries.writing, feed=feed, clock=clock),
         ),
         diagnostics=DiagnosticsServicer(reports=diagnosis.reports, display=display, converter=converter, clock=clock),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),

@@ -49,24 +49,36 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.PlacesDenied: _INTERNAL,  # these two are told as Problems
     errors.PlacesMissing: _INTERNAL,
     errors.EtagMismatch: (_CODE.ABORTED, "ETAG_MISMATCH", None),
+    errors.RequestIdReused: (_CODE.ALREADY_EXISTS, "REQUEST_ID_REUSED", None),
+    errors.RoomConflict: (_CODE.FAILED_PRECONDITION, "ROOM_CONFLICT", None),
+    errors.OutcomeUnknown: (_CODE.UNAVAILABLE, "OUTCOME_UNKNOWN", None),
     errors.TenantBlocked: _INTERNAL,
     errors.CredentialRejected: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_REJECTED", "Microsoft refused the credential"),
     errors.CredentialExpired: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_EXPIRED", "the credential has expired"),
     errors.ApplicationNotFound: (_CODE.FAILED_PRECONDITION, "APPLICATION_NOT_FOUND", "the directory has no such app"),
     errors.SignInBlocked: (_CODE.FAILED_PRECONDITION, "SIGN_IN_BLOCKED", "a policy of the customer blocks the app"),
     errors.ConsentMissing: (_CODE.FAILED_PRECONDITION, "CONSENT_MISSING", "the customer's app has no permission"),
-    errors.TokenFileUnusable: _INTERNAL,  # told as a Problem
+    errors.TokenFileUnusable: (
+        _CODE.FAILED_PRECONDITION,
+        "TOKEN_FILE_UNUSABLE",
+        "the credential's token file cannot be used",
+    ),
     errors.TenantSuspended: (_CODE.FAILED_PRECONDITION, "TENANT_SUSPENDED", None),
     errors.TenantPurged: (_CODE.FAILED_PRECONDITION, "TENANT_PURGED", None),
     errors.ApplicationDisabled: (_CODE.FAILED_PRECONDITION, "APPLICATION_DISABLED", "the customer's app is disabled"),
-    errors.DirectoryNotFound: _INTERNAL,  # these three are told as Problems
-    errors.CloudMismatch: _INTERNAL,
-    errors.ClockSkewed: _INTERNAL,
+    errors.DirectoryNotFound: (_CODE.FAILED_PRECONDITION, "DIRECTORY_NOT_FOUND", "there is no such directory"),
+    errors.CloudMismatch: (_CODE.FAILED_PRECONDITION, "CLOUD_MISMATCH", "the directory is in another cloud"),
+    errors.ClockSkewed: _INTERNAL,  # told as a Problem
     errors.RoomBlocked: _INTERNAL,
-    errors.MailboxDenied: _INTERNAL,  # these four are told as Problems
-    errors.AccessPending: _INTERNAL,
-    errors.MailboxNotFound: _INTERNAL,
-    errors.MailboxNotInCloud: _INTERNAL,
+    errors.MailboxDenied: (_CODE.FAILED_PRECONDITION, "MAILBOX_ACCESS_DENIED", "the app may not read this mailbox"),
+    errors.MailboxWriteDenied: (_CODE.FAILED_PRECONDITION, "MAILBOX_WRITE_DENIED", None),
+    errors.AccessPending: (_CODE.FAILED_PRECONDITION, "ACCESS_PENDING", "access to this mailbox is not in effect yet"),
+    errors.MailboxNotFound: (_CODE.FAILED_PRECONDITION, "MAILBOX_NOT_FOUND", "no mailbox has this address"),
+    errors.MailboxNotInCloud: (
+        _CODE.FAILED_PRECONDITION,
+        "MAILBOX_NOT_IN_CLOUD",
+        "the mailbox is not in Exchange Online",
+    ),
     errors.SubscriptionProblem: _INTERNAL,
     errors.SubscriptionRefused: _INTERNAL,  # these two are told as Problems
     errors.WebhookUnreachable: _INTERNAL,
@@ -76,7 +88,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.Throttled: (_CODE.UNAVAILABLE, "EXCHANGE_THROTTLED", "Exchange asks the sidecar to slow down"),
     errors.GraphUnavailable: (_CODE.UNAVAILABLE, "EXCHANGE_UNAVAILABLE", "Exchange cannot be reached"),
     errors.TenantPaused: (_CODE.UNAVAILABLE, "EXCHANGE_UNAVAILABLE", "Exchange does not answer this tenant's calls"),
-    errors.GraphRefused: _INTERNAL,
+    errors.GraphRefused: (_CODE.FAILED_PRECONDITION, "EXCHANGE_REFUSED", "Exchange refused the request"),
     errors.DeltaUnusable: _INTERNAL,
     errors.NotificationBodyInvalid: _INTERNAL,
     errors.StoreUnavailable: (_CODE.UNAVAILABLE, "STORE_UNAVAILABLE", _STORE),

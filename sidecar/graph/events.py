@@ -76,6 +76,14 @@ def span_of(item: DeltaItem) -> tuple[datetime, datetime] | None:
     return start_at, end_at
 
 
+def span_of_event(event: GraphEvent) -> tuple[datetime, datetime] | None:
+    """Return when an event begins and ends, of a series the first one; None when it does not say, or has no length."""
+    if event.start is None or event.end is None:
+        return None
+    start_at, end_at = _instant(event.start), _instant(event.end)
+    return (start_at, end_at) if start_at is not None and end_at is not None and start_at < end_at else None
+
+
 def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booking | None:
     """Tell what an event means for a room, with as much of its words and people as the room's tenant lets be kept.
 
@@ -136,6 +144,7 @@ def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booki
         calendar_uid=event.i_cal_uid or "",
         created_at=_usable(event.created_date_time),
         updated_at=_usable(event.last_modified_date_time),
+        transaction_id=event.transaction_id or "",
     )
     return admit(told, room.settings.privacy, hash_key=hash_key, is_answered=answered is not None)
 

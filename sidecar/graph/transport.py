@@ -110,12 +110,13 @@ class Transport:
         failures = 0
         patience_s = self._settings.wait_in_place_s
         claims: str | None = None
-        was_refused = False
+        was_refused = may_be_done = False
         while True:
             try:
                 body = await self._try(tenant, lane, call, url, claims)
             except _Failure as failure:
                 error, claims = failure.error, failure.claims
+                may_be_done = may_be_done or failure.may_be_done
                 if error.details.get("status") == "401" and failure.token and not was_refused:
                     was_refused = True
                     self._tokens.forget(tenant.tenant_uid, token=failure.token)
@@ -125,9 +126,14 @@ class Transport:
                 if self._breaker.outage(tenant.tenant_uid) is not None:
                     wait_s = None  # nobody gains by trying on; a probe will tell when it is over
                 if wait_s is None or (failure.may_be_done and not call.is_repeatable):
-                    raise _diagnosed(error, failure.token) from failure.__cause__
+                    told = _diagnosed(error, failure.token)
+                    told.may_be_done = may_be_done
+                    raise told from failure.__cause__
                 patience_s -= wait_s
                 await self._clock.sleep(wait_s)
+            except Unavailable as closed:  # no slot, or the breaker is open: this try was not sent
+                closed.may_be_done = may_be_done
+                raise
             else:
                 if failures:
                     log.warning(

@@ -24,7 +24,7 @@ PREFER = 'outlook.timezone="UTC", IdType="ImmutableId"'
 EVENT_FIELDS = (
     "id,iCalUId,changeKey,type,seriesMasterId,originalStart,start,end,originalStartTimeZone,isAllDay,isCancelled,"
     "isOrganizer,responseStatus,sensitivity,subject,organizer,attendees,isOnlineMeeting,onlineMeeting,onlineMeetingUrl,"
-    "createdDateTime,lastModifiedDateTime"
+    "createdDateTime,lastModifiedDateTime,transactionId"
 )
 """`isOnlineMeeting` is there because Graph leaves `onlineMeeting` out when it is not selected, too."""
 
@@ -104,6 +104,7 @@ class GraphEvent(WireStruct, frozen=True):
     online_meeting_url: str | None = None
     created_date_time: datetime | None = None
     last_modified_date_time: datetime | None = None
+    transaction_id: str | None = None
 
     def __repr__(self) -> str:
         return f"GraphEvent(id={self.id!r}, type={self.type!r})"

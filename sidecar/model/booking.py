@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.write import TRANSACTION_PREFIX
 
 
 class BookingState(enum.IntEnum):
@@ -74,9 +75,9 @@ class Attendee:
 class Booking:
     """One stay in one room.
 
-    `event_id`, `master_id` and `change_key` are Graph's and stay inside; the rest is what callers see. Instants are aware
-    UTC. `series_id` and `original_start_at` are set for occurrences only. A booking may have no length. How much of words and
-    people is here is `privacy.admit`'s business; `subject_state` tells what became of the subject.
+    `event_id`, `master_id`, `change_key` and `transaction_id` are Graph's and stay inside; the rest is what callers see.
+    Instants are aware UTC. `series_id` and `original_start_at` are set for occurrences only. A booking may have no length. How
+    much of words and people is here is `privacy.admit`'s business; `subject_state` tells what became of the subject.
     """
 
     key: BookingKey
@@ -100,6 +101,12 @@ class Booking:
     created_at: datetime | None
     updated_at: datetime | None
     subject_state: SubjectState = SubjectState.SHOWN
+    transaction_id: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was made through the API."""
+        return self.transaction_id.startswith(TRANSACTION_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +152,6 @@ def booking_digest(booking: Booking) -> bytes:
     )
     if booking.subject_state is not SubjectState.SHOWN:
         shown += (booking.subject_state,)  # at the end: the digests of all others are those of earlier versions
+    if booking.is_ours:
+        shown += ("ours",)
     return hashlib.blake2b(_ENCODER.encode(shown), digest_size=16).digest()

@@ -24,6 +24,8 @@ class IntentKind(enum.StrEnum):
     """Delete a subscription at Graph that nothing uses any more."""
     SUBSCRIPTION_AUDIT = "subscription.audit"
     """Compare a tenant's subscriptions with those at Graph."""
+    BOOKING_WRITE = "booking.write"
+    """Bring a write to its end that nobody works on any more."""
     TENANT_VERIFY = "tenant.verify"
     """Find out whether Microsoft accepts a tenant's credential."""
     TENANT_CREDENTIALS = "tenant.credentials"

@@ -16,12 +16,13 @@ from sidecar.model.plan import Applied, CompleteRead, DeltaRead, Removal, RoomPl
 from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
-from sidecar.store import booking_rows, journal, locks, reads, rows
+from sidecar.store import booking_rows, journal, locks, reads, rows, unsettled
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.departing import BodyStamper, load_departing
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.notices import renew_soon
 from sidecar.store.rooms import load_tenant_uid, save_problem
+from sidecar.store.writes import Step
 
 Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 """A pure function of the stored bookings in question; runs inside the transaction."""
@@ -76,6 +77,7 @@ class Calendars:
         complete: CompleteRead | None = None,
         delta: DeltaRead | None = None,
         hints_through: int | None = None,
+        step: Step | None = None,
     ) -> Applied | None:
         """Carry out what `planner` decides about the stored bookings, with everything that belongs to it.
 
@@ -87,17 +89,20 @@ class Calendars:
             complete: the read covered the whole horizon; the room is fresh as of its beginning.
             delta: the read covered all that a delta round named; the room is fresh as of the round's beginning.
             hints_through: hints with a generation up to this one are answered by this read.
+            step: how far a write has come; it is noted whatever becomes of the plan.
         Returns:
             What was done; None when the room is not mapped any more, or to another mailbox by now, its tenant is being deleted,
             or the tenant's settings say by now that calendars are to be read in another way: then nothing was done, and a full
             read is due.
         Raises:
-            StoreConflict: the lease is lost.
+            StoreConflict: the lease is lost, or somebody else works on the write.
         """
 
         async def run(c: Connection) -> Applied | None:
             await locks.keep_tenant(c, room.tenant_uid)
             await journal.check_lease(c, lease)
+            if step is not None:
+                await step(c)
             state = await c.fetch_one(
                 "SELECT r.fresh_as_of_at, t.epoch_at, r.read_privacy, t.past_days, t.future_days, t.check_interval_s,"
                 " t.privacy FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
@@ -117,7 +122,7 @@ class Calendars:
                 await _forget_hints(c, room.uid, hints_through)
                 return Applied(changes_count=0)
             stored = await booking_rows.load_stored(c, room.uid, scope)
-            plan = planner(stored)
+            plan = await unsettled.hold_back(c, room.uid, planner(stored), stored)
             surprises = reads.Surprises()
             # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
             # So may what differs since more was admitted: nobody changed that, in Exchange.
@@ -221,6 +226,21 @@ class Calendars:
         """Return what is stored of one booking; None when there is none."""
         scope = Scope(event_ids=(), keys=(key,))
         return (await self._engine.read(lambda c: booking_rows.load_stored(c, room_uid, scope))).get(key)
+
+    async def load_busy(self, room_uid: RoomUid, window: Window) -> Sequence[Window]:
+        """Return when within a window the room is taken, soonest first; what has no length takes nothing."""
+
+        async def run(c: Connection) -> list[Window]:
+            found = await c.fetch(
+                "SELECT start_at, end_at FROM bookings WHERE room_uid = $1 AND start_at < $2 AND end_at > $3"
+                " AND end_at > start_at AND takes_room = 1 ORDER BY start_at, end_at",
+                room_uid,
+                to_micros(window.end_at),
+                to_micros(window.start_at),
+            )
+            return [Window(from_micros(row[0]), from_micros(row[1])) for row in found]
+
+        return await self._engine.read(run)
 
     async def load_stored(self, room_uid: RoomUid) -> dict[BookingKey, StoredBooking]:
         """Return what is stored of a room's bookings."""

@@ -45,6 +45,7 @@ _KINDS = (
     _Kind("credentials", "sealed", "tenant_uid", "role", lambda key: key),
     _Kind("subscriptions", "sealed_state", "tenant_uid", "key", lambda key: CLIENT_STATE_ROLE + key),
     _Kind("tenants", "hash_key", "uid", "uid", lambda _: HASH_KEY_ROLE),
+    _Kind("writes", "sealed", "tenant_uid", "uid", lambda key: key),
 )
 
 

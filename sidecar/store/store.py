@@ -24,6 +24,7 @@ from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
 from sidecar.store.vault import Vault
 from sidecar.store.webhook_urls import WebhookUrls
+from sidecar.store.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Store:
         self.subscriptions = Subscriptions(engine, vault)
         self.webhook_urls = WebhookUrls(engine)
         self.intents = Intents(engine)
+        self.writes = Writes(engine, vault)
         self.census = Census(engine)
         self.erasure = Erasure(engine, vault, codec)
 

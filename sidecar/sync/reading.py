@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from sidecar.graph.clouds import TenantRef, ref_of
-from sidecar.graph.events import is_part_of_series, master_id_of, to_booking
+from sidecar.graph.events import is_part_of_series, master_id_of, span_of_event, to_booking
 from sidecar.graph.wire import DeltaRound, GraphEvent
 from sidecar.graph.wire_directory import Identity
 from sidecar.model.booking import Booking, StoredBooking
@@ -142,6 +142,23 @@ class RoomReader:
         bookings, broken = await self._bookings(events, room)
         return Found(bookings=bookings, gone=frozenset(gone), series=frozenset(read), broken=broken)
 
+    async def first_of(self, room: Room, tenant: Tenant, event_id: EventId) -> Booking | None:
+        """Return the booking that an event is, of a series the first one; None when it is gone."""
+        event = await self._reader.fetch_event(ref_of(tenant), room.address, event_id)
+        if event is None:
+            return None
+        events = [event]
+        if is_part_of_series(event):
+            span = span_of_event(event)
+            instances = (
+                None
+                if span is None
+                else await self._reader.fetch_instances(ref_of(tenant), room.address, event_id, Window(*span))
+            )
+            events = instances or []
+        bookings, _ = await self._bookings(events, room)
+        return min(bookings, key=lambda booking: booking.start_at, default=None)
+
     async def look_for(
         self, room: Room, tenant: Tenant, missing: Sequence[StoredBooking]
     ) -> tuple[list[Booking], frozenset[BookingKey]]:
@@ -161,6 +178,11 @@ class RoomReader:
         kept = {booking.key for booking in more}
         gone = frozenset(item.key for item in missing if item.key not in kept and item.event_id not in broken)
         return more, gone
+
+    async def meanings(self, room: Room, events: Sequence[GraphEvent]) -> Sequence[Booking]:
+        """Return the bookings that events mean which were not read here, but answered to a write."""
+        bookings, _ = await self._bookings(events, room)
+        return bookings
 
     async def _bookings(self, events: Sequence[GraphEvent], room: Room) -> tuple[list[Booking], frozenset[EventId]]:
         """Return the bookings that events mean, and the ids of events that cannot be understood: those are not gone."""

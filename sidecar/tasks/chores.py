@@ -39,6 +39,7 @@ from sidecar.model.intent import Intent, IntentKind, Lease, Priority
 from sidecar.model.problem import Problem
 from sidecar.model.room import DENIALS, Room
 from sidecar.model.tenant import BLOCKING_REASONS, Tenant
+from sidecar.model.write import WriteUid
 from sidecar.settings import StoreSettings, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.brake import SECOND_READ
@@ -51,6 +52,7 @@ from sidecar.tasks.propagation import PropagationWatch
 from sidecar.tasks.tenant_health import PAUSED, TELL_AFTER_ATTEMPTS, TenantHealth
 from sidecar.tenants.credentials import CredentialKeeper, next_look_at
 from sidecar.tenants.remove import TenantRemover
+from sidecar.writes.driver import Driver
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,9 @@ _PRUNE_INTERVAL = timedelta(hours=1)
 _AUDIT_INTERVAL = timedelta(days=1)
 _PRUNE_HELD = timedelta(hours=1)
 """Longer than a snapshot of one room takes: some ten messages, each of which its reader has a minute for."""
+_WRITES_KEPT = timedelta(days=7)
+"""Who sends the same request again later than this has forgotten it."""
+_WRITES_PRUNED_MAX = 10_000
 _PROBE_CAP_S = 3_600.0
 _REMOVE_TRIES_MAX = 10
 _CLEAR_TRIES_MAX = 200
@@ -108,6 +113,7 @@ class Chores:
         credentials: CredentialKeeper,
         remover: TenantRemover,
         reserve: ReserveTest,
+        writes: Driver,
         health: TenantHealth,
         clock: Clock,
         rng: Random,
@@ -122,6 +128,7 @@ class Chores:
         self._credentials = credentials
         self._remover = remover
         self._reserve = reserve
+        self._writes = writes
         self._health = health
         self._propagation = PropagationWatch(store=store, clock=clock)
         self._clock = clock
@@ -138,6 +145,7 @@ class Chores:
             IntentKind.ROOM_SUBSCRIBE: self._subscribe_room,
             IntentKind.SUBSCRIPTION_REMOVE: self._remove_subscription,
             IntentKind.SUBSCRIPTION_AUDIT: self._audit_subscriptions,
+            IntentKind.BOOKING_WRITE: self._settle_write,
             IntentKind.TENANT_VERIFY: self._verify_tenant,
             IntentKind.TENANT_CREDENTIALS: self._look_after_credentials,
             IntentKind.TENANT_PULSE: self._pulse_tenant,
@@ -430,6 +438,12 @@ class Chores:
             return PutOff(self._next_probe_at(intent), error.reason)
         return Done()
 
+    async def _settle_write(self, intent: Intent, lease: Lease) -> Outcome:
+        """Go on with a write that was left, by a process that died or an Exchange that did not answer."""
+        await self._tenant_in_use(lease.lane)
+        again_at = await self._writes.resume(WriteUid(intent.key))
+        return Done() if again_at is None else Later(again_at)
+
     async def _prune_log(self, intent: Intent, lease: Lease) -> Outcome:
         pruned = await self._store.changes.prune(
             lease.lane, retention=self._retention, count_max=self._retention_count, held=_PRUNE_HELD
@@ -438,6 +452,7 @@ class Chores:
         if now_s >= self._audit_pruned_s + _PRUNE_INTERVAL.total_seconds():  # it is all tenants': once is enough
             self._audit_pruned_s = now_s
             await self._store.audit.prune(retention=self._audit_retention)
+        await self._store.writes.prune(lease.lane, retention=_WRITES_KEPT, count_max=_WRITES_PRUNED_MAX)
         if pruned.is_cut_short:
             # Readers that were away for less than they were promised get snapshots: the operator may want a longer log.
             log.warning("log_prune.cut_short", dropped_count=pruned.dropped_count, count_max=self._retention_count)

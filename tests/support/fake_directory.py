@@ -11,6 +11,7 @@ from sidecar.model.ids import TenantUid
 from sidecar.store.store import Store
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
+from tests.support.fake_writing import make_writing
 
 
 class FakeDirectory:
@@ -82,4 +83,5 @@ class FakeDirectory:
         return Inquiries(
             discovery=RoomDiscovery(store=store, places=self, tokens=self),
             room_editor=RoomEditor(store=store, reader=self),
+            writing=make_writing(store),
         )

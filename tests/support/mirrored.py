@@ -77,6 +77,8 @@ class Mirrored:
     rig: Rig
     opened: OpenStore
     sync: RoomSync
+    graph: GraphClient
+    transport: Transport
     tenant: Tenant
     room: Room
     lease: Lease
@@ -178,6 +180,8 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
                 rig=rig,
                 opened=opened,
                 sync=sync,
+                graph=graph,
+                transport=transport,
                 tenant=tenant,
                 room=room,
                 lease=lease,

@@ -53,6 +53,7 @@ from tests.support.builders import CANARY, TENANT, after, make_problem
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
 from tests.support.fake_microsoft import FakeMicrosoft, make_reserve
+from tests.support.fake_writing import make_writing
 
 _PENDING = RoomState.PENDING_PROPAGATION
 _NO_GRANT_S = 49 * 3600.0
@@ -84,6 +85,7 @@ class Shift:
                 settings=CredentialSettings(),
             ),
             reserve=make_reserve(store, self.login, desk.clock),
+            writes=make_writing(store, clock=desk.clock).driver,
             remover=TenantRemover(store=store, unsubscriber=desk.subscriptions, tokens=self.login, clock=desk.clock),
             health=TenantHealth(store=store, breaker=self.breaker, skew=self.skew, clock=desk.clock, rng=Random(1)),
             clock=desk.clock,

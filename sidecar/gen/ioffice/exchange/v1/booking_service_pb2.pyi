@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -36,7 +37,9 @@ class Booking(_message.Message):
         STATE_UNSPECIFIED: Booking._State.ValueType  # 0
         """Not known."""
         STATE_PENDING: Booking._State.ValueType  # 1
-        """The room has not answered yet. The subject is withheld until it has."""
+        """Nobody knows yet whether it stays: the room has not answered, or a write of this API is not settled. The subject of
+        somebody else's meeting is withheld until the room has answered.
+        """
         STATE_CONFIRMED: Booking._State.ValueType  # 2
         """The room accepted, or the booking was made in the room's own calendar."""
         STATE_TENTATIVE: Booking._State.ValueType  # 3
@@ -52,7 +55,9 @@ class Booking(_message.Message):
     STATE_UNSPECIFIED: Booking.State.ValueType  # 0
     """Not known."""
     STATE_PENDING: Booking.State.ValueType  # 1
-    """The room has not answered yet. The subject is withheld until it has."""
+    """Nobody knows yet whether it stays: the room has not answered, or a write of this API is not settled. The subject of
+    somebody else's meeting is withheld until the room has answered.
+    """
     STATE_CONFIRMED: Booking.State.ValueType  # 2
     """The room accepted, or the booking was made in the room's own calendar."""
     STATE_TENTATIVE: Booking.State.ValueType  # 3
@@ -70,6 +75,8 @@ class Booking(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         ORIGIN_UNSPECIFIED: Booking._Origin.ValueType  # 0
         """Not known."""
+        ORIGIN_API: Booking._Origin.ValueType  # 1
+        """Made through this API."""
         ORIGIN_EXCHANGE: Booking._Origin.ValueType  # 2
         """Made in Outlook or elsewhere."""
 
@@ -78,6 +85,8 @@ class Booking(_message.Message):
 
     ORIGIN_UNSPECIFIED: Booking.Origin.ValueType  # 0
     """Not known."""
+    ORIGIN_API: Booking.Origin.ValueType  # 1
+    """Made through this API."""
     ORIGIN_EXCHANGE: Booking.Origin.ValueType  # 2
     """Made in Outlook or elsewhere."""
 
@@ -116,6 +125,26 @@ class Booking(_message.Message):
     SUBJECT_STATE_HASHED: Booking.SubjectState.ValueType  # 5
     """Not kept; subject_hash is set."""
 
+    @_typing.final
+    class AnnotationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -131,10 +160,13 @@ class Booking(_message.Message):
     CALENDAR_UID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     SUBJECT_STATE_FIELD_NUMBER: _builtins.int
     SUBJECT_HASH_FIELD_NUMBER: _builtins.int
+    BODY_TEXT_FIELD_NUMBER: _builtins.int
+    ONLINE_MEETING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/rooms/{room}/bookings/{booking}. The id is derived from the meeting, so a rebuilt copy gives the same,
     and a meeting that moves in time keeps it.
@@ -163,6 +195,10 @@ class Booking(_message.Message):
     """What the subject is. Set by the sidecar."""
     subject_hash: _builtins.str
     """Keyed hash of the subject, set with HASHED: within a tenant equal subjects have equal hashes."""
+    body_text: _builtins.str
+    """For writing only, and never kept: plain text for those who open the booking in Outlook; 32 KiB at most."""
+    online_meeting: _builtins.bool
+    """For writing only: have Exchange add a link for joining online. Where Exchange can, it is told in online_meeting_uri."""
     @_builtins.property
     def time(self) -> _common_pb2.TimeWindow:
         """When; for whole days, midnight to midnight in the room's zone."""
@@ -178,6 +214,12 @@ class Booking(_message.Message):
     @_builtins.property
     def recurrence(self) -> Global___Recurrence:
         """Set for an occurrence of a series."""
+
+    @_builtins.property
+    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The caller's own data, kept beside the booking in Exchange; nobody sees them in Outlook. At most 32 entries, keys of 1 to 63
+        characters of [a-z0-9._/-], values of 1 KiB at most, 8 KiB in all. Those of a series are of all its bookings.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -205,14 +247,17 @@ class Booking(_message.Message):
         calendar_uid: _builtins.str = ...,
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
+        annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         subject_state: Global___Booking.SubjectState.ValueType = ...,
         subject_hash: _builtins.str = ...,
+        body_text: _builtins.str = ...,
+        online_meeting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "organizer", b"organizer", "recurrence", b"recurrence", "time", b"time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "attendees", b"attendees", "calendar_uid", b"calendar_uid", "create_time", b"create_time", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "revision", b"revision", "state", b"state", "subject", b"subject", "subject_hash", b"subject_hash", "subject_state", b"subject_state", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "annotations", b"annotations", "attendees", b"attendees", "body_text", b"body_text", "calendar_uid", b"calendar_uid", "create_time", b"create_time", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting", b"online_meeting", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "revision", b"revision", "state", b"state", "subject", b"subject", "subject_hash", b"subject_hash", "subject_state", b"subject_state", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -468,3 +513,97 @@ class GetBookingResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBookingResponse: _TypeAlias = GetBookingResponse  # noqa: Y015
+
+@_typing.final
+class CreateBookingRequest(_message.Message):
+    """Request of CreateBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    BOOKING_FIELD_NUMBER: _builtins.int
+    RRULE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COMPLETION_FIELD_NUMBER: _builtins.int
+    MAX_WAIT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """tenants/{tenant}/rooms/{room}."""
+    rrule: _builtins.str
+    """Rule of RFC 5545 for a series (FREQ=WEEKLY;BYDAY=TU;COUNT=10), without DTSTART; empty for a single booking. What Exchange
+    cannot express is refused.
+    """
+    request_id: _builtins.str
+    """Names this wish: 1 to 128 visible ASCII characters, best a random UUID; kept for 7 days. With the same one the same request
+    may be sent as often as one likes. Without one a repetition makes another booking.
+    """
+    completion: _common_pb2.WriteCompletion.ValueType
+    """When to answer."""
+    validate_only: _builtins.bool
+    """Say only whether it could be made: the answer is the booking as it would be, without a name."""
+    mode: _common_pb2.WriteMode.ValueType
+    """Where to make it."""
+    @_builtins.property
+    def booking(self) -> Global___Booking:
+        """What to book. time is required; taken are time, time_zone, all_day, subject, attendees (person and optional_attendee),
+        is_private, annotations, body_text and online_meeting; everything else must be unset, in mode ROOM the organizer, too, who is
+        the room itself.
+
+        time: not in the past, at most 5 years ahead, of a single booking or of a series' first one. Beyond the span that is kept in
+        the copy (SyncStatus.horizon) a booking is made and answered, and told by lists and watches when that span reaches it.
+        time_zone: IANA; the room's when empty. A series keeps its time of day in it. all_day: from midnight to midnight in the
+        room's zone, which time_zone must name if it is set. attendees: at most 500; Exchange mails them.
+        """
+
+    @_builtins.property
+    def max_wait(self) -> _duration_pb2.Duration:
+        """Longest wait; at most 120 s, default 20 s; never longer than the call's own deadline."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        booking: Global___Booking | None = ...,
+        rrule: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        completion: _common_pb2.WriteCompletion.ValueType = ...,
+        max_wait: _duration_pb2.Duration | None = ...,
+        validate_only: _builtins.bool = ...,
+        mode: _common_pb2.WriteMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "max_wait", b"max_wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "completion", b"completion", "max_wait", b"max_wait", "mode", b"mode", "parent", b"parent", "request_id", b"request_id", "rrule", b"rrule", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBookingRequest: _TypeAlias = CreateBookingRequest  # noqa: Y015
+
+@_typing.final
+class CreateBookingResponse(_message.Message):
+    """Response of CreateBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKING_FIELD_NUMBER: _builtins.int
+    WRITTEN_AT_TOKEN_FIELD_NUMBER: _builtins.int
+    written_at_token: _builtins.str
+    """Give it to reads that are to show this write."""
+    @_builtins.property
+    def booking(self) -> Global___Booking:
+        """The booking, of a series the first one."""
+
+    def __init__(
+        self,
+        *,
+        booking: Global___Booking | None = ...,
+        written_at_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "written_at_token", b"written_at_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBookingResponse: _TypeAlias = CreateBookingResponse  # noqa: Y015

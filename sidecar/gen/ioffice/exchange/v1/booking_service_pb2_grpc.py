@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class BookingServiceStub(object):
-    """Bookings of rooms, read from the sidecar's copy. No call here asks Exchange; the answers say how fresh the copy is.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
+    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
     """
 
     def __init__(self, channel):
@@ -45,10 +46,16 @@ class BookingServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.GetBookingRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.GetBookingResponse.FromString,
                 _registered_method=True)
+        self.CreateBooking = channel.unary_unary(
+                '/ioffice.exchange.v1.BookingService/CreateBooking',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingResponse.FromString,
+                _registered_method=True)
 
 
 class BookingServiceServicer(object):
-    """Bookings of rooms, read from the sidecar's copy. No call here asks Exchange; the answers say how fresh the copy is.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
+    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
     """
 
     def ListBookings(self, request, context):
@@ -61,6 +68,17 @@ class BookingServiceServicer(object):
 
     def GetBooking(self, request, context):
         """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateBooking(self, request, context):
+        """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
+        answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
+        request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
+        (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
+        as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +97,11 @@ def add_BookingServiceServicer_to_server(servicer, server):
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.GetBookingRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.GetBookingResponse.SerializeToString,
             ),
+            'CreateBooking': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBooking,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ioffice.exchange.v1.BookingService', rpc_method_handlers)
@@ -88,7 +111,8 @@ def add_BookingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BookingService(object):
-    """Bookings of rooms, read from the sidecar's copy. No call here asks Exchange; the answers say how fresh the copy is.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
+    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
     """
 
     @staticmethod
@@ -135,6 +159,33 @@ class BookingService(object):
             '/ioffice.exchange.v1.BookingService/GetBooking',
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.GetBookingRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.GetBookingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBooking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.BookingService/CreateBooking',
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,54 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _WriteMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WriteModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WRITE_MODE_UNSPECIFIED: _WriteMode.ValueType  # 0
+    """Like ROOM."""
+    WRITE_MODE_ROOM: _WriteMode.ValueType  # 1
+    """In the room's own calendar; the room is its organizer. The sidecar itself sees to it that the room is not taken twice."""
+    WRITE_MODE_ORGANIZER: _WriteMode.ValueType  # 2
+    """In a person's calendar, with the room invited; Exchange's own rules for the room decide."""
+
+class WriteMode(_WriteMode, metaclass=_WriteModeEnumTypeWrapper):
+    """Where a booking is made."""
+
+WRITE_MODE_UNSPECIFIED: WriteMode.ValueType  # 0
+"""Like ROOM."""
+WRITE_MODE_ROOM: WriteMode.ValueType  # 1
+"""In the room's own calendar; the room is its organizer. The sidecar itself sees to it that the room is not taken twice."""
+WRITE_MODE_ORGANIZER: WriteMode.ValueType  # 2
+"""In a person's calendar, with the room invited; Exchange's own rules for the room decide."""
+Global___WriteMode: _TypeAlias = WriteMode  # noqa: Y015
+
+class _WriteCompletion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WriteCompletionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteCompletion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WRITE_COMPLETION_UNSPECIFIED: _WriteCompletion.ValueType  # 0
+    """Like SUBMITTED."""
+    WRITE_COMPLETION_SUBMITTED: _WriteCompletion.ValueType  # 1
+    """As soon as Exchange has taken it. In mode ROOM that is when it is known whether the room is free, for nobody else decides."""
+    WRITE_COMPLETION_ROOM_ANSWERED: _WriteCompletion.ValueType  # 2
+    """When the room has answered, or max_wait has passed; then the booking is PENDING, and a watch tells the rest."""
+
+class WriteCompletion(_WriteCompletion, metaclass=_WriteCompletionEnumTypeWrapper):
+    """When a write is answered."""
+
+WRITE_COMPLETION_UNSPECIFIED: WriteCompletion.ValueType  # 0
+"""Like SUBMITTED."""
+WRITE_COMPLETION_SUBMITTED: WriteCompletion.ValueType  # 1
+"""As soon as Exchange has taken it. In mode ROOM that is when it is known whether the room is free, for nobody else decides."""
+WRITE_COMPLETION_ROOM_ANSWERED: WriteCompletion.ValueType  # 2
+"""When the room has answered, or max_wait has passed; then the booking is PENDING, and a watch tells the rest."""
+Global___WriteCompletion: _TypeAlias = WriteCompletion  # noqa: Y015
+
 class _SyncState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

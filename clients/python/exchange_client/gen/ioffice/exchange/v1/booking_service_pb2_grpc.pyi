@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BookingServiceStub:
-    """Bookings of rooms, read from the sidecar's copy. No call here asks Exchange; the answers say how fresh the copy is."""
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
+    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,10 +41,19 @@ class BookingServiceStub:
     """
     GetBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.GetBookingRequest, _booking_service_pb2.GetBookingResponse]
     """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND."""
+    CreateBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.CreateBookingRequest, _booking_service_pb2.CreateBookingResponse]
+    """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
+    answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
+    request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
+    (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
+    as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+    """
 
 @_typing.type_check_only
 class BookingServiceAsyncStub(BookingServiceStub):
-    """Bookings of rooms, read from the sidecar's copy. No call here asks Exchange; the answers say how fresh the copy is."""
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
+    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListBookings: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.ListBookingsRequest, _booking_service_pb2.ListBookingsResponse]  # type: ignore[assignment]
@@ -51,9 +62,18 @@ class BookingServiceAsyncStub(BookingServiceStub):
     """
     GetBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.GetBookingRequest, _booking_service_pb2.GetBookingResponse]  # type: ignore[assignment]
     """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND."""
+    CreateBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.CreateBookingRequest, _booking_service_pb2.CreateBookingResponse]  # type: ignore[assignment]
+    """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
+    answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
+    request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
+    (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
+    as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+    """
 
 class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Bookings of rooms, read from the sidecar's copy. No call here asks Exchange; the answers say how fresh the copy is."""
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
+    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """
 
     @_abc_1.abstractmethod
     def ListBookings(
@@ -72,5 +92,18 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_booking_service_pb2.GetBookingResponse, _abc.Awaitable[_booking_service_pb2.GetBookingResponse]]:
         """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def CreateBooking(
+        self,
+        request: _booking_service_pb2.CreateBookingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_booking_service_pb2.CreateBookingResponse, _abc.Awaitable[_booking_service_pb2.CreateBookingResponse]]:
+        """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
+        answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
+        request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
+        (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
+        as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+        """
 
 def add_BookingServiceServicer_to_server(servicer: BookingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

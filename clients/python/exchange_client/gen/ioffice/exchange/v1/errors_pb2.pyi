@@ -45,9 +45,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CREDENTIAL_REJECTED: _ErrorReason.ValueType  # 12
     """FAILED_PRECONDITION. Microsoft refused the credential."""
     ERROR_REASON_MAILBOX_ACCESS_DENIED: _ErrorReason.ValueType  # 13
-    """Only in Problem. The app may not read this mailbox."""
+    """FAILED_PRECONDITION. The app may not read this mailbox."""
     ERROR_REASON_MAILBOX_NOT_FOUND: _ErrorReason.ValueType  # 14
-    """Only in Problem. No mailbox has this address."""
+    """FAILED_PRECONDITION. No mailbox has this address."""
     ERROR_REASON_EXCHANGE_THROTTLED: _ErrorReason.ValueType  # 16
     """UNAVAILABLE. Exchange throttles this tenant; google.rpc.RetryInfo says how long."""
     ERROR_REASON_EXCHANGE_UNAVAILABLE: _ErrorReason.ValueType  # 17
@@ -67,19 +67,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 25
     """INTERNAL. A fault of the sidecar; metadata.incident_id is also in its log."""
     ERROR_REASON_MAILBOX_NOT_IN_CLOUD: _ErrorReason.ValueType  # 26
-    """Only in Problem. The mailbox exists but is not in Exchange Online."""
+    """FAILED_PRECONDITION. The mailbox exists but is not in Exchange Online."""
     ERROR_REASON_SUBSCRIPTION_REFUSED: _ErrorReason.ValueType  # 27
     """Only in Problem. Exchange refuses to send notifications for this room."""
     ERROR_REASON_WEBHOOK_UNREACHABLE: _ErrorReason.ValueType  # 28
     """Only in Problem. Exchange could not reach the sidecar's webhook address."""
     ERROR_REASON_DIRECTORY_NOT_FOUND: _ErrorReason.ValueType  # 29
-    """Only in Problem. The directory does not exist in this cloud."""
+    """FAILED_PRECONDITION. The directory does not exist in this cloud."""
     ERROR_REASON_METHOD_UNKNOWN: _ErrorReason.ValueType  # 30
     """UNIMPLEMENTED. The method is not part of this server."""
     ERROR_REASON_CALL_LIMIT: _ErrorReason.ValueType  # 31
     """RESOURCE_EXHAUSTED. Too many calls are under way on this server."""
     ERROR_REASON_EXCHANGE_REFUSED: _ErrorReason.ValueType  # 32
-    """Only in Problem. Exchange refuses something for a reason that this version does not know; metadata has its code."""
+    """FAILED_PRECONDITION. Exchange refuses something for a reason that this version does not know; metadata has its code."""
     ERROR_REASON_SECRET_UNREADABLE: _ErrorReason.ValueType  # 33
     """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
     ERROR_REASON_DELETION_HELD: _ErrorReason.ValueType  # 34
@@ -111,13 +111,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SIGN_IN_BLOCKED: _ErrorReason.ValueType  # 53
     """FAILED_PRECONDITION. A policy of the customer's directory keeps the application from signing in."""
     ERROR_REASON_CLOUD_MISMATCH: _ErrorReason.ValueType  # 54
-    """Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
+    """FAILED_PRECONDITION. The directory is in another of Microsoft's clouds than the tenant was registered for."""
     ERROR_REASON_CLOCK_SKEWED: _ErrorReason.ValueType  # 55
     """Only in Problem. The clocks of the sidecar and of Microsoft differ by more than five minutes."""
     ERROR_REASON_ACCESS_PENDING: _ErrorReason.ValueType  # 56
-    """Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
+    """FAILED_PRECONDITION. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
     ERROR_REASON_MAILBOX_WRITE_DENIED: _ErrorReason.ValueType  # 63
-    """Only in Problem. The app may not write this mailbox."""
+    """FAILED_PRECONDITION. The app may not write this mailbox."""
     ERROR_REASON_TEST_NOT_MADE: _ErrorReason.ValueType  # 64
     """Only in Problem. No free minute was found for a test booking."""
     ERROR_REASON_TEST_BOOKING_LEFT: _ErrorReason.ValueType  # 65
@@ -135,7 +135,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CREDENTIAL_NEXT_REFUSED: _ErrorReason.ValueType  # 84
     """Only in Problem. Microsoft refuses a credential that was handed over for rotation; the one in use stays in use."""
     ERROR_REASON_TOKEN_FILE_UNUSABLE: _ErrorReason.ValueType  # 85
-    """Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
+    """FAILED_PRECONDITION. The token file of a federated credential cannot be used; metadata.cause says why."""
     ERROR_REASON_WEBHOOK_UNPROVEN: _ErrorReason.ValueType  # 69
     """Only in Problem. The webhook address answers rightly, but nothing shows that this deployment is behind it."""
     ERROR_REASON_WEBHOOK_UNSET: _ErrorReason.ValueType  # 76
@@ -152,6 +152,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. A full read found what neither a notification nor a delta check had named."""
     ERROR_REASON_BOOKING_BEHIND: _ErrorReason.ValueType  # 75
     """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 90
+    """ALREADY_EXISTS. The request id was used for a request with other contents."""
+    ERROR_REASON_ROOM_CONFLICT: _ErrorReason.ValueType  # 91
+    """FAILED_PRECONDITION. The room is taken at the time asked for; metadata has the other's window (start_time, end_time) and
+    nothing else of it.
+    """
+    ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 92
+    """UNAVAILABLE. Whether Exchange did it is not known yet: send the same request again, with the same request_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -181,9 +189,9 @@ ERROR_REASON_CONSENT_MISSING: ErrorReason.ValueType  # 11
 ERROR_REASON_CREDENTIAL_REJECTED: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION. Microsoft refused the credential."""
 ERROR_REASON_MAILBOX_ACCESS_DENIED: ErrorReason.ValueType  # 13
-"""Only in Problem. The app may not read this mailbox."""
+"""FAILED_PRECONDITION. The app may not read this mailbox."""
 ERROR_REASON_MAILBOX_NOT_FOUND: ErrorReason.ValueType  # 14
-"""Only in Problem. No mailbox has this address."""
+"""FAILED_PRECONDITION. No mailbox has this address."""
 ERROR_REASON_EXCHANGE_THROTTLED: ErrorReason.ValueType  # 16
 """UNAVAILABLE. Exchange throttles this tenant; google.rpc.RetryInfo says how long."""
 ERROR_REASON_EXCHANGE_UNAVAILABLE: ErrorReason.ValueType  # 17
@@ -203,19 +211,19 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 24
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 25
 """INTERNAL. A fault of the sidecar; metadata.incident_id is also in its log."""
 ERROR_REASON_MAILBOX_NOT_IN_CLOUD: ErrorReason.ValueType  # 26
-"""Only in Problem. The mailbox exists but is not in Exchange Online."""
+"""FAILED_PRECONDITION. The mailbox exists but is not in Exchange Online."""
 ERROR_REASON_SUBSCRIPTION_REFUSED: ErrorReason.ValueType  # 27
 """Only in Problem. Exchange refuses to send notifications for this room."""
 ERROR_REASON_WEBHOOK_UNREACHABLE: ErrorReason.ValueType  # 28
 """Only in Problem. Exchange could not reach the sidecar's webhook address."""
 ERROR_REASON_DIRECTORY_NOT_FOUND: ErrorReason.ValueType  # 29
-"""Only in Problem. The directory does not exist in this cloud."""
+"""FAILED_PRECONDITION. The directory does not exist in this cloud."""
 ERROR_REASON_METHOD_UNKNOWN: ErrorReason.ValueType  # 30
 """UNIMPLEMENTED. The method is not part of this server."""
 ERROR_REASON_CALL_LIMIT: ErrorReason.ValueType  # 31
 """RESOURCE_EXHAUSTED. Too many calls are under way on this server."""
 ERROR_REASON_EXCHANGE_REFUSED: ErrorReason.ValueType  # 32
-"""Only in Problem. Exchange refuses something for a reason that this version does not know; metadata has its code."""
+"""FAILED_PRECONDITION. Exchange refuses something for a reason that this version does not know; metadata has its code."""
 ERROR_REASON_SECRET_UNREADABLE: ErrorReason.ValueType  # 33
 """Only in Problem. A sealed credential cannot be opened with the key ring in use."""
 ERROR_REASON_DELETION_HELD: ErrorReason.ValueType  # 34
@@ -247,13 +255,13 @@ ERROR_REASON_APPLICATION_DISABLED: ErrorReason.ValueType  # 52
 ERROR_REASON_SIGN_IN_BLOCKED: ErrorReason.ValueType  # 53
 """FAILED_PRECONDITION. A policy of the customer's directory keeps the application from signing in."""
 ERROR_REASON_CLOUD_MISMATCH: ErrorReason.ValueType  # 54
-"""Only in Problem. The directory is in another of Microsoft's clouds than the tenant was registered for."""
+"""FAILED_PRECONDITION. The directory is in another of Microsoft's clouds than the tenant was registered for."""
 ERROR_REASON_CLOCK_SKEWED: ErrorReason.ValueType  # 55
 """Only in Problem. The clocks of the sidecar and of Microsoft differ by more than five minutes."""
 ERROR_REASON_ACCESS_PENDING: ErrorReason.ValueType  # 56
-"""Only in Problem. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
+"""FAILED_PRECONDITION. The app may not read this mailbox yet; access was granted not long ago, which takes up to two days."""
 ERROR_REASON_MAILBOX_WRITE_DENIED: ErrorReason.ValueType  # 63
-"""Only in Problem. The app may not write this mailbox."""
+"""FAILED_PRECONDITION. The app may not write this mailbox."""
 ERROR_REASON_TEST_NOT_MADE: ErrorReason.ValueType  # 64
 """Only in Problem. No free minute was found for a test booking."""
 ERROR_REASON_TEST_BOOKING_LEFT: ErrorReason.ValueType  # 65
@@ -271,7 +279,7 @@ and expire_time. Told at 60, 30, 14, 7, 1 and 0 days.
 ERROR_REASON_CREDENTIAL_NEXT_REFUSED: ErrorReason.ValueType  # 84
 """Only in Problem. Microsoft refuses a credential that was handed over for rotation; the one in use stays in use."""
 ERROR_REASON_TOKEN_FILE_UNUSABLE: ErrorReason.ValueType  # 85
-"""Only in Problem. The token file of a federated credential cannot be used; metadata.cause says why."""
+"""FAILED_PRECONDITION. The token file of a federated credential cannot be used; metadata.cause says why."""
 ERROR_REASON_WEBHOOK_UNPROVEN: ErrorReason.ValueType  # 69
 """Only in Problem. The webhook address answers rightly, but nothing shows that this deployment is behind it."""
 ERROR_REASON_WEBHOOK_UNSET: ErrorReason.ValueType  # 76
@@ -288,4 +296,12 @@ ERROR_REASON_ROOM_DRIFT: ErrorReason.ValueType  # 74
 """Only in Problem. A full read found what neither a notification nor a delta check had named."""
 ERROR_REASON_BOOKING_BEHIND: ErrorReason.ValueType  # 75
 """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 90
+"""ALREADY_EXISTS. The request id was used for a request with other contents."""
+ERROR_REASON_ROOM_CONFLICT: ErrorReason.ValueType  # 91
+"""FAILED_PRECONDITION. The room is taken at the time asked for; metadata has the other's window (start_time, end_time) and
+nothing else of it.
+"""
+ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 92
+"""UNAVAILABLE. Whether Exchange did it is not known yet: send the same request again, with the same request_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -245,6 +245,8 @@ class BookingChange(_message.Message):
         """The room was unmapped."""
         CAUSE_ROOM_READDRESSED: BookingChange._Cause.ValueType  # 6
         """The room was tied to another mailbox."""
+        CAUSE_WITHDRAWN: BookingChange._Cause.ValueType  # 8
+        """A write of this API took it back: the room was taken already, or the write could not be carried through."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """Cause of a removal."""
@@ -263,6 +265,8 @@ class BookingChange(_message.Message):
     """The room was unmapped."""
     CAUSE_ROOM_READDRESSED: BookingChange.Cause.ValueType  # 6
     """The room was tied to another mailbox."""
+    CAUSE_WITHDRAWN: BookingChange.Cause.ValueType  # 8
+    """A write of this API took it back: the room was taken already, or the write could not be carried through."""
 
     KIND_FIELD_NUMBER: _builtins.int
     BOOKING_FIELD_NUMBER: _builtins.int

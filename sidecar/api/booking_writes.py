@@ -1,0 +1,102 @@
+"""The calls of BookingService that write. What is to be written is checked here; `sidecar.writes` carries it out."""
+
+from __future__ import annotations
+
+from sidecar.aio.clock import Clock
+from sidecar.api.booking_codec import ProtoBookingCodec
+from sidecar.api.boundary import answering_s
+from sidecar.api.write_requests import Wish, check_time, content_of, read_create
+from sidecar.errors import BookingNotFound, InvalidArgument
+from sidecar.feed.feed import Feed, WatchScope
+from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
+from sidecar.model.booking import booking_digest
+from sidecar.model.cursor import encode_cursor
+from sidecar.model.event import EventContent
+from sidecar.model.ids import RoomId, TenantId
+from sidecar.model.room import Room
+from sidecar.model.write import Hold, Write, WriteKind
+from sidecar.store.store import Store
+from sidecar.store.writes import NewWrite
+from sidecar.writes.creator import CreateOrder
+from sidecar.writes.driver import Goal
+from sidecar.writes.failures import refusal_of
+from sidecar.writes.writing import Writing
+
+
+class BookingWriter:
+    """Answers the calls that write."""
+
+    def __init__(self, *, store: Store, writing: Writing, feed: Feed, clock: Clock) -> None:
+        self._store = store
+        self._writing = writing
+        self._feed = feed
+        self._clock = clock
+        self._codec = ProtoBookingCodec()
+
+    async def create_booking(self, request: pb.CreateBookingRequest) -> pb.CreateBookingResponse:
+        """See the proto."""
+        wish = read_create(request)
+        room = await self._store.rooms.load(wish.tenant_id, wish.room_id)
+        content = content_of(wish.booking, wish.window, wish.rrule, room=room)
+        await self._check_time(wish, room)
+        refusal = refusal_of(room)
+        if refusal is not None:
+            raise refusal
+        if request.validate_only:
+            return await self._validate(wish, room, content)
+        new = NewWrite(
+            tenant_uid=room.tenant_uid,
+            room_uid=room.uid,
+            request_id=wish.request_id,
+            kind=WriteKind.CREATE,
+            digest=wish.digest,
+            payload=CreateOrder(mailbox=room.address, content=content).encode(),
+            hold=Hold.PENDING,
+        )
+        write = await self._writing.driver.submit(new, goal=Goal.ENDED, wait_s=self.wait_s(wish.wait_s))
+        body = await self.told(write, wish.tenant_id, wish.room_id)
+        return pb.CreateBookingResponse(
+            booking=pb.Booking.FromString(body), written_at_token=await self.written_at_token(wish.tenant_id)
+        )
+
+    async def _check_time(self, wish: Wish, room: Room) -> None:
+        """Refuse what lies in the past, unless it is a repetition of what was begun before that."""
+        try:
+            check_time(wish.window, is_all_day=wish.booking.all_day, now=self._clock.now())
+        except InvalidArgument:
+            if not await self._store.writes.is_known(room.tenant_uid, wish.request_id):
+                raise
+
+    async def _validate(self, wish: Wish, room: Room, content: EventContent) -> pb.CreateBookingResponse:
+        tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        await self._writing.room_creator.check(room, tenant, content, must_look=True)
+        told = pb.Booking(origin=pb.Booking.ORIGIN_API)
+        told.MergeFrom(wish.booking)
+        told.time_zone = content.time_zone
+        return pb.CreateBookingResponse(booking=told)
+
+    def wait_s(self, wanted_s: float) -> float:
+        """Return how long to wait for a write: as long as the caller wants to, within the deadline of the call."""
+        left_s = answering_s(self._clock)
+        return wanted_s if left_s is None else min(wanted_s, left_s)
+
+    async def told(self, write: Write, tenant_id: TenantId, room_id: RoomId) -> bytes:
+        """Return the booking of a write, encoded: as the copy has it, or, where the copy does not reach, Exchange.
+
+        Raises:
+            BookingNotFound: somebody has removed it since.
+        """
+        if write.booking_key is not None:
+            body = await self._store.calendars.load_body(tenant_id, room_id, write.booking_key)
+            if body is not None:
+                return body
+        room = await self._store.rooms.load(tenant_id, room_id)
+        booking = await self._writing.room_creator.look_up(room, write)
+        if booking is None:
+            raise BookingNotFound("it was made, and has been removed since")
+        return self._codec.encode(booking, room_name=room.name, revision=0, digest=booking_digest(booking))
+
+    async def written_at_token(self, tenant_id: TenantId) -> str:
+        """Return a token for reads that are to show all that was written until now."""
+        tenant_uid, head = await self._store.changes.tenant_head(tenant_id)
+        return encode_cursor(self._feed.cursor(WatchScope(tenant_id=tenant_id, room_ids=None), tenant_uid, head))

@@ -1,0 +1,94 @@
+"""What reads of Exchange may not say yet, because a write of ours has not ended.
+
+A read may be quicker than the write that made what it shows. Until it is known that a booking stays it is told as pending,
+and one that had to go again is not brought back by a read that was under way. These functions run inside somebody else's
+transaction and never begin one of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from sidecar.model.booking import Booking, BookingState, StoredBooking, booking_digest
+from sidecar.model.ids import BookingKey, EventId, RoomUid
+from sidecar.model.plan import RoomPlan, Touch, Upsert
+from sidecar.model.write import Hold, WriteState, WriteUid, write_of
+from sidecar.store.engine import Connection
+from sidecar.store.writes import ENDED
+
+_SETTLED = (BookingState.CONFIRMED, BookingState.TENTATIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """Of a room's writes that have not ended: by what their bookings are known, and which bookings stay."""
+
+    writes: set[WriteUid] = field(default_factory=set)
+    events: set[EventId] = field(default_factory=set)
+    keys: set[BookingKey] = field(default_factory=set)
+    staying: set[BookingKey] = field(default_factory=set)
+
+    def holds(self, booking: Booking) -> bool:
+        """Tell whether a booking is one that such a write makes or changes."""
+        return (
+            booking.key in self.keys
+            or booking.event_id in self.events
+            or booking.master_id in self.events
+            or write_of(booking.transaction_id) in self.writes
+        )
+
+
+async def hold_back(
+    c: Connection, room_uid: RoomUid, plan: RoomPlan, stored: Mapping[BookingKey, StoredBooking]
+) -> RoomPlan:
+    """Return a plan without what may not be said yet."""
+    if not plan.upserts and not plan.removals:
+        return plan
+    unsettled = await _load(c, room_uid)
+    failed = await _load_failed(c, plan)
+    upserts: list[Upsert] = []
+    touches = list(plan.touches)
+    for upsert in plan.upserts:
+        booking = upsert.booking
+        if write_of(booking.transaction_id) in failed:
+            continue
+        if booking.state not in _SETTLED or not unsettled.holds(booking):
+            upserts.append(upsert)
+            continue
+        held = replace(booking, state=BookingState.PENDING)
+        digest = booking_digest(held)
+        before = stored.get(held.key)
+        if before is not None and before.digest == digest:
+            touches.append(Touch(held.key, held.event_id, held.master_id, held.change_key))
+        else:
+            upserts.append(replace(upsert, booking=held, digest=digest))
+    removals = tuple(removal for removal in plan.removals if removal.key not in unsettled.staying)
+    return RoomPlan(upserts=tuple(upserts), removals=removals, touches=tuple(touches))
+
+
+async def _load(c: Connection, room_uid: RoomUid) -> _Unsettled:
+    unsettled = _Unsettled()
+    for uid, hold, event_id, key in await c.fetch(
+        f"SELECT uid, hold, event_id, booking_key FROM writes WHERE room_uid = $1 AND hold > 0 AND state NOT IN ({ENDED})",  # noqa: S608
+        room_uid,
+    ):
+        if hold == Hold.PENDING:
+            unsettled.writes.add(WriteUid(uid))
+            if event_id is not None:
+                unsettled.events.add(EventId(event_id))
+            if key is not None:
+                unsettled.keys.add(BookingKey(key))
+        elif key is not None:
+            unsettled.staying.add(BookingKey(key))
+    return unsettled
+
+
+async def _load_failed(c: Connection, plan: RoomPlan) -> set[WriteUid | None]:
+    """Return which of the writes that made a plan's bookings have failed; None is not among them."""
+    failed: set[WriteUid | None] = set()
+    for uid in {write_of(upsert.booking.transaction_id) for upsert in plan.upserts} - {None}:
+        row = await c.fetch_one("SELECT state FROM writes WHERE uid = $1", uid)
+        if row is not None and row[0] == WriteState.FAILED.value:
+            failed.add(uid)
+    return failed

@@ -1,0 +1,290 @@
+"""Makes bookings in the room's own calendar.
+
+Exchange checks nothing there, so two may be made for one hour. What decides is a look at the calendar after the booking was
+made: everybody who writes looks, the order of making is Exchange's own (`conflicts.was_first`), and whoever was not first takes
+his booking out again. A look before only saves making what would have to go again. The copy is enough for that, and costs
+Exchange nothing; where people would be mailed about a booking that then goes, or the copy cannot vouch for the hours, the
+calendar itself is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from sidecar.aio.clock import Clock
+from sidecar.errors import BookingNotFound, MailboxDenied, MailboxWriteDenied, RoomConflict, RoomNotFound
+from sidecar.graph.clouds import TenantRef, ref_of
+from sidecar.graph.wire import GraphEvent
+from sidecar.model.booking import Booking, BookingState, StoredBooking
+from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.event import EventContent
+from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.plan import Applied, Removal, RoomPlan, Scope
+from sidecar.model.room import FreshnessLimits, Room, SyncState, sync_state
+from sidecar.model.tenant import Tenant
+from sidecar.model.window import Window
+from sidecar.model.write import Write, WriteState
+from sidecar.store.store import Store
+from sidecar.store.writes import Step
+from sidecar.sync.plan import plan_hinted
+from sidecar.sync.reading import RoomReader
+from sidecar.writes.conflicts import Conflict, find_conflicts, was_first
+from sidecar.writes.driver import Work
+from sidecar.writes.failures import failure_of
+from sidecar.writes.occurrences import occurrence_windows, span_of
+
+_TOLD_MAX = 3
+"""Conflicts of a series that are named; the others are counted."""
+_BEYOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateOrder:
+    """What is needed to go on with making a booking: the payload of its write."""
+
+    mailbox: str
+    content: EventContent = field(repr=False)
+
+    def encode(self) -> bytes:
+        """Return it as bytes."""
+        return msgspec.msgpack.encode(self)
+
+    @staticmethod
+    def decode(payload: bytes) -> CreateOrder:
+        """Read what `encode` wrote."""
+        return msgspec.msgpack.decode(payload, type=CreateOrder)
+
+
+class EventCalls(Protocol):
+    """Writing events at Microsoft; `graph.event_writer.EventWriter` is one. Errors are those it names."""
+
+    async def create(
+        self,
+        tenant: TenantRef,
+        mailbox: str,
+        content: EventContent,
+        *,
+        transaction_id: str,
+        room: Mapping[str, str] | None = None,
+    ) -> GraphEvent:
+        """Make an event; the same transaction twice makes one."""
+
+    async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
+        """Make sure that an event does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """Where a booking is made."""
+
+    room: Room
+    tenant: Tenant
+    order: CreateOrder
+
+    @property
+    def reach_at(self) -> datetime:
+        """Up to when occurrences of a series are looked at: the end of the copy, and never before the first one."""
+        horizon_end_at = self.room.horizon.end_at if self.room.horizon is not None else self.order.content.window.end_at
+        return max(horizon_end_at, self.order.content.window.start_at + _BEYOND)
+
+
+class RoomCreator:
+    """The steps of a booking in the room's own calendar."""
+
+    def __init__(
+        self, *, store: Store, calls: EventCalls, reading: RoomReader, limits: FreshnessLimits, clock: Clock
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._reading = reading
+        self._limits = limits
+        self._clock = clock
+
+    async def check(self, room: Room, tenant: Tenant, content: EventContent, *, must_look: bool) -> None:
+        """Find out whether a room is free, as far as that is worth knowing before a booking is made.
+
+        Args:
+            must_look: in the calendar itself, whatever the copy says.
+        Raises:
+            RoomConflict, and whatever reading raises.
+        """
+        scene = _Scene(room=room, tenant=tenant, order=CreateOrder(mailbox=room.address, content=content))
+        wanted = _windows(scene)
+        busy = await self._store.calendars.load_busy(room.uid, _span(scene))
+        _refuse([Conflict(window, other) for window in wanted for other in busy if _meet(window, other)])
+        if must_look or self._is_look_due(scene):
+            bookings, _ = await self._reading.view(room, tenant, _span(scene))
+            _refuse(find_conflicts(wanted, bookings, not_these=()))
+
+    def _is_look_due(self, scene: _Scene) -> bool:
+        room, content = scene.room, scene.order.content
+        if content.attendees or room.horizon is None:
+            return True
+        is_live = sync_state(room, now=self._clock.now(), limits=self._limits) is SyncState.LIVE
+        return not is_live or content.window.end_at > room.horizon.end_at
+
+    async def look_up(self, room: Room, write: Write) -> Booking | None:
+        """Return the booking of a write from Exchange, of a series the first one; None when it is gone."""
+        if write.event_id is None:
+            return None
+        tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        found = await self._reading.first_of(room, tenant, write.event_id)
+        if found is None or write.state.is_ended:
+            return found
+        return replace(found, state=BookingState.PENDING)
+
+    async def carry_out(self, work: Work) -> datetime | None:
+        """See `Steps`."""
+        scene = await self._scene(work)
+        if work.write.state is WriteState.WITHDRAWING:
+            await self._withdraw(work, scene)
+            return None
+        if work.write.state.is_fresh:
+            try:
+                await self.check(scene.room, scene.tenant, scene.order.content, must_look=False)
+            except RoomConflict as conflict:
+                await work.note(state=WriteState.FAILED, failure=failure_of(conflict))
+                return None
+        if work.write.event_id is None:
+            await self._make(work, scene)
+        await self._settle(work, scene)
+        return None
+
+    async def _scene(self, work: Work) -> _Scene:
+        room = await self._store.rooms.load_by_uid(work.write.room_uid)
+        if room is None:
+            raise RoomNotFound("there is no such room")
+        tenant = await self._store.tenants.load_by_uid(work.write.tenant_uid)
+        assert work.write.payload is not None, "it has not ended"
+        return _Scene(room=room, tenant=tenant, order=CreateOrder.decode(work.write.payload))
+
+    async def _make(self, work: Work, scene: _Scene) -> None:
+        """Make the event, or find the one that was made, and put it into the copy: pending."""
+        try:
+            event = await self._calls.create(
+                ref_of(scene.tenant),
+                scene.order.mailbox,
+                scene.order.content,
+                transaction_id=work.write.transaction_id,
+            )
+        except MailboxDenied as error:
+            denied = MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
+            denied.may_be_done = error.may_be_done
+            raise denied from error
+        bookings = await self._reading.meanings(scene.room, [event])
+        await work.note_with(
+            lambda step: self._apply(scene.room, event.id, bookings, step),
+            state=WriteState.UNSETTLED,
+            event_id=event.id,
+            event_created_at=event.created_date_time,
+            booking_key=bookings[0].key if bookings else None,
+        )
+
+    async def _settle(self, work: Work, scene: _Scene) -> None:
+        """Look whether the room is ours, and say so, or take the booking out again."""
+        event_id = work.write.event_id
+        assert event_id is not None, "it was made"
+        bookings, _ = await self._reading.view(scene.room, scene.tenant, _span(scene))
+        ours = [booking for booking in bookings if event_id in (booking.event_id, booking.master_id)]
+        if not ours:
+            gone = BookingNotFound("somebody has removed the booking meanwhile")
+            await self._end_without(work, scene, gone=failure_of(gone), cause=Cause.DELETED)
+            return
+        created_at = work.write.event_created_at
+        rivals = [other for other in bookings if was_first(other, event_id=event_id, created_at=created_at)]
+        windows = [Window(one.start_at, one.end_at) for one in ours if one.end_at > one.start_at]
+        conflicts = find_conflicts(windows, rivals, not_these=(event_id,))
+        if conflicts:
+            await work.note(state=WriteState.WITHDRAWING, failure=failure_of(_conflict(conflicts)))
+            await self._withdraw(work, scene)
+            return
+        first = min(ours, key=lambda booking: (booking.start_at, booking.key))
+        await work.note_with(
+            lambda step: self._apply(scene.room, event_id, ours, step),
+            state=WriteState.DONE,
+            booking_key=first.key,
+        )
+
+    async def _withdraw(self, work: Work, scene: _Scene) -> None:
+        event_id = work.write.event_id
+        assert event_id is not None, "it was made"
+        await self._calls.delete(ref_of(scene.tenant), scene.order.mailbox, event_id)
+        await self._end_without(work, scene, gone=work.write.failure, cause=Cause.WITHDRAWN)
+
+    async def _end_without(self, work: Work, scene: _Scene, *, gone: object, cause: Cause) -> None:
+        event_id = work.write.event_id
+        assert event_id is not None, "it was made"
+        await work.note_with(
+            lambda step: self._store.calendars.apply(
+                scene.room,
+                lambda stored: _plan_removal(stored, cause),
+                lease=None,
+                scope=Scope(event_ids=(event_id,), keys=()),
+                step=step,
+            ),
+            state=WriteState.FAILED,
+            failure=gone,
+        )
+
+    async def _apply(self, room: Room, event_id: EventId, bookings: Sequence[Booking], step: Step) -> Applied | None:
+        horizon = room.horizon
+        is_series = any(booking.master_id is not None for booking in bookings)
+
+        def plan(stored: Mapping[BookingKey, StoredBooking]) -> RoomPlan:
+            if horizon is None:
+                return RoomPlan()
+            series = frozenset({event_id}) if is_series else frozenset[EventId]()
+            return plan_hinted(stored, bookings, horizon, gone_events=frozenset(), read_series=series)
+
+        scope = Scope(event_ids=(event_id,), keys=tuple(booking.key for booking in bookings))
+        return await self._store.calendars.apply(room, plan, lease=None, scope=scope, step=step)
+
+
+def _plan_removal(stored: Mapping[BookingKey, StoredBooking], cause: Cause) -> RoomPlan:
+    return RoomPlan(
+        removals=tuple(
+            Removal(key, ChangeKind.REMOVED if before.takes_room else None, cause if before.takes_room else Cause.NONE)
+            for key, before in stored.items()
+        )
+    )
+
+
+def _windows(scene: _Scene) -> list[Window]:
+    content = scene.order.content
+    if content.recurrence is None:
+        return [content.window]
+    zone = ZoneInfo(content.time_zone)
+    return list(occurrence_windows(content.recurrence, content.window, zone=zone, until_at=scene.reach_at))
+
+
+def _span(scene: _Scene) -> Window:
+    content = scene.order.content
+    if content.recurrence is None:
+        return content.window
+    zone = ZoneInfo(content.time_zone)
+    return span_of(content.recurrence, content.window, zone=zone, until_at=scene.reach_at)
+
+
+def _meet(window: Window, other: Window) -> bool:
+    return other.start_at < window.end_at and other.end_at > window.start_at
+
+
+def _refuse(conflicts: Sequence[Conflict]) -> None:
+    if conflicts:
+        raise _conflict(conflicts)
+
+
+def _conflict(conflicts: Sequence[Conflict]) -> RoomConflict:
+    """Tell what is in the way: of the first three when, and how many there are; never what or whose."""
+    details = {"conflicts_count": str(len(conflicts))}
+    for number, conflict in enumerate(conflicts[:_TOLD_MAX]):
+        suffix = "" if number == 0 else f"_{number + 1}"
+        details[f"start_time{suffix}"] = conflict.theirs.start_at.isoformat().replace("+00:00", "Z")
+        details[f"end_time{suffix}"] = conflict.theirs.end_at.isoformat().replace("+00:00", "Z")
+    return RoomConflict("the room is taken at that time", details=details)

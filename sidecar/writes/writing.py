@@ -1,0 +1,40 @@
+"""The writes put together: what callers of the API begin, and what background work goes on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.aio.clock import Clock
+from sidecar.model.room import FreshnessLimits
+from sidecar.model.write import WriteKind
+from sidecar.store.store import Store
+from sidecar.sync.reading import CalendarReader, RoomReader
+from sidecar.telemetry import Telemetry
+from sidecar.writes.creator import EventCalls, RoomCreator
+from sidecar.writes.driver import Driver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """What writes, whatever the kind. `driver.run` has to run for as long as anything is to be written."""
+
+    driver: Driver
+    room_creator: RoomCreator
+
+
+def build_writing(
+    *,
+    store: Store,
+    calls: EventCalls,
+    reader: CalendarReader,
+    limits: FreshnessLimits,
+    telemetry: Telemetry,
+    clock: Clock,
+) -> Writing:
+    """Build what writes, over one store and one way to Microsoft; each kind of write gets its steps here."""
+    reading = RoomReader(reader=reader, keys=store.tenants, telemetry=telemetry)
+    room_creator = RoomCreator(store=store, calls=calls, reading=reading, limits=limits, clock=clock)
+    return Writing(
+        driver=Driver(writes=store.writes, steps={WriteKind.CREATE: room_creator}, clock=clock),
+        room_creator=room_creator,
+    )

@@ -1,0 +1,157 @@
+"""Bookings made in the room's own calendar, against the emulator: one event, one answer, and never two in one hour."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sidecar.errors import OutcomeUnknown, RequestIdReused, RoomConflict
+from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
+from sidecar.model.change import Cause
+from sidecar.model.write import WriteState
+from tests.support.write_desk import NINE, WriteDesk, write_desk
+from tests.unit.emulator.rig import rig
+
+pytestmark = pytest.mark.looptime
+
+ROLES = ["Calendars.ReadWrite"]
+PENDING = ("UPSERTED", Booking.STATE_PENDING, Cause.NONE)
+CONFIRMED = ("UPSERTED", Booking.STATE_CONFIRMED, Cause.NONE)
+LOST_ANSWER = {"match": {"method": "POST", "path": "/events"}, "effect": {"drop": True, "after": True}}
+
+
+@asynccontextmanager
+async def desk_set(folder: Path) -> AsyncIterator[WriteDesk]:
+    """Set a desk up; not a fixture, because virtual time begins with the test."""
+    async with rig(roles=ROLES) as made, write_desk(made, folder) as desk:
+        yield desk
+
+
+async def test_booking_is_confirmed_and_watchers_saw_it_pending_first(tmp_path: Path) -> None:
+    """It stands in the room's calendar, in the copy, and in the answer."""
+    async with desk_set(tmp_path) as desk:
+        answer = await desk.create()
+        assert answer.booking.state == Booking.STATE_CONFIRMED
+        assert answer.booking.origin == Booking.ORIGIN_API
+        assert answer.booking.subject == "Design review"
+        assert await desk.told() == [PENDING, CONFIRMED]
+        assert len(await desk.rig.truth()) == 1
+        await desk.mirror.check_equal()
+
+
+async def test_same_request_ten_times_at_once_makes_one_event_and_one_answer(tmp_path: Path) -> None:
+    """However they meet."""
+    async with desk_set(tmp_path) as desk:
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(desk.create()) for _ in range(10)]
+        again = await desk.create()
+        assert {call.result().booking.name for call in calls} == {again.booking.name}
+        assert len(await desk.rig.truth()) == 1
+        assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_other_contents_under_the_same_request_id_are_refused(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await desk.create()
+        with pytest.raises(RequestIdReused):
+            await desk.create(booking_subject="Something else")
+
+
+async def test_room_that_is_taken_is_refused_with_the_others_window_and_nothing_else(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await desk.rig.book("2026-11-24T09:30:00", "2026-11-24T10:30:00", time_zone="UTC", subject="Secret plans")
+        await desk.rig.rest()
+        with pytest.raises(RoomConflict) as caught:
+            await desk.create()
+        assert caught.value.details == {
+            "conflicts_count": "1",
+            "start_time": "2026-11-24T09:30:00Z",
+            "end_time": "2026-11-24T10:30:00Z",
+        }
+        assert len(await desk.rig.truth()) == 1
+        with pytest.raises(RoomConflict):
+            await desk.create()
+
+
+async def test_bookings_that_touch_are_no_conflict(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await desk.create()
+        await desk.create(NINE + timedelta(hours=1), request_id="q2")
+        await desk.create(NINE - timedelta(hours=1), request_id="q3")
+        assert len(await desk.rig.truth()) == 3
+
+
+async def test_lost_answer_of_exchange_makes_no_second_event(tmp_path: Path) -> None:
+    """The request is sent again, and Exchange knows it again."""
+    async with desk_set(tmp_path) as desk:
+        await desk.rig.told("POST", "/control/faults", LOST_ANSWER)
+        answer = await desk.create()
+        assert answer.booking.state == Booking.STATE_CONFIRMED
+        assert len(await desk.rig.truth()) == 1
+
+
+async def test_exchange_that_answers_nothing_leaves_the_outcome_unknown_and_asking_again_resolves_it(
+    tmp_path: Path,
+) -> None:
+    async with desk_set(tmp_path) as desk:
+        fault = {"match": {"method": "POST", "path": "/events", "count": 4}, "effect": {"drop": True, "after": True}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(OutcomeUnknown):
+            await desk.create()
+        assert await desk.told() == []
+        answer = await desk.create()
+        assert answer.booking.state == Booking.STATE_CONFIRMED
+        assert len(await desk.rig.truth()) == 1
+
+
+async def test_write_left_unknown_is_brought_to_its_end_without_the_caller(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        fault = {"match": {"method": "POST", "path": "/events", "count": 4}, "effect": {"drop": True, "after": True}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(OutcomeUnknown):
+            await desk.create()
+        assert await desk.resume() == [None]
+        write = await desk.write()
+        assert write is not None
+        assert (write.state, write.payload) == (WriteState.DONE, None)
+        assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_two_deployments_that_know_nothing_of_each_other_never_both_get_the_room(tmp_path: Path) -> None:
+    """Exchange's order of making decides, and both see it."""
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        rig(roles=ROLES) as made,
+        write_desk(made, folders[0]) as one,
+        write_desk(made, folders[1]) as other,
+    ):
+        for number in range(10):
+            at = NINE + timedelta(hours=number)
+            results = await asyncio.gather(
+                one.create(at, request_id=f"a{number}"),
+                other.create(at, request_id=f"b{number}"),
+                return_exceptions=True,
+            )
+            assert sum(not isinstance(result, BaseException) for result in results) == 1, results
+            assert all(isinstance(result, RoomConflict) for result in results if isinstance(result, BaseException))
+        assert len(await made.truth()) == 10
+
+
+async def test_caller_that_hangs_up_changes_nothing(tmp_path: Path) -> None:
+    """What was begun is brought to its end."""
+    async with desk_set(tmp_path) as desk:
+        call = asyncio.create_task(desk.create())
+        for _ in range(1_000):
+            if await desk.write() is not None:
+                break
+        call.cancel()
+        await asyncio.wait([call])
+        assert await desk.writing.driver.wait_idle(60.0)
+        assert await desk.told() == [PENDING, CONFIRMED]

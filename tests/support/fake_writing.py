@@ -1,0 +1,55 @@
+"""Writing over a calendar in memory, for tests of what is in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sidecar.aio.clock import Clock, SystemClock
+from sidecar.graph.clouds import TenantRef
+from sidecar.graph.wire import GraphEvent
+from sidecar.model.event import EventContent
+from sidecar.model.ids import EventId
+from sidecar.model.room import freshness_limits
+from sidecar.settings import SyncSettings
+from sidecar.store.store import Store
+from sidecar.telemetry import Telemetry
+from sidecar.writes.writing import Writing, build_writing
+from tests.support.fake_calendar import FakeCalendar, event
+
+
+class FakeEvents:
+    """Events written into a calendar; see `EventCalls`."""
+
+    def __init__(self, calendar: FakeCalendar) -> None:
+        self.calendar = calendar
+
+    async def create(
+        self,
+        tenant: TenantRef,
+        mailbox: str,
+        content: EventContent,
+        *,
+        transaction_id: str,
+        room: Mapping[str, str] | None = None,
+    ) -> GraphEvent:
+        """See `EventCalls`."""
+        made = event(f"e-{transaction_id}", content.window.start_at, subject=content.subject, isOrganizer=True)
+        self.calendar.put(made)
+        return made
+
+    async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
+        """See `EventCalls`."""
+        self.calendar.drop(event_id)
+
+
+def make_writing(store: Store, *, calendar: FakeCalendar | None = None, clock: Clock | None = None) -> Writing:
+    """Build what writes over a calendar in memory."""
+    calendar = calendar or FakeCalendar()
+    return build_writing(
+        store=store,
+        calls=FakeEvents(calendar),
+        reader=calendar,
+        limits=freshness_limits(SyncSettings()),
+        telemetry=Telemetry(),
+        clock=clock or SystemClock(),
+    )
