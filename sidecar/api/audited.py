@@ -65,9 +65,11 @@ _SETTINGS = tuple(
         "pending_subjects",
         "past_days",
         "future_days",
+        "write_mode",
     )
 )
-"""Who let more of a customer's meetings be kept, and how much, is what an audit is asked for."""
+"""Who let more of a customer's meetings be kept, and how much, or had people's calendars written to, is what an audit is asked
+for."""
 
 AUDITED: dict[str, Audited] = {
     "TenantService/RegisterTenant": Audited(

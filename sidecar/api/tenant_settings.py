@@ -14,9 +14,11 @@ from sidecar.model.tenant_settings import (
     CHECK_INTERVAL_S_MIN,
     FUTURE_DAYS_MAX,
     FUTURE_DAYS_MIN,
+    NO_SETTINGS,
     PAST_DAYS_MAX,
     TenantSettings,
 )
+from sidecar.model.write import WriteMode
 
 _CHOICES: Final[dict[str, tuple[str, type[Visibility | PrivateEvents | PendingSubjects]]]] = {
     "subject_visibility": ("subject", Visibility),
@@ -26,7 +28,7 @@ _CHOICES: Final[dict[str, tuple[str, type[Visibility | PrivateEvents | PendingSu
     "pending_subjects": ("pending_subjects", PendingSubjects),
 }
 """Field of the API -> field of `Privacy`, and what it may be."""
-FIELDS: Final = ("past_days", "future_days", "check_interval", *_CHOICES)
+FIELDS: Final = ("past_days", "future_days", "check_interval", *_CHOICES, "write_mode")
 
 Amendment = Callable[[TenantSettings], TenantSettings]
 """Returns settings as they are to be, given those that are."""
@@ -43,6 +45,7 @@ def settings_to_proto(settings: TenantSettings) -> pb.TenantSettings:
         attendee_visibility=privacy.attendees,  # type: ignore[arg-type]
         private_events=privacy.private_events,  # type: ignore[arg-type]
         pending_subjects=privacy.pending_subjects,  # type: ignore[arg-type]
+        write_mode=settings.write_mode,  # type: ignore[arg-type]
     )
     if settings.check_interval_s is not None:
         message.check_interval.seconds = settings.check_interval_s
@@ -66,7 +69,17 @@ def read_settings(check: Check, field: str, message: pb.TenantSettings, names: C
     if "check_interval" in names:
         numbers["check_interval_s"] = _check_interval_s(check, f"{field}.check_interval", message)
     values = _read_privacy(check, field, message, names)
-    return lambda known: replace(known, **numbers, privacy=replace(known.privacy, **values))
+    mode = _read_mode(check, f"{field}.write_mode", message.write_mode) if "write_mode" in names else None
+
+    def amend(known: TenantSettings) -> TenantSettings:
+        return replace(
+            known,
+            **numbers,
+            privacy=replace(known.privacy, **values),
+            write_mode=known.write_mode if mode is None else mode,
+        )
+
+    return amend
 
 
 def _days(check: Check, field: str, message: pb.TenantSettings, name: str, least: int, most: int) -> int | None:
@@ -99,3 +112,9 @@ def _read_privacy(
             check.choice(f"{field}.{name}", number, {0, *(choice.value for choice in kind)})
             values[part] = kind(number) if is_known else getattr(DEFAULT_PRIVACY, part)
     return values
+
+
+def _read_mode(check: Check, field: str, number: int) -> WriteMode:
+    known = {mode.value for mode in WriteMode}
+    check.choice(field, number, {0, *known})
+    return WriteMode(number) if number in known else NO_SETTINGS.write_mode

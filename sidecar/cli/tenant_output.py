@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from exchange_client.messages import CredentialInfo, Propagation, Tenant, TenantSettings
+from exchange_client.messages import CredentialInfo, Propagation, Tenant, TenantSettings, WriteMode
 
 from sidecar.aio.clock import SystemClock
 from sidecar.cli.output import Output, at, short, show_values, to_json
@@ -53,6 +53,7 @@ def _lines(tenant: Tenant) -> Iterator[tuple[str, str]]:
         "subjects before the answer",
         short(TenantSettings.PendingSubjects.Name(settings.pending_subjects), "PENDING_SUBJECTS_"),
     )
+    yield "bookings are written to", f"{short(WriteMode.Name(settings.write_mode), 'WRITE_MODE_')} calendars"
     if tenant.HasField("erase_start_time"):
         yield "being erased since", at(tenant.erase_start_time)
 

@@ -6,7 +6,7 @@ import enum
 from typing import Annotated
 
 import typer
-from exchange_client.messages import TenantSettings
+from exchange_client.messages import TenantSettings, WriteMode
 
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, tenant_of
 from sidecar.cli.output import Output, OutputOption
@@ -36,6 +36,13 @@ class PendingSubjects(enum.StrEnum):
     WITHHELD = "withheld"
 
 
+class Mode(enum.StrEnum):
+    """In whose calendar bookings are written."""
+
+    ROOM = "room"
+    ORGANIZER = "organizer"
+
+
 class Setting(enum.StrEnum):
     """The settings, as the API names them."""
 
@@ -47,6 +54,7 @@ class Setting(enum.StrEnum):
     ATTENDEE_VISIBILITY = "attendee_visibility"
     PRIVATE_EVENTS = "private_events"
     PENDING_SUBJECTS = "pending_subjects"
+    WRITE_MODE = "write_mode"
 
 
 def show(tenant: TenantArgument, target: TargetOption = DEFAULT_TARGET, output: OutputOption = Output.TABLE) -> None:
@@ -69,6 +77,9 @@ def update(
     private_events: Annotated[PrivateEvents | None, typer.Option(help="What is kept of private events.")] = None,
     pending_subjects: Annotated[
         PendingSubjects | None, typer.Option(help="What is kept of subjects before the room has answered.")
+    ] = None,
+    write_mode: Annotated[
+        Mode | None, typer.Option(help="In whose calendar bookings are written whose request does not say.")
     ] = None,
     reset: Annotated[
         list[Setting] | None, typer.Option(help="Setting that goes back to its default; may be repeated.")
@@ -94,6 +105,8 @@ def update(
         settings.private_events = TenantSettings.PrivateEvents.Value(f"PRIVATE_EVENTS_{private_events.name}")
     if pending_subjects is not None:
         settings.pending_subjects = TenantSettings.PendingSubjects.Value(f"PENDING_SUBJECTS_{pending_subjects.name}")
+    if write_mode is not None:
+        settings.write_mode = WriteMode.Value(f"WRITE_MODE_{write_mode.name}")
     with connected(target) as client:
         wanted = [setting.value for setting in reset or ()]
         if display_name is None and not settings.ListFields() and not wanted:

@@ -1,10 +1,12 @@
-"""What one tenant wants otherwise than the server's settings say, and how much of its meetings may be kept."""
+"""What one tenant wants otherwise than the server's settings say, how much of its meetings may be kept, and how it is written
+to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from sidecar.model.privacy import DEFAULT_PRIVACY, Privacy
+from sidecar.model.write import WriteMode
 
 PAST_DAYS_MAX = 365
 FUTURE_DAYS_MIN, FUTURE_DAYS_MAX = 1, 1_400
@@ -22,12 +24,14 @@ class TenantSettings:
     Attributes:
         past_days, future_days: days before and after today that are kept.
         check_interval_s: time between checks of a room whose changes are announced.
+        write_mode: in whose calendar bookings are written whose request does not say.
     """
 
     past_days: int | None = None
     future_days: int | None = None
     check_interval_s: int | None = None
     privacy: Privacy = DEFAULT_PRIVACY
+    write_mode: WriteMode = WriteMode.ROOM
 
     @property
     def reading(self) -> tuple[int | None, int | None, Privacy]:

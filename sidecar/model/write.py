@@ -16,6 +16,15 @@ TRANSACTION_PREFIX = "xs1-"
 """Events of ours are known by it; see `transaction_id_of`."""
 
 
+class WriteMode(enum.IntEnum):
+    """In whose calendar a booking is written; the numbers are those of the API."""
+
+    ROOM = 1
+    """The room's own; we find out whether it is free."""
+    ORGANIZER = 2
+    """The organizer's, as a meeting to which the room is invited; the room answers."""
+
+
 class WriteKind(enum.StrEnum):
     """What is asked for, and so whose steps carry it out."""
 

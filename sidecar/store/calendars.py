@@ -105,14 +105,14 @@ class Calendars:
                 await step(c)
             state = await c.fetch_one(
                 "SELECT r.fresh_as_of_at, t.epoch_at, r.read_privacy, t.past_days, t.future_days, t.check_interval_s,"
-                " t.privacy FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
+                " t.privacy, t.write_mode FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
                 " WHERE r.uid = $1 AND r.calendar_no = $2 AND t.deleted_at IS NULL",
                 room.uid,
                 room.calendar_no,
             )
             if state is None:
                 return None
-            settings = rows.settings_from_columns(*state[3:7])
+            settings = rows.settings_from_columns(*state[3:8])
             if settings.reading != room.settings.reading:
                 # What was read may hold what is not to be kept any more. The change made a full read due.
                 return None

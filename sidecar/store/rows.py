@@ -20,6 +20,7 @@ from sidecar.model.subscription import Subscription
 from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, CredentialRole, Tenant
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.window import Window, from_micros, to_micros
+from sidecar.model.write import WriteMode
 from sidecar.store.engine import Row
 
 _CREDENTIAL_COLUMNS = (
@@ -44,7 +45,7 @@ def _columns_of(alias: str) -> str:
 TENANT = f"""
 SELECT t.uid, t.tenant_id, t.display_name, t.directory_id, t.cloud, t.problem, t.verified_at, t.deleted_at, t.version,
        t.revision, t.created_at, t.updated_at, t.suspended_at, t.suspend_reason, t.purge_at,
-       t.erasing_since_at, t.past_days, t.future_days, t.check_interval_s, t.privacy,
+       t.erasing_since_at, t.past_days, t.future_days, t.check_interval_s, t.privacy, t.write_mode,
        {_columns_of("c")}, {_columns_of("n")}, {_columns_of("p")}
   FROM tenants t JOIN credentials c ON c.tenant_uid = t.uid AND c.role = 'current'
   LEFT JOIN credentials n ON n.tenant_uid = t.uid AND n.role = 'next'
@@ -58,7 +59,7 @@ SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.di
        r.delta_link, r.delta_start_at, r.delta_end_at, r.no_delta_until_at, r.news_at, r.hold_problem,
        t.suspended_at, t.suspend_reason,
        t.past_days, t.future_days, t.check_interval_s, t.privacy, r.read_privacy,
-       r.calendar_no, r.given_key
+       r.calendar_no, r.given_key, t.write_mode
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
 """
@@ -111,7 +112,11 @@ def privacy_from_text(text: str | None) -> Privacy:
 
 @lru_cache(maxsize=1024)
 def settings_from_columns(
-    past_days: int | None, future_days: int | None, check_interval_s: int | None, privacy: str | None
+    past_days: int | None,
+    future_days: int | None,
+    check_interval_s: int | None,
+    privacy: str | None,
+    write_mode: int | None,
 ) -> TenantSettings:
     """Read the columns of a tenant's settings."""
     return TenantSettings(
@@ -119,6 +124,7 @@ def settings_from_columns(
         future_days=future_days,
         check_interval_s=check_interval_s,
         privacy=privacy_from_text(privacy),
+        write_mode=WriteMode.ROOM if write_mode is None else WriteMode(write_mode),
     )
 
 
@@ -168,7 +174,7 @@ def tenant_from_row(row: Row) -> Tenant:
         suspension=_suspension(row[12], row[13]),
         purge_at=instant(row[14]),
         erasing_since_at=instant(row[15]),
-        settings=settings_from_columns(*row[16:20]),
+        settings=settings_from_columns(*row[16:21]),
     )
 
 
@@ -202,7 +208,7 @@ def room_from_row(row: Row, *, now: datetime) -> Room:
         news_at=instant(row[26]),
         hold_problem=problem_from_text(row[27]),
         suspension=_suspension(row[28], row[29]),
-        settings=settings_from_columns(*row[30:34]),
+        settings=settings_from_columns(*row[30:34], row[37]),
         read_privacy=privacy_from_text(row[34]),
         calendar_no=row[35],
         given_key=row[36],

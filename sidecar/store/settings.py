@@ -53,13 +53,15 @@ async def save_settings(
     is_erasing = after.privacy.is_stricter_than(before.privacy) and await _has_log(c, uid)
     await c.execute(
         "UPDATE tenants SET past_days = $2, future_days = $3, check_interval_s = $4, privacy = $5,"
-        " erasing_since_at = CASE WHEN $6 = 1 THEN COALESCE(erasing_since_at, $7) ELSE erasing_since_at END,"
-        " erase_through = CASE WHEN $6 = 1 THEN revision ELSE erase_through END WHERE uid = $1",
+        " write_mode = $6,"
+        " erasing_since_at = CASE WHEN $7 = 1 THEN COALESCE(erasing_since_at, $8) ELSE erasing_since_at END,"
+        " erase_through = CASE WHEN $7 = 1 THEN revision ELSE erase_through END WHERE uid = $1",
         uid,
         after.past_days,
         after.future_days,
         after.check_interval_s,
         rows.privacy_to_text(after.privacy),
+        after.write_mode.value,
         int(is_erasing),
         to_micros(c.now),
     )

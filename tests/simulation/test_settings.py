@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from sidecar.api.tenant_settings import FIELDS
+from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from tests.simulation.loop import run_virtually
 from tests.simulation.office import Office
@@ -44,6 +45,7 @@ async def _change_often(world: World, rng: Random) -> None:
             attendee_visibility=rng.choice(_VISIBILITIES),
             private_events=rng.choice(pb.TenantSettings.PrivateEvents.values()),
             pending_subjects=rng.choice(pb.TenantSettings.PendingSubjects.values()),
+            write_mode=rng.choice(common_pb.WriteMode.values()),
         )
         if rng.random() < 0.5:
             settings.past_days, settings.future_days = rng.choice((0, 3)), rng.choice((1, 9))

@@ -22,7 +22,14 @@ from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     Person,
     Recurrence,
 )
-from exchange_client.gen.ioffice.exchange.v1.common_pb2 import CheckResult, Problem, SyncState, SyncStatus, TimeWindow
+from exchange_client.gen.ioffice.exchange.v1.common_pb2 import (
+    CheckResult,
+    Problem,
+    SyncState,
+    SyncStatus,
+    TimeWindow,
+    WriteMode,
+)
 from exchange_client.gen.ioffice.exchange.v1.diagnostics_service_pb2 import (
     DiagnoseRoomRequest,
     DiagnoseRoomResponse,
@@ -208,4 +215,5 @@ __all__ = [
     "WatchRoomsResponse",
     "WatchTenantRequest",
     "WatchTenantResponse",
+    "WriteMode",
 ]

@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from sidecar.gen.ioffice.exchange.v1 import audit_service_pb2 as audit_pb
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
+from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.model.booking import HashedPerson, SubjectState
 from tests.support.builders import make_booking
@@ -24,6 +25,7 @@ DEFAULTS = SETTINGS(
     attendee_visibility=SETTINGS.VISIBILITY_STORED,
     private_events=SETTINGS.PRIVATE_EVENTS_MASKED,
     pending_subjects=SETTINGS.PENDING_SUBJECTS_WITHHELD,
+    write_mode=common_pb.WRITE_MODE_ROOM,
 )
 
 
@@ -63,6 +65,16 @@ async def test_unset_field_that_the_mask_names_goes_back_to_its_default(rig: Rig
     assert (await rig.tenants.UpdateTenant(request("settings"))).tenant.settings == DEFAULTS
 
 
+async def test_tenant_that_writes_to_organizers_does_so_until_it_is_set_back(rig: Rig) -> None:
+    await rig.tenants.RegisterTenant(registration())
+    organizer = request("settings.write_mode", write_mode=common_pb.WRITE_MODE_ORGANIZER)
+    assert (await rig.tenants.UpdateTenant(organizer)).tenant.settings.write_mode == common_pb.WRITE_MODE_ORGANIZER
+    other = request("settings.past_days", past_days=1)
+    assert (await rig.tenants.UpdateTenant(other)).tenant.settings.write_mode == common_pb.WRITE_MODE_ORGANIZER
+    told = (await rig.tenants.UpdateTenant(request("settings.write_mode"))).tenant
+    assert told.settings.write_mode == common_pb.WRITE_MODE_ROOM
+
+
 async def test_repeated_call_is_answered_alike_and_an_old_version_is_refused(rig: Rig) -> None:
     made = (await rig.tenants.RegisterTenant(registration())).tenant
     change = request("settings.past_days", past_days=3, etag=made.etag)
@@ -93,6 +105,7 @@ async def test_every_broken_field_is_named_and_what_the_mask_leaves_out_is_not_l
         "attendee_visibility": 9,
         "private_events": 9,
         "pending_subjects": 9,
+        "write_mode": 9,
     }
     broken = request("settings", "display_name", display_name="x" * 201, etag="x" * 65, **wrong)
     broken.tenant.settings.check_interval.nanos = 1

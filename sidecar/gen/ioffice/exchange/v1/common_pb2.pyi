@@ -27,7 +27,7 @@ class _WriteMode:
 class _WriteModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     WRITE_MODE_UNSPECIFIED: _WriteMode.ValueType  # 0
-    """Like ROOM."""
+    """What the tenant's settings say."""
     WRITE_MODE_ROOM: _WriteMode.ValueType  # 1
     """In the room's own calendar; the room is its organizer. The sidecar itself sees to it that the room is not taken twice."""
     WRITE_MODE_ORGANIZER: _WriteMode.ValueType  # 2
@@ -37,7 +37,7 @@ class WriteMode(_WriteMode, metaclass=_WriteModeEnumTypeWrapper):
     """Where a booking is made."""
 
 WRITE_MODE_UNSPECIFIED: WriteMode.ValueType  # 0
-"""Like ROOM."""
+"""What the tenant's settings say."""
 WRITE_MODE_ROOM: WriteMode.ValueType  # 1
 """In the room's own calendar; the room is its organizer. The sidecar itself sees to it that the room is not taken twice."""
 WRITE_MODE_ORGANIZER: WriteMode.ValueType  # 2

@@ -297,6 +297,7 @@ class TenantSettings(_message.Message):
     ATTENDEE_VISIBILITY_FIELD_NUMBER: _builtins.int
     PRIVATE_EVENTS_FIELD_NUMBER: _builtins.int
     PENDING_SUBJECTS_FIELD_NUMBER: _builtins.int
+    WRITE_MODE_FIELD_NUMBER: _builtins.int
     past_days: _builtins.int
     """Days before today that are kept: 0 to 365."""
     future_days: _builtins.int
@@ -313,6 +314,8 @@ class TenantSettings(_message.Message):
     """Private events."""
     pending_subjects: Global___TenantSettings.PendingSubjects.ValueType
     """Subjects before the room has answered."""
+    write_mode: _common_pb2.WriteMode.ValueType
+    """In whose calendar bookings are written whose request does not say; ROOM unless set."""
     @_builtins.property
     def check_interval(self) -> _duration_pb2.Duration:
         """Time between checks of a room whose changes Exchange announces: 60 s to 6 h, in whole seconds."""
@@ -328,10 +331,11 @@ class TenantSettings(_message.Message):
         attendee_visibility: Global___TenantSettings.Visibility.ValueType = ...,
         private_events: Global___TenantSettings.PrivateEvents.ValueType = ...,
         pending_subjects: Global___TenantSettings.PendingSubjects.ValueType = ...,
+        write_mode: _common_pb2.WriteMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_future_days", b"_future_days", "_past_days", b"_past_days", "check_interval", b"check_interval", "future_days", b"future_days", "past_days", b"past_days"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_future_days", b"_future_days", "_past_days", b"_past_days", "attendee_visibility", b"attendee_visibility", "check_interval", b"check_interval", "future_days", b"future_days", "organizer_visibility", b"organizer_visibility", "past_days", b"past_days", "pending_subjects", b"pending_subjects", "private_events", b"private_events", "subject_visibility", b"subject_visibility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_future_days", b"_future_days", "_past_days", b"_past_days", "attendee_visibility", b"attendee_visibility", "check_interval", b"check_interval", "future_days", b"future_days", "organizer_visibility", b"organizer_visibility", "past_days", b"past_days", "pending_subjects", b"pending_subjects", "private_events", b"private_events", "subject_visibility", b"subject_visibility", "write_mode", b"write_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__future_days: _TypeAlias = _typing.Literal["future_days"]  # noqa: Y015
     _WhichOneofArgType__future_days: _TypeAlias = _typing.Literal["_future_days", b"_future_days"]  # noqa: Y015
