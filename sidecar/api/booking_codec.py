@@ -11,6 +11,8 @@ from sidecar.model.booking import (
     Attendee,
     Booking,
     BookingState,
+    Decline,
+    DeclineReason,
     HashedPerson,
     Person,
     Response,
@@ -19,6 +21,7 @@ from sidecar.model.booking import (
 )
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.privacy import Privacy, readmit
+from sidecar.model.window import Window
 from sidecar.model.write import TRANSACTION_PREFIX
 
 _REVISION_TAG = bytes([14 << 3])
@@ -67,6 +70,8 @@ class ProtoBookingCodec:
             set_time(message.create_time, booking.created_at)
         if booking.updated_at is not None:
             set_time(message.update_time, booking.updated_at)
+        if booking.decline is not None:
+            _set_decline(message.decline, booking.decline)
         return message.SerializeToString(deterministic=True)
 
     def restrict(self, body: bytes, *, privacy: Privacy, hash_key: bytes) -> tuple[bytes, bytes]:
@@ -121,7 +126,22 @@ def _booking_from_proto(message: booking_pb.Booking) -> Booking:
         created_at=time_of(message.create_time) if message.HasField("create_time") else None,
         updated_at=time_of(message.update_time) if message.HasField("update_time") else None,
         transaction_id=TRANSACTION_PREFIX if message.origin == booking_pb.Booking.ORIGIN_API else "",
+        decline=_decline_of(message.decline) if message.HasField("decline") else None,
     )
+
+
+def _decline_of(message: booking_pb.Decline) -> Decline:
+    window = message.competing
+    competing = Window(time_of(window.start_time), time_of(window.end_time)) if message.HasField("competing") else None
+    return Decline(DeclineReason(message.reason), competing, message.assumed)
+
+
+def _set_decline(message: booking_pb.Decline, decline: Decline) -> None:
+    message.reason = decline.reason  # type: ignore[assignment]  # the numbers are those of the API
+    message.assumed = decline.is_assumed
+    if decline.competing is not None:
+        set_time(message.competing.start_time, decline.competing.start_at)
+        set_time(message.competing.end_time, decline.competing.end_at)
 
 
 def _person_of(message: booking_pb.Person) -> Person | HashedPerson:

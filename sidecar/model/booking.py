@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.window import Window
 from sidecar.model.write import TRANSACTION_PREFIX
 
 
@@ -71,6 +72,31 @@ class Attendee:
     response: Response
 
 
+class DeclineReason(enum.IntEnum):
+    """Why a room declined; the numbers are those of the API."""
+
+    UNKNOWN = 1
+    ROOM_TAKEN = 2
+    OUTSIDE_BOOKING_WINDOW = 3
+    TOO_LONG = 4
+    SERIES_REFUSED = 5
+    OTHER_POLICY = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """What is known of why a room declined.
+
+    Attributes:
+        competing: what takes the room, with ROOM_TAKEN only.
+        is_assumed: told from what rooms do unless somebody set something else.
+    """
+
+    reason: DeclineReason
+    competing: Window | None = None
+    is_assumed: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
     """One stay in one room.
@@ -78,6 +104,7 @@ class Booking:
     `event_id`, `master_id`, `change_key` and `transaction_id` are Graph's and stay inside; the rest is what callers see.
     Instants are aware UTC. `series_id` and `original_start_at` are set for occurrences only. A booking may have no length. How
     much of words and people is here is `privacy.admit`'s business; `subject_state` tells what became of the subject.
+    `decline` is set in the state DECLINED only, where something is known.
     """
 
     key: BookingKey
@@ -102,6 +129,7 @@ class Booking:
     updated_at: datetime | None
     subject_state: SubjectState = SubjectState.SHOWN
     transaction_id: str = ""
+    decline: Decline | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -154,4 +182,6 @@ def booking_digest(booking: Booking) -> bytes:
         shown += (booking.subject_state,)  # at the end: the digests of all others are those of earlier versions
     if booking.is_ours:
         shown += ("ours",)
+    if booking.decline is not None:
+        shown += ("decline", booking.decline)
     return hashlib.blake2b(_ENCODER.encode(shown), digest_size=16).digest()

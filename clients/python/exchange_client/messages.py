@@ -15,6 +15,7 @@ from exchange_client.gen.ioffice.exchange.v1.audit_service_pb2 import (
 from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     Attendee,
     Booking,
+    Decline,
     GetBookingRequest,
     GetBookingResponse,
     ListBookingsRequest,
@@ -134,6 +135,7 @@ __all__ = [
     "Cloud",
     "Credential",
     "CredentialInfo",
+    "Decline",
     "DeleteTenantRequest",
     "DeleteTenantResponse",
     "DiagnoseRoomRequest",

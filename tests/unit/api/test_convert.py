@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from sidecar.api import convert
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.convert import RoomConverter, cloud_from_proto, tenant_to_proto
@@ -14,8 +16,18 @@ from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
-from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response, booking_digest
+from sidecar.model.booking import (
+    Attendee,
+    Booking,
+    BookingState,
+    Decline,
+    DeclineReason,
+    Person,
+    Response,
+    booking_digest,
+)
 from sidecar.model.ids import RoomId, TenantId, TenantUid
+from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.room import Room, RoomState, SyncState, freshness_limits
 from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, Tenant
 from sidecar.model.window import Window
@@ -81,6 +93,23 @@ def test_booking_keeps_everything_that_callers_see() -> None:
         update_time=time_of(booking.updated_at),
     )
     assert told.etag
+
+
+@pytest.mark.parametrize(
+    "decline",
+    [
+        Decline(DeclineReason.ROOM_TAKEN, Window(after(hours=1), after(hours=2)), is_assumed=False),
+        Decline(DeclineReason.TOO_LONG),
+    ],
+)
+def test_why_a_room_declined_survives_stricter_settings(decline: Decline) -> None:
+    body = encode(make_booking(state=BookingState.DECLINED, decline=decline))
+    stricter, _ = ProtoBookingCodec().restrict(body, privacy=Privacy(subject=Visibility.MASKED), hash_key=b"")
+    told, kept = booking_pb.Booking.FromString(body), booking_pb.Booking.FromString(stricter)
+    assert told.decline.reason == decline.reason.value
+    assert told.decline.assumed == decline.is_assumed
+    assert told.decline.HasField("competing") == (decline.competing is not None)
+    assert kept.decline == told.decline
 
 
 def test_bare_booking_leaves_out_what_is_not_known() -> None:

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response, SubjectState, booking_digest
+from sidecar.model.booking import (
+    Attendee,
+    Booking,
+    BookingState,
+    Decline,
+    DeclineReason,
+    Person,
+    Response,
+    SubjectState,
+    booking_digest,
+)
 from sidecar.model.ids import EventId, RoomUid, booking_key
 from tests.support.builders import NOW, make_booking
 
@@ -38,6 +48,7 @@ VISIBLE: dict[str, Any] = {
     "calendar_uid": "another",
     "created_at": NOW,
     "subject_state": SubjectState.WITHHELD,
+    "decline": Decline(DeclineReason.ROOM_TAKEN, None),
 }
 
 

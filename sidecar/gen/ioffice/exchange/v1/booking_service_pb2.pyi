@@ -167,6 +167,7 @@ class Booking(_message.Message):
     SUBJECT_HASH_FIELD_NUMBER: _builtins.int
     BODY_TEXT_FIELD_NUMBER: _builtins.int
     ONLINE_MEETING_FIELD_NUMBER: _builtins.int
+    DECLINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/rooms/{room}/bookings/{booking}. The id is derived from the meeting, so a rebuilt copy gives the same,
     and a meeting that moves in time keeps it.
@@ -229,6 +230,12 @@ class Booking(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When what is told here last changed in Exchange."""
 
+    @_builtins.property
+    def decline(self) -> Global___Decline:
+        """Why the room declined, as far as it is known. Set in the state DECLINED for bookings that were made through this API; set
+        by the sidecar.
+        """
+
     def __init__(
         self,
         *,
@@ -254,14 +261,98 @@ class Booking(_message.Message):
         subject_hash: _builtins.str = ...,
         body_text: _builtins.str = ...,
         online_meeting: _builtins.bool = ...,
+        decline: Global___Decline | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "organizer", b"organizer", "recurrence", b"recurrence", "time", b"time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decline", b"decline", "organizer", b"organizer", "recurrence", b"recurrence", "time", b"time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "annotations", b"annotations", "attendees", b"attendees", "body_text", b"body_text", "calendar_uid", b"calendar_uid", "create_time", b"create_time", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting", b"online_meeting", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "revision", b"revision", "state", b"state", "subject", b"subject", "subject_hash", b"subject_hash", "subject_state", b"subject_state", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "annotations", b"annotations", "attendees", b"attendees", "body_text", b"body_text", "calendar_uid", b"calendar_uid", "create_time", b"create_time", "decline", b"decline", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting", b"online_meeting", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "revision", b"revision", "state", b"state", "subject", b"subject", "subject_hash", b"subject_hash", "subject_state", b"subject_state", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Booking: _TypeAlias = Booking  # noqa: Y015
+
+@_typing.final
+class Decline(_message.Message):
+    """Why a room declined an invitation. Exchange tells no program: the organizer gets a mail with words in it. So this is told
+    from what else is known, the first that fits.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Decline._Reason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REASON_UNSPECIFIED: Decline._Reason.ValueType  # 0
+        """Not known."""
+        REASON_UNKNOWN: Decline._Reason.ValueType  # 1
+        """Nothing is known, because the room's calendar could not be looked at."""
+        REASON_ROOM_TAKEN: Decline._Reason.ValueType  # 2
+        """Something else takes the room at that time."""
+        REASON_OUTSIDE_BOOKING_WINDOW: Decline._Reason.ValueType  # 3
+        """It begins later than rooms may be booked ahead: 180 days, unless the room's administrator set something else. Of a
+        series: it goes on for longer than that.
+        """
+        REASON_TOO_LONG: Decline._Reason.ValueType  # 4
+        """It takes longer than rooms may be booked for: 24 hours, unless the room's administrator set something else."""
+        REASON_SERIES_REFUSED: Decline._Reason.ValueType  # 5
+        """The room was free, and takes no series, or not this one: occurrences beyond the span that is kept may be in somebody's
+        way.
+        """
+        REASON_OTHER_POLICY: Decline._Reason.ValueType  # 6
+        """The room was free. Who may book it, its seats, its working hours, or its delegates stood in the way."""
+
+    class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
+        """Kinds of reasons."""
+
+    REASON_UNSPECIFIED: Decline.Reason.ValueType  # 0
+    """Not known."""
+    REASON_UNKNOWN: Decline.Reason.ValueType  # 1
+    """Nothing is known, because the room's calendar could not be looked at."""
+    REASON_ROOM_TAKEN: Decline.Reason.ValueType  # 2
+    """Something else takes the room at that time."""
+    REASON_OUTSIDE_BOOKING_WINDOW: Decline.Reason.ValueType  # 3
+    """It begins later than rooms may be booked ahead: 180 days, unless the room's administrator set something else. Of a
+    series: it goes on for longer than that.
+    """
+    REASON_TOO_LONG: Decline.Reason.ValueType  # 4
+    """It takes longer than rooms may be booked for: 24 hours, unless the room's administrator set something else."""
+    REASON_SERIES_REFUSED: Decline.Reason.ValueType  # 5
+    """The room was free, and takes no series, or not this one: occurrences beyond the span that is kept may be in somebody's
+    way.
+    """
+    REASON_OTHER_POLICY: Decline.Reason.ValueType  # 6
+    """The room was free. Who may book it, its seats, its working hours, or its delegates stood in the way."""
+
+    REASON_FIELD_NUMBER: _builtins.int
+    COMPETING_FIELD_NUMBER: _builtins.int
+    ASSUMED_FIELD_NUMBER: _builtins.int
+    reason: Global___Decline.Reason.ValueType
+    """Reason."""
+    assumed: _builtins.bool
+    """Told from what rooms do unless their administrators set something else. Not set where the cause was seen: a booking in
+    the way.
+    """
+    @_builtins.property
+    def competing(self) -> _common_pb2.TimeWindow:
+        """For ROOM_TAKEN: when the first of what is in the way begins and ends; nothing else of it is told."""
+
+    def __init__(
+        self,
+        *,
+        reason: Global___Decline.Reason.ValueType = ...,
+        competing: _common_pb2.TimeWindow | None = ...,
+        assumed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["competing", b"competing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumed", b"assumed", "competing", b"competing", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decline: _TypeAlias = Decline  # noqa: Y015
 
 @_typing.final
 class Person(_message.Message):

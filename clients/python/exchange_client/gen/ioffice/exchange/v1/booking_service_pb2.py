@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from exchange_client.gen.ioffice.exchange.v1 import common_pb2 as ioffice_dot_exchange_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ioffice/exchange/v1/booking_service.proto\x12\x13ioffice.exchange.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ioffice/exchange/v1/common.proto\"\xbf\t\n\x07\x42ooking\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".ioffice.exchange.v1.Booking.State\x12-\n\x04time\x18\x03 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x0f\n\x07\x61ll_day\x18\x05 \x01(\x08\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12.\n\torganizer\x18\x07 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Person\x12\x30\n\tattendees\x18\x08 \x03(\x0b\x32\x1d.ioffice.exchange.v1.Attendee\x12\x33\n\x06origin\x18\t \x01(\x0e\x32#.ioffice.exchange.v1.Booking.Origin\x12\x12\n\nis_private\x18\n \x01(\x08\x12\x33\n\nrecurrence\x18\x0b \x01(\x0b\x32\x1f.ioffice.exchange.v1.Recurrence\x12\x1a\n\x12online_meeting_uri\x18\x0c \x01(\t\x12\x14\n\x0c\x63\x61lendar_uid\x18\r \x01(\t\x12\x10\n\x08revision\x18\x0e \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x42\n\x0b\x61nnotations\x18\x10 \x03(\x0b\x32-.ioffice.exchange.v1.Booking.AnnotationsEntry\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12@\n\rsubject_state\x18\x13 \x01(\x0e\x32).ioffice.exchange.v1.Booking.SubjectState\x12\x14\n\x0csubject_hash\x18\x14 \x01(\t\x12\x11\n\tbody_text\x18\x15 \x01(\t\x12\x16\n\x0eonline_meeting\x18\x16 \x01(\x08\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x13\n\x0fSTATE_CONFIRMED\x10\x02\x12\x13\n\x0fSTATE_TENTATIVE\x10\x03\x12\x12\n\x0eSTATE_DECLINED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"E\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0e\n\nORIGIN_API\x10\x01\x12\x13\n\x0fORIGIN_EXCHANGE\x10\x02\"\xb1\x01\n\x0cSubjectState\x12\x1d\n\x19SUBJECT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SUBJECT_STATE_SHOWN\x10\x01\x12\x1a\n\x16SUBJECT_STATE_WITHHELD\x10\x02\x12\x19\n\x15SUBJECT_STATE_PRIVATE\x10\x03\x12\x18\n\x14SUBJECT_STATE_MASKED\x10\x04\x12\x18\n\x14SUBJECT_STATE_HASHED\x10\x05\";\n\x06Person\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04hash\x18\x03 \x01(\t\"\x8b\x02\n\x08\x41ttendee\x12+\n\x06person\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Person\x12\x19\n\x11optional_attendee\x18\x02 \x01(\x08\x12\x38\n\x08response\x18\x03 \x01(\x0e\x32&.ioffice.exchange.v1.Attendee.Response\"}\n\x08Response\x12\x18\n\x14RESPONSE_UNSPECIFIED\x10\x00\x12\x11\n\rRESPONSE_NONE\x10\x01\x12\x15\n\x11RESPONSE_ACCEPTED\x10\x02\x12\x16\n\x12RESPONSE_TENTATIVE\x10\x03\x12\x15\n\x11RESPONSE_DECLINED\x10\x04\"k\n\nRecurrence\x12\x11\n\tseries_id\x18\x01 \x01(\t\x12\x37\n\x13original_start_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texception\x18\x03 \x01(\x08\"\x95\x01\n\x13ListBookingsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12/\n\x06window\x18\x02 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x16\n\x0eshow_cancelled\x18\x05 \x01(\x08\"\xa4\x01\n\x14ListBookingsResponse\x12.\n\x08\x62ookings\x18\x01 \x03(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\x12-\n\x04sync\x18\x04 \x01(\x0b\x32\x1f.ioffice.exchange.v1.SyncStatus\"!\n\x11GetBookingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x12GetBookingResponse\x12-\n\x07\x62ooking\x18\x01 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\"\xa4\x02\n\x14\x43reateBookingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x07\x62ooking\x18\x02 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12\r\n\x05rrule\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x38\n\ncompletion\x18\x05 \x01(\x0e\x32$.ioffice.exchange.v1.WriteCompletion\x12+\n\x08max_wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12,\n\x04mode\x18\x08 \x01(\x0e\x32\x1e.ioffice.exchange.v1.WriteMode\"`\n\x15\x43reateBookingResponse\x12-\n\x07\x62ooking\x18\x01 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12\x18\n\x10written_at_token\x18\x02 \x01(\t2\xbc\x02\n\x0e\x42ookingService\x12\x63\n\x0cListBookings\x12(.ioffice.exchange.v1.ListBookingsRequest\x1a).ioffice.exchange.v1.ListBookingsResponse\x12]\n\nGetBooking\x12&.ioffice.exchange.v1.GetBookingRequest\x1a\'.ioffice.exchange.v1.GetBookingResponse\x12\x66\n\rCreateBooking\x12).ioffice.exchange.v1.CreateBookingRequest\x1a*.ioffice.exchange.v1.CreateBookingResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ioffice/exchange/v1/booking_service.proto\x12\x13ioffice.exchange.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ioffice/exchange/v1/common.proto\"\xee\t\n\x07\x42ooking\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".ioffice.exchange.v1.Booking.State\x12-\n\x04time\x18\x03 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x0f\n\x07\x61ll_day\x18\x05 \x01(\x08\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12.\n\torganizer\x18\x07 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Person\x12\x30\n\tattendees\x18\x08 \x03(\x0b\x32\x1d.ioffice.exchange.v1.Attendee\x12\x33\n\x06origin\x18\t \x01(\x0e\x32#.ioffice.exchange.v1.Booking.Origin\x12\x12\n\nis_private\x18\n \x01(\x08\x12\x33\n\nrecurrence\x18\x0b \x01(\x0b\x32\x1f.ioffice.exchange.v1.Recurrence\x12\x1a\n\x12online_meeting_uri\x18\x0c \x01(\t\x12\x14\n\x0c\x63\x61lendar_uid\x18\r \x01(\t\x12\x10\n\x08revision\x18\x0e \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x42\n\x0b\x61nnotations\x18\x10 \x03(\x0b\x32-.ioffice.exchange.v1.Booking.AnnotationsEntry\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12@\n\rsubject_state\x18\x13 \x01(\x0e\x32).ioffice.exchange.v1.Booking.SubjectState\x12\x14\n\x0csubject_hash\x18\x14 \x01(\t\x12\x11\n\tbody_text\x18\x15 \x01(\t\x12\x16\n\x0eonline_meeting\x18\x16 \x01(\x08\x12-\n\x07\x64\x65\x63line\x18\x17 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Decline\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x13\n\x0fSTATE_CONFIRMED\x10\x02\x12\x13\n\x0fSTATE_TENTATIVE\x10\x03\x12\x12\n\x0eSTATE_DECLINED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"E\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0e\n\nORIGIN_API\x10\x01\x12\x13\n\x0fORIGIN_EXCHANGE\x10\x02\"\xb1\x01\n\x0cSubjectState\x12\x1d\n\x19SUBJECT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SUBJECT_STATE_SHOWN\x10\x01\x12\x1a\n\x16SUBJECT_STATE_WITHHELD\x10\x02\x12\x19\n\x15SUBJECT_STATE_PRIVATE\x10\x03\x12\x18\n\x14SUBJECT_STATE_MASKED\x10\x04\x12\x18\n\x14SUBJECT_STATE_HASHED\x10\x05\"\xbd\x02\n\x07\x44\x65\x63line\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32#.ioffice.exchange.v1.Decline.Reason\x12\x32\n\tcompeting\x18\x02 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12\x0f\n\x07\x61ssumed\x18\x03 \x01(\x08\"\xb7\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_UNKNOWN\x10\x01\x12\x15\n\x11REASON_ROOM_TAKEN\x10\x02\x12!\n\x1dREASON_OUTSIDE_BOOKING_WINDOW\x10\x03\x12\x13\n\x0fREASON_TOO_LONG\x10\x04\x12\x19\n\x15REASON_SERIES_REFUSED\x10\x05\x12\x17\n\x13REASON_OTHER_POLICY\x10\x06\";\n\x06Person\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04hash\x18\x03 \x01(\t\"\x8b\x02\n\x08\x41ttendee\x12+\n\x06person\x18\x01 \x01(\x0b\x32\x1b.ioffice.exchange.v1.Person\x12\x19\n\x11optional_attendee\x18\x02 \x01(\x08\x12\x38\n\x08response\x18\x03 \x01(\x0e\x32&.ioffice.exchange.v1.Attendee.Response\"}\n\x08Response\x12\x18\n\x14RESPONSE_UNSPECIFIED\x10\x00\x12\x11\n\rRESPONSE_NONE\x10\x01\x12\x15\n\x11RESPONSE_ACCEPTED\x10\x02\x12\x16\n\x12RESPONSE_TENTATIVE\x10\x03\x12\x15\n\x11RESPONSE_DECLINED\x10\x04\"k\n\nRecurrence\x12\x11\n\tseries_id\x18\x01 \x01(\t\x12\x37\n\x13original_start_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texception\x18\x03 \x01(\x08\"\x95\x01\n\x13ListBookingsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12/\n\x06window\x18\x02 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x16\n\x0eshow_cancelled\x18\x05 \x01(\x08\"\xa4\x01\n\x14ListBookingsResponse\x12.\n\x08\x62ookings\x18\x01 \x03(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\x12-\n\x04sync\x18\x04 \x01(\x0b\x32\x1f.ioffice.exchange.v1.SyncStatus\"!\n\x11GetBookingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x12GetBookingResponse\x12-\n\x07\x62ooking\x18\x01 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\"\xa4\x02\n\x14\x43reateBookingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x07\x62ooking\x18\x02 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12\r\n\x05rrule\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x38\n\ncompletion\x18\x05 \x01(\x0e\x32$.ioffice.exchange.v1.WriteCompletion\x12+\n\x08max_wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12,\n\x04mode\x18\x08 \x01(\x0e\x32\x1e.ioffice.exchange.v1.WriteMode\"`\n\x15\x43reateBookingResponse\x12-\n\x07\x62ooking\x18\x01 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12\x18\n\x10written_at_token\x18\x02 \x01(\t2\xbc\x02\n\x0e\x42ookingService\x12\x63\n\x0cListBookings\x12(.ioffice.exchange.v1.ListBookingsRequest\x1a).ioffice.exchange.v1.ListBookingsResponse\x12]\n\nGetBooking\x12&.ioffice.exchange.v1.GetBookingRequest\x1a\'.ioffice.exchange.v1.GetBookingResponse\x12\x66\n\rCreateBooking\x12).ioffice.exchange.v1.CreateBookingRequest\x1a*.ioffice.exchange.v1.CreateBookingResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,35 +38,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKING_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_BOOKING_ANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_BOOKING']._serialized_start=166
-  _globals['_BOOKING']._serialized_end=1381
-  _globals['_BOOKING_ANNOTATIONSENTRY']._serialized_start=945
-  _globals['_BOOKING_ANNOTATIONSENTRY']._serialized_end=995
-  _globals['_BOOKING_STATE']._serialized_start=998
-  _globals['_BOOKING_STATE']._serialized_end=1130
-  _globals['_BOOKING_ORIGIN']._serialized_start=1132
-  _globals['_BOOKING_ORIGIN']._serialized_end=1201
-  _globals['_BOOKING_SUBJECTSTATE']._serialized_start=1204
-  _globals['_BOOKING_SUBJECTSTATE']._serialized_end=1381
-  _globals['_PERSON']._serialized_start=1383
-  _globals['_PERSON']._serialized_end=1442
-  _globals['_ATTENDEE']._serialized_start=1445
-  _globals['_ATTENDEE']._serialized_end=1712
-  _globals['_ATTENDEE_RESPONSE']._serialized_start=1587
-  _globals['_ATTENDEE_RESPONSE']._serialized_end=1712
-  _globals['_RECURRENCE']._serialized_start=1714
-  _globals['_RECURRENCE']._serialized_end=1821
-  _globals['_LISTBOOKINGSREQUEST']._serialized_start=1824
-  _globals['_LISTBOOKINGSREQUEST']._serialized_end=1973
-  _globals['_LISTBOOKINGSRESPONSE']._serialized_start=1976
-  _globals['_LISTBOOKINGSRESPONSE']._serialized_end=2140
-  _globals['_GETBOOKINGREQUEST']._serialized_start=2142
-  _globals['_GETBOOKINGREQUEST']._serialized_end=2175
-  _globals['_GETBOOKINGRESPONSE']._serialized_start=2177
-  _globals['_GETBOOKINGRESPONSE']._serialized_end=2244
-  _globals['_CREATEBOOKINGREQUEST']._serialized_start=2247
-  _globals['_CREATEBOOKINGREQUEST']._serialized_end=2539
-  _globals['_CREATEBOOKINGRESPONSE']._serialized_start=2541
-  _globals['_CREATEBOOKINGRESPONSE']._serialized_end=2637
-  _globals['_BOOKINGSERVICE']._serialized_start=2640
-  _globals['_BOOKINGSERVICE']._serialized_end=2956
+  _globals['_BOOKING']._serialized_end=1428
+  _globals['_BOOKING_ANNOTATIONSENTRY']._serialized_start=992
+  _globals['_BOOKING_ANNOTATIONSENTRY']._serialized_end=1042
+  _globals['_BOOKING_STATE']._serialized_start=1045
+  _globals['_BOOKING_STATE']._serialized_end=1177
+  _globals['_BOOKING_ORIGIN']._serialized_start=1179
+  _globals['_BOOKING_ORIGIN']._serialized_end=1248
+  _globals['_BOOKING_SUBJECTSTATE']._serialized_start=1251
+  _globals['_BOOKING_SUBJECTSTATE']._serialized_end=1428
+  _globals['_DECLINE']._serialized_start=1431
+  _globals['_DECLINE']._serialized_end=1748
+  _globals['_DECLINE_REASON']._serialized_start=1565
+  _globals['_DECLINE_REASON']._serialized_end=1748
+  _globals['_PERSON']._serialized_start=1750
+  _globals['_PERSON']._serialized_end=1809
+  _globals['_ATTENDEE']._serialized_start=1812
+  _globals['_ATTENDEE']._serialized_end=2079
+  _globals['_ATTENDEE_RESPONSE']._serialized_start=1954
+  _globals['_ATTENDEE_RESPONSE']._serialized_end=2079
+  _globals['_RECURRENCE']._serialized_start=2081
+  _globals['_RECURRENCE']._serialized_end=2188
+  _globals['_LISTBOOKINGSREQUEST']._serialized_start=2191
+  _globals['_LISTBOOKINGSREQUEST']._serialized_end=2340
+  _globals['_LISTBOOKINGSRESPONSE']._serialized_start=2343
+  _globals['_LISTBOOKINGSRESPONSE']._serialized_end=2507
+  _globals['_GETBOOKINGREQUEST']._serialized_start=2509
+  _globals['_GETBOOKINGREQUEST']._serialized_end=2542
+  _globals['_GETBOOKINGRESPONSE']._serialized_start=2544
+  _globals['_GETBOOKINGRESPONSE']._serialized_end=2611
+  _globals['_CREATEBOOKINGREQUEST']._serialized_start=2614
+  _globals['_CREATEBOOKINGREQUEST']._serialized_end=2906
+  _globals['_CREATEBOOKINGRESPONSE']._serialized_start=2908
+  _globals['_CREATEBOOKINGRESPONSE']._serialized_end=3004
+  _globals['_BOOKINGSERVICE']._serialized_start=3007
+  _globals['_BOOKINGSERVICE']._serialized_end=3323
 # @@protoc_insertion_point(module_scope)
