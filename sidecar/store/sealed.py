@@ -1,8 +1,9 @@
 """Everything that is sealed, whatever it is: which keys it needs, and sealing it anew under the primary one.
 
-Credentials in all their roles, the keys of hashes, and the client states of subscriptions that were asked for and not
-answered. Records are gone through a page at a time, each page a transaction of its own, and a record that was changed
-meanwhile is left as it is: so the service works on as if nothing happened, and several processes may do this at once.
+Credentials in all their roles, the keys of hashes, the client states of subscriptions that were asked for and not answered,
+what writes were asked for, and in whose calendars events lie. Records are gone through a page at a time, each page a
+transaction of its own, and a record that was changed meanwhile is left as it is: so the service works on as if nothing
+happened, and several processes may do this at once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Protocol, TypeVar
 from sidecar.errors import SecretUnreadable
 from sidecar.model.ids import TenantUid
 from sidecar.store.engine import Connection, Engine, Transaction
+from sidecar.store.organizer_events import ORGANIZER_ROLE
 from sidecar.store.settings import HASH_KEY_ROLE
 from sidecar.store.subscriptions import CLIENT_STATE_ROLE
 from sidecar.store.vault import HEAD_BYTES_MAX, Vault, key_id_of
@@ -46,6 +48,7 @@ _KINDS = (
     _Kind("subscriptions", "sealed_state", "tenant_uid", "key", lambda key: CLIENT_STATE_ROLE + key),
     _Kind("tenants", "hash_key", "uid", "uid", lambda _: HASH_KEY_ROLE),
     _Kind("writes", "sealed", "tenant_uid", "uid", lambda key: key),
+    _Kind("organizer_events", "sealed", "tenant_uid", "write_uid", lambda key: ORGANIZER_ROLE + key),
 )
 
 

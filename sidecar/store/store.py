@@ -17,6 +17,7 @@ from sidecar.store.epochs import Epochs
 from sidecar.store.erasure import Erasure
 from sidecar.store.intents import Intents
 from sidecar.store.lifecycle import Lifecycle
+from sidecar.store.organizer_events import OrganizerEvents
 from sidecar.store.propagations import Propagations
 from sidecar.store.rooms import Rooms
 from sidecar.store.sealed import SealedRecords
@@ -54,6 +55,7 @@ class Store:
         self.webhook_urls = WebhookUrls(engine)
         self.intents = Intents(engine)
         self.writes = Writes(engine, vault)
+        self.organizer_events = OrganizerEvents(engine, vault)
         self.census = Census(engine)
         self.erasure = Erasure(engine, vault, codec)
 

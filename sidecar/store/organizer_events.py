@@ -1,0 +1,125 @@
+"""Events of ours in people's calendars: where each is, for as long as somebody may want to change or cancel it.
+
+A room's own copy of a meeting says neither in which calendar the original lies nor that it is ours, so it is kept here. The
+address of a person is sealed, whatever a tenant lets be kept of organizers: without it nothing could be cancelled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sidecar.model.ids import EventId, RoomUid, TenantUid
+from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
+from sidecar.model.window import from_micros, to_micros
+from sidecar.model.write import WriteUid
+from sidecar.store.engine import Connection, Engine, Transaction
+from sidecar.store.vault import Vault
+
+ORGANIZER_ROLE = "organizer of "
+"""Before the uid of the write that made the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a meeting of ours whatever the room's copy of it says."""
+
+    write_uid: WriteUid
+    annotations: dict[str, str]
+
+
+class OrganizerEvents:
+    """The events."""
+
+    def __init__(self, engine: Engine, vault: Vault) -> None:
+        self._engine = engine
+        self._vault = vault
+
+    def saving(self, event: OrganizerEvent) -> Transaction[None]:
+        """Return what notes where an event is, or what is different about it, as part of a transaction."""
+
+        async def run(c: Connection) -> None:
+            role = ORGANIZER_ROLE + event.write_uid
+            await c.execute(
+                "INSERT INTO organizer_events (room_uid, meeting_uid, tenant_uid, write_uid, event_id, sealed, annotations,"
+                " over_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (room_uid, meeting_uid) DO UPDATE SET"
+                " write_uid = $4, event_id = $5, sealed = $6, annotations = $7, over_at = $8",
+                event.room_uid,
+                event.meeting_uid,
+                event.tenant_uid,
+                event.write_uid,
+                event.event_id,
+                self._vault.seal(event.mailbox.encode(), tenant_uid=event.tenant_uid, role=role),
+                json.dumps(dict(event.annotations), sort_keys=True),
+                None if event.over_at is None else to_micros(event.over_at),
+            )
+
+        return run
+
+    async def save(self, event: OrganizerEvent) -> None:
+        """Note where an event is, or what is different about it."""
+        await self._engine.write(self.saving(event))
+
+    async def find(self, room_uid: RoomUid, calendar_uid: str) -> OrganizerEvent | None:
+        """Return the event behind a booking, by the uid of the booking or of its series; None when it is not ours.
+
+        Raises:
+            SecretUnreadable: the key ring lacks the key that its address is sealed with.
+        """
+
+        async def run(c: Connection) -> OrganizerEvent | None:
+            row = await c.fetch_one(
+                "SELECT tenant_uid, write_uid, event_id, sealed, annotations, over_at FROM organizer_events"
+                " WHERE room_uid = $1 AND meeting_uid = $2",
+                room_uid,
+                meeting_uid_of(calendar_uid),
+            )
+            if row is None:
+                return None
+            tenant_uid, write_uid = TenantUid(row[0]), WriteUid(row[1])
+            role = ORGANIZER_ROLE + write_uid
+            return OrganizerEvent(
+                tenant_uid=tenant_uid,
+                room_uid=room_uid,
+                meeting_uid=meeting_uid_of(calendar_uid),
+                write_uid=write_uid,
+                mailbox=self._vault.unseal(bytes(row[3]), tenant_uid=tenant_uid, role=role).decode(),
+                event_id=EventId(row[2]),
+                annotations=json.loads(row[4]),
+                over_at=None if row[5] is None else from_micros(row[5]),
+            )
+
+        return await self._engine.read(run)
+
+    async def prune(self, tenant_uid: TenantUid, *, over_before: datetime) -> int:
+        """Drop events whose last time was over long ago; return how many."""
+
+        async def run(c: Connection) -> int:
+            return await c.execute(
+                "DELETE FROM organizer_events WHERE tenant_uid = $1 AND over_at < $2",
+                tenant_uid,
+                to_micros(over_before),
+            )
+
+        return await self._engine.write(run)
+
+
+async def load_known(c: Connection, room_uid: RoomUid, calendar_uids: Iterable[str]) -> dict[str, Known]:
+    """Return what is known of those calendar uids that belong to meetings of ours, within somebody else's transaction."""
+    wanted: dict[str, list[str]] = {}
+    for uid in calendar_uids:
+        wanted.setdefault(meeting_uid_of(uid), []).append(uid)
+    if not wanted or await c.fetch_one("SELECT 1 FROM organizer_events WHERE room_uid = $1 LIMIT 1", room_uid) is None:
+        return {}
+    known: dict[str, Known] = {}
+    for meeting_uid, uids in wanted.items():
+        row = await c.fetch_one(
+            "SELECT write_uid, annotations FROM organizer_events WHERE room_uid = $1 AND meeting_uid = $2",
+            room_uid,
+            meeting_uid,
+        )
+        if row is not None:
+            known |= dict.fromkeys(uids, Known(WriteUid(row[0]), json.loads(row[1])))
+    return known
