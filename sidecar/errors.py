@@ -331,6 +331,12 @@ class RoomConflict(SidecarError):
     reason = "ROOM_CONFLICT"
 
 
+class OrganizerUnreachable(SidecarError):
+    """The application may not write to the organizer's calendar, or there is none; `details["cause"]` says which."""
+
+    reason = "ORGANIZER_UNREACHABLE"
+
+
 class OutcomeUnknown(Unavailable):
     """Whether Exchange did it is not known yet; the same request, sent again, gets the answer."""
 

@@ -51,6 +51,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.EtagMismatch: (_CODE.ABORTED, "ETAG_MISMATCH", None),
     errors.RequestIdReused: (_CODE.ALREADY_EXISTS, "REQUEST_ID_REUSED", None),
     errors.RoomConflict: (_CODE.FAILED_PRECONDITION, "ROOM_CONFLICT", None),
+    errors.OrganizerUnreachable: (_CODE.FAILED_PRECONDITION, "ORGANIZER_UNREACHABLE", None),
     errors.OutcomeUnknown: (_CODE.UNAVAILABLE, "OUTCOME_UNKNOWN", None),
     errors.TenantBlocked: _INTERNAL,
     errors.CredentialRejected: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_REJECTED", "Microsoft refused the credential"),

@@ -30,6 +30,8 @@ class WriteKind(enum.StrEnum):
 
     CREATE = "create"
     """A booking in the room's own calendar."""
+    INVITE = "invite"
+    """A booking in a person's calendar, to which the room is invited."""
 
 
 class Hold(enum.IntEnum):
@@ -51,6 +53,8 @@ class WriteState(enum.StrEnum):
     """A request may have been sent; whether it was carried out is not known."""
     UNSETTLED = "unsettled"
     """Exchange has done it; whether the room is ours is not known yet."""
+    TENTATIVE = "tentative"
+    """Exchange has done it, and the room has answered that somebody will decide."""
     WITHDRAWING = "withdrawing"
     """Exchange holds something that has to go again."""
     DONE = "done"
@@ -69,7 +73,12 @@ class WriteState(enum.StrEnum):
     @property
     def is_taken(self) -> bool:
         """Whether Exchange has done what was asked for."""
-        return self in {WriteState.UNSETTLED, WriteState.DONE}
+        return self in {WriteState.UNSETTLED, WriteState.TENTATIVE, WriteState.DONE}
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is something to tell who waits for more than that; it may not be the last word."""
+        return self is WriteState.TENTATIVE or self.is_ended
 
 
 @dataclass(frozen=True, slots=True)

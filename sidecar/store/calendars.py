@@ -122,7 +122,7 @@ class Calendars:
                 await _forget_hints(c, room.uid, hints_through)
                 return Applied(changes_count=0)
             stored = await booking_rows.load_stored(c, room.uid, scope)
-            plan = await unsettled.hold_back(c, room.uid, planner(stored), stored)
+            plan = await unsettled.hold_back(c, room, planner(stored), stored)
             surprises = reads.Surprises()
             # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
             # So may what differs since more was admitted: nobody changed that, in Exchange.

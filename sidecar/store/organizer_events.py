@@ -106,6 +106,11 @@ class OrganizerEvents:
         return await self._engine.write(run)
 
 
+async def drop_in(c: Connection, write_uid: WriteUid) -> None:
+    """Forget the event that a write made, within somebody else's transaction."""
+    await c.execute("DELETE FROM organizer_events WHERE write_uid = $1", write_uid)
+
+
 async def load_known(c: Connection, room_uid: RoomUid, calendar_uids: Iterable[str]) -> dict[str, Known]:
     """Return what is known of those calendar uids that belong to meetings of ours, within somebody else's transaction."""
     wanted: dict[str, list[str]] = {}

@@ -11,13 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sidecar.model.booking import Booking, BookingState, StoredBooking, booking_digest
+from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomUid
 from sidecar.model.plan import RoomPlan, Touch, Upsert
-from sidecar.model.write import Hold, WriteState, WriteUid, write_of
+from sidecar.model.room import Room
+from sidecar.model.write import Hold, WriteState, WriteUid, transaction_id_of, write_of
 from sidecar.store.engine import Connection
-from sidecar.store.writes import ENDED
+from sidecar.store.organizer_events import load_known
+from sidecar.store.writes import ENDED, answer_in, ask_in
 
 _SETTLED = (BookingState.CONFIRMED, BookingState.TENTATIVE)
+_ANSWERS = {
+    BookingState.CONFIRMED: WriteState.DONE,
+    BookingState.TENTATIVE: WriteState.TENTATIVE,
+}
+"""What a room's own copy of a meeting answers to the write that asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class _Unsettled:
     writes: set[WriteUid] = field(default_factory=set)
     events: set[EventId] = field(default_factory=set)
     keys: set[BookingKey] = field(default_factory=set)
-    staying: set[BookingKey] = field(default_factory=set)
+    staying: dict[BookingKey, WriteUid] = field(default_factory=dict)
 
     def holds(self, booking: Booking) -> bool:
         """Tell whether a booking is one that such a write makes or changes."""
@@ -39,13 +47,12 @@ class _Unsettled:
         )
 
 
-async def hold_back(
-    c: Connection, room_uid: RoomUid, plan: RoomPlan, stored: Mapping[BookingKey, StoredBooking]
-) -> RoomPlan:
-    """Return a plan without what may not be said yet."""
+async def hold_back(c: Connection, room: Room, plan: RoomPlan, stored: Mapping[BookingKey, StoredBooking]) -> RoomPlan:
+    """Return a plan without what may not be said yet, and with what only we know; note what it answers to writes."""
     if not plan.upserts and not plan.removals:
         return plan
-    unsettled = await _load(c, room_uid)
+    plan = await _complete(c, room.uid, plan, stored)
+    unsettled = await _load(c, room.uid)
     failed = await _load_failed(c, plan)
     upserts: list[Upsert] = []
     touches = list(plan.touches)
@@ -53,6 +60,13 @@ async def hold_back(
         booking = upsert.booking
         if write_of(booking.transaction_id) in failed:
             continue
+        if (waiting := unsettled.staying.get(booking.key)) is not None:
+            if booking.state in _ANSWERS:
+                await answer_in(c, waiting, _ANSWERS[booking.state])
+            elif not booking.state.takes_room:
+                await ask_in(c, waiting, room.tenant_uid)
+            if booking.state is BookingState.DECLINED:
+                continue  # why, is found out by whoever asks the organizer's calendar; then it is told
         if booking.state not in _SETTLED or not unsettled.holds(booking):
             upserts.append(upsert)
             continue
@@ -63,8 +77,38 @@ async def hold_back(
             touches.append(Touch(held.key, held.event_id, held.master_id, held.change_key))
         else:
             upserts.append(replace(upsert, booking=held, digest=digest))
-    removals = tuple(removal for removal in plan.removals if removal.key not in unsettled.staying)
-    return RoomPlan(upserts=tuple(upserts), removals=removals, touches=tuple(touches))
+    removals = []
+    for removal in plan.removals:
+        if (waiting := unsettled.staying.get(removal.key)) is None or removal.kind is ChangeKind.LEFT_SCOPE:
+            removals.append(removal)
+        else:
+            # The room may not know of it yet, or it has declined: the organizer's calendar tells.
+            await ask_in(c, waiting, room.tenant_uid)
+    return RoomPlan(upserts=tuple(upserts), removals=tuple(removals), touches=tuple(touches))
+
+
+async def _complete(
+    c: Connection, room_uid: RoomUid, plan: RoomPlan, stored: Mapping[BookingKey, StoredBooking]
+) -> RoomPlan:
+    """Return a plan with what a room's copies of meetings of ours do not show: that they are ours, and what belongs to them."""
+    known = await load_known(c, room_uid, {upsert.booking.calendar_uid for upsert in plan.upserts})
+    if not known:
+        return plan
+    upserts: list[Upsert] = []
+    touches = list(plan.touches)
+    for upsert in plan.upserts:
+        ours = known.get(upsert.booking.calendar_uid)
+        if ours is None:
+            upserts.append(upsert)
+            continue
+        booking = replace(upsert.booking, transaction_id=transaction_id_of(ours.write_uid))
+        digest = booking_digest(booking)
+        before = stored.get(booking.key)
+        if before is not None and before.digest == digest:
+            touches.append(Touch(booking.key, booking.event_id, booking.master_id, booking.change_key))
+        else:
+            upserts.append(replace(upsert, booking=booking, digest=digest))
+    return replace(plan, upserts=tuple(upserts), touches=tuple(touches))
 
 
 async def _load(c: Connection, room_uid: RoomUid) -> _Unsettled:
@@ -80,7 +124,7 @@ async def _load(c: Connection, room_uid: RoomUid) -> _Unsettled:
             if key is not None:
                 unsettled.keys.add(BookingKey(key))
         elif key is not None:
-            unsettled.staying.add(BookingKey(key))
+            unsettled.staying[BookingKey(key)] = WriteUid(uid)
     return unsettled
 
 

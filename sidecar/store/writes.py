@@ -114,7 +114,7 @@ class Writes:
                 created_at=c.now,
             )
             await self._insert(c, write, new)
-            await _look_at(c, write, write.claimed_until_at)
+            await _look_at(c, write.uid, write.tenant_uid, write.claimed_until_at)
             return Begun(write, is_ours=True)
 
         return await self._engine.write(run)
@@ -213,7 +213,7 @@ class Writes:
                 to_micros(c.now),
             )
             if touched:
-                await _look_at(c, write, until or c.now)
+                await _look_at(c, write.uid, write.tenant_uid, until or c.now)
                 c.announce(WRITES, write.uid)
 
         await self._engine.write(run)
@@ -306,20 +306,42 @@ def step_to(write: Write, after: Write, *, claim_s: float) -> Step:
     return run
 
 
-async def _look_at(c: Connection, write: Write, at: datetime) -> None:
+async def answer_in(c: Connection, uid: WriteUid, state: WriteState) -> None:
+    """Note what a room's own calendar has shown of a write that waits for nothing else, whoever works on it."""
+    erased = ", sealed = NULL" if state.is_ended else ""
+    touched = await c.execute(
+        f"UPDATE writes SET state = $2, updated_at = $3{erased} WHERE uid = $1 AND state <> $2 AND state NOT IN ({ENDED})",  # noqa: S608
+        uid,
+        state.value,
+        to_micros(c.now),
+    )
+    if not touched:
+        return
+    if state.is_ended:
+        await _forget_intent(c, uid)
+    c.announce(WRITES, uid)
+
+
+async def ask_in(c: Connection, uid: WriteUid, tenant_uid: TenantUid) -> None:
+    """Have a write looked at now, by whoever works on it or else by background work: something has happened to it."""
+    await _look_at(c, uid, tenant_uid, c.now)
+    c.announce(WRITES, uid)
+
+
+async def _look_at(c: Connection, uid: WriteUid, tenant_uid: TenantUid, at: datetime) -> None:
     """Have the write looked at when nobody has worked on it for too long; the sweep finds what is due later by itself."""
     await c.execute(
         "INSERT INTO intents (kind, key, lane, priority, ready_at, held_until, generation, attempts)"
         " VALUES ($1, $2, $3, $4, $5, 0, 1, 0)"
         " ON CONFLICT (kind, key) DO UPDATE SET ready_at = $5, held_until = 0, generation = intents.generation + 1",
         IntentKind.BOOKING_WRITE.value,
-        write.uid,
-        write.tenant_uid,
+        uid,
+        tenant_uid,
         Priority.HINT,
         to_micros(at),
     )
     if at <= c.now:
-        c.announce(journal.WORK, write.tenant_uid)
+        c.announce(journal.WORK, tenant_uid)
 
 
 async def _forget_intent(c: Connection, uid: WriteUid) -> None:

@@ -290,7 +290,7 @@ class Driver:
 
 
 def _has_reached(write: Write, goal: Goal) -> bool:
-    return write.state.is_ended or (goal is Goal.TAKEN and write.state.is_taken)
+    return write.state.is_answered or (goal is Goal.TAKEN and write.state.is_taken)
 
 
 def _answer(write: Write) -> Write:

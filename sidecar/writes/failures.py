@@ -12,6 +12,7 @@ _CLASSES: dict[str, type[SidecarError]] = {
     error.reason: error
     for error in (
         errors.RoomConflict,
+        errors.OrganizerUnreachable,
         errors.BookingNotFound,
         errors.GraphRefused,
         errors.GraphUnavailable,

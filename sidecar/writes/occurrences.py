@@ -6,9 +6,11 @@ day, too. Where the clocks skip a time, the time before the change counts on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
+from sidecar.model.event import EventContent
 from sidecar.model.recurrence import Recurrence
 from sidecar.model.window import Window
 from sidecar.writes.rrule import occurrence_dates
@@ -41,3 +43,16 @@ def span_of(recurrence: Recurrence, first: Window, *, zone: tzinfo, until_at: da
     for window in occurrence_windows(recurrence, first, zone=zone, until_at=until_at):
         last = window
     return Window(first.start_at, max(first.end_at, last.end_at, first.start_at + timedelta(seconds=1)))
+
+
+def windows_of(content: EventContent, *, until_at: datetime) -> list[Window]:
+    """Return when an event takes place before `until_at`, soonest first; a single one at any time."""
+    if content.recurrence is None:
+        return [content.window]
+    zone = ZoneInfo(content.time_zone)
+    return list(occurrence_windows(content.recurrence, content.window, zone=zone, until_at=until_at))
+
+
+def span_around(windows: Sequence[Window]) -> Window:
+    """Return a window that holds windows, of which there is one at least."""
+    return Window(min(window.start_at for window in windows), max(window.end_at for window in windows))

@@ -11,7 +11,8 @@ from sidecar.store.store import Store
 from sidecar.sync.reading import CalendarReader, RoomReader
 from sidecar.telemetry import Telemetry
 from sidecar.writes.creator import EventCalls, RoomCreator
-from sidecar.writes.driver import Driver
+from sidecar.writes.driver import Driver, Steps
+from sidecar.writes.inviter import Inviter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,9 @@ def build_writing(
     """Build what writes, over one store and one way to Microsoft; each kind of write gets its steps here."""
     reading = RoomReader(reader=reader, keys=store.tenants, telemetry=telemetry)
     room_creator = RoomCreator(store=store, calls=calls, reading=reading, limits=limits, clock=clock)
+    inviter = Inviter(store=store, calls=calls, reader=reader, reading=reading, clock=clock)
+    steps: dict[WriteKind, Steps] = {WriteKind.CREATE: room_creator, WriteKind.INVITE: inviter}
     return Writing(
-        driver=Driver(writes=store.writes, steps={WriteKind.CREATE: room_creator}, clock=clock),
+        driver=Driver(writes=store.writes, steps=steps, clock=clock),
         room_creator=room_creator,
     )

@@ -160,6 +160,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 92
     """UNAVAILABLE. Whether Exchange did it is not known yet: send the same request again, with the same request_id."""
+    ERROR_REASON_ORGANIZER_UNREACHABLE: _ErrorReason.ValueType  # 93
+    """FAILED_PRECONDITION. The application may not write to the organizer's calendar, or there is none; metadata.cause is
+    ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. Nothing was written.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -304,4 +308,8 @@ nothing else of it.
 """
 ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 92
 """UNAVAILABLE. Whether Exchange did it is not known yet: send the same request again, with the same request_id."""
+ERROR_REASON_ORGANIZER_UNREACHABLE: ErrorReason.ValueType  # 93
+"""FAILED_PRECONDITION. The application may not write to the organizer's calendar, or there is none; metadata.cause is
+ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. Nothing was written.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,410 @@
+"""Makes bookings as meetings in people's calendars, with the room invited, and waits for the room's answer.
+
+The room answers when it likes: within seconds by its own rules, within days where somebody decides for it, or never. Its
+answer is learned in two ways, whichever is quicker: from the room's own copy of the meeting, which every read of its calendar
+may bring (`store.unsettled` ends the write then), and from the organizer's item, which is asked in growing pauses. Only the
+latter tells of a refusal: the room's copy is simply not there any more, or never was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+
+from sidecar.aio.clock import Clock
+from sidecar.aio.wakeup import Broadcast
+from sidecar.errors import (
+    BookingNotFound,
+    GraphRefused,
+    MailboxNotFound,
+    MailboxNotInCloud,
+    RoomBlocked,
+    RoomNotFound,
+    StoreConflict,
+    Unavailable,
+)
+from sidecar.graph.clouds import TenantRef, ref_of
+from sidecar.graph.wire import GraphEvent, GraphResponse
+from sidecar.model.booking import Booking, BookingState, Decline, booking_digest
+from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.event import EventContent
+from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.intent import IntentKind, Priority
+from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
+from sidecar.model.plan import Applied, Removal, RoomPlan, Scope, Upsert
+from sidecar.model.recurrence import Recurrence
+from sidecar.model.room import Room
+from sidecar.model.tenant import Tenant
+from sidecar.model.window import Window
+from sidecar.model.write import Write, WriteState
+from sidecar.store import journal
+from sidecar.store.calendars import Planner
+from sidecar.store.engine import Connection
+from sidecar.store.organizer_events import drop_in
+from sidecar.store.store import Store
+from sidecar.store.writes import Step
+from sidecar.sync.plan import Stored
+from sidecar.sync.reading import CalendarReader, RoomReader
+from sidecar.writes.conflicts import find_conflicts
+from sidecar.writes.creator import EventCalls
+from sidecar.writes.driver import Work
+from sidecar.writes.failures import failure_of
+from sidecar.writes.occurrences import span_around, windows_of
+from sidecar.writes.rrule import occurrence_dates
+from sidecar.writes.verdict import Asked, answer_of, organizer_refusal, why_declined
+
+log = structlog.get_logger(__name__)
+
+_WAITED_S = 30.0
+"""How long whoever made a meeting goes on asking for the answer; after that background work does. Longer than callers wait
+unless they say so, and short of the time that one try may take."""
+_PAUSE_S_MIN, _PAUSE_S_MAX = 1.0, 3_600.0
+"""Between two questions about one meeting. A pause is as long as the waiting was before it, so questions come after 1, 2, 4, 8
+seconds and so on, 12 in the first hour, and one an hour from then on."""
+_BEYOND = timedelta(seconds=1)
+_DAY_OF_ANY_ZONE = timedelta(days=2)
+"""By then a day that has begun anywhere is over everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InviteOrder:
+    """What is needed to go on with a meeting: the payload of its write.
+
+    Attributes:
+        organizer: address of the person whose calendar it is made in.
+        room_address, room_name: by which the room is invited.
+    """
+
+    organizer: str = field(repr=False)
+    room_address: str
+    room_name: str
+    content: EventContent = field(repr=False)
+
+    def encode(self) -> bytes:
+        """Return it as bytes."""
+        return msgspec.msgpack.encode(self)
+
+    @staticmethod
+    def decode(payload: bytes) -> InviteOrder:
+        """Read what `encode` wrote."""
+        return msgspec.msgpack.decode(payload, type=InviteOrder)
+
+    @property
+    def room(self) -> Mapping[str, str]:
+        """The room as an attendee."""
+        return {"address": self.room_address, "name": self.room_name}
+
+
+class Organizers(EventCalls, Protocol):
+    """Writing events at Microsoft; `graph.event_writer.EventWriter` is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """A meeting on its way: for which room, of which tenant, and what was asked for."""
+
+    room: Room
+    tenant: Tenant
+    order: InviteOrder
+
+    @property
+    def ref(self) -> TenantRef:
+        """The tenant, as Graph's client wants it."""
+        return ref_of(self.tenant)
+
+    @property
+    def recurrence(self) -> Recurrence | None:
+        """None for a single meeting."""
+        return self.order.content.recurrence
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those by which the room was invited, and is known by now."""
+        return self.order.room_address, self.room.mailbox
+
+    @property
+    def reach_at(self) -> datetime:
+        """Up to when occurrences are looked at: the end of the copy, and never before the first one."""
+        horizon_end_at = self.room.horizon.end_at if self.room.horizon is not None else self.order.content.window.end_at
+        return max(horizon_end_at, self.order.content.window.start_at + _BEYOND)
+
+    @property
+    def last_on(self) -> date | None:
+        """The day of the last occurrence; None when there is none."""
+        first_on = self.order.content.window.start_at.astimezone(ZoneInfo(self.order.content.time_zone)).date()
+        if self.recurrence is None:
+            return first_on
+        if self.recurrence.is_endless:
+            return None
+        return max(occurrence_dates(self.recurrence, first_on), default=first_on)
+
+    @property
+    def over_at(self) -> datetime | None:
+        """When the last occurrence is over, at the latest; None: never."""
+        window = self.order.content.window
+        if self.recurrence is None:
+            return window.end_at
+        last_on = self.last_on
+        if last_on is None:
+            return None
+        return datetime.combine(last_on, time(), tzinfo=UTC) + _DAY_OF_ANY_ZONE + (window.end_at - window.start_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the organizer's item says.
+
+    Attributes:
+        state: PENDING also when nothing could be learned; CANCELLED: the room is not asked any more.
+        booking: of a series the first one; None when the item, or its first occurrence, is not there.
+        is_mailbox_gone: nobody will ever tell.
+    """
+
+    state: BookingState
+    booking: Booking | None
+    is_mailbox_gone: bool = False
+
+
+class Inviter:
+    """The steps of a booking in a person's calendar."""
+
+    def __init__(
+        self, *, store: Store, calls: Organizers, reader: CalendarReader, reading: RoomReader, clock: Clock
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._reader = reader
+        self._reading = reading
+        self._clock = clock
+
+    async def carry_out(self, work: Work) -> datetime | None:
+        """See `Steps`."""
+        until_s = self._clock.monotonic() + (_WAITED_S if work.write.state.is_fresh else 0.0)
+        scene = await self._scene(work.write)
+        try:
+            if work.write.event_id is None:
+                answer = await self._invite(work, scene)
+            else:
+                answer = await self._ask(work.write, scene)
+            return await self._await_answer(work, scene, answer, until_s=until_s)
+        except StoreConflict:
+            # A read of the room's calendar may have brought the answer, and with it the end.
+            found = await self._store.writes.load(work.write.uid)
+            if found is None or not found.state.is_ended:
+                raise
+            work.write = found
+            return None
+
+    async def _scene(self, write: Write) -> _Scene:
+        room = await self._store.rooms.load_by_uid(write.room_uid)
+        if room is None:
+            raise RoomNotFound("there is no such room")
+        tenant = await self._store.tenants.load_by_uid(write.tenant_uid)
+        assert write.payload is not None, "it has not ended"
+        return _Scene(room=room, tenant=tenant, order=InviteOrder.decode(write.payload))
+
+    async def _invite(self, work: Work, scene: _Scene) -> _Answer:
+        """Make the meeting, or find the one that was made; put its booking into the copy, pending."""
+        event = await self._make(work, scene)
+        first = event if scene.recurrence is None else await self._first_of(scene, event.id)
+        booking = None if first is None else await self._meaning(scene, first)
+        keep = self._store.organizer_events.saving(
+            OrganizerEvent(
+                tenant_uid=scene.tenant.uid,
+                room_uid=scene.room.uid,
+                meeting_uid=meeting_uid_of(event.i_cal_uid or event.id),
+                write_uid=work.write.uid,
+                mailbox=scene.order.organizer,
+                event_id=event.id,
+                annotations=scene.order.content.annotations,
+                over_at=scene.over_at,
+            )
+        )
+        await work.note_with(
+            lambda step: self._apply(scene, lambda stored: _plan(scene, stored, booking), booking, step, keep),
+            state=WriteState.UNSETTLED,
+            event_id=event.id,
+            event_created_at=event.created_date_time,
+            booking_key=None if booking is None else booking.key,
+        )
+        return _Answer(answer_of(first or event, scene.addresses), booking)
+
+    async def _make(self, work: Work, scene: _Scene) -> GraphEvent:
+        order = scene.order
+        try:
+            return await self._calls.create(
+                scene.ref, order.organizer, order.content, transaction_id=work.write.transaction_id, room=order.room
+            )
+        except (RoomBlocked, BookingNotFound) as error:
+            refusal = organizer_refusal(error)
+            refusal.may_be_done = error.may_be_done
+            if not work.write.state.is_fresh and isinstance(error, MailboxNotFound | MailboxNotInCloud):
+                # Whatever an earlier try may have made is gone with the mailbox.
+                await work.note(state=WriteState.FAILED, failure=failure_of(refusal))
+                raise StoreConflict("the write has ended") from error
+            raise refusal from error
+
+    async def _first_of(self, scene: _Scene, series_id: EventId) -> GraphEvent | None:
+        """Read the first occurrence of a series, which has a uid of its own; None when it is not there."""
+        window = scene.order.content.window
+        found = await self._reader.fetch_instances(scene.ref, scene.order.organizer, series_id, window)
+        return min(found, key=lambda event: (str(event.original_start), event.id)) if found else None
+
+    async def _ask(self, write: Write, scene: _Scene) -> _Answer:
+        """Ask the organizer's item what the room has answered."""
+        assert write.event_id is not None, "it was made"
+        try:
+            event = await self._reader.fetch_event(scene.ref, scene.order.organizer, write.event_id)
+            first = event
+            if event is not None and scene.recurrence is not None:
+                first = await self._first_of(scene, event.id)
+        except (MailboxNotFound, MailboxNotInCloud):
+            return _Answer(BookingState.CANCELLED, None, is_mailbox_gone=True)
+        except (Unavailable, RoomBlocked) as error:
+            log.info("write.answer_not_known", reason=error.reason)
+            return _Answer(BookingState.PENDING, None)
+        if event is None:
+            return _Answer(BookingState.CANCELLED, None)
+        booking = None if first is None else await self._meaning(scene, first)
+        return _Answer(answer_of(first or event, scene.addresses), booking)
+
+    async def _meaning(self, scene: _Scene, event: GraphEvent) -> Booking | None:
+        """Return what the organizer's item means for the room, as if it had not answered.
+
+        Its words are the organizer's, and not those that the room will show: they are kept as those of any invitation that is
+        not answered yet.
+        """
+        unanswered = GraphResponse(response="notResponded")
+        invitation = msgspec.structs.replace(event, is_organizer=False, is_cancelled=False, response_status=unanswered)
+        found = await self._reading.meanings(scene.room, [invitation])
+        return found[0] if found else None
+
+    async def _await_answer(self, work: Work, scene: _Scene, answer: _Answer, *, until_s: float) -> datetime | None:
+        """Tell the room's answer when it is there; ask for it again and again until then, and leave the rest for later."""
+        asked_at = work.write.event_created_at or work.write.created_at
+        bell = Broadcast()
+        stop = self._store.writes.on_news(lambda uid: bell.ring() if uid in ("", work.write.uid) else None)
+        try:
+            while True:
+                version = bell.version
+                if await self._is_told(work, scene, answer):
+                    return None
+                pause_s = min(max((self._clock.now() - asked_at).total_seconds(), _PAUSE_S_MIN), _PAUSE_S_MAX)
+                if self._clock.monotonic() + pause_s > until_s:
+                    return self._clock.now() + timedelta(seconds=pause_s)
+                await bell.wait(version, pause_s)
+                found = await self._store.writes.load(work.write.uid)
+                if found is None or found.state.is_ended:
+                    raise StoreConflict("the write has ended")
+                answer = await self._ask(work.write, scene)
+        finally:
+            stop()
+
+    async def _is_told(self, work: Work, scene: _Scene, answer: _Answer) -> bool:
+        """Note an answer; say whether it is the last word."""
+        match answer.state:
+            case BookingState.CONFIRMED:
+                await self._note(work, scene, answer, WriteState.DONE)
+            case BookingState.DECLINED:
+                decline = await self._why(scene, answer)
+                await self._note(work, scene, answer, WriteState.DONE, decline=decline)
+            case BookingState.CANCELLED:
+                await self._note_gone(work, scene, answer)
+            case BookingState.TENTATIVE | BookingState.PENDING:
+                if scene.over_at is not None and scene.over_at <= self._clock.now():
+                    await work.note(state=WriteState.DONE)  # nobody will answer any more
+                    return True
+                if answer.state is BookingState.TENTATIVE and work.write.state is not WriteState.TENTATIVE:
+                    await self._note(work, scene, answer, WriteState.TENTATIVE)
+                return False
+        return True
+
+    async def _why(self, scene: _Scene, answer: _Answer) -> Decline:
+        """Find out what may have made the room decline."""
+        content = scene.order.content
+        ours = "" if answer.booking is None else meeting_uid_of(answer.booking.calendar_uid)
+        wanted = windows_of(content, until_at=scene.reach_at)
+        in_the_way: list[Window] | None = None
+        try:
+            held, _ = await self._reading.view(scene.room, scene.tenant, span_around(wanted))
+        except (Unavailable, RoomBlocked, GraphRefused) as error:
+            log.info("write.room_not_seen", reason=error.reason)
+        else:
+            others = [booking for booking in held if meeting_uid_of(booking.calendar_uid) != ours]
+            in_the_way = [conflict.theirs for conflict in find_conflicts(wanted, others, not_these=())]
+        asked = Asked(window=content.window, is_series=content.recurrence is not None, last_on=scene.last_on)
+        return why_declined(asked, now=self._clock.now(), zone_name=scene.room.time_zone, in_the_way=in_the_way)
+
+    async def _note(
+        self, work: Work, scene: _Scene, answer: _Answer, state: WriteState, *, decline: Decline | None = None
+    ) -> None:
+        booking = None if answer.booking is None else replace(answer.booking, state=answer.state, decline=decline)
+        await work.note_with(
+            lambda step: self._apply(scene, lambda stored: _plan(scene, stored, booking), booking, step), state=state
+        )
+
+    async def _note_gone(self, work: Work, scene: _Scene, answer: _Answer) -> None:
+        """End a write whose meeting is no more, or does not invite the room any more."""
+        key, event_id = work.write.booking_key, work.write.event_id
+        gone = BookingNotFound("somebody has cancelled the booking meanwhile")
+
+        async def forget(c: Connection) -> None:
+            await drop_in(c, work.write.uid)
+            if answer.is_mailbox_gone:
+                # The room may go on holding a meeting whose organizer is no more: its own calendar says.
+                await journal.mark(
+                    c, IntentKind.ROOM_COMPARE, scene.room.uid, scene.tenant.uid, priority=Priority.COMPARE
+                )
+
+        def plan(stored: Stored) -> RoomPlan:
+            before = None if key is None else stored.get(key)
+            if before is None or not before.takes_room or (answer.is_mailbox_gone and before.event_id != event_id):
+                return RoomPlan()
+            return RoomPlan(removals=(Removal(before.key, ChangeKind.REMOVED, Cause.CANCELLED),))
+
+        await work.note_with(
+            lambda step: self._apply(scene, plan, key, step, forget), state=WriteState.FAILED, failure=failure_of(gone)
+        )
+
+    async def _apply(
+        self, scene: _Scene, plan: Planner, about: Booking | BookingKey | None, *steps: Step
+    ) -> Applied | None:
+        """Carry out a plan for one booking, and the steps, in one transaction."""
+        key = about.key if isinstance(about, Booking) else about
+        scope = Scope(event_ids=(), keys=() if key is None else (key,))
+
+        async def step(c: Connection) -> None:
+            for part in steps:
+                await part(c)
+
+        return await self._store.calendars.apply(scene.room, plan, lease=None, scope=scope, step=step)
+
+
+def _plan(scene: _Scene, stored: Stored, booking: Booking | None) -> RoomPlan:
+    """Decide what the organizer's item changes in the copy.
+
+    The copy's own ids of the booking stay, by which the room's calendar is read; but for a booking that was declined: what the
+    room once held of it is gone, and a late notice of that is not to take this one away, too.
+    """
+    horizon = scene.room.horizon
+    if booking is None or horizon is None or not horizon.overlaps(booking.start_at, booking.end_at):
+        return RoomPlan()
+    before = stored.get(booking.key)
+    if before is not None and booking.state is BookingState.PENDING:
+        return RoomPlan()  # a read of the room's calendar was quicker, and knows more
+    if before is not None and booking.state is not BookingState.DECLINED:
+        booking = replace(booking, event_id=before.event_id, master_id=before.master_id, change_key=before.change_key)
+    digest = booking_digest(booking)
+    if before is not None and before.digest == digest:
+        return RoomPlan()
+    if booking.state.takes_room:
+        return RoomPlan(upserts=(Upsert(booking, digest, ChangeKind.UPSERTED, Cause.NONE),))
+    if before is not None and before.takes_room:
+        return RoomPlan(upserts=(Upsert(booking, digest, ChangeKind.REMOVED, Cause.DECLINED),))
+    return RoomPlan(upserts=(Upsert(booking, digest, None, Cause.NONE),))
