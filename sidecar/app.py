@@ -31,6 +31,7 @@ from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.event_writer import EventWriter
 from sidecar.graph.reserve_test import ReserveTestCalls
+from sidecar.graph.schedules import ScheduleCalls
 from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import Throttle
 from sidecar.graph.time_told import fetch_time
@@ -57,6 +58,7 @@ from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
 from sidecar.tenants.remove import TenantRemover
+from sidecar.writes.asking import ScheduleAsking
 from sidecar.writes.writing import build_writing
 
 log = structlog.get_logger(__name__)
@@ -226,6 +228,7 @@ async def build_service(
         discovery=RoomDiscovery(store=store, places=graph, tokens=tokens),
         room_editor=RoomEditor(store=store, reader=graph),
         writing=writing,
+        schedules=ScheduleAsking(tenants=store.tenants, reader=ScheduleCalls(transport)),
     )
     api = None
     if "api" in settings.roles:

@@ -86,6 +86,12 @@ class BookingNotFound(NotFound):
     reason = "BOOKING_NOT_FOUND"
 
 
+class AvailabilityTooLarge(SidecarError):
+    """An answer about when rooms are free would be too large; `details["cause"]` says what there is too much of."""
+
+    reason = "AVAILABILITY_TOO_LARGE"
+
+
 class AlreadyExists(SidecarError):
     """An id is in use for something else."""
 

@@ -107,6 +107,7 @@ READING = frozenset(
         "RoomService/DiscoverRooms",
         "BookingService/ListBookings",
         "BookingService/GetBooking",
+        "BookingService/FindAvailability",
         "WatchService/WatchRoom",
         "WatchService/WatchRooms",
         "WatchService/ReadChanges",

@@ -1,7 +1,4 @@
-"""BookingService: bookings from the copy. No read asks Exchange, and no booking is parsed on its way out.
-
-Calls that write are answered by `booking_writes`.
-"""
+"""BookingService: bookings from the copy, and to whom its other calls go. No booking is parsed on its way out."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.api import frames
+from sidecar.api.availability import AvailabilityCalls
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.convert import RoomConverter
 from sidecar.api.listings import RoomAnswer, RoomAnswers
@@ -65,13 +63,21 @@ class BookingServicer:
     """Lists and reads bookings."""
 
     def __init__(
-        self, *, store: Store, answers: RoomAnswers, feed: Feed, converter: RoomConverter, writer: BookingWriter
+        self,
+        *,
+        store: Store,
+        answers: RoomAnswers,
+        feed: Feed,
+        converter: RoomConverter,
+        writer: BookingWriter,
+        availability: AvailabilityCalls,
     ) -> None:
         self._writer = writer
         self._store = store
         self._answers = answers
         self._feed = feed
         self._converter = converter
+        self._availability = availability
         self._page_tokens = PageTokens(_Place)
 
     async def list_bookings(self, request: pb.ListBookingsRequest) -> bytes:
@@ -163,3 +169,7 @@ class BookingServicer:
             await self._store.rooms.load(tenant_id, room_id)  # raises when it is the room that does not exist
             raise BookingNotFound("there is no such booking")
         return frames.get_booking_response(body)
+
+    async def find_availability(self, request: pb.FindAvailabilityRequest) -> bytes:
+        """See the proto."""
+        return await self._availability.find_availability(request)

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from sidecar.model.change import Change, ChangeKind
-from sidecar.model.window import to_micros
+from sidecar.model.window import Window, to_micros
 
 _INT64_MASK = 2**64 - 1
 _LENGTHS_CACHED_MAX = 16_384
@@ -40,6 +40,13 @@ _WATCH_CHANGES = _field(3, _BYTES)
 _READ_CHANGE = _field(1, _BYTES)
 _READ_RESUME_TOKEN = _field(2, _BYTES)
 _READ_MORE = _field(3, _VARINT)
+_AVAILABILITIES = _field(1, _BYTES)
+_AVAILABILITY_ROOM = _field(1, _BYTES)
+_AVAILABILITY_FREE = _field(2, _BYTES)
+_AVAILABILITY_PROBLEM = _field(3, _BYTES)
+_AVAILABILITY_SYNC = _field(4, _BYTES)
+_WINDOW_START = _field(1, _BYTES)
+_WINDOW_END = _field(2, _BYTES)
 _TIME_SECONDS = _field(1, _VARINT)
 _TIME_NANOS = _field(2, _VARINT)
 
@@ -69,11 +76,16 @@ def _text(tag: bytes, value: str) -> bytes:
 @lru_cache(maxsize=1024)
 def _record_time(recorded_at: datetime) -> bytes:
     """Return the field record_time; entries of one commit share theirs."""
-    seconds, micros = divmod(to_micros(recorded_at), 1_000_000)
+    return _time(_CHANGE_RECORD_TIME, recorded_at)
+
+
+def _time(tag: bytes, at: datetime) -> bytes:
+    """Return a field that holds a Timestamp."""
+    seconds, micros = divmod(to_micros(at), 1_000_000)
     body = (_TIME_SECONDS + varint(seconds) if seconds else b"") + (
         _TIME_NANOS + varint(micros * 1_000) if micros else b""
     )
-    return _head(_CHANGE_RECORD_TIME, len(body)) + body
+    return _head(tag, len(body)) + body
 
 
 def bookings_page(bodies: Iterable[bytes], *, next_page_token: str, resume_token: str) -> bytes:
@@ -138,3 +150,25 @@ def read_changes_response(changes: Sequence[bytes], *, resume_token: str, is_mor
     if is_more:
         parts.append(_READ_MORE + varint(1))
     return b"".join(parts)
+
+
+@lru_cache(maxsize=16_384)
+def _free(start_at: datetime, end_at: datetime) -> bytes:
+    """Return an element of the field `free`; where meetings begin and end on the hour, many rooms are free alike."""
+    body = _time(_WINDOW_START, start_at) + _time(_WINDOW_END, end_at)
+    return _head(_AVAILABILITY_FREE, len(body)) + body
+
+
+def room_availability(room: str, free: Iterable[Window], *, problem: bytes | None, sync: bytes | None) -> bytes:
+    """Return an element of the field `availabilities` of a FindAvailabilityResponse: these joined are the message.
+
+    Args:
+        problem, sync: encoded messages; None: unset.
+    """
+    parts = [_text(_AVAILABILITY_ROOM, room)]
+    parts += [_free(span.start_at, span.end_at) for span in free]
+    for tag, message in ((_AVAILABILITY_PROBLEM, problem), (_AVAILABILITY_SYNC, sync)):
+        if message is not None:
+            parts += (_head(tag, len(message)), message)
+    body = b"".join(parts)
+    return _head(_AVAILABILITIES, len(body)) + body

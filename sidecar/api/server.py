@@ -52,6 +52,7 @@ _WAITING = frozenset(
         "RoomService/DiscoverRooms",
         "RoomService/UpdateRoom",
         "RoomService/CheckRoomAccess",
+        "BookingService/FindAvailability",
         "TenantService/RotateTenantCredential",
         "TenantService/VerifyTenant",
         "DiagnosticsService/DiagnoseTenant",

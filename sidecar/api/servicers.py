@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sidecar.aio.clock import Clock
 from sidecar.api.audits import AuditServicer
+from sidecar.api.availability import AvailabilityCalls
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.bookings import BookingServicer
 from sidecar.api.boundary import Metrics
@@ -26,6 +27,7 @@ from sidecar.settings import Settings
 from sidecar.store.store import Store
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
+from sidecar.writes.asking import ScheduleAsking
 from sidecar.writes.writing import Writing
 
 
@@ -36,6 +38,7 @@ class Inquiries:
     discovery: RoomDiscovery
     room_editor: RoomEditor
     writing: Writing
+    schedules: ScheduleAsking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,8 @@ def build_servicers(
     metrics: Metrics,
 ) -> Servicers:
     """Build all servicers over one store and one feed."""
-    converter = RoomConverter(clock=clock, limits=freshness_limits(settings.sync))
+    limits = freshness_limits(settings.sync)
+    converter = RoomConverter(clock=clock, limits=limits)
     display = TenantDisplay(propagations=store.propagations, clock=clock)
     credential_calls = CredentialCalls(
         tenants=store.tenants,
@@ -96,6 +100,13 @@ def build_servicers(
             feed=feed,
             converter=converter,
             writer=BookingWriter(store=store, writing=inquiries.writing, feed=feed, clock=clock),
+            availability=AvailabilityCalls(
+                occupancies=store.occupancies,
+                schedules=inquiries.schedules,
+                converter=converter,
+                limits=limits,
+                clock=clock,
+            ),
         ),
         diagnostics=DiagnosticsServicer(reports=diagnosis.reports, display=display, converter=converter, clock=clock),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),

@@ -42,6 +42,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.TenantNotFound: (_CODE.NOT_FOUND, "TENANT_NOT_FOUND", None),
     errors.RoomNotFound: (_CODE.NOT_FOUND, "ROOM_NOT_FOUND", None),
     errors.BookingNotFound: (_CODE.NOT_FOUND, "BOOKING_NOT_FOUND", None),
+    errors.AvailabilityTooLarge: (_CODE.FAILED_PRECONDITION, "AVAILABILITY_TOO_LARGE", None),
     errors.AlreadyExists: _INTERNAL,
     errors.TenantExists: (_CODE.ALREADY_EXISTS, "TENANT_EXISTS", None),
     errors.RoomExists: (_CODE.ALREADY_EXISTS, "ROOM_EXISTS", None),

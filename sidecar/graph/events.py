@@ -68,7 +68,7 @@ def span_of(item: DeltaItem) -> tuple[datetime, datetime] | None:
     """
     if item.start is None or item.end is None or item.is_all_day is True:
         return None
-    start_at, end_at = _instant(item.start), _instant(item.end)
+    start_at, end_at = instant_of(item.start), instant_of(item.end)
     if start_at is None or end_at is None:
         return None
     if item.is_all_day is None and start_at.time() == end_at.time() == time():
@@ -80,7 +80,7 @@ def span_of_event(event: GraphEvent) -> tuple[datetime, datetime] | None:
     """Return when an event begins and ends, of a series the first one; None when it does not say, or has no length."""
     if event.start is None or event.end is None:
         return None
-    start_at, end_at = _instant(event.start), _instant(event.end)
+    start_at, end_at = instant_of(event.start), instant_of(event.end)
     return (start_at, end_at) if start_at is not None and end_at is not None and start_at < end_at else None
 
 
@@ -99,7 +99,7 @@ def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booki
     """
     if event.type == _MASTER or event.start is None or event.end is None:
         return None
-    start_at, end_at = _instant(event.start), _instant(event.end)
+    start_at, end_at = instant_of(event.start), instant_of(event.end)
     if start_at is None or end_at is None:
         return None
     is_all_day = event.is_all_day is True
@@ -149,6 +149,11 @@ def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booki
     return admit(told, room.settings.privacy, hash_key=hash_key, is_answered=answered is not None)
 
 
+def midnight_in(day: datetime, zone_name: str) -> datetime:
+    """Return when the date of `day` begins in a zone; in UTC where the zone is not known."""
+    return _midnight(day, _zone(zone_name))
+
+
 @lru_cache(maxsize=1024)
 def iana_zone(name: str | None) -> str:
     """Return the IANA name of a zone that Windows or IANA names; "" for custom zones and unknown names."""
@@ -160,8 +165,8 @@ def iana_zone(name: str | None) -> str:
     return candidate if candidate and _load_zone(candidate) is not None else ""
 
 
-def _instant(told: GraphTime) -> datetime | None:
-    """Read a wall-clock time: seven digits, no offset, in UTC because that is what every request asks for."""
+def instant_of(told: GraphTime) -> datetime | None:
+    """Read a wall-clock time: seven digits, no offset, in UTC because that is what every request asks for; None: it is none."""
     text = told.date_time
     try:
         if told.time_zone == "UTC" and len(text) == _WALL_CHARS:

@@ -17,6 +17,7 @@ from sidecar.store.epochs import Epochs
 from sidecar.store.erasure import Erasure
 from sidecar.store.intents import Intents
 from sidecar.store.lifecycle import Lifecycle
+from sidecar.store.occupancy import Occupancies
 from sidecar.store.organizer_events import OrganizerEvents
 from sidecar.store.propagations import Propagations
 from sidecar.store.rooms import Rooms
@@ -49,6 +50,7 @@ class Store:
         self.propagations = Propagations(engine)
         self.rooms = Rooms(engine, codec)
         self.calendars = Calendars(engine, codec)
+        self.occupancies = Occupancies(engine)
         self.changes = Changes(engine)
         self.epochs = Epochs(engine)
         self.subscriptions = Subscriptions(engine, vault)

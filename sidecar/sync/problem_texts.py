@@ -243,6 +243,36 @@ TEXTS: dict[tuple[str, str], Text] = {
         "Look up the code in Microsoft's documentation, or report it together with the request id.",
         Actor.OPERATOR,
     ),
+    ("EXCHANGE_REFUSED", "TOO_MANY_ENTRIES"): Text(
+        "Exchange does not tell so many entries of one calendar at once.",
+        "Ask about a shorter span of time, or without bypass_cache.",
+        Actor.NOBODY,
+    ),
+    ("ROOM_NOT_FOUND", ""): Text(
+        "No room has this name.",
+        "Map the room, or correct its name.",
+        Actor.OPERATOR,
+    ),
+    ("ROOM_IMPORTING", ""): Text(
+        "The first read of the room's calendar is under way.",
+        "Wait: the room is told of as soon as its calendar was read.",
+        Actor.NOBODY,
+    ),
+    ("ROOM_STALE", ""): Text(
+        "The room's calendar was not checked for longer than is promised.",
+        "See that a worker runs, and what its log says; bypass_cache asks Exchange meanwhile.",
+        Actor.OPERATOR,
+    ),
+    ("CAPACITY_UNKNOWN", ""): Text(
+        "Nobody told how many seats the room has.",
+        "Give the room's capacity where it is mapped, or ask without min_capacity.",
+        Actor.OPERATOR,
+    ),
+    ("OUTSIDE_HORIZON", ""): Text(
+        "The copy of the room's calendar does not hold the whole window.",
+        "Ask for a window inside the horizon, or with bypass_cache; the tenant's settings say how far the copy reaches.",
+        Actor.OPERATOR,
+    ),
     ("SECRET_UNREADABLE", ""): Text(
         "The sealed credential cannot be opened.",
         "Give the sidecar the key ring that sealed it, or register the tenant again.",

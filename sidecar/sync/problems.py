@@ -19,6 +19,11 @@ def hold_of(count: int, *, now: datetime, next_check_at: datetime) -> Problem:
     return _problem("DELETION_HELD", {"bookings_count": str(count)}, now=now, next_check_at=next_check_at)
 
 
+def problem_named(reason: str, details: Mapping[str, str], *, now: datetime) -> Problem:
+    """Tell people about something that no error says, by its reason."""
+    return _problem(reason, details, now=now, next_check_at=None)
+
+
 def problem_of(error: SidecarError, *, now: datetime, next_check_at: datetime | None) -> Problem:
     """Tell people about a failure."""
     return _problem(error.reason, error.details, now=now, next_check_at=next_check_at)

@@ -15,6 +15,7 @@ from tests.bench.figures import Figure, Scale, print_table
 
 NAMES = (
     "list_bookings",
+    "availability",
     "watch_room",
     "idle_streams",
     "notify",

@@ -90,6 +90,7 @@ class _Load:
             "calls": len(durations_s),
             "rps": len(durations_s) / took_s,
             "p50_s": quantile(durations_s, 0.5),
+            "p95_s": quantile(durations_s, 0.95),
             "p99_s": quantile(durations_s, 0.99),
             "body": to_text(answer),
         }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from sidecar.api.servicers import Inquiries
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import GraphEvent
 from sidecar.graph.wire_directory import Identity, Place, PlacesPage
+from sidecar.graph.wire_schedules import Schedule
 from sidecar.model.ids import TenantUid
+from sidecar.model.window import Window
 from sidecar.store.store import Store
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
+from sidecar.writes.asking import ScheduleAsking
 from tests.support.fake_writing import make_writing
 
 
@@ -27,6 +32,7 @@ class FakeDirectory:
         events: ids of events, by case-folded address of their mailbox.
         zones: IANA zones of mailboxes, by address or object id.
         queries: what places were asked for with.
+        schedules: what is told of calendars, by case-folded address.
     """
 
     def __init__(self) -> None:
@@ -40,6 +46,7 @@ class FakeDirectory:
         self.granted_anew = False
         self.queries: list[str | None] = []
         self.asked: list[str] = []
+        self.schedules: dict[str, Schedule] = {}
 
     def _note(self, what: str) -> None:
         self.asked.append(what)
@@ -78,10 +85,20 @@ class FakeDirectory:
         self._note(f"zone {mailbox}")
         return self.object_ids.get(mailbox.casefold()), self.zones.get(mailbox)
 
+    async def fetch_schedules(
+        self, tenant: TenantRef, mailbox: str, addresses: Sequence[str], window: Window
+    ) -> Mapping[str, Schedule]:
+        """See `ScheduleReader`."""
+        self._note(f"schedules {mailbox}")
+        return {
+            address: self.schedules[address] for address in map(str.casefold, addresses) if address in self.schedules
+        }
+
     def inquiries(self, store: Store) -> Inquiries:
         """Return what an API needs to ask this directory."""
         return Inquiries(
             discovery=RoomDiscovery(store=store, places=self, tokens=self),
             room_editor=RoomEditor(store=store, reader=self),
             writing=make_writing(store),
+            schedules=ScheduleAsking(tenants=store.tenants, reader=self),
         )

@@ -13,7 +13,8 @@ from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as watch_pb
 from sidecar.model.change import Cause, Change, ChangeKind
 from sidecar.model.ids import BookingKey, RoomUid
-from tests.unit.api.rig import time_of
+from sidecar.model.window import Window
+from tests.unit.api.rig import time_of, window_of
 
 sizes = st.one_of(st.integers(0, 300), st.sampled_from([127, 128, 16_383, 16_384, 70_000]))
 bookings = st.builds(
@@ -72,6 +73,39 @@ def test_changes_parse_to_the_messages_built_slowly(
     assert watch_pb.ReadChangesResponse.FromString(paged) == watch_pb.ReadChangesResponse(
         changes=slow, resume_token=token, more_available=is_more
     )
+
+
+spans = st.tuples(instants, st.timedeltas(timedelta(microseconds=1), timedelta(days=60))).map(
+    lambda drawn: Window(drawn[0], drawn[0] + drawn[1])
+)
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=200), st.lists(spans, max_size=5), st.booleans(), st.booleans()), max_size=5)
+)
+def test_availability_parses_to_the_message_built_slowly(
+    items: list[tuple[str, list[Window], bool, bool]],
+) -> None:
+    problem = common_pb.Problem(reason="ROOM_STALE")
+    sync = common_pb.SyncStatus(state=common_pb.SYNC_STATE_STALE)
+    raw = b"".join(
+        frames.room_availability(
+            room,
+            free,
+            problem=problem.SerializeToString() if has_problem else None,
+            sync=sync.SerializeToString() if has_sync else None,
+        )
+        for room, free, has_problem, has_sync in items
+    )
+    slow = booking_pb.FindAvailabilityResponse()
+    for room, free, has_problem, has_sync in items:
+        slow.availabilities.add(
+            room=room,
+            free=[window_of(span) for span in free],
+            problem=problem if has_problem else None,
+            sync=sync if has_sync else None,
+        )
+    assert booking_pb.FindAvailabilityResponse.FromString(raw) == slow
 
 
 @given(bookings)

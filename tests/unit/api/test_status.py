@@ -75,6 +75,7 @@ def test_code_of_every_reason_is_the_one_its_comment_in_the_protos_says() -> Non
         "TENANT_SUSPENDED": "FAILED_PRECONDITION",
         "TENANT_PURGED": "FAILED_PRECONDITION",
         "MAILBOX_DIFFERS": "FAILED_PRECONDITION",
+        "AVAILABILITY_TOO_LARGE": "FAILED_PRECONDITION",
         "STORE_UNAVAILABLE": "UNAVAILABLE",
         "REQUEST_ID_REUSED": "ALREADY_EXISTS",
         "ROOM_CONFLICT": "FAILED_PRECONDITION",

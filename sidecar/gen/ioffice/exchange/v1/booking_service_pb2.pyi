@@ -698,3 +698,135 @@ class CreateBookingResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateBookingResponse: _TypeAlias = CreateBookingResponse  # noqa: Y015
+
+@_typing.final
+class FindAvailabilityRequest(_message.Message):
+    """Request of FindAvailability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    ROOMS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    MIN_DURATION_FIELD_NUMBER: _builtins.int
+    MIN_CAPACITY_FIELD_NUMBER: _builtins.int
+    BYPASS_CACHE_FIELD_NUMBER: _builtins.int
+    BUFFER_BEFORE_FIELD_NUMBER: _builtins.int
+    BUFFER_AFTER_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """tenants/{tenant}."""
+    min_capacity: _builtins.int
+    """Rooms that are known to have fewer seats are left out. A room of which nobody told how many it has is named with
+    CAPACITY_UNKNOWN.
+    """
+    bypass_cache: _builtins.bool
+    """Ask Exchange, twenty rooms in a request, instead of the copy. Slower, and it works for rooms whose copy is old or that
+    the app may not read, as far as their owners share when they are busy. What is shown as free in a calendar is free here,
+    while the copy counts it: people see it there, too. Bookings that a room has not taken up yet are unknown to Exchange.
+    """
+    @_builtins.property
+    def rooms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tenants/{tenant}/rooms/{room}, each once, at most 500; none: all rooms of the tenant, if they are no more than that."""
+
+    @_builtins.property
+    def window(self) -> _common_pb2.TimeWindow:
+        """When; required; at most 60 days."""
+
+    @_builtins.property
+    def min_duration(self) -> _duration_pb2.Duration:
+        """Free spans that are shorter are left out."""
+
+    @_builtins.property
+    def buffer_before(self) -> _duration_pb2.Duration:
+        """Kept free between a booking and a free span that follows it; at most 8 hours."""
+
+    @_builtins.property
+    def buffer_after(self) -> _duration_pb2.Duration:
+        """Kept free between a free span and the booking that follows it; at most 8 hours."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        rooms: _abc.Iterable[_builtins.str] | None = ...,
+        window: _common_pb2.TimeWindow | None = ...,
+        min_duration: _duration_pb2.Duration | None = ...,
+        min_capacity: _builtins.int = ...,
+        bypass_cache: _builtins.bool = ...,
+        buffer_before: _duration_pb2.Duration | None = ...,
+        buffer_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "min_duration", b"min_duration", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "bypass_cache", b"bypass_cache", "min_capacity", b"min_capacity", "min_duration", b"min_duration", "parent", b"parent", "rooms", b"rooms", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindAvailabilityRequest: _TypeAlias = FindAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class FindAvailabilityResponse(_message.Message):
+    """Response of FindAvailability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RoomAvailability(_message.Message):
+        """One room."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ROOM_FIELD_NUMBER: _builtins.int
+        FREE_FIELD_NUMBER: _builtins.int
+        PROBLEM_FIELD_NUMBER: _builtins.int
+        SYNC_FIELD_NUMBER: _builtins.int
+        room: _builtins.str
+        """tenants/{tenant}/rooms/{room}."""
+        @_builtins.property
+        def free(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.TimeWindow]:
+            """When it is free, soonest first, inside the window; each span may be used from end to end. Time that has passed is
+            told like any other.
+            """
+
+        @_builtins.property
+        def problem(self) -> _common_pb2.Problem:
+            """Why nothing is told of the room: ROOM_NOT_FOUND, CAPACITY_UNKNOWN, ROOM_IMPORTING, ROOM_STALE, TENANT_SUSPENDED, or
+            what keeps the room from being read. With OUTSIDE_HORIZON free spans are told for the part of the window that the
+            copy holds. Unset: all is told, also where nothing is free.
+            """
+
+        @_builtins.property
+        def sync(self) -> _common_pb2.SyncStatus:
+            """State of the copy; unset for a room that is not mapped."""
+
+        def __init__(
+            self,
+            *,
+            room: _builtins.str = ...,
+            free: _abc.Iterable[_common_pb2.TimeWindow] | None = ...,
+            problem: _common_pb2.Problem | None = ...,
+            sync: _common_pb2.SyncStatus | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "sync", b"sync"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["free", b"free", "problem", b"problem", "room", b"room", "sync", b"sync"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    AVAILABILITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def availabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindAvailabilityResponse.RoomAvailability]:
+        """In the order asked for; all rooms: by their ids."""
+
+    def __init__(
+        self,
+        *,
+        availabilities: _abc.Iterable[Global___FindAvailabilityResponse.RoomAvailability] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availabilities", b"availabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindAvailabilityResponse: _TypeAlias = FindAvailabilityResponse  # noqa: Y015

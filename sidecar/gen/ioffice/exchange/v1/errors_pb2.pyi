@@ -164,6 +164,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The application may not write to the organizer's calendar, or there is none; metadata.cause is
     ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. Nothing was written.
     """
+    ERROR_REASON_AVAILABILITY_TOO_LARGE: _ErrorReason.ValueType  # 100
+    """FAILED_PRECONDITION. An answer about the availability of rooms would be too large: metadata.cause is ROOMS, BOOKINGS or
+    SPANS. Name fewer rooms (500 at most), or a shorter window.
+    """
+    ERROR_REASON_CAPACITY_UNKNOWN: _ErrorReason.ValueType  # 101
+    """Only in Problem. Nobody told how many seats a room has, so whether it has enough is not known."""
+    ERROR_REASON_OUTSIDE_HORIZON: _ErrorReason.ValueType  # 102
+    """Only in Problem. The copy of a room's calendar does not hold the whole window; metadata has what it holds."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -312,4 +320,12 @@ ERROR_REASON_ORGANIZER_UNREACHABLE: ErrorReason.ValueType  # 93
 """FAILED_PRECONDITION. The application may not write to the organizer's calendar, or there is none; metadata.cause is
 ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. Nothing was written.
 """
+ERROR_REASON_AVAILABILITY_TOO_LARGE: ErrorReason.ValueType  # 100
+"""FAILED_PRECONDITION. An answer about the availability of rooms would be too large: metadata.cause is ROOMS, BOOKINGS or
+SPANS. Name fewer rooms (500 at most), or a shorter window.
+"""
+ERROR_REASON_CAPACITY_UNKNOWN: ErrorReason.ValueType  # 101
+"""Only in Problem. Nobody told how many seats a room has, so whether it has enough is not known."""
+ERROR_REASON_OUTSIDE_HORIZON: ErrorReason.ValueType  # 102
+"""Only in Problem. The copy of a room's calendar does not hold the whole window; metadata has what it holds."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class BookingServiceStub(object):
-    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
-    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is. Only
+    FindAvailability asks Exchange if it is told to. Writes go to Exchange, and are answered with what came of them; "Writing" in
+    protos/README.md has the rules.
     """
 
     def __init__(self, channel):
@@ -51,11 +52,17 @@ class BookingServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingResponse.FromString,
                 _registered_method=True)
+        self.FindAvailability = channel.unary_unary(
+                '/ioffice.exchange.v1.BookingService/FindAvailability',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityResponse.FromString,
+                _registered_method=True)
 
 
 class BookingServiceServicer(object):
-    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
-    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is. Only
+    FindAvailability asks Exchange if it is told to. Writes go to Exchange, and are answered with what came of them; "Writing" in
+    protos/README.md has the rules.
     """
 
     def ListBookings(self, request, context):
@@ -84,6 +91,15 @@ class BookingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindAvailability(self, request, context):
+        """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
+        which that cannot be told is named with the cause, and never passes for free.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BookingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +118,11 @@ def add_BookingServiceServicer_to_server(servicer, server):
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingResponse.SerializeToString,
             ),
+            'FindAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindAvailability,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ioffice.exchange.v1.BookingService', rpc_method_handlers)
@@ -111,8 +132,9 @@ def add_BookingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BookingService(object):
-    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
-    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is. Only
+    FindAvailability asks Exchange if it is told to. Writes go to Exchange, and are answered with what came of them; "Writing" in
+    protos/README.md has the rules.
     """
 
     @staticmethod
@@ -186,6 +208,33 @@ class BookingService(object):
             '/ioffice.exchange.v1.BookingService/CreateBooking',
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CreateBookingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.BookingService/FindAvailability',
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityResponse.FromString,
             options,
             channel_credentials,
             insecure,

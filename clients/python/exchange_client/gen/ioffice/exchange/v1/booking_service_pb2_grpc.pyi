@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BookingServiceStub:
-    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
-    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is. Only
+    FindAvailability asks Exchange if it is told to. Writes go to Exchange, and are answered with what came of them; "Writing" in
+    protos/README.md has the rules.
     """
 
     @_typing.overload
@@ -48,11 +49,17 @@ class BookingServiceStub:
     (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
     as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
     """
+    FindAvailability: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.FindAvailabilityRequest, _booking_service_pb2.FindAvailabilityResponse]
+    """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
+    which that cannot be told is named with the cause, and never passes for free.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE.
+    """
 
 @_typing.type_check_only
 class BookingServiceAsyncStub(BookingServiceStub):
-    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
-    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is. Only
+    FindAvailability asks Exchange if it is told to. Writes go to Exchange, and are answered with what came of them; "Writing" in
+    protos/README.md has the rules.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -69,10 +76,16 @@ class BookingServiceAsyncStub(BookingServiceStub):
     (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
     as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
     """
+    FindAvailability: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.FindAvailabilityRequest, _booking_service_pb2.FindAvailabilityResponse]  # type: ignore[assignment]
+    """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
+    which that cannot be told is named with the cause, and never passes for free.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE.
+    """
 
 class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is.
-    Writes go to Exchange, and are answered with what came of them; "Writing" in protos/README.md has the rules.
+    """Bookings of rooms. They are read from the sidecar's copy, without asking Exchange; the answers say how fresh the copy is. Only
+    FindAvailability asks Exchange if it is told to. Writes go to Exchange, and are answered with what came of them; "Writing" in
+    protos/README.md has the rules.
     """
 
     @_abc_1.abstractmethod
@@ -104,6 +117,17 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
         (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
         as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def FindAvailability(
+        self,
+        request: _booking_service_pb2.FindAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_booking_service_pb2.FindAvailabilityResponse, _abc.Awaitable[_booking_service_pb2.FindAvailabilityResponse]]:
+        """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
+        which that cannot be told is named with the cause, and never passes for free.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE.
         """
 
 def add_BookingServiceServicer_to_server(servicer: BookingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
