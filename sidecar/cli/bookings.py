@@ -9,22 +9,23 @@ import typer
 from exchange_client.messages import Booking
 
 from sidecar.aio.clock import SystemClock
+from sidecar.cli.availability import FORMATS, find
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, rooms_of
 from sidecar.cli.output import Output, OutputOption, at, short, show
 
 app = typer.Typer(help="Bookings of rooms.", no_args_is_help=True)
 
-_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]
+app.command("find")(find)
 
 
 @app.command("list")
 def list_all(
     room: Annotated[str, typer.Argument(help="TENANT/ROOM; TENANT/- for all rooms.")],
     start: Annotated[
-        datetime | None, typer.Option(help="Start of the window, UTC; default: now.", formats=_FORMATS)
+        datetime | None, typer.Option(help="Start of the window, UTC; default: now.", formats=FORMATS)
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option(help="End of the window, UTC; default: a week later.", formats=_FORMATS)
+        datetime | None, typer.Option(help="End of the window, UTC; default: a week later.", formats=FORMATS)
     ] = None,
     show_cancelled: Annotated[bool, typer.Option("--all", help="Also cancelled and declined ones.")] = False,
     target: TargetOption = DEFAULT_TARGET,

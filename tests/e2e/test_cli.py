@@ -95,6 +95,14 @@ def test_tenant_room_and_bookings_are_shown_as_tables_and_as_json(desk: Desk) ->
     assert table[1].split()[:4] == ["r1", desk.rooms[0]["address"], "up", "live"]
     row = desk.run("booking", "list", f"{desk.tenant}/-").stdout.splitlines()[1]
     assert row.split()[:3] == ["r1", *tomorrow().strftime("%Y-%m-%d %H:%MZ").split()]
+    span = ["--start", wall(tomorrow(8)), "--end", wall(tomorrow(12))]
+    free = desk.run("booking", "find", desk.tenant, "r1", "nowhere", *span, "--for", "90")
+    assert free.returncode == 0, free.stderr
+    header, only, *rest = free.stdout.splitlines()
+    assert header.split() == ["room", "free", "from", "until", "for"]
+    assert only.split()[0] == "r1"
+    assert only.endswith("2 h")
+    assert "nowhere is not known: ROOM_NOT_FOUND: No room has this name." in rest
     assert desk.tenant in desk.run("tenant", "list").stdout
     assert desk.run("room", "resync", f"{desk.tenant}/r1", "-o", "json").returncode == 0
     assert desk.run("room", "unmap", f"{desk.tenant}/r1").returncode == 0

@@ -19,6 +19,7 @@ from exchange_client.clock import Clock, SystemClock
 from exchange_client.errors import ExchangeError, Unavailable, from_rpc
 from exchange_client.tokens import TokenStore
 from exchange_client.watching import WATCHDOG_HEARTBEATS, Backoff, M, OnRetry, WatchSession, closed_error
+from exchange_client.writing import Repeats
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -143,6 +144,31 @@ class AioConnection:
         timeout_s: float | None,
     ) -> Response:
         return await self._read(method, request, timeout_s, wait_for_ready=False)
+
+    async def _settle(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        request_id: str,
+        limit_s: float,
+    ) -> Response:
+        """Send a write until it is answered or the time is over; see `Repeats`."""
+        repeats = Repeats(
+            request_id, limit_s=limit_s, now_s=self._clock.monotonic(), backoff=self._backoff, rng=self._rng
+        )
+        while True:
+            try:
+                return await self._write(method, request, repeats.left_s(self._clock.monotonic()))
+            except ExchangeError as error:
+                pause_s = repeats.pause_s(error, self._clock.monotonic())
+            await self._sleep(pause_s)
+
+    async def _sleep(self, duration_s: float) -> None:
+        try:
+            async with self._clock.timeout(duration_s):
+                await asyncio.get_running_loop().create_future()
+        except TimeoutError:
+            return
 
     def _watch(
         self,

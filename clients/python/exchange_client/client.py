@@ -10,13 +10,12 @@ from functools import partial
 import grpc.aio
 
 from exchange_client import requests, times
-from exchange_client.aio_connection import AioConnection
+from exchange_client.aio_bookings import BookingCalls
 from exchange_client.aio_watch import Watch
 from exchange_client.channel import ASKING_TIMEOUT_S, DEFAULT_TIMEOUT_S, BearerToken
 from exchange_client.clock import Clock
 from exchange_client.gen.ioffice.exchange.v1 import (
     audit_service_pb2_grpc,
-    booking_service_pb2_grpc,
     diagnostics_service_pb2_grpc,
     room_service_pb2_grpc,
     tenant_service_pb2_grpc,
@@ -24,7 +23,6 @@ from exchange_client.gen.ioffice.exchange.v1 import (
 )
 from exchange_client.messages import (
     AuditEntry,
-    Booking,
     CheckRoomAccessRequest,
     CheckRoomAccessResponse,
     Cloud,
@@ -36,12 +34,10 @@ from exchange_client.messages import (
     DiagnoseTenantResponse,
     DiscoverRoomsRequest,
     GapPolicy,
-    GetBookingRequest,
     GetOnboardingKitRequest,
     GetOnboardingKitResponse,
     GetRoomRequest,
     GetTenantRequest,
-    ListBookingsResponse,
     ListRoomsRequest,
     ListTenantsRequest,
     MapRoomRequest,
@@ -67,12 +63,12 @@ from exchange_client.messages import (
     WatchTenantRequest,
     WatchTenantResponse,
 )
-from exchange_client.requests import BookingList, DiscoveredRooms, ListingPages, MapOutcome
+from exchange_client.requests import DiscoveredRooms, MapOutcome
 from exchange_client.tokens import TokenStore
 from exchange_client.watching import HEARTBEAT_S, Backoff, OnRetry
 
 
-class ExchangeClient(AioConnection):
+class ExchangeClient(BookingCalls):
     """Talks to one Exchange sidecar.
 
         async with ExchangeClient.connect("unix:///run/exchange/exchange.sock") as client:
@@ -101,7 +97,6 @@ class ExchangeClient(AioConnection):
         self._audit = audit_service_pb2_grpc.AuditServiceStub(connection)
         self._tenants = tenant_service_pb2_grpc.TenantServiceStub(connection)
         self._rooms = room_service_pb2_grpc.RoomServiceStub(connection)
-        self._bookings = booking_service_pb2_grpc.BookingServiceStub(connection)
         self._watches = watch_service_pb2_grpc.WatchServiceStub(connection)
         self._diagnostics = diagnostics_service_pb2_grpc.DiagnosticsServiceStub(connection)
 
@@ -493,55 +488,6 @@ class ExchangeClient(AioConnection):
         """Get all that is known of a room, what Exchange says of it now, and why one of its bookings looks as it does."""
         request = DiagnoseRoomRequest(name=name, booking=booking)
         return await self._read(self._diagnostics.DiagnoseRoom, request, timeout_s)
-
-    # Bookings
-
-    async def list_bookings(
-        self,
-        parent: str,
-        start_at: datetime,
-        end_at: datetime,
-        *,
-        show_cancelled: bool = False,
-        timeout_s: float | None = None,
-    ) -> BookingList:
-        """List all bookings that touch a window, with a token from which a watch goes on without a gap.
-
-        Args:
-            parent: a room, or `names.all_rooms(tenant_id)`.
-            start_at: aware; inside the window.
-            end_at: aware; the first instant outside.
-            show_cancelled: also those in the states CANCELLED and DECLINED.
-        """
-        pages = ListingPages()
-        async for page in self.list_booking_pages(
-            parent, start_at, end_at, show_cancelled=show_cancelled, timeout_s=timeout_s
-        ):
-            pages.add(page)
-        return pages.finish()
-
-    async def list_booking_pages(
-        self,
-        parent: str,
-        start_at: datetime,
-        end_at: datetime,
-        *,
-        page_size: int = requests.LIST_PAGE_SIZE,
-        show_cancelled: bool = False,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[ListBookingsResponse]:
-        """List like `list_bookings`, but page by page, for a listing too large to hold. Keep the first page's token."""
-        request = requests.list_bookings(parent, start_at, end_at, page_size=page_size, show_cancelled=show_cancelled)
-        while True:
-            page = await self._read(self._bookings.ListBookings, request, timeout_s)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    async def get_booking(self, name: str, *, timeout_s: float | None = None) -> Booking:
-        """Read a booking."""
-        return (await self._read(self._bookings.GetBooking, GetBookingRequest(name=name), timeout_s)).booking
 
     # Changes
 

@@ -10,7 +10,11 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """How the async client limits a wait. Both pauses and watchdogs are made of it."""
+    """How the async client waits. Both pauses and watchdogs are made of time-outs."""
+
+    def monotonic(self) -> float:
+        """Give seconds since some fixed moment; never goes back."""
+        ...
 
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Cancel the block after so many seconds and raise TimeoutError from it, like `asyncio.timeout`."""
@@ -37,7 +41,7 @@ class SystemClock:
         return asyncio.timeout(seconds)
 
     def monotonic(self) -> float:
-        """See `SyncClock`."""
+        """See `Clock` and `SyncClock`."""
         return time.monotonic()
 
     def wait(self, event: threading.Event, seconds: float) -> bool:

@@ -118,6 +118,10 @@ class DeadlineExceeded(Unavailable):
     """No answer in time. What was asked for may have been done all the same; repeating is safe."""
 
 
+class OutcomeUnknown(Unavailable):
+    """Nobody knows yet whether a write was done. Send the same request again; `metadata["request_id"]` is its id."""
+
+
 class LimitReached(ExchangeError):
     """A limit of the server is reached. Call again later, and with less at once."""
 
@@ -132,6 +136,7 @@ _BY_REASON: dict[str, type[ExchangeError]] = {
     "RESUME_TOKEN_MALFORMED": ResumeTokenInvalid,
     "RESUME_TOKEN_SCOPE_MISMATCH": ResumeTokenInvalid,
     "WATCHER_TOO_SLOW": WatcherTooSlow,
+    "OUTCOME_UNKNOWN": OutcomeUnknown,
 }
 _BY_CODE: dict[str, type[ExchangeError]] = {
     "CANCELLED": Unavailable,  # by the other side: a cancellation of the caller never becomes an error of this tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,6 +18,7 @@ from exchange_client.errors import ExchangeError, Unavailable, from_rpc
 from exchange_client.sync_watch import SyncStreamCall, SyncWatch
 from exchange_client.tokens import TokenStore
 from exchange_client.watching import WATCHDOG_HEARTBEATS, Backoff, M, OnRetry, WatchSession, closed_error
+from exchange_client.writing import Repeats
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -46,7 +48,7 @@ class SyncConnection:
         self._backoff = backoff or Backoff()
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
-        self._closed = False
+        self._closed = threading.Event()
         self._live_watches: WeakSet[SyncWatch[Any]] = WeakSet()  # Any: of either kind
 
     @classmethod
@@ -94,7 +96,7 @@ class SyncConnection:
 
     def close(self) -> None:
         """Close the connection. Calls and watches under way end with ClientClosed."""
-        self._closed = True
+        self._closed.set()
         for watch in list(self._live_watches):
             watch.stop(closed_error())
         self._channel.close()
@@ -120,7 +122,7 @@ class SyncConnection:
         *,
         wait_for_ready: bool = True,
     ) -> Response:
-        if self._closed:
+        if self._closed.is_set():
             raise closed_error()
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         try:
@@ -129,7 +131,7 @@ class SyncConnection:
             raise self._error(error) from error
 
     def _error(self, error: grpc.RpcError) -> ExchangeError:
-        return closed_error() if self._closed else from_rpc(error)
+        return closed_error() if self._closed.is_set() else from_rpc(error)
 
     def _write(
         self,
@@ -138,6 +140,24 @@ class SyncConnection:
         timeout_s: float | None,
     ) -> Response:
         return self._read(method, request, timeout_s, wait_for_ready=False)
+
+    def _settle(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        request_id: str,
+        limit_s: float,
+    ) -> Response:
+        """Send a write until it is answered or the time is over; see `Repeats`."""
+        repeats = Repeats(
+            request_id, limit_s=limit_s, now_s=self._clock.monotonic(), backoff=self._backoff, rng=self._rng
+        )
+        while True:
+            try:
+                return self._write(method, request, repeats.left_s(self._clock.monotonic()))
+            except ExchangeError as error:
+                pause_s = repeats.pause_s(error, self._clock.monotonic())
+            self._clock.wait(self._closed, pause_s)
 
     def _watch(
         self,
@@ -149,7 +169,7 @@ class SyncConnection:
         heartbeat_s: float,
         on_retry: OnRetry | None,
     ) -> SyncWatch[M]:
-        if self._closed:
+        if self._closed.is_set():
             raise closed_error()
         watch: SyncWatch[M] = SyncWatch(
             session=WatchSession(scope=name, rng=self._rng, backoff=self._backoff, on_retry=on_retry),

@@ -175,6 +175,9 @@ class FakeClock:
     hold: bool = False
     held: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def monotonic(self) -> float:
+        return 1000.0 + sum(self.pauses)
+
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         if seconds == self.watchdog_s:
             self.guards.append(asyncio.timeout(None))
@@ -199,7 +202,7 @@ class FakeSyncClock:
     held: threading.Event = field(default_factory=threading.Event)
 
     def monotonic(self) -> float:
-        return self.now
+        return self.now + sum(self.pauses)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         if threading.current_thread().name != "exchange-client-watchdog":
@@ -223,6 +226,6 @@ METHODS = {
     "RoomService": _methods(
         "MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom", "UpdateRoom", "DiscoverRooms"
     ),
-    "BookingService": _methods("ListBookings", "GetBooking"),
+    "BookingService": _methods("ListBookings", "GetBooking", "FindAvailability"),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),
 }

@@ -30,6 +30,8 @@ from exchange_client.messages import (
     DiscoveredRoom,
     DiscoverRoomsRequest,
     DiscoverRoomsResponse,
+    FindAvailabilityRequest,
+    FindAvailabilityResponse,
     GetBookingResponse,
     GetRoomResponse,
     GetTenantResponse,
@@ -228,6 +230,31 @@ async def test_listing_joins_pages_and_keeps_the_first_token(server: FakeServer,
 async def test_listing_refuses_a_naive_time(client: ExchangeClient) -> None:
     with pytest.raises(ValueError, match="zone"):
         await client.list_bookings(ROOM, MONDAY.replace(tzinfo=None), MONDAY)
+
+
+async def test_availability_is_asked_for_as_it_is_wanted(server: FakeServer, client: ExchangeClient) -> None:
+    def find(request: FindAvailabilityRequest) -> FindAvailabilityResponse:
+        response = FindAvailabilityResponse()
+        for room in request.rooms:
+            response.availabilities.add(room=room, free=[request.window])
+        return response
+
+    server.answers["FindAvailability"] = find
+    found = await client.find_availability(
+        TENANT,
+        MONDAY,
+        MONDAY + timedelta(hours=9),
+        rooms=[ROOM],
+        min_duration_s=1800,
+        min_capacity=8,
+        buffer_after_s=300,
+    )
+    assert [(one.room, len(one.free)) for one in found] == [(ROOM, 1)]
+    (request,) = server.requests["FindAvailability"]
+    assert (request.min_duration.seconds, request.min_capacity, request.buffer_after.seconds) == (1800, 8, 300)
+    assert not request.bypass_cache
+    with pytest.raises(ValueError, match="sequence"):
+        await client.find_availability(TENANT, MONDAY, MONDAY + timedelta(hours=9), rooms=ROOM)
 
 
 async def test_booking_and_changes(server: FakeServer, client: ExchangeClient) -> None:
