@@ -57,6 +57,13 @@ async def brought_to(dsn_file: Path, version: str, monkeypatch: pytest.MonkeyPat
     return columns, rules, indexes
 
 
+def _is_served_by_another(index: tuple[Any, ...], others: Rows) -> bool:
+    """Whether an index that only makes reading quick has a successor that begins with the same columns."""
+    definition, is_unique = index
+    _, _, use = definition.partition(" ON ")
+    return not is_unique and any(other.partition(" ON ")[2].startswith(use[:-1] + ",") for other, _ in others.values())
+
+
 @pytest.mark.parametrize(("before", "after"), steps())
 async def test_migration_only_adds(before: str, after: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was there stays as it was; what is new may be left out by who does not know it, and forbids nothing."""
@@ -65,7 +72,8 @@ async def test_migration_only_adds(before: str, after: str, monkeypatch: pytest.
         columns, rules, indexes = await brought_to(dsn_file, after, monkeypatch)
     assert old_columns.items() <= columns.items()
     assert old_rules.items() <= rules.items()
-    assert old_indexes.items() <= indexes.items()
+    missing = [name for name, index in old_indexes.items() if indexes.get(name) != index]
+    assert [name for name in missing if not _is_served_by_another(old_indexes[name], indexes)] == []
     old_tables = {table for table, _ in old_columns}
     needed = [
         name
