@@ -49,6 +49,7 @@ class ProtoBookingCodec:
             online_meeting_uri=booking.online_meeting_uri,
             calendar_uid=booking.calendar_uid,
             revision=revision,
+            annotations=dict(booking.annotations),
             etag=base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         )
         time = message.time
@@ -125,6 +126,7 @@ def _booking_from_proto(message: booking_pb.Booking) -> Booking:
         calendar_uid=message.calendar_uid,
         created_at=time_of(message.create_time) if message.HasField("create_time") else None,
         updated_at=time_of(message.update_time) if message.HasField("update_time") else None,
+        annotations=tuple(sorted(message.annotations.items())),
         transaction_id=TRANSACTION_PREFIX if message.origin == booking_pb.Booking.ORIGIN_API else "",
         decline=_decline_of(message.decline) if message.HasField("decline") else None,
     )

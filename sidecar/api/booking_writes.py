@@ -6,11 +6,10 @@ from sidecar.aio.clock import Clock
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.boundary import answering_s
 from sidecar.api.write_requests import Wish, check_time, content_of, read_create
+from sidecar.api.written_tokens import WrittenTokens
 from sidecar.errors import BookingNotFound, InvalidArgument
-from sidecar.feed.feed import Feed, WatchScope
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.model.booking import booking_digest
-from sidecar.model.cursor import encode_cursor
 from sidecar.model.event import EventContent
 from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.room import Room
@@ -26,10 +25,10 @@ from sidecar.writes.writing import Writing
 class BookingWriter:
     """Answers the calls that write."""
 
-    def __init__(self, *, store: Store, writing: Writing, feed: Feed, clock: Clock) -> None:
+    def __init__(self, *, store: Store, writing: Writing, tokens: WrittenTokens, clock: Clock) -> None:
         self._store = store
         self._writing = writing
-        self._feed = feed
+        self._tokens = tokens
         self._clock = clock
         self._codec = ProtoBookingCodec()
 
@@ -56,7 +55,7 @@ class BookingWriter:
         write = await self._writing.driver.submit(new, goal=Goal.ENDED, wait_s=self.wait_s(wish.wait_s))
         body = await self.told(write, wish.tenant_id, wish.room_id)
         return pb.CreateBookingResponse(
-            booking=pb.Booking.FromString(body), written_at_token=await self.written_at_token(wish.tenant_id)
+            booking=pb.Booking.FromString(body), written_at_token=await self._tokens.give(wish.tenant_id)
         )
 
     async def _check_time(self, wish: Wish, room: Room) -> None:
@@ -95,8 +94,3 @@ class BookingWriter:
         if booking is None:
             raise BookingNotFound("it was made, and has been removed since")
         return self._codec.encode(booking, room_name=room.name, revision=0, digest=booking_digest(booking))
-
-    async def written_at_token(self, tenant_id: TenantId) -> str:
-        """Return a token for reads that are to show all that was written until now."""
-        tenant_uid, head = await self._store.changes.tenant_head(tenant_id)
-        return encode_cursor(self._feed.cursor(WatchScope(tenant_id=tenant_id, room_ids=None), tenant_uid, head))

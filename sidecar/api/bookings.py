@@ -13,6 +13,7 @@ from sidecar.api.convert import RoomConverter
 from sidecar.api.listings import RoomAnswer, RoomAnswers
 from sidecar.api.page_tokens import PageTokens
 from sidecar.api.validate import Check
+from sidecar.api.written_tokens import WrittenTokens
 from sidecar.errors import BookingNotFound, FieldViolation, InvalidArgument
 from sidecar.feed.feed import Feed, WatchScope
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
@@ -69,9 +70,11 @@ class BookingServicer:
         answers: RoomAnswers,
         feed: Feed,
         converter: RoomConverter,
+        tokens: WrittenTokens,
         writer: BookingWriter,
         availability: AvailabilityCalls,
     ) -> None:
+        self._tokens = tokens
         self._writer = writer
         self._store = store
         self._answers = answers
@@ -86,6 +89,7 @@ class BookingServicer:
         version, answer = self._answers.find(asked)
         if answer is None:
             query = self._read_query(request)
+            await self._tokens.check(query.tenant_id, request.read_after_token)
             if query.room_id is None:
                 return await self._list_all(request, query)
             answer = await self._list_room(request, query, query.room_id)
@@ -164,6 +168,7 @@ class BookingServicer:
         check = Check()
         tenant_id, room_id, key = check.booking("name", request.name)
         check.finish()
+        await self._tokens.check(tenant_id, request.read_after_token)
         body = await self._store.calendars.load_body(tenant_id, room_id, key)
         if body is None:
             await self._store.rooms.load(tenant_id, room_id)  # raises when it is the room that does not exist

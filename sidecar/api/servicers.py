@@ -20,6 +20,7 @@ from sidecar.api.shown import TenantDisplay
 from sidecar.api.tenant_watch import TenantWatching
 from sidecar.api.tenants import TenantServicer
 from sidecar.api.watch import WatchServicer
+from sidecar.api.written_tokens import WrittenTokens
 from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.feed.feed import Feed
 from sidecar.model.room import freshness_limits
@@ -74,6 +75,7 @@ def build_servicers(
         settings=settings.credentials,
         clock=clock,
     )
+    tokens = WrittenTokens(store=store, feed=feed)
     return Servicers(
         tenants=TenantServicer(
             tenants=store.tenants,
@@ -99,7 +101,8 @@ def build_servicers(
             answers=RoomAnswers(store=store, clock=clock),
             feed=feed,
             converter=converter,
-            writer=BookingWriter(store=store, writing=inquiries.writing, feed=feed, clock=clock),
+            tokens=tokens,
+            writer=BookingWriter(store=store, writing=inquiries.writing, tokens=tokens, clock=clock),
             availability=AvailabilityCalls(
                 occupancies=store.occupancies,
                 schedules=inquiries.schedules,

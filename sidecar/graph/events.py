@@ -13,9 +13,19 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+import msgspec
 from tzlocal.windows_tz import win_tz
 
-from sidecar.graph.wire import DeltaItem, GraphAddress, GraphAttendee, GraphEvent, GraphRecipient, GraphTime
+from sidecar.graph.wire import (
+    ANNOTATIONS_ID,
+    MALFORMED,
+    DeltaItem,
+    GraphAddress,
+    GraphAttendee,
+    GraphEvent,
+    GraphRecipient,
+    GraphTime,
+)
 from sidecar.model.booking import Attendee, Booking, BookingState, Person, Response
 from sidecar.model.ids import EventId, RoomUid, booking_key
 from sidecar.model.privacy import admit
@@ -37,6 +47,10 @@ _PRIVATE = frozenset({"private", "confidential"})
 _IN_SERIES = frozenset({"occurrence", "exception"})
 _MASTER = "seriesMaster"
 _ZONE_NAME_CHARS_MAX = 64
+_ANNOTATIONS = msgspec.json.Decoder(dict[str, str])
+_ANNOTATIONS_KEY = ANNOTATIONS_ID.casefold()
+_ANNOTATIONS_CHARS_MAX = 64 * 1024
+"""What is written holds 8 KiB at most, each of which may have become six characters of JSON."""
 _DAY = timedelta(days=1)
 _WALL_CHARS = len("2026-10-06T09:00:00.0000000")
 _YEAR_FIRST, _YEAR_LAST = 1900, 9998
@@ -145,6 +159,7 @@ def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booki
         created_at=_usable(event.created_date_time),
         updated_at=_usable(event.last_modified_date_time),
         transaction_id=event.transaction_id or "",
+        annotations=_annotations(event),
     )
     return admit(told, room.settings.privacy, hash_key=hash_key, is_answered=answered is not None)
 
@@ -233,6 +248,24 @@ def _person(address: GraphAddress | None) -> Person | None:
     if address is None or not (address.address or address.name):
         return None
     return Person(address.address or "", address.name or "")
+
+
+def _annotations(event: GraphEvent) -> tuple[tuple[str, str], ...]:
+    """Read what a caller keeps beside an event; nothing where it cannot be read, for it is not Exchange's own."""
+    for told in event.single_value_extended_properties or ():
+        if told.id is not None and told.id.casefold() == _ANNOTATIONS_KEY and told.value:
+            return _annotations_of(told.value)
+    return ()
+
+
+@lru_cache(maxsize=1024)
+def _annotations_of(text: str) -> tuple[tuple[str, str], ...]:
+    if len(text) > _ANNOTATIONS_CHARS_MAX:
+        return ()
+    try:
+        return tuple(sorted(_ANNOTATIONS.decode(text).items()))
+    except MALFORMED:
+        return ()
 
 
 def _join_url(event: GraphEvent) -> str:

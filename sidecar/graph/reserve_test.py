@@ -15,8 +15,8 @@ from sidecar.errors import BookingNotFound
 from sidecar.graph.answers import budget, understood
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.transport import Transport
-from sidecar.graph.wire import Call, Subject, parse_event, parse_page, segment
-from sidecar.graph.wire_writes import PROPERTY_SET, create_event_call, delete_event_call, event_json
+from sidecar.graph.wire import PROPERTY_SET, Call, Subject, parse_event, parse_page, segment
+from sidecar.graph.wire_writes import create_event_call, delete_event_call, event_json
 from sidecar.model.event import EventContent
 from sidecar.model.ids import EventId
 from sidecar.model.window import Window

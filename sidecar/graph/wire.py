@@ -28,6 +28,15 @@ EVENT_FIELDS = (
 )
 """`isOnlineMeeting` is there because Graph leaves `onlineMeeting` out when it is not selected, too."""
 
+PROPERTY_SET = "{5e0c1f7e-6f0b-4a55-9a53-3d0c6f1c8f6b}"
+"""Of the extended properties that are ours alone."""
+ANNOTATIONS_ID = f"String {PROPERTY_SET} Name annotations"
+"""The extended property that carries the caller's own data. The name is told apart by case."""
+_ASKED = f"$select={EVENT_FIELDS}&$expand=" + quote(
+    f"singleValueExtendedProperties($filter=id eq '{ANNOTATIONS_ID}')", safe="$()=',"
+)
+"""Extended properties are told only where they are asked for by name."""
+
 MARGIN = timedelta(days=1)
 """Added to both ends of a window that is asked for: whole-day events float, and Graph matches them as if in UTC."""
 
@@ -80,6 +89,13 @@ class GraphMeeting(WireStruct, frozen=True):
     join_url: str | None = None
 
 
+class GraphProperty(WireStruct, frozen=True):
+    """An extended property."""
+
+    id: str | None = None
+    value: str | None = None
+
+
 class GraphEvent(WireStruct, frozen=True):
     """An event as Graph tells it. `repr` shows the id and the kind only: subjects and people stay out of logs."""
 
@@ -105,6 +121,7 @@ class GraphEvent(WireStruct, frozen=True):
     created_date_time: datetime | None = None
     last_modified_date_time: datetime | None = None
     transaction_id: str | None = None
+    single_value_extended_properties: list[GraphProperty] | None = None
 
     def __repr__(self) -> str:
         return f"GraphEvent(id={self.id!r}, type={self.type!r})"
@@ -253,7 +270,7 @@ def instances_call(mailbox: str, master_id: str, window: Window, *, page_size: i
 
 def event_call(mailbox: str, event_id: str) -> Call:
     """Ask for one event."""
-    path = f"/users/{segment(mailbox)}/events/{segment(event_id)}?$select={EVENT_FIELDS}"
+    path = f"/users/{segment(mailbox)}/events/{segment(event_id)}?{_ASKED}"
     return Call(method="GET", path=path, subject=Subject.EVENT)
 
 
@@ -339,7 +356,7 @@ def repair(body: bytes) -> bytes:
 
 
 def _span(window: Window) -> str:
-    return f"{urlencode(_bounds(window))}&$select={EVENT_FIELDS}"
+    return f"{urlencode(_bounds(window))}&{_ASKED}"
 
 
 def _bounds(window: Window) -> dict[str, str]:

@@ -13,15 +13,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from sidecar.graph.wire import Call, Subject, segment
+from sidecar.graph.wire import ANNOTATIONS_ID, Call, Subject, segment
 from sidecar.model.event import EventContent, Invited
 from sidecar.model.ids import EventId
 from sidecar.model.recurrence import LAST_INDEX, Recurrence
 
-PROPERTY_SET = "{5e0c1f7e-6f0b-4a55-9a53-3d0c6f1c8f6b}"
-"""Of the extended properties that are ours alone."""
-ANNOTATIONS_ID = f"String {PROPERTY_SET} Name annotations"
-"""The extended property that carries the caller's own data. The name is told apart by case."""
 WRITABLE = frozenset(
     {"time", "subject", "attendees", "is_private", "body_text", "is_online_meeting", "annotations", "recurrence"}
 )

@@ -105,6 +105,7 @@ class Booking:
     Instants are aware UTC. `series_id` and `original_start_at` are set for occurrences only. A booking may have no length. How
     much of words and people is here is `privacy.admit`'s business; `subject_state` tells what became of the subject.
     `decline` is set in the state DECLINED only, where something is known.
+    `annotations` are the caller's own, by key.
     """
 
     key: BookingKey
@@ -130,6 +131,7 @@ class Booking:
     subject_state: SubjectState = SubjectState.SHOWN
     transaction_id: str = ""
     decline: Decline | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_ours(self) -> bool:
@@ -184,4 +186,6 @@ def booking_digest(booking: Booking) -> bytes:
         shown += ("ours",)
     if booking.decline is not None:
         shown += ("decline", booking.decline)
+    if booking.annotations:
+        shown += (("annotations", booking.annotations),)
     return hashlib.blake2b(_ENCODER.encode(shown), digest_size=16).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sidecar.aio.clock import Clock
 from sidecar.api.servicers import Inquiries
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
@@ -16,6 +17,7 @@ from sidecar.store.store import Store
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
 from sidecar.writes.asking import ScheduleAsking
+from tests.support.fake_calendar import FakeCalendar
 from tests.support.fake_writing import make_writing
 
 
@@ -33,6 +35,7 @@ class FakeDirectory:
         zones: IANA zones of mailboxes, by address or object id.
         queries: what places were asked for with.
         schedules: what is told of calendars, by case-folded address.
+        calendar: of every mailbox, for what is written.
     """
 
     def __init__(self) -> None:
@@ -44,6 +47,7 @@ class FakeDirectory:
         self.events: dict[str, set[str]] = {}
         self.zones: dict[str, str] = {}
         self.granted_anew = False
+        self.calendar = FakeCalendar()
         self.queries: list[str | None] = []
         self.asked: list[str] = []
         self.schedules: dict[str, Schedule] = {}
@@ -94,11 +98,11 @@ class FakeDirectory:
             address: self.schedules[address] for address in map(str.casefold, addresses) if address in self.schedules
         }
 
-    def inquiries(self, store: Store) -> Inquiries:
+    def inquiries(self, store: Store, *, clock: Clock | None = None) -> Inquiries:
         """Return what an API needs to ask this directory."""
         return Inquiries(
             discovery=RoomDiscovery(store=store, places=self, tokens=self),
             room_editor=RoomEditor(store=store, reader=self),
-            writing=make_writing(store),
+            writing=make_writing(store, calendar=self.calendar, clock=clock),
             schedules=ScheduleAsking(tenants=store.tenants, reader=self),
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.times import set_time
+from sidecar.api.written_tokens import WrittenTokens
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.graph.event_writer import EventWriter
@@ -60,6 +61,13 @@ class WriteDesk:
         """Return the write that was begun under a request id."""
         found = await self.mirror.opened.fetch("SELECT uid FROM writes WHERE request_id = $1", request_id)
         return await self.mirror.opened.store.writes.load(WriteUid(found[0][0])) if found else None
+
+    async def ended(self, request_id: str = "q1") -> Write:
+        """Return the write of a request id, which must have ended."""
+        write = await self.write(request_id)
+        assert write is not None, request_id
+        assert write.state.is_ended, write.state
+        return write
 
     async def told(self) -> list[tuple[str, int, int]]:
         """Return what watchers were told of bookings: kind, state, cause."""
@@ -117,7 +125,9 @@ async def write_desk(rig: Rig, folder: Path, *, seed: int = 0) -> AsyncIterator[
         desk = WriteDesk(
             mirror=mirror,
             writing=writing,
-            writer=BookingWriter(store=store, writing=writing, feed=feed, clock=clock),
+            writer=BookingWriter(
+                store=store, writing=writing, tokens=WrittenTokens(store=store, feed=feed), clock=clock
+            ),
             rig=rig,
             _driving=driving,
         )

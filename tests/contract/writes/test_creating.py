@@ -155,3 +155,23 @@ async def test_caller_that_hangs_up_changes_nothing(tmp_path: Path) -> None:
         await asyncio.wait([call])
         assert await desk.writing.driver.wait_idle(60.0)
         assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_annotations_live_beside_the_event_and_come_back_with_every_read(tmp_path: Path) -> None:
+    """A copy that is built anew has them, too."""
+    async with desk_set(tmp_path) as desk:
+        answer = await desk.create(booking_annotations={"order": "4711", "panel/1": "grün"})
+        assert dict(answer.booking.annotations) == {"order": "4711", "panel/1": "grün"}
+        await desk.mirror.opened.execute("DELETE FROM bookings")
+        await desk.mirror.compare()
+        found = await desk.writer.told(await desk.ended(), desk.mirror.room.tenant_id, desk.mirror.room.room_id)
+        rebuilt = Booking.FromString(found)
+        rebuilt.revision = answer.booking.revision
+        assert rebuilt == answer.booking
+
+
+async def test_annotations_of_a_series_are_those_of_all_its_bookings(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await desk.create(rrule="FREQ=DAILY;COUNT=3", booking_annotations={"order": "4711"})
+        bodies = await desk.mirror.opened.fetch("SELECT body FROM bookings")
+        assert [dict(Booking.FromString(body).annotations) for (body,) in bodies] == [{"order": "4711"}] * 3

@@ -165,17 +165,19 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
         microsoft = FakeMicrosoft()
         diagnosis = make_diagnosis(store, microsoft, clock)
         directory = FakeDirectory()
+        inquiries = directory.inquiries(store, clock=clock)
         server = ApiServer(
             store=store,
             feed=feed,
             diagnosis=diagnosis,
-            inquiries=directory.inquiries(store),
+            inquiries=inquiries,
             settings=settings,
             clock=clock,
             metrics=counts,
         )
         # A group would wrap what a test raises.
-        following = [asyncio.create_task(run(), name="feed") for run in (feed.run, feed.tenants.run)]
+        runs = (feed.run, feed.tenants.run, inquiries.writing.driver.run)
+        following = [asyncio.create_task(run(), name="feed") for run in runs]
         addresses = await server.start()
         try:
             async with grpc.aio.insecure_channel(addresses[0]) as channel:

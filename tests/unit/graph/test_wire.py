@@ -29,7 +29,14 @@ def test_view_asks_a_day_more_on_both_sides() -> None:
 def test_every_field_read_is_selected() -> None:
     read = {field.encode_name for field in msgspec.structs.fields(wire.GraphEvent)}
 
-    assert set(wire.EVENT_FIELDS.split(",")) - {"isOnlineMeeting"} == read
+    assert set(wire.EVENT_FIELDS.split(",")) - {"isOnlineMeeting"} == read - {"singleValueExtendedProperties"}
+    for call in (
+        wire.event_call("m", "e"),
+        wire.view_call("m", WINDOW, page_size=1),
+        wire.instances_call("m", "e", WINDOW, page_size=1),
+    ):
+        asked = parse_qs(urlsplit(call.path).query)["$expand"]
+        assert asked == [f"singleValueExtendedProperties($filter=id eq '{wire.ANNOTATIONS_ID}')"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 
 from sidecar.emulator.exchange.event import Content
 from sidecar.emulator.wire.event_input import EventInput, parse_event
+from sidecar.graph.wire import ANNOTATIONS_ID
 from sidecar.graph.wire_writes import (
-    ANNOTATIONS_ID,
     cancel_event_call,
     create_event_call,
     decline_event_call,

@@ -67,14 +67,15 @@ class BookingServiceServicer(object):
 
     def ListBookings(self, request, context):
         """Lists bookings that touch a window, with a token from which a watch goes on without a gap.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token RESUME_TOKEN_MALFORMED,
+        RESUME_TOKEN_SCOPE_MISMATCH, RESUME_TOKEN_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBooking(self, request, context):
-        """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND.
+        """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token as for ListBookings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,10 +38,11 @@ class BookingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> BookingServiceAsyncStub: ...
     ListBookings: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.ListBookingsRequest, _booking_service_pb2.ListBookingsResponse]
     """Lists bookings that touch a window, with a token from which a watch goes on without a gap.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token RESUME_TOKEN_MALFORMED,
+    RESUME_TOKEN_SCOPE_MISMATCH, RESUME_TOKEN_EXPIRED.
     """
     GetBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.GetBookingRequest, _booking_service_pb2.GetBookingResponse]
-    """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND."""
+    """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token as for ListBookings."""
     CreateBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.CreateBookingRequest, _booking_service_pb2.CreateBookingResponse]
     """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
     answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
@@ -65,10 +66,11 @@ class BookingServiceAsyncStub(BookingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListBookings: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.ListBookingsRequest, _booking_service_pb2.ListBookingsResponse]  # type: ignore[assignment]
     """Lists bookings that touch a window, with a token from which a watch goes on without a gap.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token RESUME_TOKEN_MALFORMED,
+    RESUME_TOKEN_SCOPE_MISMATCH, RESUME_TOKEN_EXPIRED.
     """
     GetBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.GetBookingRequest, _booking_service_pb2.GetBookingResponse]  # type: ignore[assignment]
-    """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND."""
+    """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token as for ListBookings."""
     CreateBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.CreateBookingRequest, _booking_service_pb2.CreateBookingResponse]  # type: ignore[assignment]
     """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
     answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
@@ -95,7 +97,8 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_booking_service_pb2.ListBookingsResponse, _abc.Awaitable[_booking_service_pb2.ListBookingsResponse]]:
         """Lists bookings that touch a window, with a token from which a watch goes on without a gap.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token RESUME_TOKEN_MALFORMED,
+        RESUME_TOKEN_SCOPE_MISMATCH, RESUME_TOKEN_EXPIRED.
         """
 
     @_abc_1.abstractmethod
@@ -104,7 +107,7 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _booking_service_pb2.GetBookingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_booking_service_pb2.GetBookingResponse, _abc.Awaitable[_booking_service_pb2.GetBookingResponse]]:
-        """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND."""
+        """Reads one. Errors: BOOKING_NOT_FOUND, ROOM_NOT_FOUND; of a read_after_token as for ListBookings."""
 
     @_abc_1.abstractmethod
     def CreateBooking(

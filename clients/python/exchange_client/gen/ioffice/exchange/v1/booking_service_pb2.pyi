@@ -492,6 +492,7 @@ class ListBookingsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SHOW_CANCELLED_FIELD_NUMBER: _builtins.int
+    READ_AFTER_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """tenants/{tenant}/rooms/{room}; rooms/- for all rooms of the tenant."""
     page_size: _builtins.int
@@ -500,6 +501,10 @@ class ListBookingsRequest(_message.Message):
     """From the page before; all other fields must be the same."""
     show_cancelled: _builtins.bool
     """Also those in the states CANCELLED and DECLINED, as long as Exchange keeps them."""
+    read_after_token: _builtins.str
+    """From the answer to a write of the same tenant: what it wrote, and all that was written before, is in the answer. Fails with
+    RESUME_TOKEN_EXPIRED when the store was put back to a time before the write.
+    """
     @_builtins.property
     def window(self) -> _common_pb2.TimeWindow:
         """Bookings that overlap this window; required; at most 5 years."""
@@ -512,10 +517,11 @@ class ListBookingsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         show_cancelled: _builtins.bool = ...,
+        read_after_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_cancelled", b"show_cancelled", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "read_after_token", b"read_after_token", "show_cancelled", b"show_cancelled", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -566,16 +572,20 @@ class GetBookingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    READ_AFTER_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/rooms/{room}/bookings/{booking}."""
+    read_after_token: _builtins.str
+    """As in ListBookings."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        read_after_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "read_after_token", b"read_after_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
