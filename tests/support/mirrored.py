@@ -5,7 +5,7 @@ Time is the loop's, which the test's plugin makes virtual, moved on by the emula
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -66,12 +66,38 @@ class _RigTokens:
         """See `Tokens`; the rig's token is good."""
 
 
+class Moments:
+    """What others do right before or after certain requests."""
+
+    def __init__(self) -> None:
+        self._planned: list[tuple[str, str, int, Callable[[], Awaitable[None]]]] = []
+
+    def plan(self, when: str, method: str, act: Callable[[], Awaitable[None]], *, skip: int = 0) -> None:
+        """Have something done once, "before" or "after" the first request with a method that comes after `skip` others."""
+        self._planned.append((when, method, skip, act))
+
+    async def meet(self, when: str, method: str) -> None:
+        """Do what is planned for this moment."""
+        due, rest = [], []
+        for planned in self._planned:
+            if planned[:2] != (when, method):
+                rest.append(planned)
+            elif planned[2]:
+                rest.append((*planned[:2], planned[2] - 1, planned[3]))
+            else:
+                due.append(planned[3])
+        self._planned = rest
+        for act in due:
+            await act()
+
+
 @dataclass(slots=True, kw_only=True)
 class Mirrored:
     """A room's calendar and its copy.
 
     Attributes:
         requests: path and query of each request since the test last cleared them.
+        moments: what happens before and after requests.
     """
 
     rig: Rig
@@ -84,6 +110,7 @@ class Mirrored:
     lease: Lease
     telemetry: Telemetry
     requests: list[str] = field(default_factory=list)
+    moments: Moments = field(default_factory=Moments)
 
     async def compare(self) -> Applied:
         """Read everything."""
@@ -148,13 +175,18 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
     """Map the rig's first room in a store of its own, not read yet (Any: each setting has a type of its own)."""
     clock, telemetry, rng = RigClock(rig.clock), Telemetry(), Random(seed)
     requests: list[str] = []
+    moments = Moments()
 
     async def note(request: httpx.Request) -> None:
         requests.append(request.url.raw_path.decode())
+        await moments.meet("before", request.method)
+
+    async def note_answer(answer: httpx.Response) -> None:
+        await moments.meet("after", answer.request.method)
 
     graph_settings = GraphSettings()
     http = build_http(graph_settings, transport=httpx.ASGITransport(app=rig.emulator.graph_app))
-    http.event_hooks = {"request": [note]}
+    http.event_hooks = {"request": [note], "response": [note_answer]}
     async with http, open_store(folder / "exchange.sqlite3", clock=clock, stepped=rng) as plain:
         store = Store(plain.engine, vault=make_vault(), codec=ProtoBookingCodec())
         opened = OpenStore(store, plain.engine, clock, plain.path)
@@ -187,6 +219,7 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
                 lease=lease,
                 telemetry=telemetry,
                 requests=requests,
+                moments=moments,
             )
         finally:
             telemetry.close()

@@ -6,7 +6,7 @@ Two desks over one emulator are two deployments that know nothing of each other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -56,6 +56,14 @@ class WriteDesk:
     async def create(self, start_at: datetime = NINE, **more: Any) -> pb.CreateBookingResponse:
         """Book the room; see `request`."""
         return await self.writer.create_booking(self.request(start_at, **more))
+
+    def before(self, method: str, act: Callable[[], Awaitable[None]], *, skip: int = 0) -> None:
+        """Have something happen right before a request to Exchange; see `Moments`."""
+        self.mirror.moments.plan("before", method, act, skip=skip)
+
+    def after(self, method: str, act: Callable[[], Awaitable[None]]) -> None:
+        """Have something happen right after Exchange has answered a request."""
+        self.mirror.moments.plan("after", method, act)
 
     async def write(self, request_id: str = "q1") -> Write | None:
         """Return the write that was begun under a request id."""
