@@ -22,6 +22,7 @@ from sidecar.model.booking import (
     booking_digest,
 )
 from sidecar.model.ids import EventId, RoomUid, booking_key
+from sidecar.model.write import TRANSACTION_PREFIX
 from tests.support.builders import NOW, make_booking
 
 INVISIBLE: dict[str, Any] = {
@@ -48,6 +49,8 @@ VISIBLE: dict[str, Any] = {
     "calendar_uid": "another",
     "created_at": NOW,
     "subject_state": SubjectState.WITHHELD,
+    "transaction_id": f"{TRANSACTION_PREFIX}w1",  # it tells whose the booking is
+    "annotations": (("a", "b"),),
     "decline": Decline(DeclineReason.ROOM_TAKEN, None),
 }
 
