@@ -5,7 +5,7 @@ from __future__ import annotations
 from sidecar.aio.clock import Clock
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.boundary import answering_s
-from sidecar.api.write_requests import Wish, check_time, content_of, read_create
+from sidecar.api.write_requests import Wish, check_time, content_of, organizer_of, read_create
 from sidecar.api.written_tokens import WrittenTokens
 from sidecar.errors import BookingNotFound, InvalidArgument
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
@@ -19,6 +19,7 @@ from sidecar.store.writes import NewWrite
 from sidecar.writes.creator import CreateOrder
 from sidecar.writes.driver import Goal
 from sidecar.writes.failures import refusal_of
+from sidecar.writes.inviter import InviteOrder
 from sidecar.writes.writing import Writing
 
 
@@ -36,23 +37,17 @@ class BookingWriter:
         """See the proto."""
         wish = read_create(request)
         room = await self._store.rooms.load(wish.tenant_id, wish.room_id)
+        organizer = organizer_of(wish.booking, wish.mode or room.settings.write_mode, room=room)
         content = content_of(wish.booking, wish.window, wish.rrule, room=room)
         await self._check_time(wish, room)
         refusal = refusal_of(room)
         if refusal is not None:
             raise refusal
         if request.validate_only:
-            return await self._validate(wish, room, content)
-        new = NewWrite(
-            tenant_uid=room.tenant_uid,
-            room_uid=room.uid,
-            request_id=wish.request_id,
-            kind=WriteKind.CREATE,
-            digest=wish.digest,
-            payload=CreateOrder(mailbox=room.address, content=content).encode(),
-            hold=Hold.PENDING,
-        )
-        write = await self._writing.driver.submit(new, goal=Goal.ENDED, wait_s=self.wait_s(wish.wait_s))
+            return await self._validate(wish, room, content, organizer)
+        new = _new_write(wish, room, content, organizer)
+        goal = Goal.ENDED if wish.must_be_answered or new.kind is WriteKind.CREATE else Goal.TAKEN
+        write = await self._writing.driver.submit(new, goal=goal, wait_s=self.wait_s(wish.wait_s))
         body = await self.told(write, wish.tenant_id, wish.room_id)
         return pb.CreateBookingResponse(
             booking=pb.Booking.FromString(body), written_at_token=await self._tokens.give(wish.tenant_id)
@@ -66,8 +61,12 @@ class BookingWriter:
             if not await self._store.writes.is_known(room.tenant_uid, wish.request_id):
                 raise
 
-    async def _validate(self, wish: Wish, room: Room, content: EventContent) -> pb.CreateBookingResponse:
+    async def _validate(
+        self, wish: Wish, room: Room, content: EventContent, organizer: str
+    ) -> pb.CreateBookingResponse:
         tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        if organizer:
+            await self._writing.inviter.check(tenant, organizer)
         await self._writing.room_creator.check(room, tenant, content, must_look=True)
         told = pb.Booking(origin=pb.Booking.ORIGIN_API)
         told.MergeFrom(wish.booking)
@@ -90,7 +89,36 @@ class BookingWriter:
             if body is not None:
                 return body
         room = await self._store.rooms.load(tenant_id, room_id)
-        booking = await self._writing.room_creator.look_up(room, write)
+        maker = self._writing.inviter if write.kind is WriteKind.INVITE else self._writing.room_creator
+        booking = await maker.look_up(room, write)
         if booking is None:
             raise BookingNotFound("it was made, and has been removed since")
         return self._codec.encode(booking, room_name=room.name, revision=0, digest=booking_digest(booking))
+
+
+def _new_write(wish: Wish, room: Room, content: EventContent, organizer: str) -> NewWrite:
+    """Return what is to be carried out.
+
+    Args:
+        organizer: in whose calendar; "" for the room's own.
+    """
+    if organizer:
+        kind, hold = WriteKind.INVITE, Hold.PRESENT
+        payload = InviteOrder(
+            organizer=organizer,
+            room_address=room.mailbox,
+            room_name=room.display_name or room.mailbox,
+            content=content,
+        ).encode()
+    else:
+        kind, hold = WriteKind.CREATE, Hold.PENDING
+        payload = CreateOrder(mailbox=room.address, content=content).encode()
+    return NewWrite(
+        tenant_uid=room.tenant_uid,
+        room_uid=room.uid,
+        request_id=wish.request_id,
+        kind=kind,
+        digest=wish.digest,
+        payload=payload,
+        hold=hold,
+    )

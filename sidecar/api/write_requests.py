@@ -23,6 +23,7 @@ from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.recurrence import Recurrence
 from sidecar.model.room import Room
 from sidecar.model.window import Window
+from sidecar.model.write import WriteMode
 from sidecar.writes.occurrences import occurrence_windows
 from sidecar.writes.rrule import RULE_CHARS_MAX, RuleRefused, parse_rule
 
@@ -41,6 +42,7 @@ LATE_MAX = timedelta(minutes=15)
 """Whoever books "now" at a door means the quarter of an hour that has begun."""
 WAIT_DEFAULT_S, WAIT_MAX_S = 20.0, 120.0
 _OVERLAPS_LOOKED_AT = 60
+_MODES = frozenset(mode.value for mode in WriteMode)
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _ANNOTATION_KEY = re.compile(r"[a-z0-9._/-]{1,63}")
@@ -68,6 +70,8 @@ class Wish:
 
     Attributes:
         digest: equal for requests that ask for the same.
+        mode: None: what the tenant's settings say.
+        must_be_answered: the caller waits for the room's answer.
         wait_s: how long the caller wants to wait at most.
     """
 
@@ -78,6 +82,8 @@ class Wish:
     booking: pb.Booking = field(repr=False)
     window: Window
     rrule: str
+    mode: WriteMode | None
+    must_be_answered: bool
     wait_s: float
 
 
@@ -89,12 +95,10 @@ def read_create(request: pb.CreateBookingRequest) -> Wish:
     """
     check = Check()
     tenant_id, room_id = check.room("parent", request.parent)
-    window = read_booking(check, request.booking, also=frozenset())
+    window = read_booking(check, request.booking, also=frozenset({"organizer"}))
     check.text("rrule", request.rrule, RULE_CHARS_MAX)
     check.choice("completion", request.completion, common_pb2.WriteCompletion.values())
     check.choice("mode", request.mode, common_pb2.WriteMode.values())
-    if request.mode == common_pb2.WRITE_MODE_ORGANIZER:
-        check.refuse("mode", "must be ROOM: this server books in rooms' own calendars")
     wish = Wish(
         tenant_id=tenant_id,
         room_id=room_id,
@@ -103,6 +107,8 @@ def read_create(request: pb.CreateBookingRequest) -> Wish:
         booking=request.booking,
         window=window,
         rrule=request.rrule,
+        mode=WriteMode(request.mode) if request.mode in _MODES else None,
+        must_be_answered=request.completion == common_pb2.WRITE_COMPLETION_ROOM_ANSWERED,
         wait_s=read_wait_s(check, request),
     )
     check.finish()
@@ -186,8 +192,6 @@ def digest_of(request: Message) -> bytes:
     for name in ("request_id", "completion", "max_wait", "validate_only"):
         if name in asked.DESCRIPTOR.fields_by_name:
             asked.ClearField(name)
-    if getattr(asked, "mode", None) == common_pb2.WRITE_MODE_UNSPECIFIED:
-        asked.mode = common_pb2.WRITE_MODE_ROOM  # type: ignore[attr-defined]  # some requests have one
     told = asked.SerializeToString(deterministic=True)
     return hashlib.blake2b(request.DESCRIPTOR.name.encode() + b"\0" + told, digest_size=16).digest()
 
@@ -205,6 +209,28 @@ def check_time(window: Window, *, is_all_day: bool, now: datetime) -> None:
     if window.start_at > now + AHEAD_MAX:
         check.refuse("booking.time", "must not begin more than 5 years ahead")
     check.finish()
+
+
+def organizer_of(booking: pb.Booking, mode: WriteMode, *, room: Room) -> str:
+    """Return the address of the person in whose calendar a checked booking of a room is to be written; "" in mode ROOM.
+
+    Raises:
+        InvalidArgument: there is one too many, none, or one that is no person's.
+    """
+    check = Check()
+    email = booking.organizer.email
+    if mode is WriteMode.ROOM:
+        if booking.HasField("organizer"):
+            check.refuse("booking.organizer", "must be unset: the room itself is the organizer in mode ROOM")
+    else:
+        check.mailbox("booking.organizer.email", email)
+        if email.casefold() == room.mailbox.casefold():
+            check.refuse("booking.organizer.email", "must be a person's, and not the room's own")
+        for name in ("display_name", "hash"):
+            if getattr(booking.organizer, name):
+                check.refuse(f"booking.organizer.{name}", "cannot be written")
+    check.finish()
+    return email
 
 
 def content_of(booking: pb.Booking, window: Window, rrule: str, *, room: Room) -> EventContent:

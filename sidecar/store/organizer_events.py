@@ -15,11 +15,16 @@ from sidecar.model.ids import EventId, RoomUid, TenantUid
 from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
 from sidecar.model.window import from_micros, to_micros
 from sidecar.model.write import WriteUid
-from sidecar.store.engine import Connection, Engine, Transaction
+from sidecar.store.engine import Connection, Engine, Row, Transaction
 from sidecar.store.vault import Vault
 
 ORGANIZER_ROLE = "organizer of "
 """Before the uid of the write that made the event."""
+
+
+_EVENT = (
+    "SELECT room_uid, meeting_uid, tenant_uid, write_uid, event_id, sealed, annotations, over_at FROM organizer_events"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +74,31 @@ class OrganizerEvents:
             SecretUnreadable: the key ring lacks the key that its address is sealed with.
         """
 
-        async def run(c: Connection) -> OrganizerEvent | None:
-            row = await c.fetch_one(
-                "SELECT tenant_uid, write_uid, event_id, sealed, annotations, over_at FROM organizer_events"
-                " WHERE room_uid = $1 AND meeting_uid = $2",
-                room_uid,
-                meeting_uid_of(calendar_uid),
-            )
-            if row is None:
-                return None
-            tenant_uid, write_uid = TenantUid(row[0]), WriteUid(row[1])
-            role = ORGANIZER_ROLE + write_uid
-            return OrganizerEvent(
-                tenant_uid=tenant_uid,
-                room_uid=room_uid,
-                meeting_uid=meeting_uid_of(calendar_uid),
-                write_uid=write_uid,
-                mailbox=self._vault.unseal(bytes(row[3]), tenant_uid=tenant_uid, role=role).decode(),
-                event_id=EventId(row[2]),
-                annotations=json.loads(row[4]),
-                over_at=None if row[5] is None else from_micros(row[5]),
-            )
+        async def run(c: Connection) -> Row | None:
+            where = "room_uid = $1 AND meeting_uid = $2"
+            return await c.fetch_one(f"{_EVENT} WHERE {where}", room_uid, meeting_uid_of(calendar_uid))
 
-        return await self._engine.read(run)
+        return self._from_row(await self._engine.read(run))
+
+    async def find_made_by(self, write_uid: WriteUid) -> OrganizerEvent | None:
+        """Return the event that a write made; None when it is forgotten. Raises what `find` raises."""
+        row = await self._engine.read(lambda c: c.fetch_one(f"{_EVENT} WHERE write_uid = $1", write_uid))
+        return self._from_row(row)
+
+    def _from_row(self, row: Row | None) -> OrganizerEvent | None:
+        if row is None:
+            return None
+        tenant_uid, write_uid = TenantUid(row[2]), WriteUid(row[3])
+        return OrganizerEvent(
+            room_uid=RoomUid(row[0]),
+            meeting_uid=row[1],
+            tenant_uid=tenant_uid,
+            write_uid=write_uid,
+            mailbox=self._vault.unseal(bytes(row[5]), tenant_uid=tenant_uid, role=ORGANIZER_ROLE + write_uid).decode(),
+            event_id=EventId(row[4]),
+            annotations=json.loads(row[6]),
+            over_at=None if row[7] is None else from_micros(row[7]),
+        )
 
     async def prune(self, tenant_uid: TenantUid, *, over_before: datetime) -> int:
         """Drop events whose last time was over long ago; return how many."""

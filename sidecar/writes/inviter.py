@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -30,11 +29,11 @@ from sidecar.errors import (
     Unavailable,
 )
 from sidecar.graph.clouds import TenantRef, ref_of
-from sidecar.graph.wire import GraphEvent, GraphResponse
+from sidecar.graph.wire import GraphEvent
 from sidecar.model.booking import Booking, BookingState, Decline, booking_digest
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.event import EventContent
-from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.ids import BookingKey
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
 from sidecar.model.plan import Applied, Removal, RoomPlan, Scope, Upsert
@@ -56,8 +55,9 @@ from sidecar.writes.creator import EventCalls
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.occurrences import span_around, windows_of
+from sidecar.writes.organizer_items import Answer, OrganizerItems
 from sidecar.writes.rrule import occurrence_dates
-from sidecar.writes.verdict import Asked, answer_of, organizer_refusal, why_declined
+from sidecar.writes.verdict import Asked, organizer_refusal, why_declined
 
 log = structlog.get_logger(__name__)
 
@@ -99,10 +99,6 @@ class InviteOrder:
     def room(self) -> Mapping[str, str]:
         """The room as an attendee."""
         return {"address": self.room_address, "name": self.room_name}
-
-
-class Organizers(EventCalls, Protocol):
-    """Writing events at Microsoft; `graph.event_writer.EventWriter` is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,32 +152,38 @@ class _Scene:
         return datetime.combine(last_on, time(), tzinfo=UTC) + _DAY_OF_ANY_ZONE + (window.end_at - window.start_at)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the organizer's item says.
-
-    Attributes:
-        state: PENDING also when nothing could be learned; CANCELLED: the room is not asked any more.
-        booking: of a series the first one; None when the item, or its first occurrence, is not there.
-        is_mailbox_gone: nobody will ever tell.
-    """
-
-    state: BookingState
-    booking: Booking | None
-    is_mailbox_gone: bool = False
-
-
 class Inviter:
     """The steps of a booking in a person's calendar."""
 
     def __init__(
-        self, *, store: Store, calls: Organizers, reader: CalendarReader, reading: RoomReader, clock: Clock
+        self, *, store: Store, calls: EventCalls, reader: CalendarReader, reading: RoomReader, clock: Clock
     ) -> None:
         self._store = store
         self._calls = calls
         self._reader = reader
         self._reading = reading
+        self._items = OrganizerItems(reader=reader, reading=reading)
         self._clock = clock
+
+    async def check(self, tenant: Tenant, organizer: str) -> None:
+        """Find out whether a person's calendar can be reached. What a room would answer, only the room knows.
+
+        Raises:
+            OrganizerUnreachable, and whatever reading raises.
+        """
+        try:
+            await self._reader.probe(ref_of(tenant), organizer)
+        except RoomBlocked as error:
+            raise organizer_refusal(error) from error
+
+    async def look_up(self, room: Room, write: Write) -> Booking | None:
+        """Return the booking of a write as the organizer's item tells it, of a series the first one; None when it is gone."""
+        event = await self._store.organizer_events.find_made_by(write.uid)
+        if event is None:
+            return None
+        tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        answer = await self._items.ask(room, tenant, event.mailbox, event.event_id, addresses=(room.mailbox,))
+        return None if answer.booking is None else replace(answer.booking, state=answer.state)
 
     async def carry_out(self, work: Work) -> datetime | None:
         """See `Steps`."""
@@ -209,11 +211,13 @@ class Inviter:
         assert write.payload is not None, "it has not ended"
         return _Scene(room=room, tenant=tenant, order=InviteOrder.decode(write.payload))
 
-    async def _invite(self, work: Work, scene: _Scene) -> _Answer:
+    async def _invite(self, work: Work, scene: _Scene) -> Answer:
         """Make the meeting, or find the one that was made; put its booking into the copy, pending."""
         event = await self._make(work, scene)
-        first = event if scene.recurrence is None else await self._first_of(scene, event.id)
-        booking = None if first is None else await self._meaning(scene, first)
+        answer = await self._items.answer(
+            scene.room, scene.tenant, scene.order.organizer, event, addresses=scene.addresses
+        )
+        booking = answer.booking
         keep = self._store.organizer_events.saving(
             OrganizerEvent(
                 tenant_uid=scene.tenant.uid,
@@ -233,7 +237,7 @@ class Inviter:
             event_created_at=event.created_date_time,
             booking_key=None if booking is None else booking.key,
         )
-        return _Answer(answer_of(first or event, scene.addresses), booking)
+        return answer
 
     async def _make(self, work: Work, scene: _Scene) -> GraphEvent:
         order = scene.order
@@ -250,42 +254,13 @@ class Inviter:
                 raise StoreConflict("the write has ended") from error
             raise refusal from error
 
-    async def _first_of(self, scene: _Scene, series_id: EventId) -> GraphEvent | None:
-        """Read the first occurrence of a series, which has a uid of its own; None when it is not there."""
-        window = scene.order.content.window
-        found = await self._reader.fetch_instances(scene.ref, scene.order.organizer, series_id, window)
-        return min(found, key=lambda event: (str(event.original_start), event.id)) if found else None
-
-    async def _ask(self, write: Write, scene: _Scene) -> _Answer:
-        """Ask the organizer's item what the room has answered."""
+    async def _ask(self, write: Write, scene: _Scene) -> Answer:
         assert write.event_id is not None, "it was made"
-        try:
-            event = await self._reader.fetch_event(scene.ref, scene.order.organizer, write.event_id)
-            first = event
-            if event is not None and scene.recurrence is not None:
-                first = await self._first_of(scene, event.id)
-        except (MailboxNotFound, MailboxNotInCloud):
-            return _Answer(BookingState.CANCELLED, None, is_mailbox_gone=True)
-        except (Unavailable, RoomBlocked) as error:
-            log.info("write.answer_not_known", reason=error.reason)
-            return _Answer(BookingState.PENDING, None)
-        if event is None:
-            return _Answer(BookingState.CANCELLED, None)
-        booking = None if first is None else await self._meaning(scene, first)
-        return _Answer(answer_of(first or event, scene.addresses), booking)
+        return await self._items.ask(
+            scene.room, scene.tenant, scene.order.organizer, write.event_id, addresses=scene.addresses
+        )
 
-    async def _meaning(self, scene: _Scene, event: GraphEvent) -> Booking | None:
-        """Return what the organizer's item means for the room, as if it had not answered.
-
-        Its words are the organizer's, and not those that the room will show: they are kept as those of any invitation that is
-        not answered yet.
-        """
-        unanswered = GraphResponse(response="notResponded")
-        invitation = msgspec.structs.replace(event, is_organizer=False, is_cancelled=False, response_status=unanswered)
-        found = await self._reading.meanings(scene.room, [invitation])
-        return found[0] if found else None
-
-    async def _await_answer(self, work: Work, scene: _Scene, answer: _Answer, *, until_s: float) -> datetime | None:
+    async def _await_answer(self, work: Work, scene: _Scene, answer: Answer, *, until_s: float) -> datetime | None:
         """Tell the room's answer when it is there; ask for it again and again until then, and leave the rest for later."""
         asked_at = work.write.event_created_at or work.write.created_at
         bell = Broadcast()
@@ -306,26 +281,45 @@ class Inviter:
         finally:
             stop()
 
-    async def _is_told(self, work: Work, scene: _Scene, answer: _Answer) -> bool:
+    async def _is_told(self, work: Work, scene: _Scene, answer: Answer) -> bool:
         """Note an answer; say whether it is the last word."""
         match answer.state:
-            case BookingState.CONFIRMED:
-                await self._note(work, scene, answer, WriteState.DONE)
-            case BookingState.DECLINED:
-                decline = await self._why(scene, answer)
-                await self._note(work, scene, answer, WriteState.DONE, decline=decline)
             case BookingState.CANCELLED:
                 await self._note_gone(work, scene, answer)
-            case BookingState.TENTATIVE | BookingState.PENDING:
-                if scene.over_at is not None and scene.over_at <= self._clock.now():
-                    await work.note(state=WriteState.DONE)  # nobody will answer any more
-                    return True
-                if answer.state is BookingState.TENTATIVE and work.write.state is not WriteState.TENTATIVE:
-                    await self._note(work, scene, answer, WriteState.TENTATIVE)
-                return False
-        return True
+            case BookingState.DECLINED:
+                decline = await self._why(scene, answer)
+                await self._note(work, scene, answer.booking, answer.state, decline=decline)
+            case BookingState.CONFIRMED:
+                await self._note_accepted(work, scene, answer)
+            case BookingState.TENTATIVE if work.write.state is not WriteState.TENTATIVE:
+                await self._note_accepted(work, scene, answer)
+        if not work.write.state.is_ended and scene.over_at is not None and scene.over_at <= self._clock.now():
+            await work.note(state=WriteState.DONE)  # nobody will answer any more
+        return work.write.state.is_ended
 
-    async def _why(self, scene: _Scene, answer: _Answer) -> Decline:
+    async def _note_accepted(self, work: Work, scene: _Scene, answer: Answer) -> None:
+        """Tell that the room has accepted, or said "perhaps", in the words of its own copy.
+
+        They are those that the room shows from now on. While its copy does not show that answer nothing is noted: it soon will,
+        and whoever reads it then notes it.
+        """
+        if answer.booking is None:
+            return
+        try:
+            seen = await self._seen(scene, answer.booking)
+        except (Unavailable, RoomBlocked, GraphRefused) as error:
+            log.info("write.room_not_seen", reason=error.reason)
+            return
+        if seen is None or seen.state is answer.state:
+            await self._note(work, scene, seen or answer.booking, answer.state)
+
+    async def _seen(self, scene: _Scene, booking: Booking) -> Booking | None:
+        """Read the room's own copy of a meeting; None when it has none."""
+        window = Window(booking.start_at, max(booking.end_at, booking.start_at + _BEYOND))
+        held, _ = await self._reading.view(scene.room, scene.tenant, window)
+        return next((one for one in held if one.key == booking.key), None)
+
+    async def _why(self, scene: _Scene, answer: Answer) -> Decline:
         """Find out what may have made the room decline."""
         content = scene.order.content
         ours = "" if answer.booking is None else meeting_uid_of(answer.booking.calendar_uid)
@@ -342,14 +336,16 @@ class Inviter:
         return why_declined(asked, now=self._clock.now(), zone_name=scene.room.time_zone, in_the_way=in_the_way)
 
     async def _note(
-        self, work: Work, scene: _Scene, answer: _Answer, state: WriteState, *, decline: Decline | None = None
+        self, work: Work, scene: _Scene, booking: Booking | None, state: BookingState, *, decline: Decline | None = None
     ) -> None:
-        booking = None if answer.booking is None else replace(answer.booking, state=answer.state, decline=decline)
+        """Tell a booking's state, and note how far the write has come by that."""
+        told = None if booking is None else replace(booking, state=state, decline=decline)
         await work.note_with(
-            lambda step: self._apply(scene, lambda stored: _plan(scene, stored, booking), booking, step), state=state
+            lambda step: self._apply(scene, lambda stored: _plan(scene, stored, told), told, step),
+            state=WriteState.TENTATIVE if state is BookingState.TENTATIVE else WriteState.DONE,
         )
 
-    async def _note_gone(self, work: Work, scene: _Scene, answer: _Answer) -> None:
+    async def _note_gone(self, work: Work, scene: _Scene, answer: Answer) -> None:
         """End a write whose meeting is no more, or does not invite the room any more."""
         key, event_id = work.write.booking_key, work.write.event_id
         gone = BookingNotFound("somebody has cancelled the booking meanwhile")
@@ -387,10 +383,10 @@ class Inviter:
 
 
 def _plan(scene: _Scene, stored: Stored, booking: Booking | None) -> RoomPlan:
-    """Decide what the organizer's item changes in the copy.
+    """Decide what is different in the copy by what is known of a booking now.
 
-    The copy's own ids of the booking stay, by which the room's calendar is read; but for a booking that was declined: what the
-    room once held of it is gone, and a late notice of that is not to take this one away, too.
+    One that was declined has the organizer's id there: what the room once held of it is gone, and a late notice of that is not
+    to take this away, too.
     """
     horizon = scene.room.horizon
     if booking is None or horizon is None or not horizon.overlaps(booking.start_at, booking.end_at):
@@ -398,13 +394,10 @@ def _plan(scene: _Scene, stored: Stored, booking: Booking | None) -> RoomPlan:
     before = stored.get(booking.key)
     if before is not None and booking.state is BookingState.PENDING:
         return RoomPlan()  # a read of the room's calendar was quicker, and knows more
-    if before is not None and booking.state is not BookingState.DECLINED:
-        booking = replace(booking, event_id=before.event_id, master_id=before.master_id, change_key=before.change_key)
-    digest = booking_digest(booking)
-    if before is not None and before.digest == digest:
-        return RoomPlan()
+    took_room = before is not None and before.takes_room
+    upsert = Upsert(booking, booking_digest(booking), None, Cause.NONE)
     if booking.state.takes_room:
-        return RoomPlan(upserts=(Upsert(booking, digest, ChangeKind.UPSERTED, Cause.NONE),))
-    if before is not None and before.takes_room:
-        return RoomPlan(upserts=(Upsert(booking, digest, ChangeKind.REMOVED, Cause.DECLINED),))
-    return RoomPlan(upserts=(Upsert(booking, digest, None, Cause.NONE),))
+        upsert = replace(upsert, kind=ChangeKind.UPSERTED)
+    elif took_room:
+        upsert = replace(upsert, kind=ChangeKind.REMOVED, cause=Cause.DECLINED)
+    return RoomPlan(upserts=(upsert,))

@@ -21,6 +21,7 @@ class Writing:
 
     driver: Driver
     room_creator: RoomCreator
+    inviter: Inviter
 
 
 def build_writing(
@@ -40,4 +41,5 @@ def build_writing(
     return Writing(
         driver=Driver(writes=store.writes, steps=steps, clock=clock),
         room_creator=room_creator,
+        inviter=inviter,
     )
