@@ -226,6 +226,10 @@ def organizer_of(booking: pb.Booking, mode: WriteMode, *, room: Room) -> str:
         check.mailbox("booking.organizer.email", email)
         if email.casefold() == room.mailbox.casefold():
             check.refuse("booking.organizer.email", "must be a person's, and not the room's own")
+        if len(booking.attendees) >= ATTENDEES_MAX:
+            check.refuse(
+                "booking.attendees", f"must have {ATTENDEES_MAX - 1} entries at most: the room is invited, too"
+            )
         for name in ("display_name", "hash"):
             if getattr(booking.organizer, name):
                 check.refuse(f"booking.organizer.{name}", "cannot be written")

@@ -101,11 +101,12 @@ class OrganizerEvents:
         )
 
     async def prune(self, tenant_uid: TenantUid, *, over_before: datetime) -> int:
-        """Drop events whose last time was over long ago; return how many."""
+        """Drop events that were over before then and that the copy does not reach back to any more; return how many."""
 
         async def run(c: Connection) -> int:
             return await c.execute(
-                "DELETE FROM organizer_events WHERE tenant_uid = $1 AND over_at < $2",
+                "DELETE FROM organizer_events WHERE tenant_uid = $1 AND over_at < $2 AND over_at <"
+                " (SELECT r.horizon_start_at FROM rooms r WHERE r.uid = organizer_events.room_uid)",
                 tenant_uid,
                 to_micros(over_before),
             )

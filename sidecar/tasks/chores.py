@@ -453,6 +453,7 @@ class Chores:
             self._audit_pruned_s = now_s
             await self._store.audit.prune(retention=self._audit_retention)
         await self._store.writes.prune(lease.lane, retention=_WRITES_KEPT, count_max=_WRITES_PRUNED_MAX)
+        await self._store.organizer_events.prune(lease.lane, over_before=self._clock.now() - _WRITES_KEPT)
         if pruned.is_cut_short:
             # Readers that were away for less than they were promised get snapshots: the operator may want a longer log.
             log.warning("log_prune.cut_short", dropped_count=pruned.dropped_count, count_max=self._retention_count)

@@ -29,6 +29,7 @@ from sidecar.errors import (
     Unavailable,
 )
 from sidecar.graph.clouds import TenantRef, ref_of
+from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.booking import Booking, BookingState, Decline, booking_digest
 from sidecar.model.change import Cause, ChangeKind
@@ -193,7 +194,9 @@ class Inviter:
             if work.write.event_id is None:
                 answer = await self._invite(work, scene)
             else:
-                answer = await self._ask(work.write, scene)
+                # Nobody is likely to wait for this answer here; who does, waits for the one who asked first.
+                with acting_with(Urgency.CHECK):
+                    answer = await self._ask(work.write, scene)
             return await self._await_answer(work, scene, answer, until_s=until_s)
         except StoreConflict:
             # A read of the room's calendar may have brought the answer, and with it the end.

@@ -64,13 +64,18 @@ async def test_event_that_changed_is_noted_anew(opened: OpenStore, room: Room) -
     assert await opened.store.organizer_events.find(room.uid, _MASTER) == later
 
 
-async def test_events_are_forgotten_when_they_are_over_and_endless_ones_never(opened: OpenStore, room: Room) -> None:
-    await opened.store.organizer_events.save(_event(room, "over", write="w1", over_at=NOW - timedelta(days=2)))
-    await opened.store.organizer_events.save(_event(room, "late", write="w2", over_at=NOW))
-    await opened.store.organizer_events.save(_event(room, "endless", write="w3"))
-    pruned = await opened.store.organizer_events.prune(room.tenant_uid, over_before=NOW - timedelta(days=1))
-    left = [uid for uid in ("over", "late", "endless") if await opened.store.organizer_events.find(room.uid, uid)]
-    assert (pruned, left) == (1, ["late", "endless"])
+async def test_events_are_forgotten_when_the_copy_does_not_show_them_any_more(opened: OpenStore, room: Room) -> None:
+    """And not before: what the copy shows would lose what only the event's row knows."""
+    days = {"gone": -20, "shown": -5, "late": 0}
+    await opened.execute("UPDATE rooms SET horizon_start_at = $1", int((NOW - timedelta(days=10)).timestamp() * 1e6))
+    for number, (uid, offset) in enumerate(days.items()):
+        over_at = NOW + timedelta(days=offset)
+        await opened.store.organizer_events.save(_event(room, uid, write=f"w{number}", over_at=over_at))
+    await opened.store.organizer_events.save(_event(room, "endless", write="w9"))
+    assert await opened.store.organizer_events.prune(room.tenant_uid, over_before=NOW - timedelta(days=30)) == 0
+    assert await opened.store.organizer_events.prune(room.tenant_uid, over_before=NOW - timedelta(days=2)) == 1
+    left = [uid for uid in (*days, "endless") if await opened.store.organizer_events.find(room.uid, uid)]
+    assert left == ["shown", "late", "endless"]
 
 
 async def test_unmapped_room_takes_its_events_along(opened: OpenStore, room: Room) -> None:

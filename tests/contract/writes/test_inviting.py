@@ -21,6 +21,7 @@ from sidecar.gen.ioffice.exchange.v1.common_pb2 import (
 )
 from sidecar.model.change import Cause
 from sidecar.model.ids import BookingKey
+from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.write import WriteMode, WriteState
 from tests.support.builders import TENANT
@@ -403,3 +404,28 @@ async def test_organizer_that_is_missing_or_the_room_itself_is_named_as_the_faul
         with pytest.raises(InvalidArgument) as caught:
             await desk.create(booking_organizer=pb.Person(email=desk.rig.ada))
         assert {violation.field for violation in caught.value.violations} == {"booking.organizer"}
+
+
+async def test_room_counts_among_those_who_are_invited(tmp_path: Path) -> None:
+    """Exchange takes 500."""
+    people = [pb.Attendee(person=pb.Person(email=f"p{number}@contoso.example")) for number in range(500)]
+    async with desk_set(tmp_path) as desk:
+        with pytest.raises(InvalidArgument) as caught:
+            await invite(desk, booking_attendees=people)
+        assert {violation.field for violation in caught.value.violations} == {"booking.attendees"}
+
+
+async def test_organizer_whom_nobody_may_keep_is_nowhere_in_the_database(tmp_path: Path) -> None:
+    """The address is needed to change or cancel the meeting, and lies under the key ring."""
+    async with desk_set(tmp_path) as desk:
+        settings = TenantSettings(privacy=Privacy(organizer=Visibility.MASKED, attendees=Visibility.MASKED))
+        await desk.mirror.opened.store.tenants.update(TENANT, lambda name, _: (name, settings), etag="")
+        await desk.mirror.reloaded()
+        await desk.mirror.compare()
+        answer = await invite(desk)
+        assert answer.booking.state == Booking.STATE_CONFIRMED
+        assert not answer.booking.HasField("organizer")
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]  # noqa: ASYNC240  (a few small files)
+        found = [path.name for path in files if desk.rig.ada.encode() in path.read_bytes()]
+        assert found == []
+        assert any(b"organizer_events" in path.read_bytes() for path in files)
