@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from exchange_client import ExchangeError, Unavailable
@@ -170,22 +170,23 @@ def failing_clearly() -> Iterator[None]:
         yield
     except SettingsInvalid as error:
         lines = "".join(f"\n  {name}: {sentence}" for name, sentence in error.details.items())
-        _fail(f"{error.message}{lines}", EXIT_USAGE)
+        fail(f"{error.message}{lines}", EXIT_USAGE)
     except SidecarError as error:
-        _fail(error.message, EXIT_UNAVAILABLE if error.retryable else EXIT_REFUSED)
+        fail(error.message, EXIT_UNAVAILABLE if error.retryable else EXIT_REFUSED)
     except Unavailable as error:
         # Without a reason it is not the service that answers, but the lack of one.
-        _fail(f"{error.reason or 'no answer from the service'}: {error.message}", EXIT_UNAVAILABLE)
+        fail(f"{error.reason or 'no answer from the service'}: {error.message}", EXIT_UNAVAILABLE)
     except ExchangeError as error:
         fields = "".join(f"\n  {violation.field}: {violation.description}" for violation in error.violations)
         message = error.message if not fields else "the request breaks rules"
-        _fail(f"{error.reason}: {message}{fields}", EXIT_REFUSED)
+        fail(f"{error.reason}: {message}{fields}", EXIT_REFUSED)
     except ValueError as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has seen enough
 
 
-def _fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with a sentence on standard error and an exit code."""
     print(f"exchange-sidecar: {message}", file=sys.stderr)
     raise typer.Exit(code)

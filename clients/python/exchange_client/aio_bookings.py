@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 
-from exchange_client import availability, requests
+from exchange_client import availability, booking_requests, requests
 from exchange_client.aio_connection import AioConnection
 from exchange_client.channel import ASKING_TIMEOUT_S
 from exchange_client.gen.ioffice.exchange.v1 import booking_service_pb2_grpc
-from exchange_client.messages import Booking, FindAvailabilityResponse, GetBookingRequest, ListBookingsResponse
+from exchange_client.messages import (
+    Attendee,
+    Booking,
+    CreateBookingResponse,
+    FindAvailabilityResponse,
+    GetBookingRequest,
+    ListBookingsResponse,
+    WriteMode,
+)
 from exchange_client.requests import BookingList, ListingPages
 
 
@@ -110,3 +118,71 @@ class BookingCalls(AioConnection):
         )
         limit_s = ASKING_TIMEOUT_S if bypass_cache and timeout_s is None else timeout_s
         return list((await self._read(self._bookings.FindAvailability, request, limit_s)).availabilities)
+
+    async def create_booking(
+        self,
+        room: str,
+        start_at: datetime,
+        end_at: datetime,
+        *,
+        subject: str = "",
+        organizer: str = "",
+        attendees: Iterable[str | Attendee] = (),
+        time_zone: str = "",
+        all_day: bool = False,
+        is_private: bool = False,
+        body_text: str = "",
+        online_meeting: bool = False,
+        annotations: Mapping[str, str] | None = None,
+        rrule: str = "",
+        mode: WriteMode.ValueType = WriteMode.WRITE_MODE_UNSPECIFIED,
+        wait_s: float | None = None,
+        validate_only: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> CreateBookingResponse:
+        """Book a room, once: the call is sent again under one id until it is answered or the time is over.
+
+        Args:
+            room: its name.
+            start_at: aware; of a series, of its first booking.
+            end_at: aware; the first instant after it.
+            organizer: address of the person whose meeting it is; needed where it lies in that person's calendar.
+            attendees: addresses, or `Attendee` messages.
+            time_zone: IANA zone in which a series repeats; empty: the room's.
+            all_day: from midnight to midnight in the room's zone.
+            annotations: the caller's own data, told with the booking from now on.
+            rrule: rule of RFC 5545 for a series, such as FREQ=WEEKLY;COUNT=10.
+            mode: in whose calendar; unspecified: as the tenant is set.
+            wait_s: wait so long for the room's answer, at most 120; None: return once Exchange has taken it.
+            validate_only: make nothing, say only whether it could be made.
+            request_id: names this wish over restarts of the caller, too; empty: a new one.
+            timeout_s: for all tries together.
+        Returns:
+            The booking, of a series the first one. Its state tells whether the room is yours: only CONFIRMED says so.
+        Raises:
+            RoomConflict: the room is taken.
+            OutcomeUnknown: nobody knows yet; call again with the same `request_id`, which the error's metadata has.
+            RequestIdReused: the id was used for something else.
+        """
+        request = booking_requests.create_booking(
+            room,
+            start_at,
+            end_at,
+            subject=subject,
+            organizer=organizer,
+            attendees=attendees,
+            time_zone=time_zone,
+            all_day=all_day,
+            is_private=is_private,
+            body_text=body_text,
+            online_meeting=online_meeting,
+            annotations=annotations,
+            rrule=rrule,
+            mode=mode,
+            wait_s=wait_s,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        limit_s = booking_requests.write_limit_s(timeout_s, wait_s)
+        return await self._settle(self._bookings.CreateBooking, request, request.request_id, limit_s)

@@ -76,7 +76,8 @@ class ExchangeClient(BookingCalls):
 
     Every method raises a subclass of ExchangeError when the call fails, and takes `timeout_s` (seconds, for one call; for
     one page where pages are read) in place of the client's own. Reads wait for the connection within that time; writes fail
-    at once with Unavailable when there is none. All calls are safe to repeat; none is repeated without being asked.
+    at once with Unavailable when there is none. All calls are safe to repeat; none is repeated without being asked, but
+    those that write bookings: these are sent again, under one request id, until they are answered or their time is over.
 
     Attributes:
         timeout_s: deadline of a call in seconds, unless told otherwise; may be set at any time.

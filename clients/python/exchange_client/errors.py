@@ -7,6 +7,7 @@ trailing metadata, with ErrorInfo (reason), BadRequest (violations) and RetryInf
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 import grpc
@@ -88,6 +89,22 @@ class Conflict(ExchangeError):
     """It changed since it was read (the etag differs). Read it again, then decide."""
 
 
+class RoomConflict(NotReady):
+    """The room is taken at that time. `windows` says by what: of the first three when, and nothing else of them."""
+
+    @property
+    def windows(self) -> tuple[tuple[datetime, datetime], ...]:
+        """Return starts and ends, aware."""
+        pairs = [(self.metadata.get(f"start_time{n}"), self.metadata.get(f"end_time{n}")) for n in ("", "_2", "_3")]
+        return tuple(
+            (datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in pairs if start and end
+        )
+
+
+class RequestIdReused(AlreadyExists):
+    """The request id names another wish already. Use a new one."""
+
+
 class GapError(ExchangeError):
     """The resume token is too old to be honoured. List the bookings, then go on from the token of the listing."""
 
@@ -137,6 +154,8 @@ _BY_REASON: dict[str, type[ExchangeError]] = {
     "RESUME_TOKEN_SCOPE_MISMATCH": ResumeTokenInvalid,
     "WATCHER_TOO_SLOW": WatcherTooSlow,
     "OUTCOME_UNKNOWN": OutcomeUnknown,
+    "REQUEST_ID_REUSED": RequestIdReused,
+    "ROOM_CONFLICT": RoomConflict,
 }
 _BY_CODE: dict[str, type[ExchangeError]] = {
     "CANCELLED": Unavailable,  # by the other side: a cancellation of the caller never becomes an error of this tree

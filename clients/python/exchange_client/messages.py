@@ -15,6 +15,8 @@ from exchange_client.gen.ioffice.exchange.v1.audit_service_pb2 import (
 from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     Attendee,
     Booking,
+    CreateBookingRequest,
+    CreateBookingResponse,
     Decline,
     FindAvailabilityRequest,
     FindAvailabilityResponse,
@@ -31,6 +33,7 @@ from exchange_client.gen.ioffice.exchange.v1.common_pb2 import (
     SyncState,
     SyncStatus,
     TimeWindow,
+    WriteCompletion,
     WriteMode,
 )
 from exchange_client.gen.ioffice.exchange.v1.diagnostics_service_pb2 import (
@@ -135,6 +138,8 @@ __all__ = [
     "CheckRoomAccessResponse",
     "Checkpoint",
     "Cloud",
+    "CreateBookingRequest",
+    "CreateBookingResponse",
     "Credential",
     "CredentialInfo",
     "Decline",
@@ -221,5 +226,6 @@ __all__ = [
     "WatchRoomsResponse",
     "WatchTenantRequest",
     "WatchTenantResponse",
+    "WriteCompletion",
     "WriteMode",
 ]

@@ -226,6 +226,6 @@ METHODS = {
     "RoomService": _methods(
         "MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom", "UpdateRoom", "DiscoverRooms"
     ),
-    "BookingService": _methods("ListBookings", "GetBooking", "FindAvailability"),
+    "BookingService": _methods("ListBookings", "GetBooking", "FindAvailability", "CreateBooking"),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),
 }

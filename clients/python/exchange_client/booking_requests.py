@@ -1,0 +1,76 @@
+"""Builds the requests that write bookings, for both clients; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from exchange_client import times
+from exchange_client.messages import Attendee, Booking, CreateBookingRequest, Person, WriteCompletion, WriteMode
+from exchange_client.writing import WAIT_MARGIN_S, WRITE_TIMEOUT_S, request_id_or_new
+
+
+def create_booking(
+    room: str,
+    start_at: datetime,
+    end_at: datetime,
+    *,
+    subject: str,
+    organizer: str,
+    attendees: Iterable[str | Attendee],
+    time_zone: str,
+    all_day: bool,
+    is_private: bool,
+    body_text: str,
+    online_meeting: bool,
+    annotations: Mapping[str, str] | None,
+    rrule: str,
+    mode: WriteMode.ValueType,
+    wait_s: float | None,
+    validate_only: bool,
+    request_id: str,
+) -> CreateBookingRequest:
+    """Build the request."""
+    booking = Booking(
+        time=times.window(start_at, end_at),
+        subject=subject,
+        attendees=attendees_of(attendees),
+        time_zone=time_zone,
+        all_day=all_day,
+        is_private=is_private,
+        body_text=body_text,
+        online_meeting=online_meeting,
+        annotations=dict(annotations or {}),
+    )
+    if organizer:
+        booking.organizer.email = organizer
+    request = CreateBookingRequest(
+        parent=room,
+        booking=booking,
+        rrule=rrule,
+        mode=mode,
+        validate_only=validate_only,
+        request_id=request_id_or_new(request_id),
+    )
+    if wait_s is not None:
+        request.completion = WriteCompletion.WRITE_COMPLETION_ROOM_ANSWERED
+        request.max_wait.CopyFrom(times.to_duration(wait_s))
+    return request
+
+
+def attendees_of(attendees: Iterable[str | Attendee]) -> list[Attendee]:
+    """Return attendees; a plain address is somebody who has to come.
+
+    Raises:
+        ValueError: a plain string, which would be read as a list of letters.
+    """
+    if isinstance(attendees, str):
+        raise ValueError("attendees is a list of addresses, not one address")
+    return [Attendee(person=Person(email=one)) if isinstance(one, str) else one for one in attendees]
+
+
+def write_limit_s(timeout_s: float | None, wait_s: float | None = None) -> float:
+    """Return how long a write may take: what the caller says, or time enough for the room to answer."""
+    if timeout_s is not None:
+        return timeout_s
+    return WRITE_TIMEOUT_S if wait_s is None else max(WRITE_TIMEOUT_S, wait_s + WAIT_MARGIN_S)

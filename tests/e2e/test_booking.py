@@ -1,0 +1,91 @@
+"""Bookings made with the Python client and the command line, over real processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from exchange_client import RequestIdReused, RoomConflict, SyncExchangeClient
+from exchange_client.messages import Booking
+
+from sidecar.emulator.fixture import RunningEmulator
+from tests.support.processes import Service, run_cli
+from tests.support.scene import Scene, scene_set, tomorrow, wall
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+async def scene(service: Service, emulator: RunningEmulator) -> AsyncIterator[Scene]:
+    """Give a tenant with a room."""
+    async with scene_set(service, emulator) as scene:
+        yield scene
+
+
+async def run(scene: Scene, *arguments: str) -> tuple[int, str, str]:
+    """Run a command against the service; return exit code and both outputs."""
+    done = await asyncio.to_thread(run_cli, "booking", *arguments, env={"EXCHANGE_TARGET": scene.service.target})
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+async def test_client_books_once_and_learns_of_conflicts(scene: Scene) -> None:
+    """Ten equal wishes at once are one booking in the room's calendar."""
+    room = scene.room()
+    wishes = [
+        scene.client.create_booking(room, tomorrow(9), tomorrow(10), subject="Plans", request_id="wish-1")
+        for _ in range(10)
+    ]
+    answers = await asyncio.gather(*wishes)
+    assert {answer.booking.name for answer in answers} == {answers[0].booking.name}
+    assert answers[0].booking.state == Booking.STATE_CONFIRMED
+    assert len(await scene.directory.truth(scene.mailbox(), tomorrow(0), tomorrow(23))) == 1
+    with pytest.raises(RoomConflict) as caught:
+        await scene.client.create_booking(room, tomorrow(9), tomorrow(11))
+    assert caught.value.windows == ((tomorrow(9), tomorrow(10)),)
+    with pytest.raises(RequestIdReused):
+        await scene.client.create_booking(room, tomorrow(15), tomorrow(16), request_id="wish-1")
+    free = await scene.client.find_availability(scene.tenant, tomorrow(8), tomorrow(11))
+    assert len(free[0].free) == 2
+
+
+async def test_sync_client_books_a_series(scene: Scene) -> None:
+    """With a zone that has clock changes."""
+
+    def use() -> Booking:
+        with SyncExchangeClient.connect(scene.service.target) as client:
+            answer = client.create_booking(
+                scene.room(), tomorrow(9), tomorrow(10), rrule="FREQ=DAILY;COUNT=3", time_zone="Europe/Berlin"
+            )
+            return answer.booking
+
+    booking = await asyncio.to_thread(use)
+    assert booking.recurrence.series_id
+    assert len((await scene.client.list_bookings(scene.room(), tomorrow(0), tomorrow(23, days=4))).bookings) == 3
+
+
+async def test_commands_book_refuse_and_say_what_to_do(scene: Scene, tmp_path: Path) -> None:
+    """One line and an exit code each."""
+    room = scene.room().removeprefix("tenants/").replace("/rooms/", "/")
+    start = wall(tomorrow(9))[:16]
+    code, told, _ = await run(scene, "create", room, start, "--for", "30", "--subject", "Plans", "--dry-run")
+    assert (code, told) == (0, "it can be done\n")
+    code, told, error = await run(scene, "create", room, start, "--for", "30", "--subject", "Plans")
+    assert (code, error) == (0, "")
+    day = tomorrow(9).strftime("%Y-%m-%d")
+    assert told.splitlines()[0] == f"confirmed: {day} 09:00Z to {day} 09:30Z"
+    assert told.splitlines()[1].startswith(scene.room())
+    code, told, error = await run(scene, "create", room, start)
+    assert (code, told) == (1, "")
+    taken = f"the room is taken: {day} 09:00Z to {day} 09:30Z; `booking find` shows when it is free"
+    assert error == f"exchange-sidecar: ROOM_CONFLICT: {taken}\n"
+    past = datetime(2020, 1, 1, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M")
+    code, _, error = await run(scene, "create", room, past)
+    assert code == 1
+    assert "booking.time: must not be in the past" in error
+    for misused in (["--zone", "Middle/Earth"], ["--annotation", "no value"]):
+        code, _, error = await run(scene, "create", room, start, *misused)
+        assert (code, error.count("\n")) == (2, 1)
