@@ -16,6 +16,7 @@ from tests.bench.figures import Figure, Scale, print_table
 NAMES = (
     "list_bookings",
     "availability",
+    "create_bookings",
     "watch_room",
     "idle_streams",
     "notify",
