@@ -349,6 +349,18 @@ class OutcomeUnknown(Unavailable):
     reason = "OUTCOME_UNKNOWN"
 
 
+class BookingOver(SidecarError):
+    """The booking does not take the room any more."""
+
+    reason = "BOOKING_OVER"
+
+
+class CheckInClosed(SidecarError):
+    """Nobody can have come to the booking then; `details` hold open_time and close_time."""
+
+    reason = "CHECK_IN_CLOSED"
+
+
 class NotificationBodyInvalid(SidecarError):
     """Inner: what came to the webhook is not a body of notifications, or holds too many."""
 

@@ -93,8 +93,8 @@ AUDITED: dict[str, Audited] = {
 }
 """Calls that change something."""
 
-WRITING = frozenset({"BookingService/CreateBooking"})
-"""Calls that write bookings: each has a row of its own, and the watch tells of it. What is audited are administrators' acts."""
+WRITING = frozenset({"BookingService/CreateBooking", "BookingService/CheckIn"})
+"""Calls about bookings: the watch tells of each that did something. What is audited are administrators' acts."""
 
 READING = frozenset(
     {

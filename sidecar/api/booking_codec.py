@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 from sidecar.api import frames
 from sidecar.api.times import set_time, time_of
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
+from sidecar.model.attendance import Attendance
 from sidecar.model.booking import (
     Attendee,
     Booking,
@@ -73,6 +75,8 @@ class ProtoBookingCodec:
             set_time(message.update_time, booking.updated_at)
         if booking.decline is not None:
             _set_decline(message.decline, booking.decline)
+        if booking.attendance is not None:
+            _set_attendance(message, booking.attendance)
         return message.SerializeToString(deterministic=True)
 
     def restrict(self, body: bytes, *, privacy: Privacy, hash_key: bytes) -> tuple[bytes, bytes]:
@@ -81,7 +85,16 @@ class ProtoBookingCodec:
         Both are what encoding the booking anew would give, so the next read of the calendar finds nothing to change.
         """
         message = booking_pb.Booking.FromString(body)
-        booking = readmit(_booking_from_proto(message), privacy, hash_key=hash_key)
+        return self._encode_again(readmit(_booking_from_proto(message), privacy, hash_key=hash_key), message)
+
+    def attend(self, body: bytes, attendance: Attendance) -> tuple[bytes, bytes]:
+        """Return an encoded booking with our own data in place of what it has of it, and its digest."""
+        message = booking_pb.Booking.FromString(body)
+        booking = _booking_from_proto(message)
+        return self._encode_again(replace(booking, attendance=attendance.of(booking.end_at)), message)
+
+    def _encode_again(self, booking: Booking, message: booking_pb.Booking) -> tuple[bytes, bytes]:
+        """Encode what was read from a message and changed, under the message's name and revision."""
         digest = booking_digest(booking)
         room_name = message.name.rpartition("/bookings/")[0]
         return self.encode(booking, room_name=room_name, revision=message.revision, digest=digest), digest
@@ -129,6 +142,7 @@ def _booking_from_proto(message: booking_pb.Booking) -> Booking:
         annotations=tuple(sorted(message.annotations.items())),
         transaction_id=TRANSACTION_PREFIX if message.origin == booking_pb.Booking.ORIGIN_API else "",
         decline=_decline_of(message.decline) if message.HasField("decline") else None,
+        attendance=_attendance_of(message),
     )
 
 
@@ -144,6 +158,23 @@ def _set_decline(message: booking_pb.Decline, decline: Decline) -> None:
     if decline.competing is not None:
         set_time(message.competing.start_time, decline.competing.start_at)
         set_time(message.competing.end_time, decline.competing.end_at)
+
+
+def _attendance_of(message: booking_pb.Booking) -> Attendance | None:
+    attendance = Attendance(
+        check_in_at=time_of(message.check_in_time) if message.HasField("check_in_time") else None,
+        check_in_by=message.check_in_by,
+        released_at=time_of(message.release_time) if message.HasField("release_time") else None,
+    )
+    return None if attendance.is_empty else attendance
+
+
+def _set_attendance(message: booking_pb.Booking, attendance: Attendance) -> None:
+    if attendance.check_in_at is not None:
+        set_time(message.check_in_time, attendance.check_in_at)
+    if attendance.released_at is not None:
+        set_time(message.release_time, attendance.released_at)
+    message.check_in_by = attendance.check_in_by
 
 
 def _person_of(message: booking_pb.Person) -> Person | HashedPerson:

@@ -1,4 +1,7 @@
-"""BookingService: bookings from the copy, and to whom its other calls go. No booking is parsed on its way out."""
+"""BookingService: bookings from the copy. No read asks Exchange, and no booking is parsed on its way out.
+
+Calls that write are answered by `booking_writes`, those about people in rooms by `attendance`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.api import frames
+from sidecar.api.attendance import AttendanceCalls
 from sidecar.api.availability import AvailabilityCalls
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.convert import RoomConverter
@@ -73,9 +77,11 @@ class BookingServicer:
         tokens: WrittenTokens,
         writer: BookingWriter,
         availability: AvailabilityCalls,
+        attendance: AttendanceCalls,
     ) -> None:
         self._tokens = tokens
         self._writer = writer
+        self._attendance = attendance
         self._store = store
         self._answers = answers
         self._feed = feed
@@ -178,3 +184,7 @@ class BookingServicer:
     async def find_availability(self, request: pb.FindAvailabilityRequest) -> bytes:
         """See the proto."""
         return await self._availability.find_availability(request)
+
+    async def check_in(self, request: pb.CheckInRequest) -> bytes:
+        """See the proto."""
+        return await self._attendance.check_in(request)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sidecar.aio.clock import Clock
+from sidecar.api.attendance import AttendanceCalls
 from sidecar.api.audits import AuditServicer
 from sidecar.api.availability import AvailabilityCalls
 from sidecar.api.booking_writes import BookingWriter
@@ -110,6 +111,7 @@ def build_servicers(
                 limits=limits,
                 clock=clock,
             ),
+            attendance=AttendanceCalls(attendances=store.attendances, clock=clock),
         ),
         diagnostics=DiagnosticsServicer(reports=diagnosis.reports, display=display, converter=converter, clock=clock),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),

@@ -54,6 +54,8 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.RoomConflict: (_CODE.FAILED_PRECONDITION, "ROOM_CONFLICT", None),
     errors.OrganizerUnreachable: (_CODE.FAILED_PRECONDITION, "ORGANIZER_UNREACHABLE", None),
     errors.OutcomeUnknown: (_CODE.UNAVAILABLE, "OUTCOME_UNKNOWN", None),
+    errors.BookingOver: (_CODE.FAILED_PRECONDITION, "BOOKING_OVER", None),
+    errors.CheckInClosed: (_CODE.FAILED_PRECONDITION, "CHECK_IN_CLOSED", None),
     errors.TenantBlocked: _INTERNAL,
     errors.CredentialRejected: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_REJECTED", "Microsoft refused the credential"),
     errors.CredentialExpired: (_CODE.FAILED_PRECONDITION, "CREDENTIAL_EXPIRED", "the credential has expired"),

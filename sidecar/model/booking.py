@@ -9,6 +9,7 @@ from datetime import datetime
 
 import msgspec
 
+from sidecar.model.attendance import Attendance
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.window import Window
 from sidecar.model.write import TRANSACTION_PREFIX
@@ -106,6 +107,7 @@ class Booking:
     much of words and people is here is `privacy.admit`'s business; `subject_state` tells what became of the subject.
     `decline` is set in the state DECLINED only, where something is known.
     `annotations` are the caller's own, by key.
+    `attendance` is our own knowledge, which no read of a calendar brings; see `overlay`.
     """
 
     key: BookingKey
@@ -132,6 +134,7 @@ class Booking:
     transaction_id: str = ""
     decline: Decline | None = None
     annotations: tuple[tuple[str, str], ...] = ()
+    attendance: Attendance | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -188,4 +191,6 @@ def booking_digest(booking: Booking) -> bytes:
         shown += ("decline", booking.decline)
     if booking.annotations:
         shown += (("annotations", booking.annotations),)
+    if booking.attendance is not None:
+        shown += (booking.attendance,)
     return hashlib.blake2b(_ENCODER.encode(shown), digest_size=16).digest()

@@ -12,11 +12,13 @@ from sidecar.model.booking import Booking, StoredBooking
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomId, RoomUid, TenantId, TenantUid
 from sidecar.model.intent import Lease
+from sidecar.model.overlay import overlay
 from sidecar.model.plan import Applied, CompleteRead, DeltaRead, Removal, RoomPlan, Scope, Upsert
 from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import booking_rows, journal, locks, reads, rows, unsettled
+from sidecar.store.attendances import load_attendances
 from sidecar.store.changes import LogHead, load_head
 from sidecar.store.departing import BodyStamper, load_departing
 from sidecar.store.engine import Connection, Engine, Row
@@ -123,6 +125,7 @@ class Calendars:
                 return Applied(changes_count=0)
             stored = await booking_rows.load_stored(c, room.uid, scope)
             plan = await unsettled.hold_back(c, room, planner(stored), stored)
+            plan = overlay(plan, stored, await load_attendances(c, room.uid))
             surprises = reads.Surprises()
             # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
             # So may what differs since more was admitted: nobody changed that, in Exchange.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from sidecar.model.attendance import Attendance
 from sidecar.model.ids import TenantUid
 from sidecar.model.privacy import Privacy, Visibility
 from sidecar.store import rows
@@ -19,13 +20,16 @@ from sidecar.store.engine import Connection
 
 
 class BodyStamper(Protocol):
-    """Gives encoded bookings another revision, and takes words and people out of them."""
+    """Gives encoded bookings another revision, takes words and people out of them, and puts our own data in."""
 
     def stamp(self, body: bytes, *, revision: int) -> bytes:
         """Return the same booking with this revision."""
 
     def restrict(self, body: bytes, *, privacy: Privacy, hash_key: bytes) -> tuple[bytes, bytes]:
         """Return an encoded booking with no more words and people than may be kept, and its digest."""
+
+    def attend(self, body: bytes, attendance: Attendance) -> tuple[bytes, bytes]:
+        """Return an encoded booking with our own data in place of what it has of it, and its digest."""
 
 
 Departing = Callable[[bytes, int], bytes]

@@ -143,7 +143,7 @@ async def _replace_mailbox(c: Connection, room: Room, address: NewAddress, stamp
     last = journal.Entry(room.uid, ChangeKind.ROOM_CHANGED)
     await log_departure(c, room, stamper, cause=Cause.ROOM_READDRESSED, tells_each=True, last=last)
     await abandon_subscriptions(c, room)
-    for table in ("bookings", "hints", "held_bookings"):
+    for table in ("bookings", "attendances", "hints", "held_bookings"):
         await c.execute(f"DELETE FROM {table} WHERE room_uid = $1", room.uid)  # noqa: S608  (ours)
     await c.execute(
         "UPDATE rooms SET mailbox = $2, mailbox_key = $3, given_key = NULL, object_id = $4, calendar_no = calendar_no + 1,"

@@ -67,12 +67,7 @@ class Rooms:
         Raises:
             RoomNotFound: also when the tenant is unknown or being deleted.
         """
-        room = await self._engine.read(
-            lambda c: _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
-        )
-        if room is None:
-            raise RoomNotFound("there is no such room")
-        return room
+        return await self._engine.read(lambda c: load_named(c, tenant_id, room_id))
 
     async def load_by_mailbox(self, tenant_uid: TenantUid, mailbox: Mailbox) -> Room | None:
         """Load the room that is mapped to a mailbox, however it is spelled; None when there is none."""
@@ -316,6 +311,18 @@ async def _load_to_change(c: Connection, tenant_id: TenantId, room_id: RoomId, e
 def _check_etag(room: Room, etag: str) -> None:
     if etag and etag != str(room.version):
         raise EtagMismatch("the room has changed", details={"etag": str(room.version)})
+
+
+async def load_named(c: Connection, tenant_id: TenantId, room_id: RoomId) -> Room:
+    """Load by the caller's ids, within somebody else's transaction.
+
+    Raises:
+        RoomNotFound: also when the tenant is unknown or being deleted.
+    """
+    room = await _load(c, "t.tenant_id = $1 AND r.room_id = $2 AND t.deleted_at IS NULL", tenant_id, room_id)
+    if room is None:
+        raise RoomNotFound("there is no such room")
+    return room
 
 
 async def _load(c: Connection, condition: str, *values: str) -> Room | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sidecar.model.ids import TenantUid
 from sidecar.store import journal
+from sidecar.store.attendances import Attendances
 from sidecar.store.audit import Audit, AuditedEngine
 from sidecar.store.calendars import BookingCodec, Calendars
 from sidecar.store.census import Census
@@ -51,6 +52,7 @@ class Store:
         self.rooms = Rooms(engine, codec)
         self.calendars = Calendars(engine, codec)
         self.occupancies = Occupancies(engine)
+        self.attendances = Attendances(engine, codec)
         self.changes = Changes(engine)
         self.epochs = Epochs(engine)
         self.subscriptions = Subscriptions(engine, vault)

@@ -448,6 +448,7 @@ class Chores:
         pruned = await self._store.changes.prune(
             lease.lane, retention=self._retention, count_max=self._retention_count, held=_PRUNE_HELD
         )
+        await self._store.attendances.prune(lease.lane)
         now_s = self._clock.monotonic()
         if now_s >= self._audit_pruned_s + _PRUNE_INTERVAL.total_seconds():  # it is all tenants': once is enough
             self._audit_pruned_s = now_s

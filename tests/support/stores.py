@@ -28,6 +28,7 @@ import pytest
 
 from sidecar.aio.clock import Clock, LoopClock
 from sidecar.feed.feed import Feed
+from sidecar.model.attendance import Attendance
 from sidecar.model.booking import Booking
 from sidecar.model.ids import Mailbox, RoomId, TenantId, TenantUid
 from sidecar.model.plan import Applied
@@ -78,6 +79,14 @@ class JsonCodec:
         if privacy.subject is not Visibility.STORED:
             shown |= {"subject": "", "digest": hashlib.sha256(shown["key"].encode()).hexdigest()[:32]}
         return json.dumps(shown, sort_keys=True).encode(), bytes.fromhex(shown["digest"])
+
+    def attend(self, body: bytes, attendance: Attendance) -> tuple[bytes, bytes]:
+        """Return an encoded booking with our own data in it, and its digest."""
+        shown = json.loads(body)
+        known = attendance.of(datetime.fromisoformat(shown["end"]))
+        shown["attendance"] = None if known is None else repr(known)
+        digest = hashlib.blake2b(json.dumps([shown["key"], shown["attendance"]]).encode(), digest_size=16)
+        return json.dumps(shown | {"digest": digest.hexdigest()}, sort_keys=True).encode(), digest.digest()
 
     def stamp(self, body: bytes, *, revision: int) -> bytes:
         """Return an encoded booking with another revision."""

@@ -29,7 +29,7 @@ async def entries(rig: Rig, tenant: str = "") -> list[audit_pb.AuditEntry]:
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: str(service.name))
-def test_every_call_is_declared_as_changing_or_as_reading(service: ServiceDescriptor) -> None:
+def test_every_call_is_in_exactly_one_table(service: ServiceDescriptor) -> None:
     for method in service.methods:
         name = f"{service.name}/{method.name}"
         tables = [table for table in (AUDITED, WRITING, READING) if name in table]

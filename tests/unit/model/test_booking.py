@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.model.attendance import Attendance
 from sidecar.model.booking import (
     Attendee,
     Booking,
@@ -52,6 +53,7 @@ VISIBLE: dict[str, Any] = {
     "transaction_id": f"{TRANSACTION_PREFIX}w1",  # it tells whose the booking is
     "annotations": (("a", "b"),),
     "decline": Decline(DeclineReason.ROOM_TAKEN, None),
+    "attendance": Attendance(check_in_by="badge 7"),
 }
 
 

@@ -55,6 +55,12 @@ class BookingServiceStub:
     which that cannot be told is named with the cause, and never passes for free.
     Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE.
     """
+    CheckIn: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.CheckInRequest, _booking_service_pb2.CheckInResponse]
+    """Records that somebody came to a booking, or takes that back. It is the sidecar's own knowledge: Exchange is not asked and
+    not told. Watches tell it as any change. It stays with the booking when that moves, and when the copy is read anew.
+    The first check-in stands: to record another one, undo it.
+    Errors: FIELD_INVALID, BOOKING_NOT_FOUND, ROOM_NOT_FOUND, BOOKING_OVER, CHECK_IN_CLOSED.
+    """
 
 @_typing.type_check_only
 class BookingServiceAsyncStub(BookingServiceStub):
@@ -82,6 +88,12 @@ class BookingServiceAsyncStub(BookingServiceStub):
     """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
     which that cannot be told is named with the cause, and never passes for free.
     Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE.
+    """
+    CheckIn: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.CheckInRequest, _booking_service_pb2.CheckInResponse]  # type: ignore[assignment]
+    """Records that somebody came to a booking, or takes that back. It is the sidecar's own knowledge: Exchange is not asked and
+    not told. Watches tell it as any change. It stays with the booking when that moves, and when the copy is read anew.
+    The first check-in stands: to record another one, undo it.
+    Errors: FIELD_INVALID, BOOKING_NOT_FOUND, ROOM_NOT_FOUND, BOOKING_OVER, CHECK_IN_CLOSED.
     """
 
 class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -131,6 +143,18 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
         which that cannot be told is named with the cause, and never passes for free.
         Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckIn(
+        self,
+        request: _booking_service_pb2.CheckInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_booking_service_pb2.CheckInResponse, _abc.Awaitable[_booking_service_pb2.CheckInResponse]]:
+        """Records that somebody came to a booking, or takes that back. It is the sidecar's own knowledge: Exchange is not asked and
+        not told. Watches tell it as any change. It stays with the booking when that moves, and when the copy is read anew.
+        The first check-in stands: to record another one, undo it.
+        Errors: FIELD_INVALID, BOOKING_NOT_FOUND, ROOM_NOT_FOUND, BOOKING_OVER, CHECK_IN_CLOSED.
         """
 
 def add_BookingServiceServicer_to_server(servicer: BookingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -172,6 +172,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. Nobody told how many seats a room has, so whether it has enough is not known."""
     ERROR_REASON_OUTSIDE_HORIZON: _ErrorReason.ValueType  # 102
     """Only in Problem. The copy of a room's calendar does not hold the whole window; metadata has what it holds."""
+    ERROR_REASON_BOOKING_OVER: _ErrorReason.ValueType  # 103
+    """FAILED_PRECONDITION. The booking does not take the room any more: it was cancelled or declined, or it has ended."""
+    ERROR_REASON_CHECK_IN_CLOSED: _ErrorReason.ValueType  # 104
+    """FAILED_PRECONDITION. Nobody can have come to the booking then; metadata has open_time and close_time."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -328,4 +332,8 @@ ERROR_REASON_CAPACITY_UNKNOWN: ErrorReason.ValueType  # 101
 """Only in Problem. Nobody told how many seats a room has, so whether it has enough is not known."""
 ERROR_REASON_OUTSIDE_HORIZON: ErrorReason.ValueType  # 102
 """Only in Problem. The copy of a room's calendar does not hold the whole window; metadata has what it holds."""
+ERROR_REASON_BOOKING_OVER: ErrorReason.ValueType  # 103
+"""FAILED_PRECONDITION. The booking does not take the room any more: it was cancelled or declined, or it has ended."""
+ERROR_REASON_CHECK_IN_CLOSED: ErrorReason.ValueType  # 104
+"""FAILED_PRECONDITION. Nobody can have come to the booking then; metadata has open_time and close_time."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

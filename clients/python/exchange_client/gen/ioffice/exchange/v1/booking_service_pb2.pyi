@@ -168,6 +168,9 @@ class Booking(_message.Message):
     BODY_TEXT_FIELD_NUMBER: _builtins.int
     ONLINE_MEETING_FIELD_NUMBER: _builtins.int
     DECLINE_FIELD_NUMBER: _builtins.int
+    CHECK_IN_TIME_FIELD_NUMBER: _builtins.int
+    RELEASE_TIME_FIELD_NUMBER: _builtins.int
+    CHECK_IN_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/rooms/{room}/bookings/{booking}. The id is derived from the meeting, so a rebuilt copy gives the same,
     and a meeting that moves in time keeps it.
@@ -200,6 +203,8 @@ class Booking(_message.Message):
     """For writing only, and never kept: plain text for those who open the booking in Outlook; 32 KiB at most."""
     online_meeting: _builtins.bool
     """For writing only: have Exchange add a link for joining online. Where Exchange can, it is told in online_meeting_uri."""
+    check_in_by: _builtins.str
+    """Caller's id of who came, with check_in_time."""
     @_builtins.property
     def time(self) -> _common_pb2.TimeWindow:
         """When; for whole days, midnight to midnight in the room's zone."""
@@ -236,6 +241,14 @@ class Booking(_message.Message):
         by the sidecar.
         """
 
+    @_builtins.property
+    def check_in_time(self) -> _timestamp_pb2.Timestamp:
+        """When somebody came, as CheckIn was told; unset: nobody said so. Exchange knows nothing of it. Set by CheckIn alone."""
+
+    @_builtins.property
+    def release_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on ReleaseBooking gave the room back; `time` ends then. Unset as soon as somebody makes the booking longer again."""
+
     def __init__(
         self,
         *,
@@ -262,10 +275,13 @@ class Booking(_message.Message):
         body_text: _builtins.str = ...,
         online_meeting: _builtins.bool = ...,
         decline: Global___Decline | None = ...,
+        check_in_time: _timestamp_pb2.Timestamp | None = ...,
+        release_time: _timestamp_pb2.Timestamp | None = ...,
+        check_in_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decline", b"decline", "organizer", b"organizer", "recurrence", b"recurrence", "time", b"time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_in_time", b"check_in_time", "create_time", b"create_time", "decline", b"decline", "organizer", b"organizer", "recurrence", b"recurrence", "release_time", b"release_time", "time", b"time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "annotations", b"annotations", "attendees", b"attendees", "body_text", b"body_text", "calendar_uid", b"calendar_uid", "create_time", b"create_time", "decline", b"decline", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting", b"online_meeting", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "revision", b"revision", "state", b"state", "subject", b"subject", "subject_hash", b"subject_hash", "subject_state", b"subject_state", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_day", b"all_day", "annotations", b"annotations", "attendees", b"attendees", "body_text", b"body_text", "calendar_uid", b"calendar_uid", "check_in_by", b"check_in_by", "check_in_time", b"check_in_time", "create_time", b"create_time", "decline", b"decline", "etag", b"etag", "is_private", b"is_private", "name", b"name", "online_meeting", b"online_meeting", "online_meeting_uri", b"online_meeting_uri", "organizer", b"organizer", "origin", b"origin", "recurrence", b"recurrence", "release_time", b"release_time", "revision", b"revision", "state", b"state", "subject", b"subject", "subject_hash", b"subject_hash", "subject_state", b"subject_state", "time", b"time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -840,3 +856,63 @@ class FindAvailabilityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FindAvailabilityResponse: _TypeAlias = FindAvailabilityResponse  # noqa: Y015
+
+@_typing.final
+class CheckInRequest(_message.Message):
+    """Request of CheckIn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CHECK_IN_BY_FIELD_NUMBER: _builtins.int
+    CHECK_IN_TIME_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/rooms/{room}/bookings/{booking}."""
+    check_in_by: _builtins.str
+    """Who came: an id that means something to the caller, at most 128 bytes. Not a person's address: nothing with an @ is taken."""
+    undo: _builtins.bool
+    """Takes the check-in back; check_in_by and check_in_time are then empty."""
+    @_builtins.property
+    def check_in_time(self) -> _timestamp_pb2.Timestamp:
+        """When; default now. Not in the future, and within a day of the booking."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        check_in_by: _builtins.str = ...,
+        check_in_time: _timestamp_pb2.Timestamp | None = ...,
+        undo: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_in_time", b"check_in_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in_by", b"check_in_by", "check_in_time", b"check_in_time", "name", b"name", "undo", b"undo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckInRequest: _TypeAlias = CheckInRequest  # noqa: Y015
+
+@_typing.final
+class CheckInResponse(_message.Message):
+    """Response of CheckIn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def booking(self) -> Global___Booking:
+        """The booking as it is now."""
+
+    def __init__(
+        self,
+        *,
+        booking: Global___Booking | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckInResponse: _TypeAlias = CheckInResponse  # noqa: Y015

@@ -57,6 +57,11 @@ class BookingServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityResponse.FromString,
                 _registered_method=True)
+        self.CheckIn = channel.unary_unary(
+                '/ioffice.exchange.v1.BookingService/CheckIn',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInResponse.FromString,
+                _registered_method=True)
 
 
 class BookingServiceServicer(object):
@@ -101,6 +106,16 @@ class BookingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckIn(self, request, context):
+        """Records that somebody came to a booking, or takes that back. It is the sidecar's own knowledge: Exchange is not asked and
+        not told. Watches tell it as any change. It stays with the booking when that moves, and when the copy is read anew.
+        The first check-in stands: to record another one, undo it.
+        Errors: FIELD_INVALID, BOOKING_NOT_FOUND, ROOM_NOT_FOUND, BOOKING_OVER, CHECK_IN_CLOSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BookingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +138,11 @@ def add_BookingServiceServicer_to_server(servicer, server):
                     servicer.FindAvailability,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityResponse.SerializeToString,
+            ),
+            'CheckIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckIn,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -236,6 +256,33 @@ class BookingService(object):
             '/ioffice.exchange.v1.BookingService/FindAvailability',
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.FindAvailabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.BookingService/CheckIn',
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInResponse.FromString,
             options,
             channel_credentials,
             insecure,
