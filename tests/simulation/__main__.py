@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sidecar.emulator.moods import Moods
 from tests.simulation import mutations
-from tests.simulation.plan import calm_plan, plan_of, resting_plan
+from tests.simulation.plan import Plan, calm_plan, plan_of, resting_plan, writing_plan
 from tests.simulation.run import Outcome, run
 
 _LAST_LINES = 40
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mutation", choices=sorted(mutations.ALL), help="break this rule, for --seed or --mutations")
     parser.add_argument("--day", action="store_true", help="time a day of twenty rooms, calm and unkind")
     parser.add_argument("--rests", action="store_true", help="also suspend the tenant, or delete it and bring it back")
+    parser.add_argument("--writes", action="store_true", help="also have programs write through the API")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
     if options.day:
@@ -49,12 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.mutations:
         return _hunt(options)
     if options.seed is not None:
-        return _show(_run(options.seed, options.mutation, options.trace, is_resting=options.rests))
+        return _show(_run(options.seed, options.mutation, options.trace, kind=_kind(options)))
     return _run_many(options)
 
 
-def _run(seed: int, mutation: str | None, trace_file: Path | None = None, *, is_resting: bool = False) -> Outcome:
-    plan = resting_plan(seed) if is_resting else plan_of(seed)
+_PLANS: dict[str, Callable[[int], Plan]] = {"": plan_of, "rests": resting_plan, "writes": writing_plan}
+"""By the option that asks for them."""
+
+
+def _kind(options: argparse.Namespace) -> str:
+    return "rests" if options.rests else "writes" if options.writes else ""
+
+
+def _run(seed: int, mutation: str | None, trace_file: Path | None = None, *, kind: str = "") -> Outcome:
+    plan = _PLANS[kind](seed)
     if mutation is None:
         return run(plan, trace_file=trace_file)
     with mutations.ALL[mutation].applied():
@@ -82,8 +91,8 @@ def _time_a_day() -> int:
     return int(failed > 0)
 
 
-def _judge(seed: int, *, is_resting: bool = False) -> _Verdict:
-    outcome = _run(seed, None, is_resting=is_resting)
+def _judge(seed: int, *, kind: str = "") -> _Verdict:
+    outcome = _run(seed, None, kind=kind)
     failure = "" if outcome.failure is None else f"{type(outcome.failure).__name__}: {outcome.failure}"
     return _Verdict(seed, failure, outcome.digest)
 
@@ -95,11 +104,11 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _run_many(options: argparse.Namespace) -> int:
     began_s = time.monotonic()
     failed: list[int] = []
-    flag = " --rests" if options.rests else ""
+    flag = f" --{_kind(options)}" if _kind(options) else ""
     seeds = range(options.first, options.first + options.seeds)
     # A process for each seed, as `--seed` has one: what a run leaves in the process's caches moves the next one's times.
     with multiprocessing.get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
-        for verdict in pool.imap(partial(_judge, is_resting=options.rests), seeds, chunksize=1):
+        for verdict in pool.imap(partial(_judge, kind=_kind(options)), seeds, chunksize=1):
             if verdict.failure:
                 failed.append(verdict.seed)
                 print(f"seed {verdict.seed} FAILED: {verdict.failure[:600]}")

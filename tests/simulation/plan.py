@@ -78,6 +78,10 @@ _NEEDS_ITS_ROOMS = frozenset({"resync", "remap", "restore", "calendar_empty"})
 """Troubles in which somebody asks for something of a room, which a deleted tenant has not, or undoes what an operator did."""
 
 
+_FORGETS_WRITES = frozenset({"restore", "remap"})
+"""Troubles after which the service cannot know any more what it was asked: a promise about repeated requests ends there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rest:
     """The tenant is at rest for a while, seconds from the start of work: suspended, or deleted and brought back."""
@@ -106,7 +110,7 @@ class Plan:
     """A run.
 
     `troubles` are (when, seconds from the start of work; what), in order of time. `habits` are those of the watchers. `rests`
-    follow each other.
+    follow each other. `calls_count` is how often other programs want to write through the API.
     """
 
     seed: int
@@ -122,6 +126,7 @@ class Plan:
     settings: Settings
     troubles: tuple[tuple[float, str], ...]
     rests: tuple[Rest, ...] = ()
+    calls_count: int = 0
 
     def rng(self, name: str) -> Random:
         """Return the randomness of one part of the world; parts do not disturb each other."""
@@ -204,6 +209,13 @@ def resting_plan(seed: int) -> Plan:
     )
     troubles = tuple(trouble for trouble in plan.troubles if trouble[1] not in _NEEDS_ITS_ROOMS)
     return replace(plan, troubles=troubles, rests=rests)
+
+
+def writing_plan(seed: int) -> Plan:
+    """Return the plan of a seed with programs in it that write; what the seed means without them stays as it is."""
+    plan = plan_of(seed)
+    troubles = tuple(trouble for trouble in plan.troubles if trouble[1] not in _FORGETS_WRITES)
+    return replace(plan, troubles=troubles, calls_count=Random(f"writing {seed}").choice((5, 15, 40)))
 
 
 def make_settings(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.simulation.callers import Callers, check_writes
 from tests.simulation.checks import check_at_rest, check_drift, everything_is_told
 from tests.simulation.faults import Troubles
 from tests.simulation.logs import LogBook, check_log_clean, kept
@@ -79,12 +80,18 @@ async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook) -> None:
         troubles = Troubles(world)
         coming = world.start(troubles.work())
         resting = world.start(Rests(world).work()) if world.plan.rests else None
+        callers = Callers(world)
+        calling = world.start(callers.work()) if world.plan.calls_count else None
         await Office(world).work()
         await coming
+        if calling is not None:
+            await calling
         if resting is not None:
             await resting
         await troubles.heal()
+        await callers.finish()
         await _come_to_rest(world)
+        await check_writes(world, callers)
         await check_drift(world)
         _check_promises(world)
         check_log_clean(book.faults)

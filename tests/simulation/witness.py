@@ -116,7 +116,8 @@ class Witness:
                 continue
             assert watcher.mirror.is_complete(room), f"{room} is said to be fresh, and {watcher.name} has not seen it"
             inside = Window(from_micros(start) + _EDGE, from_micros(end) - _EDGE)
-            shown = {(stay.uid, stay.original_start_at): stay for stay in map(stay_of, watcher.mirror.bookings(room))}
+            stays = [_as_exchange_has_it(booking) for booking in watcher.mirror.bookings(room)]
+            shown = {(stay.uid, stay.original_start_at): stay for stay in stays}
             allowed: dict[_Key, list[Stay | None]] = {}
             for key, versions in self._history[self._world.rooms[room]].items():
                 since = _versions_since(versions, fresh_at - self._margin)
@@ -124,6 +125,13 @@ class Witness:
                     allowed[key] = since
             what = f"{watcher.name}, told that {room} is fresh as of {fresh_at}"
             check_checkpoint_true(what, {key: stay for key, stay in shown.items() if key in allowed}, allowed)
+
+
+def _as_exchange_has_it(booking: Booking) -> Stay:
+    """Return a stay as the calendar shows it: a booking of ours is settled there before it is told to be."""
+    stay = stay_of(booking)
+    is_unsettled = booking.origin == Booking.ORIGIN_API and booking.state == Booking.STATE_PENDING
+    return stay._replace(state=Booking.STATE_CONFIRMED) if is_unsettled else stay
 
 
 def _versions_since(versions: list[tuple[datetime, Stay | None]], at: datetime) -> list[Stay | None]:

@@ -1,0 +1,211 @@
+"""Programs that write through the API: they send a request again until it is answered, and remember what they were told.
+
+Nobody else touches what they make, so at rest each of their bookings is at Exchange exactly as they were told last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from exchange_client import times
+from exchange_client.messages import Booking
+
+from sidecar.errors import SidecarError, Unavailable
+from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import TimeWindow
+from tests.simulation.life import Life
+from tests.simulation.network import PeerGone
+from tests.simulation.world import World
+
+_DAYS_AHEAD = 6
+_HOURS = (8, 9, 9, 9, 10, 10, 14)
+"""Few of them, so that many want the same."""
+_MINUTES = (15, 30, 60, 90)
+_PATIENCE_S = (0.05, 1.0, 20.0, 60.0)
+"""How long a caller waits for an answer before it hangs up."""
+_PAUSES_S = (0.0, 0.5, 5.0, 60.0)
+_ANSWERED_WITHIN_S = 4 * 3_600.0
+"""Longer than any pause of the service's own once nothing is in its way."""
+
+
+@dataclass(slots=True)
+class Wish:
+    """A booking that a caller wants, and what it was told of it.
+
+    Attributes:
+        subject: its own, so that it is known again in the calendar.
+        reason: why it was refused; empty: it was made, or is not answered yet.
+        booking: as the caller was told last; None: it was refused, or is not answered yet.
+        is_gone: the caller had it taken out again.
+    """
+
+    number: int
+    room: str
+    request: pb.CreateBookingRequest
+    reason: str = ""
+    booking: Booking | None = None
+    is_gone: bool = False
+
+    @property
+    def subject(self) -> str:
+        """Return the subject."""
+        return self.request.booking.subject
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the caller knows what came of it."""
+        return bool(self.reason) or self.booking is not None
+
+
+class Callers:
+    """All programs that write, in a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.wishes: list[Wish] = []
+        self._rng = world.plan.rng("callers")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def work(self) -> None:
+        """Want something as often as the plan says; several want at once, often the same."""
+        plan, rng = self.world.plan, self._rng
+        moments = sorted(rng.uniform(0.0, plan.duration_s) for _ in range(plan.calls_count))
+        began_s = asyncio.get_running_loop().time()
+        for at_s in moments:
+            await asyncio.sleep(max(0.0, began_s + at_s - asyncio.get_running_loop().time()))
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                if self.world.rooms:
+                    self._tasks.append(self.world.start(self._want()))
+
+    async def finish(self) -> None:
+        """Wait until each caller has its answer.
+
+        Raises:
+            AssertionError: somebody has none although nothing is in the way any more.
+        """
+        if not self._tasks:
+            return
+        _, waiting = await asyncio.wait(self._tasks, timeout=_ANSWERED_WITHIN_S)
+        assert not waiting, (
+            f"{len(waiting)} callers have no answer: {[w.subject for w in self.wishes if not w.is_answered]}"
+        )
+
+    async def _want(self) -> None:
+        """Want a booking until it is made or refused, and perhaps send the request once more."""
+        wish = self._make_wish()
+        await self._ask(wish)
+        if self._rng.random() < 0.3:
+            before = wish.booking is not None, wish.reason
+            await self._ask(wish)
+            after = wish.booking is not None, wish.reason
+            assert after == before, f"{wish.subject}: the same request was answered {before}, and later {after}"
+
+    def _make_wish(self) -> Wish:
+        rng, number = self._rng, len(self.wishes) + 1
+        room = rng.choice(sorted(self.world.rooms))
+        start_at = self._start()
+        window = TimeWindow()
+        window.start_time.FromDatetime(start_at)
+        window.end_time.FromDatetime(start_at + timedelta(minutes=rng.choice(_MINUTES)))
+        request = pb.CreateBookingRequest(
+            parent=room,
+            booking=pb.Booking(time=window, subject=f"CANARY-wish {number}"),
+            request_id=f"wish-{number}",
+        )
+        wish = Wish(number, room, request)
+        self.wishes.append(wish)
+        return wish
+
+    def _start(self) -> datetime:
+        rng = self._rng
+        day = self.world.now() + timedelta(days=rng.randint(1, _DAYS_AHEAD))
+        return day.replace(hour=rng.choice(_HOURS), minute=rng.choice((0, 30)), second=0, microsecond=0)
+
+    async def _ask(self, wish: Wish) -> None:
+        """Send a request until it is answered for good."""
+        try:
+            answer = await self._insist(lambda life: life.servicers.bookings.create_booking(wish.request))
+        except SidecarError as error:
+            wish.booking, wish.reason = None, error.reason
+            self.world.trace.note("caller", f"{wish.subject} is refused: {error.reason}")
+        else:
+            wish.booking, wish.reason = Booking.FromString(answer.booking.SerializeToString()), ""
+            self.world.trace.note("caller", f"{wish.subject} is made")
+            assert wish.booking.state == Booking.STATE_CONFIRMED, (
+                f"{wish.subject} is answered in state {wish.booking.state}"
+            )
+
+    async def _insist(self, call: Callable[[Life], Awaitable[Any]]) -> Any:  # Any: answers of all calls
+        """Make a call until it has an answer that will not change.
+
+        Raises:
+            SidecarError: it was refused.
+        """
+        rng = self._rng
+        while True:
+            life = self.world.serving
+            if life is not None:
+                patience_s = rng.choice(_PATIENCE_S)
+                try:
+                    async with asyncio.timeout(patience_s):
+                        return await life.call(lambda: call(life))  # noqa: B023  (awaited at once)
+                except (PeerGone, Unavailable, TimeoutError) as error:
+                    self.world.trace.note("caller", f"hears {type(error).__name__}")
+            await asyncio.sleep(rng.choice(_PAUSES_S) + 0.05)
+
+
+async def check_writes(world: World, callers: Callers) -> None:
+    """Check that Exchange holds each booking that was said to be made, once, and none that was refused."""
+    for mailbox in sorted(set(world.rooms.values())):
+        room = next(name for name, address in world.rooms.items() if address == mailbox)
+        await _check_room(world, room, [wish for wish in callers.wishes if wish.room == room])
+    _check_rows(world)
+    _check_told(world)
+
+
+async def _check_room(world: World, room: str, wishes: list[Wish]) -> None:
+    span = timedelta(days=_DAYS_AHEAD + 60)
+    items = await world.directory.truth(world.rooms[room], world.now() - span, world.now() + span)
+    held: dict[str, list[tuple[datetime, datetime]]] = {}
+    for item in items:
+        if not item["is_cancelled"]:
+            when = datetime.fromisoformat(item["start"]), datetime.fromisoformat(item["end"])
+            held.setdefault(str(item["subject"]), []).append(when)
+    taken: list[tuple[datetime, datetime, str]] = []
+    for wish in wishes:
+        found = held.get(wish.subject, [])
+        if wish.booking is None or wish.is_gone:
+            assert found == [], f"{wish.subject} was {wish.reason or 'taken out'}, and is there: {found}"
+            continue
+        told = times.to_datetime(wish.booking.time.start_time), times.to_datetime(wish.booking.time.end_time)
+        assert found == [told], f"{wish.subject} was told to be at {told}, and Exchange has {found}"
+        taken.append((*told, wish.subject))
+    taken.sort()
+    for (_, end_at, first), (start_at, _, second) in pairwise(taken):
+        assert end_at <= start_at, f"{first} and {second} overlap in {room}"
+
+
+def _check_rows(world: World) -> None:
+    """Every write has ended, and what was asked for is erased."""
+    left = world.fetch("SELECT kind, state, request_id FROM writes WHERE state NOT IN ('done', 'failed')")
+    assert left == [], f"writes were left: {left}"
+    kept = world.fetch("SELECT request_id FROM writes WHERE sealed IS NOT NULL")
+    assert kept == [], f"what was asked for is kept: {kept}"
+
+
+def _check_told(world: World) -> None:
+    """Nothing was ever told to be confirmed that had to go again."""
+    rows = world.fetch(
+        "SELECT c.body FROM changes c JOIN writes w ON w.room_uid = c.room_uid AND w.booking_key = c.booking_key"
+        " WHERE w.kind = 'create' AND w.state = 'failed' AND c.kind = 1"
+    )
+    for (body,) in rows:
+        booking = Booking.FromString(body)
+        assert booking.state == Booking.STATE_PENDING, (
+            f"{booking.subject} failed, and was told in state {booking.state}"
+        )
