@@ -93,7 +93,7 @@ AUDITED: dict[str, Audited] = {
 }
 """Calls that change something."""
 
-WRITING = frozenset({"BookingService/CreateBooking", "BookingService/CheckIn"})
+WRITING = frozenset({"BookingService/CreateBooking", "BookingService/CheckIn", "BookingService/ReleaseBooking"})
 """Calls about bookings: the watch tells of each that did something. What is audited are administrators' acts."""
 
 READING = frozenset(

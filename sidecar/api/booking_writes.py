@@ -7,7 +7,7 @@ from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.boundary import answering_s
 from sidecar.api.write_requests import Wish, check_time, content_of, organizer_of, read_create
 from sidecar.api.written_tokens import WrittenTokens
-from sidecar.errors import BookingNotFound, InvalidArgument
+from sidecar.errors import BookingNotFound, InvalidArgument, OutcomeUnknown
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.model.booking import booking_digest
 from sidecar.model.event import EventContent
@@ -40,9 +40,7 @@ class BookingWriter:
         organizer = organizer_of(wish.booking, wish.mode or room.settings.write_mode, room=room)
         content = content_of(wish.booking, wish.window, wish.rrule, room=room)
         await self._check_time(wish, room)
-        refusal = refusal_of(room)
-        if refusal is not None:
-            raise refusal
+        await self.refuse_blocked(room, wish.request_id)
         if request.validate_only:
             return await self._validate(wish, room, content, organizer)
         new = _new_write(wish, room, content, organizer)
@@ -52,6 +50,27 @@ class BookingWriter:
         return pb.CreateBookingResponse(
             booking=pb.Booking.FromString(body), written_at_token=await self._tokens.give(wish.tenant_id)
         )
+
+    async def refuse_blocked(self, room: Room, request_id: str) -> None:
+        """Refuse a request while something known stands in its way, unless it is a repetition.
+
+        What was begun before that may be done by now, so a repetition is never told that it was not.
+
+        Raises:
+            OutcomeUnknown: it was begun, and cannot be brought to its end now.
+            SidecarError: why nothing can be written.
+        """
+        refusal = refusal_of(room)
+        if refusal is None:
+            return
+        write = await self._store.writes.find(room.tenant_uid, request_id)
+        if write is None:
+            raise refusal
+        if not write.state.is_ended:
+            raise OutcomeUnknown(
+                "whether it was done is not known yet; send it again to learn what came of it",
+                details={"cause": refusal.reason},
+            )
 
     async def _check_time(self, wish: Wish, room: Room) -> None:
         """Refuse what lies in the past, unless it is a repetition of what was begun before that."""

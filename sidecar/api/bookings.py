@@ -185,6 +185,10 @@ class BookingServicer:
         """See the proto."""
         return await self._availability.find_availability(request)
 
-    async def check_in(self, request: pb.CheckInRequest) -> bytes:
+    async def check_in(self, request: pb.CheckInRequest) -> pb.CheckInResponse:
         """See the proto."""
         return await self._attendance.check_in(request)
+
+    async def release_booking(self, request: pb.ReleaseBookingRequest) -> pb.ReleaseBookingResponse:
+        """See the proto."""
+        return await self._attendance.release_booking(request)

@@ -103,7 +103,7 @@ def list_bookings_response(page: bytes, *, sync: bytes) -> bytes:
 
 
 def get_booking_response(body: bytes) -> bytes:
-    """Return a GetBookingResponse, or a CheckInResponse: the booking is the first field of both."""
+    """Return a GetBookingResponse."""
     return _head(_GET_BOOKING, len(body)) + body
 
 

@@ -49,6 +49,7 @@ _WAITING = frozenset(
     {
         "WatchService/ReadChanges",
         "BookingService/CreateBooking",
+        "BookingService/ReleaseBooking",
         "RoomService/DiscoverRooms",
         "RoomService/UpdateRoom",
         "RoomService/CheckRoomAccess",

@@ -77,6 +77,7 @@ def build_servicers(
         clock=clock,
     )
     tokens = WrittenTokens(store=store, feed=feed)
+    writer = BookingWriter(store=store, writing=inquiries.writing, tokens=tokens, clock=clock)
     return Servicers(
         tenants=TenantServicer(
             tenants=store.tenants,
@@ -103,7 +104,7 @@ def build_servicers(
             feed=feed,
             converter=converter,
             tokens=tokens,
-            writer=BookingWriter(store=store, writing=inquiries.writing, tokens=tokens, clock=clock),
+            writer=writer,
             availability=AvailabilityCalls(
                 occupancies=store.occupancies,
                 schedules=inquiries.schedules,
@@ -111,7 +112,9 @@ def build_servicers(
                 limits=limits,
                 clock=clock,
             ),
-            attendance=AttendanceCalls(attendances=store.attendances, clock=clock),
+            attendance=AttendanceCalls(
+                store=store, writing=inquiries.writing, writer=writer, tokens=tokens, clock=clock
+            ),
         ),
         diagnostics=DiagnosticsServicer(reports=diagnosis.reports, display=display, converter=converter, clock=clock),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),

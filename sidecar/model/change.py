@@ -35,6 +35,7 @@ class Cause(enum.IntEnum):
     OUTSIDE_HORIZON = 4
     ROOM_UNMAPPED = 5
     ROOM_READDRESSED = 6
+    RELEASED = 7
     WITHDRAWN = 8
 
 

@@ -32,6 +32,8 @@ class WriteKind(enum.StrEnum):
     """A booking in the room's own calendar."""
     INVITE = "invite"
     """A booking in a person's calendar, to which the room is invited."""
+    RELEASE = "release"
+    """A room given back before its booking ends."""
 
 
 class Hold(enum.IntEnum):
@@ -42,6 +44,8 @@ class Hold(enum.IntEnum):
     """It is told as pending: nobody knows yet whether it stays."""
     PRESENT = 2
     """It stays though the room's calendar does not show it: the room has not heard of it yet."""
+    RELEASING = 3
+    """If it goes, it was released, whoever finds out first."""
 
 
 class WriteState(enum.StrEnum):

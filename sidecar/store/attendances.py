@@ -20,6 +20,7 @@ from sidecar.store import journal, locks, rows
 from sidecar.store.departing import BodyStamper
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.rooms import load_named
+from sidecar.store.writes import Step
 
 _LEFT_BEHIND = timedelta(days=7)
 """How long data without a booking is kept: longer than any trouble in which a booking is away for a while."""
@@ -169,6 +170,17 @@ async def save_attendance(c: Connection, room_uid: RoomUid, key: BookingKey, att
         None if attendance.released_at is None else to_micros(attendance.released_at),
         to_micros(c.now),
     )
+
+
+def released_with(step: Step, room_uid: RoomUid, key: BookingKey, at: datetime) -> Step:
+    """Return a step of a write that also keeps from when on a booking's room was given back."""
+
+    async def run(c: Connection) -> None:
+        await step(c)
+        known = await load_attendance(c, room_uid, key)
+        await save_attendance(c, room_uid, key, replace(known, released_at=at))
+
+    return run
 
 
 def _from_row(check_in_at: int | None, check_in_by: str, released_at: int | None) -> Attendance:

@@ -7,11 +7,11 @@ transaction and never begin one of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from sidecar.model.booking import Booking, BookingState, StoredBooking, booking_digest
-from sidecar.model.change import ChangeKind
+from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomUid
 from sidecar.model.plan import RoomPlan, Touch, Upsert
 from sidecar.model.room import Room
@@ -30,12 +30,13 @@ _ANSWERS = {
 
 @dataclass(frozen=True, slots=True)
 class _Unsettled:
-    """Of a room's writes that have not ended: by what their bookings are known, and which bookings stay."""
+    """Of a room's writes that have not ended: by what their bookings are known, which bookings stay, and which may go."""
 
     writes: set[WriteUid] = field(default_factory=set)
     events: set[EventId] = field(default_factory=set)
     keys: set[BookingKey] = field(default_factory=set)
     staying: dict[BookingKey, WriteUid] = field(default_factory=dict)
+    releasing: set[BookingKey] = field(default_factory=set)
 
     def holds(self, booking: Booking) -> bool:
         """Tell whether a booking is one that such a write makes or changes."""
@@ -84,7 +85,27 @@ async def hold_back(c: Connection, room: Room, plan: RoomPlan, stored: Mapping[B
         else:
             # The room may not know of it yet, or it has declined: the organizer's calendar tells.
             await ask_in(c, waiting, room.tenant_uid)
-    return RoomPlan(upserts=tuple(upserts), removals=tuple(removals), touches=tuple(touches))
+    whole = RoomPlan(upserts=tuple(upserts), removals=tuple(removals), touches=tuple(touches))
+    return _with_cause(whole, unsettled.releasing)
+
+
+def _with_cause(plan: RoomPlan, releasing: Collection[BookingKey]) -> RoomPlan:
+    """Tell of bookings that go while they are being released that they are."""
+    if not releasing:
+        return plan
+    return replace(
+        plan,
+        upserts=tuple(
+            replace(one, cause=Cause.RELEASED)
+            if one.kind is ChangeKind.REMOVED and one.booking.key in releasing
+            else one
+            for one in plan.upserts
+        ),
+        removals=tuple(
+            replace(one, cause=Cause.RELEASED) if one.kind is ChangeKind.REMOVED and one.key in releasing else one
+            for one in plan.removals
+        ),
+    )
 
 
 async def _complete(
@@ -123,6 +144,8 @@ async def _load(c: Connection, room_uid: RoomUid) -> _Unsettled:
                 unsettled.events.add(EventId(event_id))
             if key is not None:
                 unsettled.keys.add(BookingKey(key))
+        elif key is not None and hold == Hold.RELEASING:
+            unsettled.releasing.add(BookingKey(key))
         elif key is not None:
             unsettled.staying[BookingKey(key)] = WriteUid(uid)
     return unsettled

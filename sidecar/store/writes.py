@@ -139,6 +139,19 @@ class Writes:
             to_micros(write.created_at),
         )
 
+    async def find(self, tenant_uid: TenantUid, request_id: str) -> Write | None:
+        """Load the write that a request began; None when it began none, or it is forgotten."""
+
+        async def run(c: Connection) -> Write | None:
+            row = await c.fetch_one(
+                f"SELECT {_COLUMNS} FROM writes WHERE tenant_uid = $1 AND request_id = $2",  # noqa: S608  (ours)
+                tenant_uid,
+                request_id,
+            )
+            return None if row is None else self._from_row(row)
+
+        return await self._engine.read(run)
+
     async def is_known(self, tenant_uid: TenantUid, request_id: str) -> bool:
         """Tell whether something was begun under a request id."""
 

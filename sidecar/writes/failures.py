@@ -14,6 +14,7 @@ _CLASSES: dict[str, type[SidecarError]] = {
         errors.RoomConflict,
         errors.OrganizerUnreachable,
         errors.BookingNotFound,
+        errors.BookingOver,
         errors.GraphRefused,
         errors.GraphUnavailable,
         errors.MailboxDenied,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from sidecar.aio.clock import Clock
 from sidecar.model.room import FreshnessLimits
@@ -13,6 +14,7 @@ from sidecar.telemetry import Telemetry
 from sidecar.writes.creator import EventCalls, RoomCreator
 from sidecar.writes.driver import Driver, Steps
 from sidecar.writes.inviter import Inviter
+from sidecar.writes.releaser import ReleaseCalls, Releaser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +26,14 @@ class Writing:
     inviter: Inviter
 
 
+class WriteCalls(EventCalls, ReleaseCalls, Protocol):
+    """All that is written at Microsoft; `graph.event_writer.EventWriter` is one."""
+
+
 def build_writing(
     *,
     store: Store,
-    calls: EventCalls,
+    calls: WriteCalls,
     reader: CalendarReader,
     limits: FreshnessLimits,
     telemetry: Telemetry,
@@ -37,7 +43,11 @@ def build_writing(
     reading = RoomReader(reader=reader, keys=store.tenants, telemetry=telemetry)
     room_creator = RoomCreator(store=store, calls=calls, reading=reading, limits=limits, clock=clock)
     inviter = Inviter(store=store, calls=calls, reader=reader, reading=reading, clock=clock)
-    steps: dict[WriteKind, Steps] = {WriteKind.CREATE: room_creator, WriteKind.INVITE: inviter}
+    steps: dict[WriteKind, Steps] = {
+        WriteKind.CREATE: room_creator,
+        WriteKind.INVITE: inviter,
+        WriteKind.RELEASE: Releaser(store=store, calls=calls, reader=reader, reading=reading),
+    }
     return Writing(
         driver=Driver(writes=store.writes, steps=steps, clock=clock),
         room_creator=room_creator,

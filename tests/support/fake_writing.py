@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sidecar.aio.clock import Clock, SystemClock
 from sidecar.graph.clouds import TenantRef
@@ -36,6 +36,16 @@ class FakeEvents:
         made = event(f"e-{transaction_id}", content.window.start_at, subject=content.subject, isOrganizer=True)
         self.calendar.put(made)
         return made
+
+    async def update(
+        self, tenant: TenantRef, mailbox: str, event_id: EventId, content: EventContent, *, parts: Iterable[str]
+    ) -> GraphEvent:
+        """See `ReleaseCalls`."""
+        raise NotImplementedError
+
+    async def decline(self, tenant: TenantRef, mailbox: str, event_id: EventId, *, comment: str) -> None:
+        """See `ReleaseCalls`."""
+        self.calendar.drop(event_id)
 
     async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
         """See `EventCalls`."""

@@ -38,6 +38,7 @@ class WriteDesk:
     mirror: Mirrored
     writing: Writing
     writer: BookingWriter
+    tokens: WrittenTokens
     rig: Rig
     _driving: asyncio.Task[None]
 
@@ -128,14 +129,14 @@ async def write_desk(rig: Rig, folder: Path, *, seed: int = 0) -> AsyncIterator[
             clock=clock,
             rng=Random(seed),
         )
+        tokens = WrittenTokens(store=store, feed=feed)
         driving = asyncio.create_task(writing.driver.run(), name="writes")
         await asyncio.sleep(0)
         desk = WriteDesk(
             mirror=mirror,
             writing=writing,
-            writer=BookingWriter(
-                store=store, writing=writing, tokens=WrittenTokens(store=store, feed=feed), clock=clock
-            ),
+            writer=BookingWriter(store=store, writing=writing, tokens=tokens, clock=clock),
+            tokens=tokens,
             rig=rig,
             _driving=driving,
         )

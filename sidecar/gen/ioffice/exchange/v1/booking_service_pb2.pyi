@@ -900,6 +900,9 @@ class CheckInResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BOOKING_FIELD_NUMBER: _builtins.int
+    WRITTEN_AT_TOKEN_FIELD_NUMBER: _builtins.int
+    written_at_token: _builtins.str
+    """Give it to reads that are to show this write."""
     @_builtins.property
     def booking(self) -> Global___Booking:
         """The booking as it is now."""
@@ -908,11 +911,105 @@ class CheckInResponse(_message.Message):
         self,
         *,
         booking: Global___Booking | None = ...,
+        written_at_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "written_at_token", b"written_at_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckInResponse: _TypeAlias = CheckInResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseBookingRequest(_message.Message):
+    """Request of ReleaseBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ReleaseBookingRequest._Reason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REASON_UNSPECIFIED: ReleaseBookingRequest._Reason.ValueType  # 0
+        """Not told."""
+        REASON_NO_SHOW: ReleaseBookingRequest._Reason.ValueType  # 1
+        """Nobody came."""
+        REASON_ENDED_EARLY: ReleaseBookingRequest._Reason.ValueType  # 2
+        """Everybody has left."""
+
+    class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
+        """Why a room is given back."""
+
+    REASON_UNSPECIFIED: ReleaseBookingRequest.Reason.ValueType  # 0
+    """Not told."""
+    REASON_NO_SHOW: ReleaseBookingRequest.Reason.ValueType  # 1
+    """Nobody came."""
+    REASON_ENDED_EARLY: ReleaseBookingRequest.Reason.ValueType  # 2
+    """Everybody has left."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/rooms/{room}/bookings/{booking}."""
+    etag: _builtins.str
+    """If set, nothing is released unless the booking is of this version."""
+    request_id: _builtins.str
+    """Names this wish: 1 to 128 visible ASCII characters, best a random UUID; kept for 7 days."""
+    comment: _builtins.str
+    """For the organizer of a meeting that the room leaves, at most 1000 characters; empty: a sentence that says the reason."""
+    reason: Global___ReleaseBookingRequest.Reason.ValueType
+    """Why."""
+    allow_missing: _builtins.bool
+    """A booking that is gone counts as released."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        reason: Global___ReleaseBookingRequest.Reason.ValueType = ...,
+        allow_missing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "comment", b"comment", "etag", b"etag", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseBookingRequest: _TypeAlias = ReleaseBookingRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseBookingResponse(_message.Message):
+    """Response of ReleaseBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKING_FIELD_NUMBER: _builtins.int
+    WRITTEN_AT_TOKEN_FIELD_NUMBER: _builtins.int
+    written_at_token: _builtins.str
+    """Give it to reads that are to show this write."""
+    @_builtins.property
+    def booking(self) -> Global___Booking:
+        """The booking as it is now; unset when it is gone from the room."""
+
+    def __init__(
+        self,
+        *,
+        booking: Global___Booking | None = ...,
+        written_at_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "written_at_token", b"written_at_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseBookingResponse: _TypeAlias = ReleaseBookingResponse  # noqa: Y015

@@ -62,6 +62,11 @@ class BookingServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInResponse.FromString,
                 _registered_method=True)
+        self.ReleaseBooking = channel.unary_unary(
+                '/ioffice.exchange.v1.BookingService/ReleaseBooking',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingResponse.FromString,
+                _registered_method=True)
 
 
 class BookingServiceServicer(object):
@@ -116,6 +121,19 @@ class BookingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReleaseBooking(self, request, context):
+        """Frees the room from now on, because nobody came or everybody has left. Somebody else's meeting stays as it is: the room
+        declines it, which Exchange tells the organizer, and watches tell REMOVED with CAUSE_RELEASED. A booking in the room's own
+        calendar ends now, at the next whole minute: watches tell it with release_time and the new end. If it has not begun it is
+        removed. Of a series only this occurrence is released. The same request_id releases once and is always answered alike.
+        Errors: FIELD_INVALID, ROOM_NOT_FOUND, BOOKING_NOT_FOUND, BOOKING_OVER, ETAG_MISMATCH, REQUEST_ID_REUSED, OUTCOME_UNKNOWN
+        (send the same request again), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE (nothing was done), EXCHANGE_REFUSED, and the
+        reasons why the tenant or the room cannot be used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BookingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +161,11 @@ def add_BookingServiceServicer_to_server(servicer, server):
                     servicer.CheckIn,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInResponse.SerializeToString,
+            ),
+            'ReleaseBooking': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseBooking,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -283,6 +306,33 @@ class BookingService(object):
             '/ioffice.exchange.v1.BookingService/CheckIn',
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CheckInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseBooking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.BookingService/ReleaseBooking',
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,7 +29,7 @@ from sidecar.gen.ioffice.exchange.v1 import common_pb2 as ioffice_dot_exchange_d
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as ioffice_dot_exchange_dot_v1_dot_room__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ioffice/exchange/v1/watch_service.proto\x12\x13ioffice.exchange.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)ioffice/exchange/v1/booking_service.proto\x1a ioffice/exchange/v1/common.proto\x1a&ioffice/exchange/v1/room_service.proto\"\xa3\x01\n\x0cWatchOptions\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x32\n\ngap_policy\x18\x02 \x01(\x0e\x32\x1e.ioffice.exchange.v1.GapPolicy\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nwatcher_id\x18\x04 \x01(\t\"\xc2\x01\n\rSnapshotStart\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x33\n\x06reason\x18\x03 \x01(\x0e\x32#.ioffice.exchange.v1.SnapshotReason\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x31\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12\x17\n\x0f\x65stimated_count\x18\x06 \x01(\x03\"0\n\x0bSnapshotEnd\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\"\xf9\x03\n\rBookingChange\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.ioffice.exchange.v1.BookingChange.Kind\x12-\n\x07\x62ooking\x18\x02 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12/\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32(.ioffice.exchange.v1.BookingChange.Cause\"V\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_UPSERTED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x13\n\x0fKIND_LEFT_SCOPE\x10\x03\"\xbf\x01\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41USE_CANCELLED\x10\x01\x12\x12\n\x0e\x43\x41USE_DECLINED\x10\x02\x12\x11\n\rCAUSE_DELETED\x10\x03\x12\x19\n\x15\x43\x41USE_OUTSIDE_HORIZON\x10\x04\x12\x17\n\x13\x43\x41USE_ROOM_UNMAPPED\x10\x05\x12\x1a\n\x16\x43\x41USE_ROOM_READDRESSED\x10\x06\x12\x13\n\x0f\x43\x41USE_WITHDRAWN\x10\x08\"E\n\x0e\x42ookingChanges\x12\x33\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\".ioffice.exchange.v1.BookingChange\";\n\nCheckpoint\x12-\n\x04sync\x18\x01 \x01(\x0b\x32\x1f.ioffice.exchange.v1.SyncStatus\"\x1c\n\x0cRoomUnmapped\x12\x0c\n\x04room\x18\x01 \x01(\t\"\xdc\x01\n\rStreamClosing\x12\x39\n\x06reason\x18\x01 \x01(\x0e\x32).ioffice.exchange.v1.StreamClosing.Reason\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"`\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_DRAINING\x10\x01\x12\x12\n\x0eREASON_MAX_AGE\x10\x02\x12\x15\n\x11REASON_SCOPE_GONE\x10\x03\"T\n\x10WatchRoomRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x32\n\x07options\x18\x02 \x01(\x0b\x32!.ioffice.exchange.v1.WatchOptions\"\xbf\x03\n\x11WatchRoomResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12<\n\x0esnapshot_start\x18\x02 \x01(\x0b\x32\".ioffice.exchange.v1.SnapshotStartH\x00\x12\x36\n\x07\x63hanges\x18\x03 \x01(\x0b\x32#.ioffice.exchange.v1.BookingChangesH\x00\x12\x38\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32 .ioffice.exchange.v1.SnapshotEndH\x00\x12\x35\n\ncheckpoint\x18\x05 \x01(\x0b\x32\x1f.ioffice.exchange.v1.CheckpointH\x00\x12\x31\n\x0croom_changed\x18\x06 \x01(\x0b\x32\x19.ioffice.exchange.v1.RoomH\x00\x12\x35\n\x07\x63losing\x18\x07 \x01(\x0b\x32\".ioffice.exchange.v1.StreamClosingH\x00\x12:\n\rroom_unmapped\x18\x08 \x01(\x0b\x32!.ioffice.exchange.v1.RoomUnmappedH\x00\x42\x07\n\x05\x65vent\"f\n\x11WatchRoomsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05rooms\x18\x02 \x03(\t\x12\x32\n\x07options\x18\x03 \x01(\x0b\x32!.ioffice.exchange.v1.WatchOptions\"\xc0\x03\n\x12WatchRoomsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12<\n\x0esnapshot_start\x18\x02 \x01(\x0b\x32\".ioffice.exchange.v1.SnapshotStartH\x00\x12\x36\n\x07\x63hanges\x18\x03 \x01(\x0b\x32#.ioffice.exchange.v1.BookingChangesH\x00\x12\x38\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32 .ioffice.exchange.v1.SnapshotEndH\x00\x12\x35\n\ncheckpoint\x18\x05 \x01(\x0b\x32\x1f.ioffice.exchange.v1.CheckpointH\x00\x12\x31\n\x0croom_changed\x18\x06 \x01(\x0b\x32\x19.ioffice.exchange.v1.RoomH\x00\x12\x35\n\x07\x63losing\x18\x07 \x01(\x0b\x32\".ioffice.exchange.v1.StreamClosingH\x00\x12:\n\rroom_unmapped\x18\x08 \x01(\x0b\x32!.ioffice.exchange.v1.RoomUnmappedH\x00\x42\x07\n\x05\x65vent\"z\n\x12ReadChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12+\n\x08max_wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"x\n\x13ReadChangesResponse\x12\x33\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\".ioffice.exchange.v1.BookingChange\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x16\n\x0emore_available\x18\x03 \x01(\x08*U\n\tGapPolicy\x12\x1a\n\x16GAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13GAP_POLICY_SNAPSHOT\x10\x01\x12\x13\n\x0fGAP_POLICY_FAIL\x10\x02*\xd4\x01\n\x0eSnapshotReason\x12\x1f\n\x1bSNAPSHOT_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19SNAPSHOT_REASON_REQUESTED\x10\x01\x12!\n\x1dSNAPSHOT_REASON_TOKEN_EXPIRED\x10\x02\x12!\n\x1dSNAPSHOT_REASON_EPOCH_CHANGED\x10\x03\x12\x1e\n\x1aSNAPSHOT_REASON_ROOM_ADDED\x10\x04\x12\x1c\n\x18SNAPSHOT_REASON_RESYNCED\x10\x05\x32\xaf\x02\n\x0cWatchService\x12\\\n\tWatchRoom\x12%.ioffice.exchange.v1.WatchRoomRequest\x1a&.ioffice.exchange.v1.WatchRoomResponse0\x01\x12_\n\nWatchRooms\x12&.ioffice.exchange.v1.WatchRoomsRequest\x1a\'.ioffice.exchange.v1.WatchRoomsResponse0\x01\x12`\n\x0bReadChanges\x12\'.ioffice.exchange.v1.ReadChangesRequest\x1a(.ioffice.exchange.v1.ReadChangesResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ioffice/exchange/v1/watch_service.proto\x12\x13ioffice.exchange.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)ioffice/exchange/v1/booking_service.proto\x1a ioffice/exchange/v1/common.proto\x1a&ioffice/exchange/v1/room_service.proto\"\xa3\x01\n\x0cWatchOptions\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x32\n\ngap_policy\x18\x02 \x01(\x0e\x32\x1e.ioffice.exchange.v1.GapPolicy\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nwatcher_id\x18\x04 \x01(\t\"\xc2\x01\n\rSnapshotStart\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x33\n\x06reason\x18\x03 \x01(\x0e\x32#.ioffice.exchange.v1.SnapshotReason\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x31\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x1f.ioffice.exchange.v1.TimeWindow\x12\x17\n\x0f\x65stimated_count\x18\x06 \x01(\x03\"0\n\x0bSnapshotEnd\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\"\x8d\x04\n\rBookingChange\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.ioffice.exchange.v1.BookingChange.Kind\x12-\n\x07\x62ooking\x18\x02 \x01(\x0b\x32\x1c.ioffice.exchange.v1.Booking\x12/\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32(.ioffice.exchange.v1.BookingChange.Cause\"V\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_UPSERTED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x13\n\x0fKIND_LEFT_SCOPE\x10\x03\"\xd3\x01\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41USE_CANCELLED\x10\x01\x12\x12\n\x0e\x43\x41USE_DECLINED\x10\x02\x12\x11\n\rCAUSE_DELETED\x10\x03\x12\x19\n\x15\x43\x41USE_OUTSIDE_HORIZON\x10\x04\x12\x17\n\x13\x43\x41USE_ROOM_UNMAPPED\x10\x05\x12\x1a\n\x16\x43\x41USE_ROOM_READDRESSED\x10\x06\x12\x12\n\x0e\x43\x41USE_RELEASED\x10\x07\x12\x13\n\x0f\x43\x41USE_WITHDRAWN\x10\x08\"E\n\x0e\x42ookingChanges\x12\x33\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\".ioffice.exchange.v1.BookingChange\";\n\nCheckpoint\x12-\n\x04sync\x18\x01 \x01(\x0b\x32\x1f.ioffice.exchange.v1.SyncStatus\"\x1c\n\x0cRoomUnmapped\x12\x0c\n\x04room\x18\x01 \x01(\t\"\xdc\x01\n\rStreamClosing\x12\x39\n\x06reason\x18\x01 \x01(\x0e\x32).ioffice.exchange.v1.StreamClosing.Reason\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"`\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_DRAINING\x10\x01\x12\x12\n\x0eREASON_MAX_AGE\x10\x02\x12\x15\n\x11REASON_SCOPE_GONE\x10\x03\"T\n\x10WatchRoomRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x32\n\x07options\x18\x02 \x01(\x0b\x32!.ioffice.exchange.v1.WatchOptions\"\xbf\x03\n\x11WatchRoomResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12<\n\x0esnapshot_start\x18\x02 \x01(\x0b\x32\".ioffice.exchange.v1.SnapshotStartH\x00\x12\x36\n\x07\x63hanges\x18\x03 \x01(\x0b\x32#.ioffice.exchange.v1.BookingChangesH\x00\x12\x38\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32 .ioffice.exchange.v1.SnapshotEndH\x00\x12\x35\n\ncheckpoint\x18\x05 \x01(\x0b\x32\x1f.ioffice.exchange.v1.CheckpointH\x00\x12\x31\n\x0croom_changed\x18\x06 \x01(\x0b\x32\x19.ioffice.exchange.v1.RoomH\x00\x12\x35\n\x07\x63losing\x18\x07 \x01(\x0b\x32\".ioffice.exchange.v1.StreamClosingH\x00\x12:\n\rroom_unmapped\x18\x08 \x01(\x0b\x32!.ioffice.exchange.v1.RoomUnmappedH\x00\x42\x07\n\x05\x65vent\"f\n\x11WatchRoomsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05rooms\x18\x02 \x03(\t\x12\x32\n\x07options\x18\x03 \x01(\x0b\x32!.ioffice.exchange.v1.WatchOptions\"\xc0\x03\n\x12WatchRoomsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12<\n\x0esnapshot_start\x18\x02 \x01(\x0b\x32\".ioffice.exchange.v1.SnapshotStartH\x00\x12\x36\n\x07\x63hanges\x18\x03 \x01(\x0b\x32#.ioffice.exchange.v1.BookingChangesH\x00\x12\x38\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32 .ioffice.exchange.v1.SnapshotEndH\x00\x12\x35\n\ncheckpoint\x18\x05 \x01(\x0b\x32\x1f.ioffice.exchange.v1.CheckpointH\x00\x12\x31\n\x0croom_changed\x18\x06 \x01(\x0b\x32\x19.ioffice.exchange.v1.RoomH\x00\x12\x35\n\x07\x63losing\x18\x07 \x01(\x0b\x32\".ioffice.exchange.v1.StreamClosingH\x00\x12:\n\rroom_unmapped\x18\x08 \x01(\x0b\x32!.ioffice.exchange.v1.RoomUnmappedH\x00\x42\x07\n\x05\x65vent\"z\n\x12ReadChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12+\n\x08max_wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"x\n\x13ReadChangesResponse\x12\x33\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\".ioffice.exchange.v1.BookingChange\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x16\n\x0emore_available\x18\x03 \x01(\x08*U\n\tGapPolicy\x12\x1a\n\x16GAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13GAP_POLICY_SNAPSHOT\x10\x01\x12\x13\n\x0fGAP_POLICY_FAIL\x10\x02*\xd4\x01\n\x0eSnapshotReason\x12\x1f\n\x1bSNAPSHOT_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19SNAPSHOT_REASON_REQUESTED\x10\x01\x12!\n\x1dSNAPSHOT_REASON_TOKEN_EXPIRED\x10\x02\x12!\n\x1dSNAPSHOT_REASON_EPOCH_CHANGED\x10\x03\x12\x1e\n\x1aSNAPSHOT_REASON_ROOM_ADDED\x10\x04\x12\x1c\n\x18SNAPSHOT_REASON_RESYNCED\x10\x05\x32\xaf\x02\n\x0cWatchService\x12\\\n\tWatchRoom\x12%.ioffice.exchange.v1.WatchRoomRequest\x1a&.ioffice.exchange.v1.WatchRoomResponse0\x01\x12_\n\nWatchRooms\x12&.ioffice.exchange.v1.WatchRoomsRequest\x1a\'.ioffice.exchange.v1.WatchRoomsResponse0\x01\x12`\n\x0bReadChanges\x12\'.ioffice.exchange.v1.ReadChangesRequest\x1a(.ioffice.exchange.v1.ReadChangesResponseBa\n\x17\x63om.ioffice.exchange.v1P\x01ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ioffice.exchange.v1.watch_s
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\027com.ioffice.exchange.v1P\001ZDgithub.com/ioffice/exchange-sidecar/clients/go/exchangev1;exchangev1'
-  _globals['_GAPPOLICY']._serialized_start=2889
-  _globals['_GAPPOLICY']._serialized_end=2974
-  _globals['_SNAPSHOTREASON']._serialized_start=2977
-  _globals['_SNAPSHOTREASON']._serialized_end=3189
+  _globals['_GAPPOLICY']._serialized_start=2909
+  _globals['_GAPPOLICY']._serialized_end=2994
+  _globals['_SNAPSHOTREASON']._serialized_start=2997
+  _globals['_SNAPSHOTREASON']._serialized_end=3209
   _globals['_WATCHOPTIONS']._serialized_start=247
   _globals['_WATCHOPTIONS']._serialized_end=410
   _globals['_SNAPSHOTSTART']._serialized_start=413
@@ -48,33 +48,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOTEND']._serialized_start=609
   _globals['_SNAPSHOTEND']._serialized_end=657
   _globals['_BOOKINGCHANGE']._serialized_start=660
-  _globals['_BOOKINGCHANGE']._serialized_end=1165
+  _globals['_BOOKINGCHANGE']._serialized_end=1185
   _globals['_BOOKINGCHANGE_KIND']._serialized_start=885
   _globals['_BOOKINGCHANGE_KIND']._serialized_end=971
   _globals['_BOOKINGCHANGE_CAUSE']._serialized_start=974
-  _globals['_BOOKINGCHANGE_CAUSE']._serialized_end=1165
-  _globals['_BOOKINGCHANGES']._serialized_start=1167
-  _globals['_BOOKINGCHANGES']._serialized_end=1236
-  _globals['_CHECKPOINT']._serialized_start=1238
-  _globals['_CHECKPOINT']._serialized_end=1297
-  _globals['_ROOMUNMAPPED']._serialized_start=1299
-  _globals['_ROOMUNMAPPED']._serialized_end=1327
-  _globals['_STREAMCLOSING']._serialized_start=1330
-  _globals['_STREAMCLOSING']._serialized_end=1550
-  _globals['_STREAMCLOSING_REASON']._serialized_start=1454
-  _globals['_STREAMCLOSING_REASON']._serialized_end=1550
-  _globals['_WATCHROOMREQUEST']._serialized_start=1552
-  _globals['_WATCHROOMREQUEST']._serialized_end=1636
-  _globals['_WATCHROOMRESPONSE']._serialized_start=1639
-  _globals['_WATCHROOMRESPONSE']._serialized_end=2086
-  _globals['_WATCHROOMSREQUEST']._serialized_start=2088
-  _globals['_WATCHROOMSREQUEST']._serialized_end=2190
-  _globals['_WATCHROOMSRESPONSE']._serialized_start=2193
-  _globals['_WATCHROOMSRESPONSE']._serialized_end=2641
-  _globals['_READCHANGESREQUEST']._serialized_start=2643
-  _globals['_READCHANGESREQUEST']._serialized_end=2765
-  _globals['_READCHANGESRESPONSE']._serialized_start=2767
-  _globals['_READCHANGESRESPONSE']._serialized_end=2887
-  _globals['_WATCHSERVICE']._serialized_start=3192
-  _globals['_WATCHSERVICE']._serialized_end=3495
+  _globals['_BOOKINGCHANGE_CAUSE']._serialized_end=1185
+  _globals['_BOOKINGCHANGES']._serialized_start=1187
+  _globals['_BOOKINGCHANGES']._serialized_end=1256
+  _globals['_CHECKPOINT']._serialized_start=1258
+  _globals['_CHECKPOINT']._serialized_end=1317
+  _globals['_ROOMUNMAPPED']._serialized_start=1319
+  _globals['_ROOMUNMAPPED']._serialized_end=1347
+  _globals['_STREAMCLOSING']._serialized_start=1350
+  _globals['_STREAMCLOSING']._serialized_end=1570
+  _globals['_STREAMCLOSING_REASON']._serialized_start=1474
+  _globals['_STREAMCLOSING_REASON']._serialized_end=1570
+  _globals['_WATCHROOMREQUEST']._serialized_start=1572
+  _globals['_WATCHROOMREQUEST']._serialized_end=1656
+  _globals['_WATCHROOMRESPONSE']._serialized_start=1659
+  _globals['_WATCHROOMRESPONSE']._serialized_end=2106
+  _globals['_WATCHROOMSREQUEST']._serialized_start=2108
+  _globals['_WATCHROOMSREQUEST']._serialized_end=2210
+  _globals['_WATCHROOMSRESPONSE']._serialized_start=2213
+  _globals['_WATCHROOMSRESPONSE']._serialized_end=2661
+  _globals['_READCHANGESREQUEST']._serialized_start=2663
+  _globals['_READCHANGESREQUEST']._serialized_end=2785
+  _globals['_READCHANGESRESPONSE']._serialized_start=2787
+  _globals['_READCHANGESRESPONSE']._serialized_end=2907
+  _globals['_WATCHSERVICE']._serialized_start=3212
+  _globals['_WATCHSERVICE']._serialized_end=3515
 # @@protoc_insertion_point(module_scope)

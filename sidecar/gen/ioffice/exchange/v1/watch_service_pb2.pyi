@@ -245,6 +245,8 @@ class BookingChange(_message.Message):
         """The room was unmapped."""
         CAUSE_ROOM_READDRESSED: BookingChange._Cause.ValueType  # 6
         """The room was tied to another mailbox."""
+        CAUSE_RELEASED: BookingChange._Cause.ValueType  # 7
+        """ReleaseBooking gave the room back; the meeting itself goes on if it is somebody else's."""
         CAUSE_WITHDRAWN: BookingChange._Cause.ValueType  # 8
         """A write of this API took it back: the room was taken already, or the write could not be carried through."""
 
@@ -265,6 +267,8 @@ class BookingChange(_message.Message):
     """The room was unmapped."""
     CAUSE_ROOM_READDRESSED: BookingChange.Cause.ValueType  # 6
     """The room was tied to another mailbox."""
+    CAUSE_RELEASED: BookingChange.Cause.ValueType  # 7
+    """ReleaseBooking gave the room back; the meeting itself goes on if it is somebody else's."""
     CAUSE_WITHDRAWN: BookingChange.Cause.ValueType  # 8
     """A write of this API took it back: the room was taken already, or the write could not be carried through."""
 

@@ -61,6 +61,15 @@ class BookingServiceStub:
     The first check-in stands: to record another one, undo it.
     Errors: FIELD_INVALID, BOOKING_NOT_FOUND, ROOM_NOT_FOUND, BOOKING_OVER, CHECK_IN_CLOSED.
     """
+    ReleaseBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.ReleaseBookingRequest, _booking_service_pb2.ReleaseBookingResponse]
+    """Frees the room from now on, because nobody came or everybody has left. Somebody else's meeting stays as it is: the room
+    declines it, which Exchange tells the organizer, and watches tell REMOVED with CAUSE_RELEASED. A booking in the room's own
+    calendar ends now, at the next whole minute: watches tell it with release_time and the new end. If it has not begun it is
+    removed. Of a series only this occurrence is released. The same request_id releases once and is always answered alike.
+    Errors: FIELD_INVALID, ROOM_NOT_FOUND, BOOKING_NOT_FOUND, BOOKING_OVER, ETAG_MISMATCH, REQUEST_ID_REUSED, OUTCOME_UNKNOWN
+    (send the same request again), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE (nothing was done), EXCHANGE_REFUSED, and the
+    reasons why the tenant or the room cannot be used.
+    """
 
 @_typing.type_check_only
 class BookingServiceAsyncStub(BookingServiceStub):
@@ -94,6 +103,15 @@ class BookingServiceAsyncStub(BookingServiceStub):
     not told. Watches tell it as any change. It stays with the booking when that moves, and when the copy is read anew.
     The first check-in stands: to record another one, undo it.
     Errors: FIELD_INVALID, BOOKING_NOT_FOUND, ROOM_NOT_FOUND, BOOKING_OVER, CHECK_IN_CLOSED.
+    """
+    ReleaseBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.ReleaseBookingRequest, _booking_service_pb2.ReleaseBookingResponse]  # type: ignore[assignment]
+    """Frees the room from now on, because nobody came or everybody has left. Somebody else's meeting stays as it is: the room
+    declines it, which Exchange tells the organizer, and watches tell REMOVED with CAUSE_RELEASED. A booking in the room's own
+    calendar ends now, at the next whole minute: watches tell it with release_time and the new end. If it has not begun it is
+    removed. Of a series only this occurrence is released. The same request_id releases once and is always answered alike.
+    Errors: FIELD_INVALID, ROOM_NOT_FOUND, BOOKING_NOT_FOUND, BOOKING_OVER, ETAG_MISMATCH, REQUEST_ID_REUSED, OUTCOME_UNKNOWN
+    (send the same request again), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE (nothing was done), EXCHANGE_REFUSED, and the
+    reasons why the tenant or the room cannot be used.
     """
 
 class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -155,6 +173,21 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         not told. Watches tell it as any change. It stays with the booking when that moves, and when the copy is read anew.
         The first check-in stands: to record another one, undo it.
         Errors: FIELD_INVALID, BOOKING_NOT_FOUND, ROOM_NOT_FOUND, BOOKING_OVER, CHECK_IN_CLOSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseBooking(
+        self,
+        request: _booking_service_pb2.ReleaseBookingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_booking_service_pb2.ReleaseBookingResponse, _abc.Awaitable[_booking_service_pb2.ReleaseBookingResponse]]:
+        """Frees the room from now on, because nobody came or everybody has left. Somebody else's meeting stays as it is: the room
+        declines it, which Exchange tells the organizer, and watches tell REMOVED with CAUSE_RELEASED. A booking in the room's own
+        calendar ends now, at the next whole minute: watches tell it with release_time and the new end. If it has not begun it is
+        removed. Of a series only this occurrence is released. The same request_id releases once and is always answered alike.
+        Errors: FIELD_INVALID, ROOM_NOT_FOUND, BOOKING_NOT_FOUND, BOOKING_OVER, ETAG_MISMATCH, REQUEST_ID_REUSED, OUTCOME_UNKNOWN
+        (send the same request again), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE (nothing was done), EXCHANGE_REFUSED, and the
+        reasons why the tenant or the room cannot be used.
         """
 
 def add_BookingServiceServicer_to_server(servicer: BookingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
