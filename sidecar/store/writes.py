@@ -189,6 +189,19 @@ class Writes:
 
         return await self._engine.write(run)
 
+    async def hold(self, write: Write, *, claim_s: float) -> None:
+        """Say that a write is still being worked on; no error when somebody else does, or it has ended."""
+
+        async def run(c: Connection) -> None:
+            await c.execute(
+                f"UPDATE writes SET claimed_until = $3 WHERE uid = $1 AND fence = $2 AND state NOT IN ({ENDED})",  # noqa: S608
+                write.uid,
+                write.fence,
+                to_micros(c.now + timedelta(seconds=claim_s)),
+            )
+
+        await self._engine.write(run)
+
     async def break_claims(self) -> None:
         """Free all writes. Only for a database that one process has to itself: whoever worked on them is dead."""
 

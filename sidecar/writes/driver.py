@@ -32,10 +32,10 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-CLAIM_S = 45.0
-"""How long a write may go on without a word before others take it over."""
-_TRY_S = 40.0
-"""How long one try takes at most, so that it ends before the claim does."""
+CLAIM_S = 15.0
+"""How long a write may go on without a word before others take it over; whoever works on it says so in time."""
+_TRY_S = 60.0
+"""How long one try takes at most, with all that is sent again in it."""
 _ASK_AGAIN_S = 2.0
 """When a caller who was told nothing certain is advised to ask again."""
 _LOOK_S = 1.0
@@ -251,14 +251,22 @@ class Driver:
 
     async def _carry_out(self, work: Work) -> None:
         error: Exception | None = OutcomeUnknown("the process stops", retry_after_s=_ASK_AGAIN_S)
+        holding = self._working().create_task(self._hold(work), name=f"hold {work.write.uid}")
         try:
             with acting_with(Urgency.WRITE):
                 error = await contain(self._try(work))
         finally:
+            holding.cancel()
             del self._under_way[work.write.uid]
             work.end(error)
             if not self._under_way:
                 self._idle.set()
+
+    async def _hold(self, work: Work) -> None:
+        """Keep others from a write that takes long; if the store is away, they take it over in the end."""
+        while True:
+            await self._clock.sleep(CLAIM_S / 3)
+            await contain(self._writes.hold(work.write, claim_s=CLAIM_S))
 
     async def _try(self, work: Work) -> None:
         started = work.write

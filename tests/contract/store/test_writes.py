@@ -109,6 +109,17 @@ async def test_write_is_taken_over_only_when_its_claim_has_run_out(
     assert (taken.fence, taken.state) == (write.fence + 1, WriteState.SENT)
 
 
+async def test_write_that_is_said_to_be_worked_on_is_not_taken_over(
+    opened: OpenStore, room: Room, clock: ManualClock
+) -> None:
+    """However long it takes."""
+    write = await _begin(opened, room)
+    for _ in range(3):
+        clock.advance(40)
+        await opened.store.writes.hold(write, claim_s=_CLAIM_S)
+        assert await opened.store.writes.claim(write.uid, claim_s=_CLAIM_S) is None
+
+
 async def test_worker_that_lost_its_claim_changes_nothing(opened: OpenStore, room: Room, clock: ManualClock) -> None:
     """It may have slept through its time."""
     write = await _begin(opened, room)
