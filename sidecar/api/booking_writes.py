@@ -131,7 +131,7 @@ def _new_write(wish: Wish, room: Room, content: EventContent, organizer: str) ->
         ).encode()
     else:
         kind, hold = WriteKind.CREATE, Hold.PENDING
-        payload = CreateOrder(mailbox=room.address, content=content).encode()
+        payload = CreateOrder.of(room, content).encode()
     return NewWrite(
         tenant_uid=room.tenant_uid,
         room_uid=room.uid,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 
-from sidecar.errors import BookingNotFound, GraphUnavailable
+from sidecar.errors import BookingNotFound
 from sidecar.graph import wire, wire_writes
+from sidecar.graph.answers import budget, understood
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.transport import Transport
 from sidecar.graph.urgency import Urgency, acting_with
@@ -45,6 +45,13 @@ class EventWriter:
             tenant, mailbox, wire_writes.create_event_call(mailbox, event, transaction_id=transaction_id)
         )
 
+    async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> GraphEvent | None:
+        """Return the event that a transaction made; None when there is none."""
+        body = await self._send(tenant, mailbox, wire_writes.find_event_call(mailbox, transaction_id=transaction_id))
+        with understood():
+            found = wire.parse_page(body).value
+        return found[0] if found else None
+
     async def update(
         self,
         tenant: TenantRef,
@@ -80,10 +87,8 @@ class EventWriter:
 
     async def _send_event(self, tenant: TenantRef, mailbox: str, call: Call) -> GraphEvent:
         body = await self._send(tenant, mailbox, call)
-        try:
+        with understood():
             return wire.parse_event(body)
-        except wire.Malformed as error:
-            raise GraphUnavailable("Exchange answered with something that is no answer") from error
 
     async def _send_unless_gone(self, tenant: TenantRef, mailbox: str, call: Call) -> None:
         try:
@@ -92,9 +97,6 @@ class EventWriter:
             return
 
     async def _send(self, tenant: TenantRef, mailbox: str, call: Call) -> bytes:
-        try:
-            with acting_with(Urgency.WRITE):
-                async with asyncio.timeout(self._write_s):
-                    return await self._transport.send(tenant, mailbox, call)
-        except TimeoutError as error:
-            raise GraphUnavailable("Exchange took longer than we wait") from error
+        with acting_with(Urgency.WRITE):
+            async with budget(self._write_s):
+                return await self._transport.send(tenant, mailbox, call)

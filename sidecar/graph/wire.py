@@ -32,6 +32,8 @@ PROPERTY_SET = "{5e0c1f7e-6f0b-4a55-9a53-3d0c6f1c8f6b}"
 """Of the extended properties that are ours alone."""
 ANNOTATIONS_ID = f"String {PROPERTY_SET} Name annotations"
 """The extended property that carries the caller's own data. The name is told apart by case."""
+WRITE_ID = f"String {PROPERTY_SET} Name write"
+"""The extended property by which an event of ours is found that nobody knows the id of: its transaction id."""
 _ASKED = f"$select={EVENT_FIELDS}&$expand=" + quote(
     f"singleValueExtendedProperties($filter=id eq '{ANNOTATIONS_ID}')", safe="$()=',"
 )

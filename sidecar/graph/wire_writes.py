@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from sidecar.graph.wire import ANNOTATIONS_ID, Call, Subject, segment
+from sidecar.graph.wire import ANNOTATIONS_ID, EVENT_FIELDS, WRITE_ID, Call, Subject, segment
 from sidecar.model.event import EventContent, Invited
 from sidecar.model.ids import EventId
 from sidecar.model.recurrence import LAST_INDEX, Recurrence
@@ -30,8 +31,17 @@ _Json = dict[str, Any]  # Any: JSON
 
 def create_event_call(mailbox: str, event: _Json, *, transaction_id: str) -> Call:
     """Ask for an event to be made. Sending it twice makes one: Exchange knows the transaction again."""
-    content = msgspec.json.encode({**event, "transactionId": transaction_id})
+    properties = [*event.get("singleValueExtendedProperties", ()), {"id": WRITE_ID, "value": transaction_id}]
+    told = {**event, "singleValueExtendedProperties": properties, "transactionId": transaction_id}
+    content = msgspec.json.encode(told)
     return Call(method="POST", path=f"/users/{segment(mailbox)}/events", subject=Subject.EVENT, content=content)
+
+
+def find_event_call(mailbox: str, *, transaction_id: str) -> Call:
+    """Ask for the event that a transaction made, if any."""
+    condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{WRITE_ID}' and ep/value eq '{transaction_id}')"
+    path = f"/users/{segment(mailbox)}/events?$filter={quote(condition)}&$select={EVENT_FIELDS}"
+    return Call(method="GET", path=path, subject=Subject.MAILBOX)
 
 
 def update_event_call(mailbox: str, event_id: EventId, changes: _Json) -> Call:

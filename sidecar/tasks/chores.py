@@ -440,7 +440,10 @@ class Chores:
 
     async def _settle_write(self, intent: Intent, lease: Lease) -> Outcome:
         """Go on with a write that was left, by a process that died or an Exchange that did not answer."""
-        await self._tenant_in_use(lease.lane)
+        try:
+            await self._tenant_in_use(lease.lane)
+        except TenantNotFound:
+            return Done()  # and with the tenant the write
         again_at = await self._writes.resume(WriteUid(intent.key))
         return Done() if again_at is None else Later(again_at)
 

@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.aio.clock import Clock
-from sidecar.errors import BookingNotFound, MailboxDenied, MailboxWriteDenied, RoomConflict, RoomNotFound
+from sidecar.errors import BookingNotFound, GraphRefused, MailboxDenied, MailboxWriteDenied, RoomConflict, RoomNotFound
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.booking import Booking, BookingState, StoredBooking
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.event import EventContent
-from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.ids import BookingKey, EventId, Mailbox
 from sidecar.model.plan import Applied, Removal, RoomPlan, Scope
 from sidecar.model.room import FreshnessLimits, Room, SyncState, sync_state
 from sidecar.model.tenant import Tenant
@@ -35,21 +35,34 @@ from sidecar.store.writes import Step
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import RoomReader
 from sidecar.writes.conflicts import Conflict, find_conflicts, was_first
-from sidecar.writes.driver import Work
+from sidecar.writes.driver import Lapsed, Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.occurrences import occurrence_windows, span_of
 
 _TOLD_MAX = 3
 """Conflicts of a series that are named; the others are counted."""
 _BEYOND = timedelta(seconds=1)
+_PATIENCE = timedelta(minutes=10)
+"""A booking that Exchange did not take for so long is not made any more: whoever wanted it has gone on without it."""
+_KNOWN_TRANSACTION = "ErrorDuplicateTransactionId"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateOrder:
-    """What is needed to go on with making a booking: the payload of its write."""
+    """What is needed to go on with making a booking: the payload of its write.
+
+    Attributes:
+        mailbox, calendar_no: of the room when it was begun; a room may be given another mailbox meanwhile.
+    """
 
     mailbox: str
+    calendar_no: int
     content: EventContent = field(repr=False)
+
+    @staticmethod
+    def of(room: Room, content: EventContent) -> CreateOrder:
+        """Order a booking of a room."""
+        return CreateOrder(mailbox=room.address, calendar_no=room.calendar_no, content=content)
 
     def encode(self) -> bytes:
         """Return it as bytes."""
@@ -74,6 +87,9 @@ class EventCalls(Protocol):
         room: Mapping[str, str] | None = None,
     ) -> GraphEvent:
         """Make an event; the same transaction twice makes one."""
+
+    async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> GraphEvent | None:
+        """Return the event that a transaction made; None when there is none."""
 
     async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
         """Make sure that an event does not exist."""
@@ -114,7 +130,7 @@ class RoomCreator:
         Raises:
             RoomConflict, and whatever reading raises.
         """
-        scene = _Scene(room=room, tenant=tenant, order=CreateOrder(mailbox=room.address, content=content))
+        scene = _Scene(room=room, tenant=tenant, order=CreateOrder.of(room, content))
         wanted = _windows(scene)
         busy = await self._store.calendars.load_busy(room.uid, _span(scene))
         _refuse([Conflict(window, other) for window in wanted for other in busy if _meet(window, other)])
@@ -162,21 +178,14 @@ class RoomCreator:
             raise RoomNotFound("there is no such room")
         tenant = await self._store.tenants.load_by_uid(work.write.tenant_uid)
         assert work.write.payload is not None, "it has not ended"
-        return _Scene(room=room, tenant=tenant, order=CreateOrder.decode(work.write.payload))
+        order = CreateOrder.decode(work.write.payload)
+        room = replace(room, mailbox=Mailbox(order.mailbox), object_id=None, calendar_no=order.calendar_no)
+        return _Scene(room=room, tenant=tenant, order=order)
 
     async def _make(self, work: Work, scene: _Scene) -> None:
         """Make the event, or find the one that was made, and put it into the copy: pending."""
-        try:
-            event = await self._calls.create(
-                ref_of(scene.tenant),
-                scene.order.mailbox,
-                scene.order.content,
-                transaction_id=work.write.transaction_id,
-            )
-        except MailboxDenied as error:
-            denied = MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
-            denied.may_be_done = error.may_be_done
-            raise denied from error
+        is_late = self._clock.now() - work.write.created_at > _PATIENCE
+        event = await self._find(work, scene) if is_late else await self._create(work, scene)
         bookings = await self._reading.meanings(scene.room, [event])
         await work.note_with(
             lambda step: self._apply(scene.room, event.id, bookings, step),
@@ -185,6 +194,34 @@ class RoomCreator:
             event_created_at=event.created_date_time,
             booking_key=bookings[0].key if bookings else None,
         )
+
+    async def _create(self, work: Work, scene: _Scene) -> GraphEvent:
+        tenant, order = ref_of(scene.tenant), scene.order
+        try:
+            return await self._calls.create(
+                tenant, order.mailbox, order.content, transaction_id=work.write.transaction_id
+            )
+        except MailboxDenied as error:
+            denied = MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
+            denied.may_be_done = error.may_be_done
+            raise denied from error
+        except GraphRefused as error:
+            if error.details.get("code") != _KNOWN_TRANSACTION:
+                raise
+            return await self._find(work, scene)  # made by another version of ours, that wrote it in other words
+
+    async def _find(self, work: Work, scene: _Scene) -> GraphEvent:
+        """Return the event that an earlier try has made.
+
+        Raises:
+            Lapsed: none has.
+        """
+        found = await self._calls.find(
+            ref_of(scene.tenant), scene.order.mailbox, transaction_id=work.write.transaction_id
+        )
+        if found is None:
+            raise Lapsed
+        return found
 
     async def _settle(self, work: Work, scene: _Scene) -> None:
         """Look whether the room is ours, and say so, or take the booking out again."""

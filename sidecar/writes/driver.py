@@ -22,7 +22,7 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.aio.supervise import contain
 from sidecar.aio.wakeup import Broadcast
-from sidecar.errors import OutcomeUnknown, ServerDraining, SidecarError, StoreConflict, Unavailable
+from sidecar.errors import GraphUnavailable, OutcomeUnknown, ServerDraining, SidecarError, StoreConflict, Unavailable
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.write import Write, WriteKind, WriteUid
 from sidecar.store.writes import NewWrite, Step, Writes, step_to
@@ -40,6 +40,10 @@ _ASK_AGAIN_S = 2.0
 """When a caller who was told nothing certain is advised to ask again."""
 _LOOK_S = 1.0
 """Time between looks at a write that another process carries out and whose news may have been missed."""
+
+
+class Lapsed(Exception):
+    """A step has found out that nothing of a write exists at Exchange, and that it is too late to begin it now."""
 
 
 class Goal(enum.Enum):
@@ -107,6 +111,7 @@ class Steps(Protocol):
             SidecarError: whether it may have done something is said by `may_be_done`, as long as nothing was noted. If it
                 certainly did nothing the write is forgotten, and the caller is told this error; if not, the write is tried
                 again later, and the caller is told that the outcome is not known.
+            Lapsed: the write is forgotten; whoever asks again begins it anew.
         """
 
 
@@ -273,6 +278,8 @@ class Driver:
         error = await contain(self._step(work))
         if error is None:
             return
+        if isinstance(error, Lapsed) and await contain(self._writes.forget(work.write)) is None:
+            raise GraphUnavailable("Exchange did not take it in time, and nothing was done") from error
         may_be_done = not isinstance(error, SidecarError) or error.may_be_done
         if started.state.is_fresh and work.write is started and not may_be_done:
             if await contain(self._writes.forget(started)) is None:
@@ -280,7 +287,7 @@ class Driver:
         elif not isinstance(error, StoreConflict):
             reason = error.reason if isinstance(error, SidecarError) else type(error).__name__
             log.warning("write.left", kind=started.kind.value, state=work.write.state.value, reason=reason)
-            if not isinstance(error, SidecarError | TimeoutError):
+            if not isinstance(error, SidecarError | TimeoutError | Lapsed):
                 log.error("write.broken", exc_info=error)
             await contain(self._writes.leave(work.write))  # if the store is away, the claim runs out
         retry_s = error.retry_after_s if isinstance(error, Unavailable) else None

@@ -47,6 +47,10 @@ class FakeEvents:
         """See `ReleaseCalls`."""
         self.calendar.drop(event_id)
 
+    async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> GraphEvent | None:
+        """See `EventCalls`."""
+        return self.calendar.events.get(f"e-{transaction_id}")
+
     async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
         """See `EventCalls`."""
         self.calendar.drop(event_id)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from sidecar.errors import OutcomeUnknown, RequestIdReused, RoomConflict
+from sidecar.errors import GraphUnavailable, OutcomeUnknown, RequestIdReused, RoomConflict
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.model.change import Cause
 from sidecar.model.write import WriteState
+from sidecar.writes.creator import CreateOrder
+from tests.support.stores import make_vault
 from tests.support.write_desk import NINE, WriteDesk, write_desk
 from tests.unit.emulator.rig import rig
 
@@ -175,3 +178,60 @@ async def test_annotations_of_a_series_are_those_of_all_its_bookings(tmp_path: P
         await desk.create(rrule="FREQ=DAILY;COUNT=3", booking_annotations={"order": "4711"})
         bodies = await desk.mirror.opened.fetch("SELECT body FROM bookings")
         assert [dict(Booking.FromString(body).annotations) for (body,) in bodies] == [{"order": "4711"}] * 3
+
+
+async def unanswered(desk: WriteDesk, *, is_done: bool) -> None:
+    """Have Exchange not answer a creation, so that the outcome is not known."""
+    fault = {"match": {"method": "POST", "path": "/events", "count": 4}, "effect": {"drop": True, "after": is_done}}
+    await desk.rig.told("POST", "/control/faults", fault)
+    with pytest.raises(OutcomeUnknown):
+        await desk.create()
+
+
+async def test_booking_that_exchange_did_not_take_for_long_is_not_made_any_more(tmp_path: Path) -> None:
+    """Whoever wanted it has gone on without it; asking again begins anew."""
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=False)
+        await desk.mirror.advance(601)
+        with pytest.raises(GraphUnavailable):
+            await desk.resume()
+        assert await desk.write() is None
+        assert await desk.rig.truth() == []
+        assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
+
+
+async def test_booking_that_exchange_took_long_ago_is_found_and_settled(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        await desk.mirror.advance(601)
+        assert await desk.resume() == [None]
+        assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_booking_that_another_version_wrote_in_other_words_is_found_by_its_transaction(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        (event,) = await desk.rig.view("2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z")
+        write = await desk.write()
+        assert write is not None
+        assert write.payload is not None
+        order = CreateOrder.decode(write.payload)
+        other = replace(order, content=replace(order.content, body_text="in other words"))
+        sealed = make_vault().seal(other.encode(), tenant_uid=write.tenant_uid, role=write.uid)
+        await desk.mirror.opened.execute("UPDATE writes SET sealed = $1", sealed)
+        assert await desk.resume() == [None]
+        assert (await desk.ended()).event_id == event["id"]
+        assert len(await desk.rig.truth()) == 1
+
+
+async def test_room_that_was_tied_to_another_mailbox_meanwhile_gets_nothing_of_it(tmp_path: Path) -> None:
+    """The booking is settled where it was made, and the copy is of another calendar by now."""
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        room = await desk.mirror.opened.readdress(desk.mirror.room, desk.rig.rooms[1]["address"], is_same_mailbox=False)
+        assert room.calendar_no == 2
+        assert await desk.resume() == [None]
+        assert (await desk.ended()).state is WriteState.DONE
+        assert await desk.mirror.copy() == []
+        assert len(await desk.rig.truth()) == 1
+        assert await desk.rig.truth(desk.rig.rooms[1]["address"]) == []
