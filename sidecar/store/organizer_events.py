@@ -32,7 +32,7 @@ class Known:
     """What is known of a meeting of ours whatever the room's copy of it says."""
 
     write_uid: WriteUid
-    annotations: dict[str, str]
+    annotations: tuple[tuple[str, str], ...]
 
 
 class OrganizerEvents:
@@ -134,5 +134,5 @@ async def load_known(c: Connection, room_uid: RoomUid, calendar_uids: Iterable[s
             meeting_uid,
         )
         if row is not None:
-            known |= dict.fromkeys(uids, Known(WriteUid(row[0]), json.loads(row[1])))
+            known |= dict.fromkeys(uids, Known(WriteUid(row[0]), tuple(sorted(json.loads(row[1]).items()))))
     return known

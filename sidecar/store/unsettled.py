@@ -122,7 +122,11 @@ async def _complete(
         if ours is None:
             upserts.append(upsert)
             continue
-        booking = replace(upsert.booking, transaction_id=transaction_id_of(ours.write_uid))
+        booking = replace(
+            upsert.booking,
+            transaction_id=transaction_id_of(ours.write_uid),
+            annotations=ours.annotations,
+        )
         digest = booking_digest(booking)
         before = stored.get(booking.key)
         if before is not None and before.digest == digest:

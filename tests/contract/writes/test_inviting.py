@@ -107,6 +107,7 @@ async def test_confirmed_booking_is_what_a_read_of_the_room_would_have_told(tmp_
         shown = await body_of(desk, answer.booking.name)
         assert shown is not None
         assert (shown.origin, shown.subject) == (Booking.ORIGIN_API, "Ada Lovelace ")
+        assert dict(shown.annotations) == {"desk": "7"}
 
 
 async def test_answer_that_a_read_of_the_room_brings_ends_the_waiting(tmp_path: Path) -> None:
