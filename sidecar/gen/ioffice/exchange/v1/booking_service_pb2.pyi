@@ -664,13 +664,13 @@ class CreateBookingRequest(_message.Message):
     @_builtins.property
     def booking(self) -> Global___Booking:
         """What to book. time is required; taken are time, time_zone, all_day, subject, attendees (person and optional_attendee),
-        is_private, annotations, body_text and online_meeting; everything else must be unset, in mode ROOM the organizer, too, who is
-        the room itself.
+        is_private, annotations, body_text and online_meeting; in mode ORGANIZER organizer.email is required, the address of the person
+        in whose calendar it is made. Everything else must be unset, in mode ROOM the organizer, too, who is the room itself.
 
         time: not in the past, at most 5 years ahead, of a single booking or of a series' first one. Beyond the span that is kept in
         the copy (SyncStatus.horizon) a booking is made and answered, and told by lists and watches when that span reaches it.
         time_zone: IANA; the room's when empty. A series keeps its time of day in it. all_day: from midnight to midnight in the
-        room's zone, which time_zone must name if it is set. attendees: at most 500; Exchange mails them.
+        room's zone, which time_zone must name if it is set. attendees: at most 500, in mode ORGANIZER 499; Exchange mails them.
         """
 
     @_builtins.property

@@ -47,8 +47,8 @@ class BookingServiceStub:
     """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
     answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
     request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
-    (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
-    as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+    (nothing was done), MAILBOX_WRITE_DENIED, ORGANIZER_UNREACHABLE, EXCHANGE_REFUSED, and the reasons why the tenant or the room
+    cannot be used, such as TENANT_SUSPENDED or CREDENTIAL_EXPIRED. A room that declines is no error: the state is DECLINED.
     """
     FindAvailability: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.FindAvailabilityRequest, _booking_service_pb2.FindAvailabilityResponse]
     """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
@@ -90,8 +90,8 @@ class BookingServiceAsyncStub(BookingServiceStub):
     """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
     answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
     request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
-    (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
-    as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+    (nothing was done), MAILBOX_WRITE_DENIED, ORGANIZER_UNREACHABLE, EXCHANGE_REFUSED, and the reasons why the tenant or the room
+    cannot be used, such as TENANT_SUSPENDED or CREDENTIAL_EXPIRED. A room that declines is no error: the state is DECLINED.
     """
     FindAvailability: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.FindAvailabilityRequest, _booking_service_pb2.FindAvailabilityResponse]  # type: ignore[assignment]
     """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
@@ -148,8 +148,8 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
         answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
         request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
-        (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
-        as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+        (nothing was done), MAILBOX_WRITE_DENIED, ORGANIZER_UNREACHABLE, EXCHANGE_REFUSED, and the reasons why the tenant or the room
+        cannot be used, such as TENANT_SUSPENDED or CREDENTIAL_EXPIRED. A room that declines is no error: the state is DECLINED.
         """
 
     @_abc_1.abstractmethod

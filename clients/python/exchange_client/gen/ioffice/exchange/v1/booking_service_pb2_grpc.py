@@ -95,8 +95,8 @@ class BookingServiceServicer(object):
         """Books a room: a single booking, or a series. The same request_id makes one booking, however often it is sent, and is always
         answered alike. Errors: FIELD_INVALID, ROOM_NOT_FOUND, REQUEST_ID_REUSED, ROOM_CONFLICT, OUTCOME_UNKNOWN (send the same
         request again), BOOKING_NOT_FOUND (it was made, and somebody has removed it), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE
-        (nothing was done), MAILBOX_WRITE_DENIED, EXCHANGE_REFUSED, and the reasons why the tenant or the room cannot be used, such
-        as TENANT_SUSPENDED or CREDENTIAL_EXPIRED.
+        (nothing was done), MAILBOX_WRITE_DENIED, ORGANIZER_UNREACHABLE, EXCHANGE_REFUSED, and the reasons why the tenant or the room
+        cannot be used, such as TENANT_SUSPENDED or CREDENTIAL_EXPIRED. A room that declines is no error: the state is DECLINED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
