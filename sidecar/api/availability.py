@@ -11,7 +11,8 @@ from sidecar.api import frames
 from sidecar.api.boundary import answering_s
 from sidecar.api.convert import RoomConverter, problem_to_proto
 from sidecar.api.validate import Check
-from sidecar.errors import AvailabilityTooLarge
+from sidecar.api.written_tokens import WrittenTokens
+from sidecar.errors import AvailabilityTooLarge, SidecarError
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.room import FreshnessLimits, Room
@@ -54,18 +55,21 @@ class AvailabilityCalls:
         occupancies: Occupancies,
         schedules: ScheduleAsking,
         converter: RoomConverter,
+        tokens: WrittenTokens,
         limits: FreshnessLimits,
         clock: Clock,
     ) -> None:
         self._occupancies = occupancies
         self._schedules = schedules
         self._converter = converter
+        self._tokens = tokens
         self._limits = limits
         self._clock = clock
 
     async def find_availability(self, request: pb.FindAvailabilityRequest) -> bytes:
         """See the proto."""
         query = _read_query(request)
+        await self._tokens.check(query.tenant_id, request.read_after_token)
         occupancy = await self._occupancies.load(
             query.tenant_id,
             query.room_ids,
@@ -100,11 +104,15 @@ class AvailabilityCalls:
         # What rests is asked nothing about; all rooms of a tenant rest together.
         asked = [room for room in rooms if room.suspension is None]
         told = await self._schedules.ask(asked, query.window, budget_s=answering_s(self._clock)) if asked else {}
+        unsettled = await self._occupancies.load_unsettled([room.uid for room in asked])
 
         def judge(room: Room) -> RoomAvailability:
             if room.uid not in told:
                 return RoomAvailability(room_id=room.room_id, room=room, problem=room.problems[0])
-            return from_exchange(room, told[room.uid], query.window, query.needs, now=now)
+            busy = told[room.uid]
+            if not isinstance(busy, SidecarError):
+                busy = [*busy, *unsettled.get(room.uid, ())]
+            return from_exchange(room, busy, query.window, query.needs, now=now)
 
         return judge
 

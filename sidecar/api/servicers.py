@@ -109,6 +109,7 @@ def build_servicers(
                 occupancies=store.occupancies,
                 schedules=inquiries.schedules,
                 converter=converter,
+                tokens=tokens,
                 limits=limits,
                 clock=clock,
             ),

@@ -16,6 +16,7 @@ from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import rows
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid
+from sidecar.store.writes import ENDED
 
 _SIZES = (1, 20, 100, 500)
 """Each number of places makes a statement of its own, which a database prepares and remembers; so there are few."""
@@ -81,6 +82,24 @@ class Occupancies:
             return Occupancy(rooms, busy, len(taken) > bookings_max)
 
         return await self._engine.read(run)
+
+    async def load_unsettled(self, room_uids: Sequence[RoomUid]) -> dict[RoomUid, list[tuple[datetime, datetime]]]:
+        """Return what the copy holds of writes that have not ended: rooms' own calendars may not show it yet."""
+
+        async def run(c: Connection) -> dict[RoomUid, list[tuple[datetime, datetime]]]:
+            uids = _padded(room_uids)
+            found: dict[RoomUid, list[tuple[datetime, datetime]]] = {}
+            for same in ("b.key = w.booking_key", "b.master_id = w.event_id"):
+                for room_uid, start_at, end_at in await c.fetch(
+                    "SELECT b.room_uid, b.start_at, b.end_at FROM writes w"  # noqa: S608  (ours)
+                    f" JOIN bookings b ON b.room_uid = w.room_uid AND {same} AND b.takes_room = 1"
+                    f" WHERE w.room_uid IN ({_places(1, len(uids))}) AND w.state NOT IN ({ENDED})",
+                    *uids,
+                ):
+                    found.setdefault(RoomUid(room_uid), []).append((_instant(start_at), _instant(end_at)))
+            return found
+
+        return await self._engine.read(run) if room_uids else {}
 
 
 async def _busy(c: Connection, rooms: Sequence[Room], window: Window, limit: int) -> Sequence[Row]:

@@ -48,7 +48,8 @@ async def test_client_books_once_and_learns_of_conflicts(scene: Scene) -> None:
     assert caught.value.windows == ((tomorrow(9), tomorrow(10)),)
     with pytest.raises(RequestIdReused):
         await scene.client.create_booking(room, tomorrow(15), tomorrow(16), request_id="wish-1")
-    free = await scene.client.find_availability(scene.tenant, tomorrow(8), tomorrow(11))
+    token = answers[0].written_at_token
+    free = await scene.client.find_availability(scene.tenant, tomorrow(8), tomorrow(11), read_after_token=token)
     assert len(free[0].free) == 2
 
 

@@ -36,6 +36,7 @@ class BookingCalls(AioConnection):
         end_at: datetime,
         *,
         show_cancelled: bool = False,
+        read_after_token: str = "",
         timeout_s: float | None = None,
     ) -> BookingList:
         """List all bookings that touch a window, with a token from which a watch goes on without a gap.
@@ -45,10 +46,16 @@ class BookingCalls(AioConnection):
             start_at: aware; inside the window.
             end_at: aware; the first instant outside.
             show_cancelled: also those in the states CANCELLED and DECLINED.
+            read_after_token: from the answer to a write: what it wrote is in the listing.
         """
         pages = ListingPages()
         async for page in self.list_booking_pages(
-            parent, start_at, end_at, show_cancelled=show_cancelled, timeout_s=timeout_s
+            parent,
+            start_at,
+            end_at,
+            show_cancelled=show_cancelled,
+            read_after_token=read_after_token,
+            timeout_s=timeout_s,
         ):
             pages.add(page)
         return pages.finish()
@@ -61,10 +68,18 @@ class BookingCalls(AioConnection):
         *,
         page_size: int = requests.LIST_PAGE_SIZE,
         show_cancelled: bool = False,
+        read_after_token: str = "",
         timeout_s: float | None = None,
     ) -> AsyncIterator[ListBookingsResponse]:
         """List like `list_bookings`, but page by page, for a listing too large to hold. Keep the first page's token."""
-        request = requests.list_bookings(parent, start_at, end_at, page_size=page_size, show_cancelled=show_cancelled)
+        request = requests.list_bookings(
+            parent,
+            start_at,
+            end_at,
+            page_size=page_size,
+            show_cancelled=show_cancelled,
+            read_after_token=read_after_token,
+        )
         while True:
             page = await self._read(self._bookings.ListBookings, request, timeout_s)
             yield page
@@ -72,9 +87,13 @@ class BookingCalls(AioConnection):
                 return
             request.page_token = page.next_page_token
 
-    async def get_booking(self, name: str, *, timeout_s: float | None = None) -> Booking:
-        """Read a booking."""
-        return (await self._read(self._bookings.GetBooking, GetBookingRequest(name=name), timeout_s)).booking
+    async def get_booking(self, name: str, *, read_after_token: str = "", timeout_s: float | None = None) -> Booking:
+        """Read a booking; with a token from the answer to a write, as that write or a later one left it."""
+        return (
+            await self._read(
+                self._bookings.GetBooking, GetBookingRequest(name=name, read_after_token=read_after_token), timeout_s
+            )
+        ).booking
 
     async def find_availability(
         self,
@@ -88,6 +107,7 @@ class BookingCalls(AioConnection):
         buffer_before_s: float = 0.0,
         buffer_after_s: float = 0.0,
         bypass_cache: bool = False,
+        read_after_token: str = "",
         timeout_s: float | None = None,
     ) -> list[FindAvailabilityResponse.RoomAvailability]:
         """Find out when rooms are free. A room with a `problem` is unknown, as far as it has no free spans; it is not free.
@@ -102,6 +122,7 @@ class BookingCalls(AioConnection):
             buffer_before_s: kept free after a booking before the next span, in seconds.
             buffer_after_s: kept free before a booking after a span, in seconds.
             bypass_cache: ask Exchange instead of the copy; slower.
+            read_after_token: from the answer to a write: what it wrote counts.
         Returns:
             The rooms as asked for, or by id; spans are half-open, soonest first.
         """
@@ -115,6 +136,7 @@ class BookingCalls(AioConnection):
             buffer_before_s=buffer_before_s,
             buffer_after_s=buffer_after_s,
             bypass_cache=bypass_cache,
+            read_after_token=read_after_token,
         )
         limit_s = ASKING_TIMEOUT_S if bypass_cache and timeout_s is None else timeout_s
         return list((await self._read(self._bookings.FindAvailability, request, limit_s)).availabilities)

@@ -21,6 +21,7 @@ def find_availability(
     buffer_before_s: float,
     buffer_after_s: float,
     bypass_cache: bool,
+    read_after_token: str,
 ) -> FindAvailabilityRequest:
     """Build the request."""
     return FindAvailabilityRequest(
@@ -32,4 +33,5 @@ def find_availability(
         buffer_before=times.to_duration(buffer_before_s),
         buffer_after=times.to_duration(buffer_after_s),
         bypass_cache=bypass_cache,
+        read_after_token=read_after_token,
     )

@@ -285,7 +285,7 @@ def map_outcomes(request: BatchMapRoomsRequest, response: BatchMapRoomsResponse)
 
 
 def list_bookings(
-    parent: str, start_at: datetime, end_at: datetime, *, page_size: int, show_cancelled: bool
+    parent: str, start_at: datetime, end_at: datetime, *, page_size: int, show_cancelled: bool, read_after_token: str
 ) -> ListBookingsRequest:
     """Build the request of the first page."""
     return ListBookingsRequest(
@@ -293,6 +293,7 @@ def list_bookings(
         window=times.window(start_at, end_at),
         page_size=page_size or LIST_PAGE_SIZE,
         show_cancelled=show_cancelled,
+        read_after_token=read_after_token,
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from sidecar.errors import TenantNotFound
 from sidecar.model.booking import BookingState
-from sidecar.model.ids import RoomId, TenantId
+from sidecar.model.ids import BookingKey, EventId, RoomId, TenantId
+from sidecar.model.room import Room
 from sidecar.model.window import Window
+from sidecar.model.write import Write, WriteKind, WriteState
 from sidecar.store.occupancy import Occupancy
+from sidecar.store.writes import NewWrite, step_to
 from tests.support.builders import NOW, TENANT, after, make_booking
 from tests.support.stores import OpenStore
 
@@ -92,6 +96,47 @@ async def test_more_bookings_than_are_read_is_said(opened: OpenStore) -> None:
     )
     assert (await load(opened, bookings_max=2)).is_cut
     assert not (await load(opened, bookings_max=3)).is_cut
+
+
+async def test_bookings_of_writes_under_way_are_told_by_room(opened: OpenStore) -> None:
+    """A series with all of it; no longer once the write has ended."""
+    await opened.add_tenant()
+    master = EventId("event-series")
+    room = await opened.add_filled_room(
+        "r1",
+        make_booking("single", start_at=after(hours=1)),
+        make_booking("others", start_at=after(hours=2)),
+        *(make_booking(f"s{n}", start_at=after(days=n, hours=5), master_id=master) for n in range(2)),
+    )
+    idle = await opened.add_filled_room("r2", make_booking("idle"))
+    writes = [await _begun(opened, room, "single", None), await _begun(opened, room, "s0", master)]
+    found = await opened.store.occupancies.load_unsettled([room.uid, idle.uid])
+    assert set(found) == {room.uid}
+    assert set(found[room.uid]) == {
+        (after(hours=1), after(hours=2)),
+        (after(hours=5), after(hours=6)),
+        (after(days=1, hours=5), after(days=1, hours=6)),
+    }
+    for write in writes:
+        await opened.store.writes.note(step_to(write, replace(write, state=WriteState.DONE), claim_s=45.0))
+    assert await opened.store.occupancies.load_unsettled([room.uid]) == {}
+    assert await opened.store.occupancies.load_unsettled([]) == {}
+
+
+async def _begun(opened: OpenStore, room: Room, key: str, event_id: EventId | None) -> Write:
+    """Begin a write that Exchange has carried out."""
+    new = NewWrite(
+        tenant_uid=room.tenant_uid,
+        room_uid=room.uid,
+        request_id=key,
+        kind=WriteKind.CREATE,
+        digest=b"d",
+        payload=b"p",
+    )
+    write = (await opened.store.writes.begin(new, claim_s=45.0)).write
+    made = replace(write, state=WriteState.UNSETTLED, booking_key=BookingKey(key), event_id=event_id)
+    await opened.store.writes.note(step_to(write, made, claim_s=45.0))
+    return made
 
 
 async def test_unknown_tenant_is_refused(opened: OpenStore) -> None:

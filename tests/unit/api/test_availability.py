@@ -193,6 +193,17 @@ async def test_room_that_exchange_tells_nothing_of_is_named(rig: Rig, error: Exc
     assert (free(response), causes(response)) == ({"r1": []}, {"r1": reason})
 
 
+async def test_token_of_another_tenant_is_refused(rig: Rig) -> None:
+    """What it stands for cannot be in the answer."""
+    await rig.db.add_tenant("other")
+    window = window_of(DAY)
+    other = await rig.bookings.ListBookings(pb.ListBookingsRequest(parent="tenants/other/rooms/-", window=window))
+    told = await failing(rig.bookings.FindAvailability(asking(read_after_token=other.resume_token)))
+    assert told.reason == "RESUME_TOKEN_SCOPE_MISMATCH"
+    own = await rig.bookings.ListBookings(pb.ListBookingsRequest(parent=f"{PARENT}/rooms/-", window=window))
+    await rig.bookings.FindAvailability(asking(read_after_token=own.resume_token))
+
+
 async def test_more_rooms_than_an_answer_takes_are_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do about it."""
     monkeypatch.setattr(availability, "_ROOMS_MAX", 2)

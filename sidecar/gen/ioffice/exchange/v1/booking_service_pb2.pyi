@@ -739,6 +739,7 @@ class FindAvailabilityRequest(_message.Message):
     BYPASS_CACHE_FIELD_NUMBER: _builtins.int
     BUFFER_BEFORE_FIELD_NUMBER: _builtins.int
     BUFFER_AFTER_FIELD_NUMBER: _builtins.int
+    READ_AFTER_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """tenants/{tenant}."""
     min_capacity: _builtins.int
@@ -748,8 +749,10 @@ class FindAvailabilityRequest(_message.Message):
     bypass_cache: _builtins.bool
     """Ask Exchange, twenty rooms in a request, instead of the copy. Slower, and it works for rooms whose copy is old or that
     the app may not read, as far as their owners share when they are busy. What is shown as free in a calendar is free here,
-    while the copy counts it: people see it there, too. Bookings that a room has not taken up yet are unknown to Exchange.
+    while the copy counts it: people see it there, too. Bookings of this API that are not settled count in any case.
     """
+    read_after_token: _builtins.str
+    """As in ListBookings."""
     @_builtins.property
     def rooms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tenants/{tenant}/rooms/{room}, each once, at most 500; none: all rooms of the tenant, if they are no more than that."""
@@ -781,10 +784,11 @@ class FindAvailabilityRequest(_message.Message):
         bypass_cache: _builtins.bool = ...,
         buffer_before: _duration_pb2.Duration | None = ...,
         buffer_after: _duration_pb2.Duration | None = ...,
+        read_after_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "min_duration", b"min_duration", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "bypass_cache", b"bypass_cache", "min_capacity", b"min_capacity", "min_duration", b"min_duration", "parent", b"parent", "rooms", b"rooms", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "bypass_cache", b"bypass_cache", "min_capacity", b"min_capacity", "min_duration", b"min_duration", "parent", b"parent", "read_after_token", b"read_after_token", "rooms", b"rooms", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
