@@ -10,7 +10,7 @@ from exchange_client.messages import Booking
 
 from sidecar.aio.clock import SystemClock
 from sidecar.cli.availability import FORMATS, find
-from sidecar.cli.booking_writes import create
+from sidecar.cli.booking_writes import check_in, create
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, rooms_of
 from sidecar.cli.output import Output, OutputOption, at, short, show
 
@@ -18,6 +18,7 @@ app = typer.Typer(help="Bookings of rooms.", no_args_is_help=True)
 
 app.command("find")(find)
 app.command("create")(create)
+app.command("checkin")(check_in)
 
 
 @app.command("list")

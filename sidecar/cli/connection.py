@@ -42,6 +42,16 @@ def rooms_of(rooms: str) -> str:
     return names.all_rooms(tenant_id) if room_id == "-" else room_of(rooms)
 
 
+def booking_of(booking: str) -> str:
+    """Return the name of a booking given as tenant/room/booking or as a name."""
+    if booking.startswith("tenants/"):
+        return booking
+    parts = booking.split("/")
+    if len(parts) != 3:
+        raise ValueError(f"{booking!r} is not a booking: write TENANT/ROOM/BOOKING or its full name")
+    return names.booking(*parts)
+
+
 def room_of(room: str) -> str:
     """Return the name of a room given as tenant/room or as a name."""
     if room.startswith("tenants/"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,11 @@ async def run(scene: Scene, *arguments: str) -> tuple[int, str, str]:
     done = await asyncio.to_thread(run_cli, "booking", *arguments, env={"EXCHANGE_TARGET": scene.service.target})
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
+
+
+def soon(*, minutes: int = 0) -> datetime:
+    """Return a minute that comes in a quarter of an hour, or later."""
+    return datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=15 + minutes)
 
 
 async def test_client_books_once_and_learns_of_conflicts(scene: Scene) -> None:
@@ -66,6 +71,20 @@ async def test_sync_client_books_a_series(scene: Scene) -> None:
     booking = await asyncio.to_thread(use)
     assert booking.recurrence.series_id
     assert len((await scene.client.list_bookings(scene.room(), tomorrow(0), tomorrow(23, days=4))).bookings) == 3
+
+
+async def test_commands_check_in_and_take_it_back(scene: Scene) -> None:
+    """Of a booking by its short name."""
+    booking = (await scene.client.create_booking(scene.room(), soon(), soon(minutes=30))).booking.name
+    short = booking.replace("tenants/", "").replace("/rooms/", "/").replace("/bookings/", "/")
+    code, told, error = await run(scene, "checkin", short, "--by", "badge-7")
+    assert (code, error) == (0, "")
+    assert told.startswith("checked in at ")
+    assert told.endswith(f"by badge-7\n{booking}\n")
+    assert (await run(scene, "checkin", booking, "--undo"))[1] == f"not checked in\n{booking}\n"
+    code, _, error = await run(scene, "checkin", scene.room())
+    assert (code, error.split(":")[1]) == (1, " FIELD_INVALID")
+    assert (await run(scene, "checkin", "r1"))[0] == 2
 
 
 async def test_commands_book_refuse_and_say_what_to_do(scene: Scene, tmp_path: Path) -> None:

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from exchange_client import times
-from exchange_client.messages import Attendee, Booking, CreateBookingRequest, Person, WriteCompletion, WriteMode
+from exchange_client.messages import (
+    Attendee,
+    Booking,
+    CheckInRequest,
+    CreateBookingRequest,
+    Person,
+    WriteCompletion,
+    WriteMode,
+)
 from exchange_client.writing import WAIT_MARGIN_S, WRITE_TIMEOUT_S, request_id_or_new
 
 
@@ -55,6 +63,14 @@ def create_booking(
     if wait_s is not None:
         request.completion = WriteCompletion.WRITE_COMPLETION_ROOM_ANSWERED
         request.max_wait.CopyFrom(times.to_duration(wait_s))
+    return request
+
+
+def check_in(name: str, *, by: str, at: datetime | None, undo: bool) -> CheckInRequest:
+    """Build the request."""
+    request = CheckInRequest(name=name, check_in_by=by, undo=undo)
+    if at is not None:
+        request.check_in_time.CopyFrom(times.to_timestamp(at))
     return request
 
 

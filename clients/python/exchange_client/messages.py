@@ -15,6 +15,8 @@ from exchange_client.gen.ioffice.exchange.v1.audit_service_pb2 import (
 from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     Attendee,
     Booking,
+    CheckInRequest,
+    CheckInResponse,
     CreateBookingRequest,
     CreateBookingResponse,
     Decline,
@@ -133,6 +135,8 @@ __all__ = [
     "Booking",
     "BookingChange",
     "BookingChanges",
+    "CheckInRequest",
+    "CheckInResponse",
     "CheckResult",
     "CheckRoomAccessRequest",
     "CheckRoomAccessResponse",

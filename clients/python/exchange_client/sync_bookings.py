@@ -12,6 +12,7 @@ from exchange_client.gen.ioffice.exchange.v1 import booking_service_pb2_grpc
 from exchange_client.messages import (
     Attendee,
     Booking,
+    CheckInResponse,
     CreateBookingResponse,
     FindAvailabilityResponse,
     GetBookingRequest,
@@ -208,3 +209,23 @@ class SyncBookingCalls(SyncConnection):
         )
         limit_s = booking_requests.write_limit_s(timeout_s, wait_s)
         return self._settle(self._bookings.CreateBooking, request, request.request_id, limit_s)
+
+    def check_in(
+        self,
+        name: str,
+        *,
+        by: str = "",
+        at: datetime | None = None,
+        undo: bool = False,
+        timeout_s: float | None = None,
+    ) -> CheckInResponse:
+        """Note that somebody came to a booking; Exchange is told nothing. The first check-in stands.
+
+        Args:
+            name: the booking's.
+            by: the caller's own id of who came; no address.
+            at: aware; None: now.
+            undo: take the check-in back.
+        """
+        request = booking_requests.check_in(name, by=by, at=at, undo=undo)
+        return self._write(self._bookings.CheckIn, request, timeout_s)

@@ -226,6 +226,6 @@ METHODS = {
     "RoomService": _methods(
         "MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom", "UpdateRoom", "DiscoverRooms"
     ),
-    "BookingService": _methods("ListBookings", "GetBooking", "FindAvailability", "CreateBooking"),
+    "BookingService": _methods("ListBookings", "GetBooking", "FindAvailability", "CreateBooking", "CheckIn"),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),
 }

@@ -20,6 +20,7 @@ from exchange_client import (
 from exchange_client.messages import (
     Attendee,
     Booking,
+    CheckInResponse,
     CreateBookingRequest,
     CreateBookingResponse,
     Person,
@@ -135,6 +136,15 @@ async def test_refusals_have_classes(
     script(server, fault)
     with pytest.raises(kind):
         await client.create_booking(ROOM, NINE, TEN)
+
+
+async def test_check_in_tells_who_and_when(server: FakeServer, client: ExchangeClient) -> None:
+    server.answers["CheckIn"] = lambda request: CheckInResponse(booking=Booking(name=request.name))
+    await client.check_in(f"{ROOM}/bookings/b1", by="badge-7", at=NINE)
+    await client.check_in(f"{ROOM}/bookings/b1", undo=True)
+    first, second = server.requests["CheckIn"]
+    assert (first.check_in_by, first.check_in_time.seconds) == ("badge-7", int(NINE.timestamp()))
+    assert (second.undo, second.HasField("check_in_time")) == (True, False)
 
 
 async def test_one_address_is_no_list_of_attendees(client: ExchangeClient) -> None:
