@@ -49,6 +49,7 @@ from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.sync.webhook_address import WebhookAddress
+from sidecar.sync.webhook_watch import WebhookWatch
 from sidecar.tasks.chores import Chores
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
@@ -180,6 +181,7 @@ async def build_service(
         store=store,
         room_sync=room_sync,
         subscriptions=keeper,
+        webhook=WebhookWatch(store=store, caller=graph, pace=keeper.pace, clock=clock, rng=rng),
         audit=SubscriptionAudit(store=store, lister=graph, pace=keeper.pace, clock=clock, telemetry=telemetry),
         verifier=verifier,
         credentials=CredentialKeeper(

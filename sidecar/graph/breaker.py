@@ -110,10 +110,14 @@ class Passage:
         if not self.is_probe:
             self._breaker.refuse_if_open(self._tenant_uid)
 
-    def answered(self, *, is_good: bool = True) -> None:
-        """Note an answer, good or bad: Microsoft can be reached."""
+    def answered(self, *, is_good: bool = True, is_about_calendars: bool = True) -> None:
+        """Note an answer, good or bad: Microsoft can be reached.
+
+        Args:
+            is_about_calendars: else it proves nothing about reading them, and does not end the silence.
+        """
         self.is_told = True
-        self._breaker.note_answer(self._tenant_uid, is_good=is_good)
+        self._breaker.note_answer(self._tenant_uid, is_good=is_good, is_about_calendars=is_about_calendars)
 
     def failed(self, error: Unavailable, *, mailbox: str | None) -> None:
         """Note that there was no answer worth the name.
@@ -202,18 +206,20 @@ class Breaker:
                 details=outage.error.details,
             )
 
-    def note_answer(self, tenant_uid: TenantUid, *, is_good: bool) -> None:
+    def note_answer(self, tenant_uid: TenantUid, *, is_good: bool, is_about_calendars: bool = True) -> None:
         """Note that Microsoft can be reached; see `Passage.answered`."""
         record = self._record(tenant_uid)
-        record.answered_s = self._clock.monotonic()
-        if is_good:
-            record.good_s = record.answered_s
+        now_s = self._clock.monotonic()
+        if is_about_calendars:
+            record.answered_s = now_s
+        if is_about_calendars and is_good:
+            record.good_s = now_s
         if record.state is not _State.CLOSED:
             record.state = _State.CLOSED
             log.info(
                 "tenant.resumed",
                 tenant_uid=tenant_uid,
-                lasted_s=round(record.answered_s - record.failing_since_s, 1),
+                lasted_s=round(now_s - record.failing_since_s, 1),
                 probes_count=record.probes_count,
             )
         if record.failures_count:

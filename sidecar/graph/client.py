@@ -189,6 +189,18 @@ class GraphClient:
             wire_subscriptions.repoint_subscription_call(graph_id, notification_url=notification_url),
         )
 
+    async def call_webhook(self, tenant: TenantRef, graph_id: str, *, notification_url: str, ending: str) -> None:
+        """Have Exchange call the address that a subscription has already, to see whether somebody answers there.
+
+        Args:
+            ending: what tells this call's address from the one before; Exchange calls only what is new to it.
+        Raises:
+            SubscriptionGone: it does not exist any more.
+            WebhookUnreachable: nobody answers there; the subscription is as it was.
+        """
+        call = wire_subscriptions.call_webhook_call(graph_id, notification_url=notification_url, ending=ending)
+        await self._send(tenant, SUBSCRIPTIONS, call)
+
     async def fetch_subscription(self, tenant: TenantRef, graph_id: str) -> GraphSubscription | None:
         """Read a subscription; None when it does not exist."""
         try:

@@ -31,7 +31,7 @@ from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.logins import build_tls, token_roles
 from sidecar.graph.refusals import parse_claims_challenge, to_error
 from sidecar.graph.skew import SkewWatch
-from sidecar.graph.throttle import Throttle
+from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
 from sidecar.graph.wire import PREFER, USER_AGENT, Call
 from sidecar.model.ids import TenantUid
 from sidecar.settings import GraphSettings
@@ -155,8 +155,9 @@ class Transport:
                         passage.failed(failure.error, mailbox=lane if failure.may_be_done else None)
                     raise
             self._skew.note(answer.headers.get("date", ""), asked_at=asked_at, answered_at=self._clock.now())
+            is_about_calendars = lane != SUBSCRIPTIONS
             if 200 <= answer.status < 300:
-                passage.answered()
+                passage.answered(is_about_calendars=is_about_calendars)
                 return answer.body
             error = to_error(answer.status, answer.body, answer.headers, about=call.subject, now=self._clock.now())
             if isinstance(error, Unavailable):
@@ -164,7 +165,7 @@ class Transport:
                 if error.retry_after_s:
                     self._throttle.hold(tenant.tenant_uid, lane, error.retry_after_s)
             else:
-                passage.answered(is_good=False)
+                passage.answered(is_good=False, is_about_calendars=is_about_calendars)
         raise _Failure(
             error,
             may_be_done=answer.status >= 500 or answer.status == 408,

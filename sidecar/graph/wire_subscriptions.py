@@ -26,7 +26,10 @@ class _RawSubscriptionPage(WireStruct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSubscription:
-    """A subscription as Graph tells it; only the expiry told here counts, not the one asked for."""
+    """A subscription as Graph tells it; only the expiry told here counts, not the one asked for.
+
+    `notification_url` is without what `call_webhook_call` has added to it.
+    """
 
     id: str
     expires_at: datetime
@@ -44,6 +47,7 @@ class SubscriptionPage:
     next_link: str | None
 
 
+_ENDING = "?call="
 _SUBSCRIPTION = msgspec.json.Decoder(_Subscription)
 _SUBSCRIPTION_PAGE = msgspec.json.Decoder(_RawSubscriptionPage)
 
@@ -87,6 +91,14 @@ def repoint_subscription_call(graph_id: str, *, notification_url: str) -> Call:
     return Call(
         method="PATCH", path=f"/subscriptions/{segment(graph_id)}", subject=Subject.SUBSCRIPTION, content=content
     )
+
+
+def call_webhook_call(graph_id: str, *, notification_url: str, ending: str) -> Call:
+    """Ask to be told of changes at the same place under another name: Graph tries only what is new to it.
+
+    Graph keeps the query of an address in whatever it sends there, and our listener goes by the path.
+    """
+    return repoint_subscription_call(graph_id, notification_url=f"{notification_url}{_ENDING}{ending}")
 
 
 def read_subscription_call(graph_id: str) -> Call:
@@ -136,7 +148,7 @@ def _subscription(told: _Subscription) -> GraphSubscription:
         id=told.id,
         expires_at=expires_at.astimezone(UTC) if expires_at.tzinfo else expires_at.replace(tzinfo=UTC),
         resource=told.resource,
-        notification_url=told.notification_url,
+        notification_url=told.notification_url and told.notification_url.partition(_ENDING)[0],
         lifecycle_url=told.lifecycle_notification_url,
         client_state=told.client_state,
     )

@@ -31,7 +31,7 @@ class IntentKind(enum.StrEnum):
     TENANT_CREDENTIALS = "tenant.credentials"
     """Prove a tenant's next credential, and say when the current one is about to run out."""
     TENANT_PULSE = "tenant.pulse"
-    """Notice when Microsoft has answered nothing for a tenant for a while."""
+    """Notice when Microsoft has answered nothing for a tenant for a while, or has not called us."""
     TENANT_ERASE = "tenant.erase"
     """Erase what a tenant's settings do not let be kept any more, and a credential that it used before."""
     TENANT_PROPAGATION = "tenant.propagation"

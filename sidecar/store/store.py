@@ -26,6 +26,7 @@ from sidecar.store.sealed import SealedRecords
 from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
 from sidecar.store.vault import Vault
+from sidecar.store.webhook_reach import WebhookReach
 from sidecar.store.webhook_urls import WebhookUrls
 from sidecar.store.writes import Writes
 
@@ -57,6 +58,7 @@ class Store:
         self.epochs = Epochs(engine)
         self.subscriptions = Subscriptions(engine, vault)
         self.webhook_urls = WebhookUrls(engine)
+        self.webhook_reach = WebhookReach(engine)
         self.intents = Intents(engine)
         self.writes = Writes(engine, vault)
         self.organizer_events = OrganizerEvents(engine, vault)

@@ -19,6 +19,7 @@ from sidecar.store import journal, locks, notices, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.rooms import check_soon, save_problem
 from sidecar.store.vault import Vault
+from sidecar.store.webhook_reach import WebhookReach, is_heard_noted, standing_problem
 from sidecar.store.webhook_urls import lapse, load_url, load_urls
 
 CLIENT_STATE_ROLE = "client state of "
@@ -49,6 +50,7 @@ class Subscriptions:
     def __init__(self, engine: Engine, vault: Vault) -> None:
         self._engine = engine
         self._vault = vault
+        self._reach = WebhookReach(engine)
 
     async def mark(self, notifications: Sequence[Notification], *, settle_s: float, settle_max_s: float) -> MarkOutcome:
         """Leave durable marks for what was notified; when this returns they survive a crash.
@@ -56,6 +58,7 @@ class Subscriptions:
         A notification counts only with the client state and the directory of its subscription, compared in constant time.
         """
         calls: list[tuple[str, str]] = []
+        urls: set[str] = set()
 
         async def run(c: Connection) -> MarkOutcome:
             by_key: dict[str, list[Notification]] = defaultdict(list)
@@ -63,6 +66,7 @@ class Subscriptions:
                 by_key[notification.key].append(notification)
             marked_count = unwanted_count = 0
             calls.clear()  # a transaction may be run again
+            urls.clear()
             # In one order everywhere, and tenants' rows before marks: transactions side by side then never wait in a ring.
             for key, group in sorted(by_key.items(), key=_tenants_first):
                 subscription = await _load(c, "key = $1", key)
@@ -74,6 +78,7 @@ class Subscriptions:
                     unwanted_count += len(genuine)
                     continue
                 marked_count += len(genuine)
+                urls.update([subscription.url] if genuine else [])
                 maintenance = [item for item in genuine if item.lifecycle is not None]
                 calls.extend((key, column) for column in notices.unnoted_calls(subscription, genuine, now=c.now))
                 await notices.mark_lifecycle(c, subscription, maintenance)
@@ -85,11 +90,15 @@ class Subscriptions:
                     settle_s=settle_s,
                     settle_max_s=settle_max_s,
                 )
+            urls.difference_update([url for url in urls if await is_heard_noted(c, url)])
             unknown_count = len(notifications) - marked_count - unwanted_count
             return MarkOutcome(marked_count, unknown_count, unwanted_count)
 
         outcome = await self._engine.write(run)
         await self._note_calls(calls[:_CALLS_NOTED_MAX])
+        for url in sorted(urls):
+            with contextlib.suppress(StoreUnavailable):
+                await self._reach.note_heard(url)
         return outcome
 
     async def _note_calls(self, calls: Sequence[tuple[str, str]]) -> None:
@@ -216,7 +225,8 @@ class Subscriptions:
         """Note what Graph answered to a creation or renewal; False when nobody wants the subscription any more.
 
         A successor becomes the room's current one in the same transaction. A room that was not announced until now, or not
-        reliably, is compared in full, because nobody told what changed.
+        reliably, is compared in full, because nobody told what changed. While Microsoft does not reach the address, the room
+        goes on not counting as announced, however willingly Microsoft prolongs what it cannot deliver.
         """
 
         async def run(c: Connection) -> bool:
@@ -241,7 +251,8 @@ class Subscriptions:
                 to_micros(expires_at),
                 to_micros(c.now if is_doubted else renew_at),
             )
-            await save_problem(c, room_uid, "subscription_problem", None, lease=None)
+            standing = await standing_problem(c, found.url)
+            await save_problem(c, room_uid, "subscription_problem", standing, lease=None)
             if was_silent:
                 await journal.append_about_room(c, lane, room_uid, ChangeKind.ROOM_CHANGED)
                 await journal.mark(c, IntentKind.ROOM_COMPARE, room_uid, lane, priority=Priority.COMPARE)

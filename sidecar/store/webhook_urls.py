@@ -118,10 +118,10 @@ async def _move_to(c: Connection, url: str, *, is_changed: bool) -> None:
         url,
         to_micros(c.now),
     )
-    for lane, rooms in _by_tenant(others).items():
+    for lane, rooms in by_tenant(others).items():
         await locks.keep_tenant(c, lane)
         await lapse(c, "tenant_uid = $2 AND url <> $3 AND room_uid IS NOT NULL", lane, url)
-        await _tell(c, lane, rooms)
+        await tell_not_announced(c, lane, rooms)
     bare = await c.fetch(
         "SELECT r.tenant_uid, r.uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
         " LEFT JOIN subscriptions s ON s.room_uid = r.uid"
@@ -130,7 +130,7 @@ async def _move_to(c: Connection, url: str, *, is_changed: bool) -> None:
         url,
         to_micros(c.now),
     )
-    for lane, rooms in _by_tenant(bare).items():
+    for lane, rooms in by_tenant(bare).items():
         for room_uid in rooms:
             # What stood in the way of the former address need not stand in the way of this one.
             kind = IntentKind.ROOM_SUBSCRIBE
@@ -144,16 +144,17 @@ async def _leave(c: Connection) -> None:
         " JOIN tenants t ON t.uid = s.tenant_uid WHERE COALESCE(s.room_uid, s.beside_room_uid) IS NOT NULL"
         " AND t.deleted_at IS NULL ORDER BY 1, 2, 3"
     )
-    for lane, rooms in _by_tenant(found).items():
+    for lane, rooms in by_tenant(found).items():
         await locks.keep_tenant(c, lane)
         await c.execute("UPDATE subscriptions SET room_uid = NULL, beside_room_uid = NULL WHERE tenant_uid = $1", lane)
-        await _tell(c, lane, rooms)
+        await tell_not_announced(c, lane, rooms)
     for tenant_uid, _, key in found:
         kind = IntentKind.SUBSCRIPTION_REMOVE
         await journal.mark(c, kind, str(key), TenantUid(tenant_uid), priority=Priority.REPAIR)
 
 
-async def _tell(c: Connection, lane: TenantUid, rooms: Sequence[RoomUid]) -> None:
+async def tell_not_announced(c: Connection, lane: TenantUid, rooms: Sequence[RoomUid]) -> None:
+    """Note that rooms of a tenant are not announced any more, and have them checked; part of somebody's transaction."""
     after_revision = await journal.take_revisions(c, lane, len(rooms))
     entries = [journal.Entry(room_uid, ChangeKind.ROOM_CHANGED) for room_uid in rooms]
     await journal.append(c, lane, entries, after_revision=after_revision)
@@ -161,7 +162,7 @@ async def _tell(c: Connection, lane: TenantUid, rooms: Sequence[RoomUid]) -> Non
         await check_soon(c, room_uid, lane)
 
 
-def _by_tenant(found: Sequence[Sequence[object]]) -> dict[TenantUid, list[RoomUid]]:
+def by_tenant(found: Sequence[Sequence[object]]) -> dict[TenantUid, list[RoomUid]]:
     """Group rooms by tenant, each once, in the order of the rows."""
     grouped: dict[TenantUid, dict[RoomUid, None]] = {}
     for row in found:

@@ -166,6 +166,7 @@ class SubscriptionKeeper:
         ):
             await self._delete(tenant, made.id)  # the room was unmapped meanwhile
             return None
+        await self._store.webhook_reach.note_heard(upkeep.url)  # Microsoft has just shaken hands there
         log.info("subscription.created", room_uid=room.uid, expires_at=made.expires_at.isoformat())
         return renew_at
 

@@ -48,6 +48,7 @@ from sidecar.sync.rhythm import next_check_s, next_compare_at
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
+from sidecar.sync.webhook_watch import WebhookWatch
 from sidecar.tasks.propagation import PropagationWatch
 from sidecar.tasks.tenant_health import PAUSED, TELL_AFTER_ATTEMPTS, TenantHealth
 from sidecar.tenants.credentials import CredentialKeeper, next_look_at
@@ -108,6 +109,7 @@ class Chores:
         store: Store,
         room_sync: RoomSync,
         subscriptions: SubscriptionKeeper,
+        webhook: WebhookWatch,
         audit: SubscriptionAudit,
         verifier: TenantVerifier,
         credentials: CredentialKeeper,
@@ -123,6 +125,7 @@ class Chores:
         self._store = store
         self._room_sync = room_sync
         self._subscriptions = subscriptions
+        self._webhook = webhook
         self._audit = audit
         self._verifier = verifier
         self._credentials = credentials
@@ -393,7 +396,15 @@ class Chores:
         return Done(next_at, Priority.REPAIR)
 
     async def _pulse_tenant(self, intent: Intent, lease: Lease) -> Outcome:
-        return Done(await self._health.feel_pulse(lease.lane), Priority.REPAIR)
+        next_at = await self._health.feel_pulse(lease.lane)
+        try:
+            tenant = await self._store.tenants.load_by_uid(lease.lane)
+        except TenantNotFound:
+            return Done()
+        is_refused = tenant.problem is not None and tenant.problem.reason in BLOCKING_REASONS
+        if not (tenant.is_at_rest or is_refused or await self._health.paused_until(intent)):
+            next_at = min(next_at, await self._webhook.look(tenant))
+        return Done(next_at, Priority.REPAIR)
 
     async def _erase(self, intent: Intent, lease: Lease) -> Outcome:
         """Erase what is not to be kept any more: a credential that was used before, and words that settings do not allow.

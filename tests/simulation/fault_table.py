@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sidecar.model.problem import Actor
-from sidecar.model.room import RoomState, SyncState
-from sidecar.model.tenant import TenantState
+from sidecar.model.problem import Actor, Problem
+from sidecar.model.room import Room, RoomState, SyncState
+from sidecar.model.tenant import Tenant, TenantState
 from tests.simulation.world import World
 
 Deed = Callable[[World], Awaitable[None]]
@@ -28,10 +28,11 @@ class Fault:
     Attributes:
         tenant, room, copy: the states that follow, the latter two of the rooms that are hit; of a copy whose age nobody
             can tell nothing is wanted.
-        reason: of the problem at the tenant if `is_tenants`, else at each room that is hit.
+        reason: of the problem at the tenant if `is_tenants`, else, or if it is about subscriptions, at each room that is hit.
         says: how the problem's message begins.
         first: what is different at a tenant that has it from the beginning.
         is_tenants: it hits the tenant as a whole; else its first room, and the others go on.
+        is_told_at_subscriptions: it is a problem of each room's subscription, and the rooms can be read.
         is_silent: Microsoft announces nothing meanwhile and takes no bookings, so none is made.
         is_told_at_work: a tenant that works already is told of it in time; else only one that has it from the beginning.
         heals_s: how long after its end everything is as before.
@@ -45,6 +46,7 @@ class Fault:
     copy: SyncState | None = SyncState.BLOCKED
     reason: str
     says: str
+    is_told_at_subscriptions: bool = False
     actor: Actor = Actor.CUSTOMER
     first: Mapping[str, Any] = field(default_factory=dict)  # Any: values of several types
     is_tenants: bool = True
@@ -54,6 +56,12 @@ class Fault:
 
     def __str__(self) -> str:
         return self.name
+
+    def told_at(self, tenant: Tenant, room: Room) -> Problem | None:
+        """Return the problem that is to tell of it."""
+        if self.is_told_at_subscriptions:
+            return room.subscription_problem
+        return tenant.problem if self.is_tenants else room.problem
 
     def from_beginning(self) -> Fault:
         """Return the row of a tenant that was never read: what Exchange does not answer for is not imported yet."""
@@ -124,6 +132,14 @@ def _clock(shift_s: float) -> Deed:
         world.clock.shift(shift_s)
 
     return deed
+
+
+async def _webhook_away(world: World) -> None:
+    world.way.weather.lost_share = 1.0
+
+
+async def _webhook_back(world: World) -> None:
+    world.way.weather.lost_share = 0.0
 
 
 async def _over(world: World) -> None:
@@ -278,6 +294,17 @@ FAULTS = (
         says="The sidecar's clock and Microsoft's differ by more than five minutes.",
         actor=Actor.OPERATOR,
         heals_s=6_000.0,
+    ),
+    Fault(
+        name="webhook away",
+        begin=_webhook_away,
+        end=_webhook_back,
+        room=RoomState.DEGRADED,
+        copy=SyncState.POLLING,
+        reason="WEBHOOK_UNREACHABLE",
+        says="Exchange gets no answer from the sidecar's webhook address within ten seconds",
+        actor=Actor.OPERATOR,
+        is_told_at_subscriptions=True,
     ),
     Fault(
         name="policy without one room",

@@ -68,11 +68,10 @@ async def _told(world: World, fault: Fault) -> list[str]:
     hit, others = await _rooms(world, fault)
     wrong = [f"tenant {tenant.state}, not {fault.tenant}"] if tenant.state is not fault.tenant else []
     for room in hit:
-        problem = tenant.problem if fault.is_tenants else room.problem
         states = (room.state, _copy(world, room))
         if states != (fault.room, states[1] if fault.copy is None else fault.copy):
             wrong.append(f"{room.name} {states}")
-        wrong += _wrong_words(problem, fault)
+        wrong += _wrong_words(fault.told_at(tenant, room), fault)
     wrong += [f"{room.name} hit, too: {room.state}" for room in others if room.state is not RoomState.UP]
     return wrong
 

@@ -60,7 +60,7 @@ async def rest(world: World, *, hours: float = 12.0) -> None:
 async def at_microsoft(world: World) -> Counter[str]:
     """Count the live subscriptions by the address that they call, with notifications and lifecycle notices alike."""
     found = (await world.directory.call("GET", "subscriptions"))["subscriptions"]
-    changes = [str(one["notificationUrl"]).removesuffix("/graph/notifications") for one in found]
+    changes = [str(one["notificationUrl"]).partition("?")[0].removesuffix("/graph/notifications") for one in found]
     assert changes == [str(one["lifecycleNotificationUrl"]).removesuffix("/graph/lifecycle") for one in found]
     return Counter(changes)
 

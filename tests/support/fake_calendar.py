@@ -218,6 +218,11 @@ class FakeSubscriptions:
         self._note("repoint")
         self.live[graph_id] = replace(self._find(graph_id), notification_url=notification_url)
 
+    async def call_webhook(self, tenant: TenantRef, graph_id: str, *, notification_url: str, ending: str) -> None:
+        """See `WebhookCaller`."""
+        self._note("call")
+        self._find(graph_id)
+
     async def fetch_subscription(self, tenant: TenantRef, graph_id: str) -> GraphSubscription | None:
         """See `Subscriber`."""
         self._note("fetch")

@@ -219,6 +219,16 @@ def test_silence_counts_from_the_last_answer() -> None:
     assert way.breaker.silence_s(T1) == pytest.approx(30.0)
 
 
+def test_answer_about_subscriptions_does_not_end_the_silence() -> None:
+    """It comes from another service of Microsoft's than calendars do."""
+    way = Way()
+    way.answer()
+    way.clock.passed_s += 30.0
+    way.breaker.note_answer(T1, is_good=True, is_about_calendars=False)
+    assert way.breaker.silence_s(T1) == pytest.approx(30.0)
+    assert not way.breaker.is_proven(T1, within_s=30.0)
+
+
 async def _fail_until_open(stage: Stage) -> None:
     for number in range(20):
         if stage.breaker.outage(TENANT.tenant_uid) is not None:

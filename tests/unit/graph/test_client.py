@@ -38,8 +38,9 @@ def page(*ids: str, link: str | None = None, subject: str = "x") -> httpx.Respon
     return ok(body | ({"@odata.nextLink": link} if link else {}))
 
 
-def subscription(id_: str = "a4d7") -> httpx.Response:
-    return ok({"id": id_, "expirationDateTime": "2026-11-28T09:00:00Z", "resource": "/users/x/events"}, 201)
+def subscription(id_: str = "a4d7", **more: str) -> httpx.Response:
+    told = {"id": id_, "expirationDateTime": "2026-11-28T09:00:00Z", "resource": "/users/x/events", **more}
+    return ok(told, 201)
 
 
 async def create(stage: Stage) -> GraphSubscription:
@@ -330,6 +331,18 @@ async def test_repointing_changes_the_address_and_nothing_else() -> None:
     (request,) = stage.graph.requests
     assert (request.method, request.url.path) == ("PATCH", "/v1.0/subscriptions/a4d7")
     assert json.loads(request.content) == {"notificationUrl": "https://new.example/graph/notifications"}
+
+
+async def test_calling_names_the_same_address_in_a_way_that_is_new() -> None:
+    """Microsoft calls only what changes; whoever reads the subscription afterwards finds the address that was asked for."""
+    url = "https://hooks.example/graph/notifications"
+    stage = Stage(subscription(), subscription(notificationUrl=f"{url}?call=1f"))
+    await stage.client.call_webhook(TENANT, "a4d7", notification_url=url, ending="1f")
+    found = await stage.client.fetch_subscription(TENANT, "a4d7")
+
+    assert json.loads(stage.graph.requests[0].content) == {"notificationUrl": f"{url}?call=1f"}
+    assert found is not None
+    assert found.notification_url == url
 
 
 @pytest.mark.parametrize("failure", [httpx.ReadTimeout("slow"), httpx.ReadError("cut"), bad(500), bad(504), bad(503)])

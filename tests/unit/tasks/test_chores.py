@@ -44,6 +44,7 @@ from sidecar.settings import CredentialSettings, StoreSettings
 from sidecar.store.audit import Acting
 from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.pace import BURST_MAX
+from sidecar.sync.webhook_watch import WebhookWatch
 from sidecar.tasks.chores import Chores, Done, Later, Outcome, PutOff
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.tenants.credentials import CredentialKeeper
@@ -74,6 +75,9 @@ class Shift:
             store=store,
             room_sync=desk.sync,
             subscriptions=self.keeper,
+            webhook=WebhookWatch(
+                store=store, caller=desk.subscriptions, pace=self.keeper.pace, clock=desk.clock, rng=Random(1)
+            ),
             audit=desk.audit(),
             verifier=TenantVerifier(store=store, tokens=self.login, prober=self.login, clock=desk.clock, rng=Random(1)),
             credentials=CredentialKeeper(
