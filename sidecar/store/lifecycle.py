@@ -79,7 +79,7 @@ class Lifecycle:
         """End the service for a tenant: its log ends, and nothing of it is due but its removal, once the grace is over.
 
         Args:
-            etag: the version that the caller knows; empty: any.
+            etag: the version that the caller knows; empty: any. A repetition passes whatever it is: it changes nothing.
             grace: how long everything is kept; None: it is erased at once, also if it was deleted with a grace before.
         Raises:
             TenantNotFound, EtagMismatch.
@@ -87,14 +87,15 @@ class Lifecycle:
 
         async def run(c: Connection) -> Tenant:
             tenant = await _load_any(c, tenant_id)
+            is_first = tenant.deleted_at is None
+            if not (is_first or (grace is None and await holds.is_held(c, tenant.uid))):
+                return tenant
             if etag and etag != str(tenant.version):
                 raise EtagMismatch("the tenant has changed", details={"etag": str(tenant.version)})
-            is_first = tenant.deleted_at is None
             if is_first:
                 await journal.append_about_room(c, tenant.uid, RoomUid(""), ChangeKind.TENANT_DELETED)
                 await c.execute("DELETE FROM intents WHERE lane = $1", tenant.uid)
-            if is_first or (grace is None and await holds.is_held(c, tenant.uid)):
-                await _plan_removal(c, tenant.uid, grace)
+            await _plan_removal(c, tenant.uid, grace)
             return await _reload(c, tenant)
 
         return await self._engine.write(run)

@@ -207,13 +207,29 @@ async def test_deleted_tenant_is_kept_hidden_until_its_time(opened: OpenStore, c
 
 
 async def test_tenant_deleted_twice_keeps_its_time(opened: OpenStore, clock: ManualClock) -> None:
-    """Safe to repeat; an etag of before is told apart."""
+    """Whoever did not hear the answer asks again, with the etag of before."""
     tenant = await opened.add_tenant()
     first = await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version), grace=GRACE)
     clock.advance(1_000)
     assert await opened.store.lifecycle.delete(TENANT, etag="", grace=GRACE) == first
+    assert await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version), grace=GRACE) == first
+
+
+async def test_purge_with_the_etag_of_before_the_deletion_is_refused_and_may_be_repeated(opened: OpenStore) -> None:
+    """It is another thing than the deletion; once it is done, asking again changes nothing."""
+    tenant = await opened.add_tenant()
+    deleted = await opened.store.lifecycle.delete(TENANT, etag="", grace=GRACE)
     with pytest.raises(EtagMismatch):
-        await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version), grace=GRACE)
+        await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version), grace=None)
+    purged = await opened.store.lifecycle.delete(TENANT, etag=str(deleted.version), grace=None)
+    assert await opened.store.lifecycle.delete(TENANT, etag=str(deleted.version), grace=None) == purged
+
+
+async def test_first_deletion_with_another_etag_is_refused(opened: OpenStore) -> None:
+    """Somebody has changed the tenant meanwhile."""
+    tenant = await opened.add_tenant()
+    with pytest.raises(EtagMismatch):
+        await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version + 1), grace=GRACE)
 
 
 async def test_purge_of_a_deleted_tenant_makes_its_removal_due_at_once(opened: OpenStore, clock: ManualClock) -> None:

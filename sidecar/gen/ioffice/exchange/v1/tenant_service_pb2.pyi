@@ -847,7 +847,7 @@ class DeleteTenantRequest(_message.Message):
     name: _builtins.str
     """tenants/{tenant}."""
     etag: _builtins.str
-    """Delete only this version; empty: any."""
+    """Delete only this version; empty: any. A repetition of the same deletion succeeds whatever it is."""
     allow_missing: _builtins.bool
     """Answer without error when there is no such tenant."""
     purge: _builtins.bool
