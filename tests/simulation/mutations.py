@@ -487,7 +487,7 @@ ALL: dict[str, Mutation] = {
         found_by=998,
     ),
     "lifecycle_ignored": _mutation(
-        "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle"), found_by=394
+        "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle"), found_by=757
     ),
     "no_read_after_silence": _mutation(
         "what was announced to nobody is read",
@@ -506,7 +506,7 @@ ALL: dict[str, Mutation] = {
         "renew_soon",
         _do_nothing,
         needs=_trouble("subscription_removed", "subscription_expired"),
-        found_by=627,
+        found_by=183,
     ),
     "live_though_silent": _mutation(
         "a room is live only while Exchange announces its changes", convert, "sync_state", _live_when_up, found_by=1
