@@ -9,7 +9,7 @@ from pathlib import Path
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import answering_s
 from sidecar.api.convert import problem_to_proto
-from sidecar.api.pfx import open_pfx
+from sidecar.api.pfx_opener import PfxOpener
 from sidecar.api.proofs import complain_about_certificate, complain_about_secret
 from sidecar.api.shown import TenantDisplay
 from sidecar.api.validate import Check
@@ -49,11 +49,12 @@ class CredentialCalls:
         self._credentials = credentials
         self._settings = settings
         self._clock = clock
+        self._opener = PfxOpener()
 
-    def read(self, check: Check, credential: pb.Credential) -> CredentialValues:
+    async def read(self, check: Check, credential: pb.Credential) -> CredentialValues:
         """Check a credential and return what is kept of it; a passphrase is not."""
         now, folder = self._clock.now(), self._settings.token_files_folder
-        kind, proof = _read_proof(check, credential, now=now, folder=folder)
+        kind, proof = await _read_proof(check, credential, now=now, folder=folder, opener=self._opener)
         expires_at = None
         if credential.HasField("expire_time"):
             expires_at = check.instant("credential.expire_time", credential.expire_time)
@@ -68,7 +69,7 @@ class CredentialCalls:
         """See the proto."""
         check = Check()
         tenant_id = check.tenant("name", request.name)
-        values = self.read(check, request.credential)
+        values = await self.read(check, request.credential)
         request_id = check.text("request_id", request.request_id, _REQUEST_ID_CHARS_MAX)
         check.finish()
         fingerprint, expires_at = recognise(values)
@@ -102,8 +103,8 @@ class CredentialCalls:
         return pb.SetCredentialExpiryResponse(tenant=await self._display.show(tenant))
 
 
-def _read_proof(
-    check: Check, credential: pb.Credential, *, now: datetime, folder: Path | None
+async def _read_proof(
+    check: Check, credential: pb.Credential, *, now: datetime, folder: Path | None, opener: PfxOpener
 ) -> tuple[CredentialKind, bytes]:
     match credential.WhichOneof("proof"):
         case "client_secret":
@@ -118,7 +119,7 @@ def _read_proof(
             return CredentialKind.CERTIFICATE, credential.certificate_pem
         case "certificate_pfx":
             pfx = credential.certificate_pfx
-            opened = open_pfx(pfx.content, pfx.passphrase)
+            opened = await opener.open(pfx.content, pfx.passphrase)
             complaint = opened if isinstance(opened, str) else complain_about_certificate(opened, now=now)
             if complaint is not None:
                 check.refuse("credential.certificate_pfx", complaint)

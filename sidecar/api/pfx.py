@@ -1,7 +1,8 @@
-"""PFX files (PKCS #12) on their way in: opened once, at the door, with a limit to what opening them may cost.
+"""PFX files (PKCS #12) on their way in: what is wrong with one, and what it holds.
 
 A file says itself how often its passphrase is to be hashed. A library believes it, and while it hashes nothing else runs: two
-thousand million rounds, which a file may ask for, are a quarter of an hour. So the number is looked up first.
+thousand million rounds, which a file may ask for, are a quarter of an hour. So the number is looked up first, where it can be
+seen. It can also be hidden inside of what is encrypted, so a file is loaded in another process (`pfx_opener.py`).
 
 Source: RFC 7292 "PKCS #12", RFC 8018 "PKCS #5": each number of rounds follows its salt, an OCTET STRING, in a SEQUENCE.
 """
@@ -26,8 +27,8 @@ _SCRYPT = bytes.fromhex("06092b06010401da47040b")
 """1.3.6.1.4.1.11591.4.11 as DER (RFC 7914): it costs as much as three numbers say, and no exporter of PFX files uses it."""
 
 
-def open_pfx(content: bytes, passphrase: str) -> bytes | str:
-    """Return what a PFX file holds as PEM text, key and certificates, or a sentence about what is wrong with it."""
+def complain_about_pfx(content: bytes, passphrase: str) -> str | None:
+    """Return a sentence about what can be seen to be wrong with a file without opening it; None: nothing."""
     if not content:
         return "must not be empty"
     if len(content) > BYTES_MAX:
@@ -42,6 +43,14 @@ def open_pfx(content: bytes, passphrase: str) -> bytes | str:
         return "asks for scrypt, which is not taken; export it anew"
     if max(rounds, default=0) > _ROUNDS_MAX or sum(rounds) > _ROUNDS_SUM_MAX:
         return f"asks for more than {_ROUNDS_MAX} rounds of hashing; export it anew"
+    return None
+
+
+def load_pfx(content: bytes, passphrase: str) -> bytes | str:
+    """Return what a file holds as PEM text, key and certificates, or a sentence about what is wrong with it.
+
+    It may take any time and memory that the file asks for.
+    """
     try:
         key, certificate, chain = load_key_and_certificates(content, passphrase.encode() or None)
     except (ValueError, UnsupportedAlgorithm):

@@ -68,12 +68,12 @@ class TenantServicer:
     async def register_tenant(self, request: pb.RegisterTenantRequest) -> pb.RegisterTenantResponse:
         """See the proto."""
         check = Check()
-        values = self._read_values(check, request)
+        values = await self._read_values(check, request)
         check.finish()
         tenant = await register_tenant(self._tenants, values)
         return pb.RegisterTenantResponse(tenant=await self._display.show(tenant))
 
-    def _read_values(self, check: Check, request: pb.RegisterTenantRequest) -> TenantValues:
+    async def _read_values(self, check: Check, request: pb.RegisterTenantRequest) -> TenantValues:
         tenant = request.tenant
         check.choice("tenant.cloud", tenant.cloud, pb.Cloud.values())
         return TenantValues(
@@ -81,7 +81,7 @@ class TenantServicer:
             display_name=check.display_name("tenant.display_name", tenant.display_name),
             directory_id=check.guid("tenant.directory_id", tenant.directory_id),
             cloud=cloud_from_proto(tenant.cloud),
-            credential=self._credential_calls.read(check, request.credential),
+            credential=await self._credential_calls.read(check, request.credential),
             settings=read_settings(check, "tenant.settings", tenant.settings)(NO_SETTINGS)
             if tenant.HasField("settings")
             else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from cryptography.x509 import load_pem_x509_certificates
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.api.pfx import open_pfx
+from sidecar.api.pfx import complain_about_pfx, load_pfx
+from sidecar.api.pfx_opener import PfxOpener
 from sidecar.api.proofs import complain_about_certificate
 from tests.support.builders import CANARY, NOW
 from tests.unit.api.credentials import make_certificate, make_key
@@ -29,6 +31,20 @@ def make_pfx(encryption: Any = None, *, with_key: bool = True, chain: int = 0) -
 def sealed(rounds: int = 2_048) -> bytes:
     """Export with a passphrase and a number of rounds."""
     return make_pfx(PrivateFormat.PKCS12.encryption_builder().kdf_rounds(rounds).build(CANARY.encode()))
+
+
+def with_endless_proof(content: bytes) -> bytes:
+    """Have the code that proves a file made with as many rounds as a number can say, and all lengths right."""
+    at = content.rindex(b"\x30\x41\x30\x31")  # it is the last part, and ends with its 2,048 rounds
+    assert content.endswith(b"\x02\x02\x08\x00")
+    proof = b"\x30\x43" + content[at + 2 : -4] + b"\x02\x04\x7f\xff\xff\xff"
+    return content[:2] + (len(content) - 4 + 2).to_bytes(2, "big") + content[4:at] + proof
+
+
+def open_pfx(content: bytes, passphrase: str) -> bytes | str:
+    """Look at a file and load it, in this process: what takes a child is the same."""
+    complaint = complain_about_pfx(content, passphrase)
+    return complaint if complaint is not None else load_pfx(content, passphrase)
 
 
 PLAIN = make_pfx()
@@ -82,6 +98,40 @@ def test_file_that_asks_for_scrypt_is_refused_before_it_is_opened() -> None:
     """Its first number is no number of rounds; 4,096 of them may take a minute."""
     scrypt = bytes.fromhex("06092b06010401da47040b")
     assert "scrypt" in str(open_pfx(b"\x30" + bytes([len(scrypt)]) + scrypt, CANARY))
+
+
+async def test_file_opened_by_a_child_is_what_it_is_here() -> None:
+    content = make_pfx(BestAvailableEncryption(CANARY.encode()), chain=1)
+    assert await PfxOpener().open(content, CANARY) == open_pfx(content, CANARY)
+
+
+async def test_complaint_of_a_child_is_told_without_the_passphrase() -> None:
+    told = await PfxOpener().open(sealed(), f"{CANARY}!")
+    assert told == "cannot be opened: the passphrase is wrong, or it is no PFX (PKCS #12) file"
+
+
+async def test_file_that_hides_its_rounds_costs_a_child_its_limit_and_no_more() -> None:
+    """Two thousand million rounds are a quarter of an hour; nothing here looks for them first."""
+    told = await PfxOpener(cpu_s=1).load(with_endless_proof(sealed()), CANARY)
+    assert told == "takes too long to open; export it anew, with fewer rounds of hashing"
+
+
+async def test_child_sees_neither_secrets_of_the_environment_nor_gets_any_as_argument(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other processes of the machine may read both."""
+    seen: dict[str, Any] = {}
+    run = subprocess.run
+
+    def spy(command: list[str], **options: Any) -> Any:
+        seen.update(options, command=command)
+        return run(command, **options)
+
+    monkeypatch.setenv("EXCHANGE_SOMETHING", CANARY)
+    monkeypatch.setattr(subprocess, "run", spy)
+    assert isinstance(await PfxOpener().open(make_pfx(BestAvailableEncryption(CANARY.encode())), CANARY), bytes)
+    assert CANARY not in f"{seen['command']} {seen['env']}"
+    assert "preexec_fn" not in seen, "it would make Python fork"
 
 
 @given(st.binary(max_size=400))
