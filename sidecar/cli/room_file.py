@@ -26,6 +26,9 @@ _REQUIRED = ("room_id", "mailbox")
 _COLUMNS_MAX = 50
 _FAULTS_MAX = 50
 """Told at once; a file in which more is wrong has something else wrong with it."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet takes for a formula, in some countries also in wide letters. An apostrophe before it
+makes it a text; one that stands there already is told apart by another one."""
 _UNFIT = re.compile(r"[^A-Za-z0-9._~-]+")
 _ID_CHARS_MAX = 63
 
@@ -114,7 +117,7 @@ def _records(text: str) -> Iterator[tuple[int, list[str]]]:
     try:
         for cells in reader:
             if cells:
-                yield line, [cell.strip() for cell in cells]
+                yield line, [_undefended(cell.strip()) for cell in cells]
             line = reader.line_num + 1
     except csv.Error as error:
         raise RoomFileInvalid([Fault(line, "", f"this is no line of a table: {error}")]) from None
@@ -197,7 +200,7 @@ def _shown(name: str) -> str:
 
 
 def write_rooms(rows: Iterable[RoomRow]) -> str:
-    """Write a file that `parse_rooms` reads back."""
+    """Write a file that `parse_rooms` reads back. A spreadsheet finds no formula in it: names are other people's words."""
     rows = list(rows)
     keys = sorted({key for row in rows for key in row.annotations})
     out = io.StringIO()
@@ -206,8 +209,17 @@ def write_rooms(rows: Iterable[RoomRow]) -> str:
     for row in rows:
         capacity = "" if row.capacity is None else row.capacity
         notes = [row.annotations.get(key, "") for key in keys]
-        writer.writerow([row.room_id, row.mailbox, row.display_name, row.time_zone, capacity, *notes])
+        texts = (row.room_id, row.mailbox, row.display_name, row.time_zone)
+        writer.writerow([*map(_defended, texts), capacity, *map(_defended, notes)])
     return out.getvalue()
+
+
+def _defended(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _undefended(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def propose_id(mailbox: str, taken: set[str]) -> str:

@@ -146,7 +146,8 @@ def test_many_mistakes_are_told_in_a_message_of_bounded_length() -> None:
     assert "and 9950 more" in refused.value.message
 
 
-_TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20).map(str.strip)
+_WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20).map(str.strip)
+_TEXTS = st.builds(str.__add__, st.sampled_from(["", "", "=", "'=", "'"]), _WORDS)
 _ROWS = st.lists(
     st.tuples(_TEXTS, st.none() | st.integers(0, 9_999), st.dictionaries(st.sampled_from(["a", "b,c"]), _TEXTS)),
     max_size=8,
@@ -169,6 +170,23 @@ def test_written_file_is_read_back(given_rows: list[tuple[str, int | None, dict[
     written = write_rooms(rows)
     assert parse_rooms(written.encode()) == rows
     assert len(list(csv.reader(io.StringIO(written)))) == len(rows) + 1
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "''@x", "\uff1d1"])
+def test_words_that_a_spreadsheet_takes_for_a_formula_become_text_and_are_read_back(text: str) -> None:
+    """Names of rooms come from a customer's directory; whoever opens the list runs nothing by it."""
+    row = RoomRow(line=2, room_id="r1", mailbox="+r1@x", display_name=text, annotations={"a": text})
+    written = write_rooms([row])
+    (cells,) = list(csv.reader(io.StringIO(written)))[1:]
+    assert all(cell[:1] not in "=+-@\t\r\uff1d" for cell in cells if cell)
+    assert parse_rooms(written.encode()) == [row]
+
+
+@pytest.mark.parametrize("text", ["'s-Hertogenbosch", "Room 1", "5-4", "'"])
+def test_words_that_are_no_formula_are_written_as_they_are(text: str) -> None:
+    """An apostrophe of the name itself stays one."""
+    row = RoomRow(line=2, room_id="r1", mailbox="r1@x", display_name=text)
+    assert f",{text}," in write_rooms([row])
 
 
 @given(st.binary(max_size=300))
