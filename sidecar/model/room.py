@@ -89,7 +89,8 @@ class Room:
     until when this mailbox does without. `news_at` is when the room's bookings last changed in the copy. With a `suspension`,
     of the whole tenant, nothing is read. `settings` are the tenant's own; `read_privacy` is what the last full read admitted.
     `calendar_no` counts the mailboxes that the room has been tied to: what was read for another number is of another calendar.
-    `given_key` is the address that the caller gave, case-folded, where Microsoft has told another one since.
+    `readdressed_at` is when it was last tied to another one. `given_key` is the address that the caller gave, case-folded,
+    where Microsoft has told another one since.
     """
 
     uid: RoomUid
@@ -123,11 +124,17 @@ class Room:
     read_privacy: Privacy = DEFAULT_PRIVACY
     calendar_no: int = 1
     given_key: str | None = None
+    readdressed_at: datetime | None = None
 
     @property
     def address(self) -> str:
         """What to call the mailbox by at Microsoft: its object id, which survives a change of address, once it is known."""
         return self.object_id or self.mailbox
+
+    @property
+    def mapped_at(self) -> datetime:
+        """When the room was tied to its present mailbox, from which moment on somebody means it to be read."""
+        return self.readdressed_at or self.created_at
 
     @property
     def name(self) -> str:

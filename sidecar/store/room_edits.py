@@ -147,6 +147,7 @@ async def _replace_mailbox(c: Connection, room: Room, address: NewAddress, stamp
         await c.execute(f"DELETE FROM {table} WHERE room_uid = $1", room.uid)  # noqa: S608  (ours)
     await c.execute(
         "UPDATE rooms SET mailbox = $2, mailbox_key = $3, given_key = NULL, object_id = $4, calendar_no = calendar_no + 1,"
+        " readdressed_at = $5,"
         " time_zone = CASE WHEN time_zone = told_zone THEN '' ELSE time_zone END, told_zone = NULL,"
         " problem = NULL, subscription_problem = NULL, hold_problem = NULL, horizon_start_at = NULL, horizon_end_at = NULL,"
         " fresh_as_of_at = NULL, delta_link = NULL, delta_start_at = NULL, delta_end_at = NULL, no_delta_until_at = NULL,"
@@ -155,6 +156,7 @@ async def _replace_mailbox(c: Connection, room: Room, address: NewAddress, stamp
         address.mailbox,
         address.mailbox.casefold(),
         address.object_id,
+        to_micros(c.now),
     )
     await _note_change(c, room)
     lane = room.tenant_uid

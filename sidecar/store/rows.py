@@ -59,7 +59,7 @@ SELECT r.uid, r.tenant_uid, t.tenant_id, r.room_id, r.mailbox, r.object_id, r.di
        r.delta_link, r.delta_start_at, r.delta_end_at, r.no_delta_until_at, r.news_at, r.hold_problem,
        t.suspended_at, t.suspend_reason,
        t.past_days, t.future_days, t.check_interval_s, t.privacy, r.read_privacy,
-       r.calendar_no, r.given_key, t.write_mode
+       r.calendar_no, r.given_key, t.write_mode, r.readdressed_at
   FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid
   LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL
 """
@@ -212,6 +212,7 @@ def room_from_row(row: Row, *, now: datetime) -> Room:
         read_privacy=privacy_from_text(row[34]),
         calendar_no=row[35],
         given_key=row[36],
+        readdressed_at=instant(row[38]),
     )
 
 

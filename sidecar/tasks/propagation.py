@@ -40,7 +40,7 @@ class PropagationWatch:
         if tenant_granted_at is None:
             return refusal
         now = self._clock.now()
-        granted_at = max(tenant_granted_at, room.created_at)
+        granted_at = max(tenant_granted_at, room.mapped_at)
         if not may_be_pending(granted_at, read_at=room.fresh_as_of_at, now=now):
             return refusal
         look_at = next_look_at(granted_at, now=now)

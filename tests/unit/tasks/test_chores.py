@@ -270,6 +270,20 @@ async def test_refusal_soon_after_a_grant_is_waited_for(shift: Shift, granted_h:
     assert round(look_s) == (60 if granted_h == 0 else 3600)
 
 
+@pytest.mark.parametrize(("is_same_mailbox", "state"), [(False, _PENDING), (True, RoomState.DENIED)])
+async def test_refusal_soon_after_a_room_was_tied_to_another_mailbox_is_waited_for(
+    shift: Shift, is_same_mailbox: bool, state: RoomState
+) -> None:
+    """Somebody may have added that one to the policy just now. The same mailbox, renamed, was in it all the time."""
+    shift.desk.clock.advance(72 * 3600)
+    await shift.run(IntentKind.ROOM_COMPARE)
+    await shift.desk.opened.readdress(await shift.room(), "r2@contoso.example", is_same_mailbox=is_same_mailbox)
+    shift.desk.clock.advance(3600)
+    shift.desk.calendar.error = MailboxDenied("x", details={"cause": "ACCESS_POLICY"})
+    await shift.run(IntentKind.ROOM_COMPARE)
+    assert (await shift.room()).state is state
+
+
 async def test_room_that_refuses_us_is_not_asked_to_be_announced(shift: Shift) -> None:
     """Exchange would refuse that, too; it is due as soon as the room can be read."""
     shift.desk.calendar.error = MailboxDenied("x")

@@ -1,4 +1,7 @@
-"""It is kept when Microsoft is to call a webhook address next, how often that failed in a row, and what people are told."""
+"""It is kept when Microsoft is to call a webhook address next, how often that failed in a row, and what people are told.
+
+Also when a room was last tied to another mailbox than it was mapped to.
+"""
 
 from collections.abc import Sequence
 
@@ -17,3 +20,4 @@ def upgrade() -> None:
     op.add_column("webhook_urls", sa.Column("call_due_at", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("webhook_urls", sa.Column("failures_count", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("webhook_urls", sa.Column("problem", text, nullable=True))
+    op.add_column("rooms", sa.Column("readdressed_at", sa.BigInteger(), nullable=True))
