@@ -88,7 +88,7 @@ async def test_booking_is_made_and_told(rig: Rig) -> None:
         ({"max_wait": Duration(seconds=-1)}, "max_wait"),
         ({"completion": 9}, "completion"),
         ({"mode": 9}, "mode"),
-        ({"mode": common_pb2.WRITE_MODE_ORGANIZER}, "mode"),
+        ({"mode": common_pb2.WRITE_MODE_ORGANIZER}, "booking.organizer.email"),
     ],
 )
 async def test_request_that_breaks_a_rule_is_refused_by_name_and_nothing_is_made(
