@@ -44,6 +44,7 @@ _TOLD_MAX = 3
 _BEYOND = timedelta(seconds=1)
 _PATIENCE = timedelta(minutes=10)
 """A booking that Exchange did not take for so long is not made any more: whoever wanted it has gone on without it."""
+_LOOK_AGAIN = timedelta(seconds=2)
 _KNOWN_TRANSACTION = "ErrorDuplicateTransactionId"
 
 
@@ -169,8 +170,7 @@ class RoomCreator:
                 return None
         if work.write.event_id is None:
             await self._make(work, scene)
-        await self._settle(work, scene)
-        return None
+        return await self._settle(work, scene)
 
     async def _scene(self, work: Work) -> _Scene:
         room = await self._store.rooms.load_by_uid(work.write.room_uid)
@@ -223,16 +223,25 @@ class RoomCreator:
             raise Lapsed
         return found
 
-    async def _settle(self, work: Work, scene: _Scene) -> None:
-        """Look whether the room is ours, and say so, or take the booking out again."""
+    async def _settle(self, work: Work, scene: _Scene) -> datetime | None:
+        """Look whether the room is ours, and say so, or take the booking out again.
+
+        Returns:
+            When to look again, because Exchange shows too little; None: it is settled.
+        """
         event_id = work.write.event_id
         assert event_id is not None, "it was made"
-        bookings, _ = await self._reading.view(scene.room, scene.tenant, _span(scene))
-        ours = [booking for booking in bookings if event_id in (booking.event_id, booking.master_id)]
+        bookings, ours = await self._look(scene, event_id, _span(scene))
         if not ours:
-            gone = BookingNotFound("somebody has removed the booking meanwhile")
-            await self._end_without(work, scene, gone=failure_of(gone), cause=Cause.DELETED)
-            return
+            # One read of a span proves nothing: it may lack what is there, and somebody may have moved the booking.
+            first = await self.look_up(scene.room, work.write)
+            if first is None or not first.state.takes_room:
+                gone = BookingNotFound("somebody has removed the booking meanwhile")
+                await self._end_without(work, scene, gone=failure_of(gone), cause=Cause.DELETED)
+                return None
+            bookings, ours = await self._look(scene, event_id, _wider(_span(scene), first))
+        if not ours:
+            return self._clock.now() + _LOOK_AGAIN
         created_at = work.write.event_created_at
         rivals = [other for other in bookings if was_first(other, event_id=event_id, created_at=created_at)]
         windows = [Window(one.start_at, one.end_at) for one in ours if one.end_at > one.start_at]
@@ -240,13 +249,21 @@ class RoomCreator:
         if conflicts:
             await work.note(state=WriteState.WITHDRAWING, failure=failure_of(_conflict(conflicts)))
             await self._withdraw(work, scene)
-            return
+            return None
         first = min(ours, key=lambda booking: (booking.start_at, booking.key))
         await work.note_with(
             lambda step: self._apply(scene.room, event_id, ours, step),
             state=WriteState.DONE,
             booking_key=first.key,
         )
+        return None
+
+    async def _look(
+        self, scene: _Scene, event_id: EventId, span: Window
+    ) -> tuple[Sequence[Booking], Sequence[Booking]]:
+        """Return what the calendar shows in a span, and what of it is ours."""
+        bookings, _ = await self._reading.view(scene.room, scene.tenant, span)
+        return bookings, [booking for booking in bookings if event_id in (booking.event_id, booking.master_id)]
 
     async def _withdraw(self, work: Work, scene: _Scene) -> None:
         event_id = work.write.event_id
@@ -306,6 +323,10 @@ def _span(scene: _Scene) -> Window:
         return content.window
     zone = ZoneInfo(content.time_zone)
     return span_of(content.recurrence, content.window, zone=zone, until_at=scene.reach_at)
+
+
+def _wider(span: Window, booking: Booking) -> Window:
+    return Window(min(span.start_at, booking.start_at), max(span.end_at, booking.end_at))
 
 
 def _meet(window: Window, other: Window) -> bool:

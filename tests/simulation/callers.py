@@ -130,6 +130,9 @@ class Callers:
         """Send a request until it is answered for good."""
         try:
             answer = await self._insist(lambda life: life.servicers.bookings.create_booking(wish.request))
+            while answer.booking.state == Booking.STATE_PENDING:
+                await asyncio.sleep(self._rng.choice(_PAUSES_S) + 0.05)
+                answer = await self._insist(lambda life: life.servicers.bookings.create_booking(wish.request))
         except SidecarError as error:
             wish.booking, wish.reason = None, error.reason
             self.world.trace.note("caller", f"{wish.subject} is refused: {error.reason}")

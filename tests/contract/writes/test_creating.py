@@ -10,8 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
-from sidecar.errors import GraphUnavailable, OutcomeUnknown, RequestIdReused, RoomConflict
+from sidecar.api.times import time_of
+from sidecar.errors import GraphUnavailable, OutcomeUnknown, RequestIdReused, RoomConflict, TenantSuspended
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.model.change import Cause
 from sidecar.model.write import WriteState
@@ -235,3 +237,47 @@ async def test_room_that_was_tied_to_another_mailbox_meanwhile_gets_nothing_of_i
         assert await desk.mirror.copy() == []
         assert len(await desk.rig.truth()) == 1
         assert await desk.rig.truth(desk.rig.rooms[1]["address"]) == []
+
+
+async def test_calendar_that_is_shown_as_empty_does_not_take_a_booking_away(tmp_path: Path) -> None:
+    """One read of a span proves nothing: what a direct read finds is there, and is looked for again."""
+    async with desk_set(tmp_path) as desk:
+        empty = {
+            "match": {"path": "/calendarView", "skip": 1, "count": 2},
+            "effect": {"status": 200, "body": '{"value": []}'},
+        }
+        await desk.rig.told("POST", "/control/faults", empty)
+        assert (await desk.create(max_wait=Duration(seconds=1))).booking.state == Booking.STATE_PENDING
+        await asyncio.sleep(3.0)
+        await desk.resume()
+        assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
+        assert await desk.told() == [PENDING, CONFIRMED]
+        assert len(await desk.rig.truth()) == 1
+
+
+async def test_booking_that_somebody_moves_before_it_is_settled_is_settled_where_it_is(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        slow = {"match": {"path": "/calendarView", "skip": 1}, "effect": {"delay_s": 5.0}}
+        await desk.rig.told("POST", "/control/faults", slow)
+        call = asyncio.ensure_future(desk.create())
+        await asyncio.sleep(1.0)
+        (event,) = await desk.mirror.opened.fetch("SELECT event_id FROM bookings")
+        times = {
+            name: {"dateTime": f"2026-11-25T{hour}:00:00", "timeZone": "UTC"}
+            for name, hour in (("start", 14), ("end", 15))
+        }
+        moved = await desk.rig.graph.patch(f"/users/{desk.rig.room}/events/{event[0]}", json=times)
+        assert moved.is_success
+        booking = (await call).booking
+        assert (booking.state, time_of(booking.time.start_time).hour) == (Booking.STATE_CONFIRMED, 14)
+        await desk.mirror.check_equal()
+
+
+async def test_repetition_is_not_refused_for_what_stands_in_the_way_since(tmp_path: Path) -> None:
+    """It may be done already: only who asks for the first time is told that nothing was done."""
+    async with desk_set(tmp_path) as desk:
+        await desk.create()
+        await desk.mirror.opened.store.lifecycle.suspend(desk.mirror.tenant.tenant_id, reason="")
+        assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
+        with pytest.raises(TenantSuspended):
+            await desk.create(request_id="q2")
