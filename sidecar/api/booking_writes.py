@@ -44,7 +44,9 @@ class BookingWriter:
         if request.validate_only:
             return await self._validate(wish, room, content, organizer)
         new = _new_write(wish, room, content, organizer)
-        goal = Goal.ENDED if wish.must_be_answered or new.kind is WriteKind.CREATE else Goal.TAKEN
+        is_quick = new.kind is WriteKind.CREATE  # nobody but us decides
+        must_wait = is_quick if wish.must_be_answered is None else wish.must_be_answered
+        goal = Goal.ENDED if must_wait else Goal.TAKEN
         write = await self._writing.driver.submit(new, goal=goal, wait_s=self.wait_s(wish.wait_s))
         body = await self.told(write, wish.tenant_id, wish.room_id)
         return pb.CreateBookingResponse(

@@ -62,6 +62,10 @@ _WRITABLE = frozenset(
     }
 )
 """Fields of a booking that callers write."""
+_MUST_BE_ANSWERED: dict[int, bool] = {
+    common_pb2.WRITE_COMPLETION_SUBMITTED: False,
+    common_pb2.WRITE_COMPLETION_ROOM_ANSWERED: True,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class Wish:
     Attributes:
         digest: equal for requests that ask for the same.
         mode: None: what the tenant's settings say.
-        must_be_answered: the caller waits for the room's answer.
+        must_be_answered: the caller waits for the room's answer; None: whatever its mode suggests.
         wait_s: how long the caller wants to wait at most.
     """
 
@@ -83,7 +87,7 @@ class Wish:
     window: Window
     rrule: str
     mode: WriteMode | None
-    must_be_answered: bool
+    must_be_answered: bool | None
     wait_s: float
 
 
@@ -108,7 +112,7 @@ def read_create(request: pb.CreateBookingRequest) -> Wish:
         window=window,
         rrule=request.rrule,
         mode=WriteMode(request.mode) if request.mode in _MODES else None,
-        must_be_answered=request.completion == common_pb2.WRITE_COMPLETION_ROOM_ANSWERED,
+        must_be_answered=_MUST_BE_ANSWERED.get(request.completion),
         wait_s=read_wait_s(check, request),
     )
     check.finish()

@@ -22,7 +22,15 @@ import structlog
 from sidecar.aio.clock import Clock
 from sidecar.aio.supervise import contain
 from sidecar.aio.wakeup import Broadcast
-from sidecar.errors import GraphUnavailable, OutcomeUnknown, ServerDraining, SidecarError, StoreConflict, Unavailable
+from sidecar.errors import (
+    CallLimit,
+    GraphUnavailable,
+    OutcomeUnknown,
+    ServerDraining,
+    SidecarError,
+    StoreConflict,
+    Unavailable,
+)
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.write import Write, WriteKind, WriteUid
 from sidecar.store.writes import NewWrite, Step, Writes, step_to
@@ -36,6 +44,8 @@ CLAIM_S = 15.0
 """How long a write may go on without a word before others take it over; whoever works on it says so in time."""
 _TRY_S = 60.0
 """How long one try takes at most, with all that is sent again in it."""
+_UNDER_WAY_MAX = 1_000
+"""Callers who do not wait for the end could begin more than Exchange takes."""
 _ASK_AGAIN_S = 2.0
 """When a caller who was told nothing certain is advised to ask again."""
 _LOOK_S = 1.0
@@ -177,10 +187,13 @@ class Driver:
             The write, as far as it has come when the goal is reached or the time is over; Exchange has done it.
         Raises:
             RequestIdReused, RoomNotFound: it was not begun.
+            CallLimit: the same, because too many are under way.
             OutcomeUnknown: the time is over, or Exchange did not answer; the same request, sent again, gets the answer.
             SidecarError: why it failed; nothing of it is left at Exchange.
         """
         self._working()
+        if len(self._under_way) >= _UNDER_WAY_MAX:
+            raise CallLimit("too many writes are under way", details={"writes_max": str(_UNDER_WAY_MAX)})
         ends_s = self._clock.monotonic() + wait_s
         begun = await self._writes.begin(new, claim_s=CLAIM_S)
         work = self._start(begun.write) if begun.is_ours else await self._join(begun.write)

@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from sidecar.api.times import time_of
 from sidecar.errors import GraphUnavailable, OutcomeUnknown, RequestIdReused, RoomConflict, TenantSuspended
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import WRITE_COMPLETION_SUBMITTED
 from sidecar.model.change import Cause
 from sidecar.model.write import WriteState
 from sidecar.writes.creator import CreateOrder
@@ -281,3 +282,36 @@ async def test_repetition_is_not_refused_for_what_stands_in_the_way_since(tmp_pa
         assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
         with pytest.raises(TenantSuspended):
             await desk.create(request_id="q2")
+
+
+async def test_caller_who_does_not_wait_is_told_pending_and_the_watch_the_rest(tmp_path: Path) -> None:
+    """And whoever sends the request again learns of it, too."""
+    async with desk_set(tmp_path) as desk:
+        fault = {"match": {"method": "GET", "path": "/calendarView", "skip": 1}, "effect": {"delay_s": 2}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        answer = await desk.create(completion=WRITE_COMPLETION_SUBMITTED)
+        assert answer.booking.state == Booking.STATE_PENDING
+        assert await desk.writing.driver.wait_idle(60.0)
+        assert await desk.told() == [PENDING, CONFIRMED]
+        again = await desk.create()
+        assert (again.booking.name, again.booking.state) == (answer.booking.name, Booking.STATE_CONFIRMED)
+
+
+async def test_booking_that_takes_longer_than_the_caller_waits_is_told_pending(tmp_path: Path) -> None:
+    """It is at Exchange, and nobody knows yet whether it stays."""
+    async with desk_set(tmp_path) as desk:
+        fault = {"match": {"method": "GET", "path": "/calendarView", "skip": 1}, "effect": {"delay_s": 20}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        answer = await desk.create(max_wait=Duration(seconds=3))
+        assert answer.booking.state == Booking.STATE_PENDING
+        assert await desk.writing.driver.wait_idle(60.0)
+        assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_booking_that_exchange_has_not_taken_in_time_is_told_unknown(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        fault = {"match": {"method": "POST", "path": "/events"}, "effect": {"delay_s": 20}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(OutcomeUnknown):
+            await desk.create(max_wait=Duration(seconds=3))
+        assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED

@@ -51,9 +51,11 @@ class _WriteCompletion:
 class _WriteCompletionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteCompletion.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     WRITE_COMPLETION_UNSPECIFIED: _WriteCompletion.ValueType  # 0
-    """Like SUBMITTED."""
+    """In mode ROOM like ROOM_ANSWERED, for the sidecar itself decides there, by one look at the calendar; in mode ORGANIZER, where
+    a room takes seconds or minutes, like SUBMITTED.
+    """
     WRITE_COMPLETION_SUBMITTED: _WriteCompletion.ValueType  # 1
-    """As soon as Exchange has taken it. In mode ROOM that is when it is known whether the room is free, for nobody else decides."""
+    """As soon as Exchange has taken it: the booking is PENDING, and a watch tells the rest, or the same request sent again."""
     WRITE_COMPLETION_ROOM_ANSWERED: _WriteCompletion.ValueType  # 2
     """When the room has answered, or max_wait has passed; then the booking is PENDING, and a watch tells the rest."""
 
@@ -61,9 +63,11 @@ class WriteCompletion(_WriteCompletion, metaclass=_WriteCompletionEnumTypeWrappe
     """When a write is answered."""
 
 WRITE_COMPLETION_UNSPECIFIED: WriteCompletion.ValueType  # 0
-"""Like SUBMITTED."""
+"""In mode ROOM like ROOM_ANSWERED, for the sidecar itself decides there, by one look at the calendar; in mode ORGANIZER, where
+a room takes seconds or minutes, like SUBMITTED.
+"""
 WRITE_COMPLETION_SUBMITTED: WriteCompletion.ValueType  # 1
-"""As soon as Exchange has taken it. In mode ROOM that is when it is known whether the room is free, for nobody else decides."""
+"""As soon as Exchange has taken it: the booking is PENDING, and a watch tells the rest, or the same request sent again."""
 WRITE_COMPLETION_ROOM_ANSWERED: WriteCompletion.ValueType  # 2
 """When the room has answered, or max_wait has passed; then the booking is PENDING, and a watch tells the rest."""
 Global___WriteCompletion: _TypeAlias = WriteCompletion  # noqa: Y015
