@@ -14,7 +14,7 @@ from exchange_client import OutcomeUnknown, RoomConflict, SyncExchangeClient
 from exchange_client.messages import Booking, WriteMode
 
 from sidecar.cli.availability import FORMATS
-from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, booking_of, connected, room_of
+from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, room_of
 from sidecar.cli.output import EXIT_REFUSED, EXIT_UNAVAILABLE, Output, OutputOption, at, fail, short, show_one
 
 _SHOWN = "%Y-%m-%d %H:%MZ"
@@ -84,27 +84,6 @@ def create(
             request_id=request_id,
         )
         show_written(answer.booking, output, was_waited=wait is not None)
-
-
-def check_in(
-    booking: BookingArgument,
-    by: Annotated[str, typer.Option(help="Your own id of who came; no address.")] = "",
-    at_time: Annotated[datetime | None, typer.Option("--at", help="When, UTC; default: now.", formats=FORMATS)] = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Take the check-in back.")] = False,
-    target: TargetOption = DEFAULT_TARGET,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Note that somebody came to a booking. Exchange is told nothing; watches tell it."""
-    with writing(target) as client:
-        when = None if at_time is None else at_time.replace(tzinfo=UTC)
-        answer = client.check_in(booking_of(booking), by=by, at=when, undo=undo).booking
-        if output is Output.JSON:
-            show_one(answer, output)
-        elif answer.HasField("check_in_time"):
-            who = f" by {answer.check_in_by}" if answer.check_in_by else ""
-            print(f"checked in at {at(answer.check_in_time)}{who}\n{answer.name}")
-        else:
-            print(f"not checked in\n{answer.name}")
 
 
 _MODES = {

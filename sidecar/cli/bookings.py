@@ -9,8 +9,9 @@ import typer
 from exchange_client.messages import Booking
 
 from sidecar.aio.clock import SystemClock
+from sidecar.cli.attendance import check_in, release
 from sidecar.cli.availability import FORMATS, find
-from sidecar.cli.booking_writes import check_in, create
+from sidecar.cli.booking_writes import create
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, rooms_of
 from sidecar.cli.output import Output, OutputOption, at, short, show
 
@@ -19,6 +20,7 @@ app = typer.Typer(help="Bookings of rooms.", no_args_is_help=True)
 app.command("find")(find)
 app.command("create")(create)
 app.command("checkin")(check_in)
+app.command("release")(release)
 
 
 @app.command("list")

@@ -73,8 +73,8 @@ async def test_sync_client_books_a_series(scene: Scene) -> None:
     assert len((await scene.client.list_bookings(scene.room(), tomorrow(0), tomorrow(23, days=4))).bookings) == 3
 
 
-async def test_commands_check_in_and_take_it_back(scene: Scene) -> None:
-    """Of a booking by its short name."""
+async def test_commands_check_in_and_give_the_room_back(scene: Scene) -> None:
+    """Of a booking by its short name or its full one."""
     booking = (await scene.client.create_booking(scene.room(), soon(), soon(minutes=30))).booking.name
     short = booking.replace("tenants/", "").replace("/rooms/", "/").replace("/bookings/", "/")
     code, told, error = await run(scene, "checkin", short, "--by", "badge-7")
@@ -82,6 +82,9 @@ async def test_commands_check_in_and_take_it_back(scene: Scene) -> None:
     assert told.startswith("checked in at ")
     assert told.endswith(f"by badge-7\n{booking}\n")
     assert (await run(scene, "checkin", booking, "--undo"))[1] == f"not checked in\n{booking}\n"
+    assert (await run(scene, "release", short, "--reason", "no-show")) == (0, "the room is free\n", "")
+    assert (await run(scene, "release", short, "--allow-missing"))[0] == 0
+    assert not await scene.directory.truth(scene.mailbox(), soon(minutes=-30), soon(minutes=60))
     code, _, error = await run(scene, "checkin", scene.room())
     assert (code, error.split(":")[1]) == (1, " FIELD_INVALID")
     assert (await run(scene, "checkin", "r1"))[0] == 2

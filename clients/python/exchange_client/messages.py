@@ -28,6 +28,8 @@ from exchange_client.gen.ioffice.exchange.v1.booking_service_pb2 import (
     ListBookingsResponse,
     Person,
     Recurrence,
+    ReleaseBookingRequest,
+    ReleaseBookingResponse,
 )
 from exchange_client.gen.ioffice.exchange.v1.common_pb2 import (
     CheckResult,
@@ -190,6 +192,8 @@ __all__ = [
     "Recurrence",
     "RegisterTenantRequest",
     "RegisterTenantResponse",
+    "ReleaseBookingRequest",
+    "ReleaseBookingResponse",
     "ResumeTenantRequest",
     "ResumeTenantResponse",
     "ResyncRoomRequest",

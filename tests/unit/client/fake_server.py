@@ -226,6 +226,8 @@ METHODS = {
     "RoomService": _methods(
         "MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom", "UpdateRoom", "DiscoverRooms"
     ),
-    "BookingService": _methods("ListBookings", "GetBooking", "FindAvailability", "CreateBooking", "CheckIn"),
+    "BookingService": _methods(
+        "ListBookings", "GetBooking", "FindAvailability", "CreateBooking", "CheckIn", "ReleaseBooking"
+    ),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),
 }

@@ -24,6 +24,8 @@ from exchange_client.messages import (
     CreateBookingRequest,
     CreateBookingResponse,
     Person,
+    ReleaseBookingRequest,
+    ReleaseBookingResponse,
     WriteCompletion,
     WriteMode,
 )
@@ -145,6 +147,18 @@ async def test_check_in_tells_who_and_when(server: FakeServer, client: ExchangeC
     first, second = server.requests["CheckIn"]
     assert (first.check_in_by, first.check_in_time.seconds) == ("badge-7", int(NINE.timestamp()))
     assert (second.undo, second.HasField("check_in_time")) == (True, False)
+
+
+async def test_release_is_sent_again_under_one_id(server: FakeServer, client: ExchangeClient) -> None:
+    answers = iter([UNKNOWN, ReleaseBookingResponse()])
+    server.answers["ReleaseBooking"] = lambda request: next(answers)
+    reason = ReleaseBookingRequest.REASON_NO_SHOW
+    released = await client.release_booking(f"{ROOM}/bookings/b1", reason=reason, comment="Nobody came.", etag="e1")
+    assert not released.HasField("booking")
+    first, second = server.requests["ReleaseBooking"]
+    assert first == second
+    assert (first.reason, first.comment, first.etag) == (reason, "Nobody came.", "e1")
+    assert first.request_id
 
 
 async def test_one_address_is_no_list_of_attendees(client: ExchangeClient) -> None:
