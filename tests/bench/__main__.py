@@ -17,6 +17,7 @@ NAMES = (
     "list_bookings",
     "availability",
     "create_bookings",
+    "verdict",
     "watch_room",
     "idle_streams",
     "notify",

@@ -81,7 +81,7 @@ def measure(service: Service, emulator: Microsoft, *, count: int, pause_s: float
         time.sleep(_REST_S)
         stream.cancel()
         watching.join()
-    accepted_at = _accepted(emulator, _lag_s(emulator))
+    accepted_at = _accepted(emulator, lag_s(emulator))
     latencies_s: list[float] = []
     for uid, event_id in event_ids.items():
         arrival = arrived_at.get(uid)
@@ -114,7 +114,7 @@ def _book(emulator: Microsoft, count: int, pause_s: float, first_day: int) -> di
     return event_ids
 
 
-def _lag_s(emulator: Microsoft) -> float:
+def lag_s(emulator: Microsoft) -> float:
     """Return how far the emulator's clock is behind this machine's, from the quickest of some answers."""
     answers: list[tuple[float, float]] = []
     for _ in range(_CLOCK_LOOKS):
