@@ -22,15 +22,20 @@ def occurrence_windows(recurrence: Recurrence, first: Window, *, zone: tzinfo, u
     Args:
         zone: in which the series keeps its time of day.
     """
-    start, end = first.start_at.astimezone(zone), first.end_at.astimezone(zone)
-    length, days_between = first.end_at - first.start_at, end.date() - start.date()
-    for day in occurrence_dates(recurrence, start.date()):
-        starts_at = _at(day, start.time(), zone)
-        if starts_at >= until_at:
+    for day in occurrence_dates(recurrence, first.start_at.astimezone(zone).date()):
+        window = window_on(first, day, zone=zone)
+        if window.start_at >= until_at:
             return
-        ends_at = _at(day + days_between, end.time(), zone)
-        # A change of clocks within the meeting may leave nothing of it.
-        yield Window(starts_at, ends_at if ends_at > starts_at else starts_at + length)
+        yield window
+
+
+def window_on(first: Window, day: date, *, zone: tzinfo) -> Window:
+    """Return when a series takes place on a day of its pattern, if its first occurrence is `first`."""
+    start, end = first.start_at.astimezone(zone), first.end_at.astimezone(zone)
+    starts_at = _at(day, start.time(), zone)
+    ends_at = _at(day + (end.date() - start.date()), end.time(), zone)
+    # A change of clocks within the meeting may leave nothing of it.
+    return Window(starts_at, ends_at if ends_at > starts_at else starts_at + (first.end_at - first.start_at))
 
 
 def _at(day: date, clock: time, zone: tzinfo) -> datetime:
