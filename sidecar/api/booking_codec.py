@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 
 from sidecar.api import frames
@@ -20,6 +19,7 @@ from sidecar.model.booking import (
     Response,
     SubjectState,
     booking_digest,
+    etag_of,
 )
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.privacy import Privacy, readmit
@@ -52,7 +52,7 @@ class ProtoBookingCodec:
             calendar_uid=booking.calendar_uid,
             revision=revision,
             annotations=dict(booking.annotations),
-            etag=base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            etag=etag_of(digest),
         )
         time = message.time
         set_time(time.start_time, booking.start_at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sidecar.errors import (
     BookingNotFound,
@@ -19,7 +20,7 @@ from sidecar.errors import (
     RoomBlocked,
     SubscriptionGone,
 )
-from sidecar.graph import wire, wire_directory, wire_subscriptions
+from sidecar.graph import wire, wire_directory, wire_series, wire_subscriptions
 from sidecar.graph.answers import budget, understood
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.delta import Round, is_forgotten
@@ -28,7 +29,9 @@ from sidecar.graph.throttle import PLACES, SUBSCRIPTIONS
 from sidecar.graph.transport import Transport
 from sidecar.graph.wire import Call, DeltaRound, GraphEvent
 from sidecar.graph.wire_directory import Identity, PlacesPage
+from sidecar.graph.wire_series import GraphSeries
 from sidecar.graph.wire_subscriptions import GraphSubscription, SubscriptionPage
+from sidecar.model.tenant import Cloud
 from sidecar.model.window import Window
 from sidecar.settings import GraphSettings
 
@@ -107,6 +110,29 @@ class GraphClient:
             return None
         with understood():
             return wire.parse_event(body)
+
+    async def fetch_series(self, tenant: TenantRef, mailbox: str, master_id: str) -> GraphSeries | None:
+        """Read a series with what became of single days; None when it is gone."""
+        tells_cancelled = tenant.cloud is Cloud.GLOBAL  # others' Graph has no such property
+        try:
+            body = await self._send(
+                tenant, mailbox, wire_series.series_call(mailbox, master_id, tells_cancelled=tells_cancelled)
+            )
+        except BookingNotFound:
+            return None
+        with understood():
+            return wire_series.parse_series(body)
+
+    async def fetch_contents(
+        self, tenant: TenantRef, mailbox: str, event_id: str
+    ) -> dict[str, Any] | None:  # Any: JSON
+        """Read what an event says, in the form in which it can be written; None when it is gone."""
+        try:
+            body = await self._send(tenant, mailbox, wire_series.contents_call(mailbox, event_id))
+        except BookingNotFound:
+            return None
+        with understood():
+            return wire_series.parse_contents(body)
 
     async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
         """Read a mailbox's object id and its IANA time zone; None for what the application may not know.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from sidecar.errors import BookingNotFound
+from sidecar.errors import BookingNotFound, GraphRefused
 from sidecar.graph import wire, wire_writes
 from sidecar.graph.answers import budget, understood
 from sidecar.graph.clouds import TenantRef
@@ -14,6 +15,13 @@ from sidecar.graph.wire import Call, GraphEvent
 from sidecar.model.event import EventContent
 from sidecar.model.ids import EventId
 from sidecar.settings import GraphSettings
+
+_OVERTAKEN_STATUSES = frozenset({"409", "412"})
+"""Microsoft's documents name neither for events; both have been seen."""
+
+
+class Overtaken(Exception):
+    """Somebody changed the event since it was read. Whoever writes reads again; nobody else hears of it."""
 
 
 class EventWriter:
@@ -69,6 +77,42 @@ class EventWriter:
         """
         changes = wire_writes.event_json(content, parts=parts, room=room)
         return await self._send_event(tenant, mailbox, wire_writes.update_event_call(mailbox, event_id, changes))
+
+    async def repeat(
+        self, tenant: TenantRef, mailbox: str, event: Mapping[str, Any], *, transaction_id: str
+    ) -> GraphEvent:
+        """Make an event that says what another one says; see `create`.
+
+        Args:
+            event: as Graph writes it; see `GraphClient.fetch_contents`.
+        """
+        call = wire_writes.create_event_call(mailbox, dict(event), transaction_id=transaction_id)
+        return await self._send_event(tenant, mailbox, call)
+
+    async def patch(
+        self,
+        tenant: TenantRef,
+        mailbox: str,
+        event_id: EventId,
+        changes: Mapping[str, Any],  # Any: JSON
+        *,
+        change_key: str = "",
+    ) -> GraphEvent:
+        """Change what `changes` names, as Graph writes it.
+
+        Args:
+            change_key: of the version that is to be changed; empty: whichever is there.
+        Raises:
+            BookingNotFound: it is gone.
+            Overtaken: there is another version by now; the change may have been carried out by an earlier try.
+        """
+        call = wire_writes.update_event_call(mailbox, event_id, dict(changes), change_key=change_key)
+        try:
+            return await self._send_event(tenant, mailbox, call)
+        except GraphRefused as error:
+            if error.details.get("status") in _OVERTAKEN_STATUSES:
+                raise Overtaken from error
+            raise
 
     async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
         """Make sure that an event does not exist; those who were invited are told that it is cancelled."""

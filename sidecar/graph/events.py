@@ -19,6 +19,7 @@ from tzlocal.windows_tz import win_tz
 from sidecar.graph.wire import (
     ANNOTATIONS_ID,
     MALFORMED,
+    MARK_ID,
     DeltaItem,
     GraphAddress,
     GraphAttendee,
@@ -30,6 +31,7 @@ from sidecar.model.booking import Attendee, Booking, BookingState, Person, Respo
 from sidecar.model.ids import EventId, RoomUid, booking_key
 from sidecar.model.privacy import admit
 from sidecar.model.room import Room
+from sidecar.model.window import Window
 
 _ANSWERED = {
     "organizer": BookingState.CONFIRMED,
@@ -49,6 +51,7 @@ _MASTER = "seriesMaster"
 _ZONE_NAME_CHARS_MAX = 64
 _ANNOTATIONS = msgspec.json.Decoder(dict[str, str])
 _ANNOTATIONS_KEY = ANNOTATIONS_ID.casefold()
+_MARK_KEY = MARK_ID.casefold()
 _ANNOTATIONS_CHARS_MAX = 64 * 1024
 """What is written holds 8 KiB at most, each of which may have become six characters of JSON."""
 _DAY = timedelta(days=1)
@@ -111,25 +114,19 @@ def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booki
         and end. The latter are for the caller to count.
     Source: Microsoft Learn "event resource type"; the room's first, unsettled copy: docs-contrib #3877.
     """
-    if event.type == _MASTER or event.start is None or event.end is None:
+    if event.type == _MASTER:
         return None
-    start_at, end_at = instant_of(event.start), instant_of(event.end)
-    if start_at is None or end_at is None:
+    times = _times_of(event, room)
+    if times is None:
         return None
+    told_start_at, start_at, end_at = times
     is_all_day = event.is_all_day is True
     in_series = event.type in _IN_SERIES
     # The raw value feeds the key: it must not change when somebody corrects the room's zone.
-    original_at = (_usable(event.original_start) or start_at) if in_series else None
+    original_at = (_usable(event.original_start) or told_start_at) if in_series else None
     shown_original_at = original_at
-    if is_all_day:
-        zone = _zone(room.time_zone)
-        start_at, end_at = _midnight(start_at, zone), _midnight(end_at, zone)
-        if end_at <= start_at:
-            end_at = _midnight(start_at.astimezone(zone).replace(tzinfo=UTC) + _DAY, zone)
-        if original_at is not None and not (original_at.hour or original_at.minute):
-            shown_original_at = _midnight(original_at, zone)
-    elif end_at < start_at:
-        return None
+    if is_all_day and original_at is not None and not (original_at.hour or original_at.minute):
+        shown_original_at = _midnight(original_at, _zone(room.time_zone))
     response = event.response_status.response if event.response_status is not None else None
     answered = BookingState.CONFIRMED if event.is_organizer is True else _ANSWERED.get(response or "")
     master_id = (event.series_master_id or None) if in_series else None
@@ -160,6 +157,7 @@ def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booki
         updated_at=_usable(event.last_modified_date_time),
         transaction_id=event.transaction_id or "",
         annotations=_annotations(event),
+        mark=mark_of(event),
     )
     return admit(told, room.settings.privacy, hash_key=hash_key, is_answered=answered is not None)
 
@@ -167,6 +165,28 @@ def to_booking(event: GraphEvent, *, room: Room, hash_key: bytes = b"") -> Booki
 def midnight_in(day: datetime, zone_name: str) -> datetime:
     """Return when the date of `day` begins in a zone; in UTC where the zone is not known."""
     return _midnight(day, _zone(zone_name))
+
+
+def window_of(event: GraphEvent, *, room: Room) -> Window | None:
+    """Return when an event takes place, as `to_booking` has it, also of a series' master; None when nobody can tell."""
+    times = _times_of(event, room)
+    return Window(times[1], times[2]) if times is not None and times[1] < times[2] else None
+
+
+def _times_of(event: GraphEvent, room: Room) -> tuple[datetime, datetime, datetime] | None:
+    """Return the start as it is told, and start and end as they are meant."""
+    if event.start is None or event.end is None:
+        return None
+    told_start_at, end_at = instant_of(event.start), instant_of(event.end)
+    if told_start_at is None or end_at is None:
+        return None
+    if event.is_all_day is not True:
+        return None if end_at < told_start_at else (told_start_at, told_start_at, end_at)
+    zone = _zone(room.time_zone)
+    start_at, end_at = _midnight(told_start_at, zone), _midnight(end_at, zone)
+    if end_at <= start_at:
+        end_at = _midnight(start_at.astimezone(zone).replace(tzinfo=UTC) + _DAY, zone)
+    return told_start_at, start_at, end_at
 
 
 @lru_cache(maxsize=1024)
@@ -252,10 +272,20 @@ def _person(address: GraphAddress | None) -> Person | None:
 
 def _annotations(event: GraphEvent) -> tuple[tuple[str, str], ...]:
     """Read what a caller keeps beside an event; nothing where it cannot be read, for it is not Exchange's own."""
+    text = _property(event, _ANNOTATIONS_KEY)
+    return _annotations_of(text) if text else ()
+
+
+def mark_of(event: GraphEvent) -> str:
+    """Return the mark of the write of ours that made or changed an event last; empty when none did."""
+    return _property(event, _MARK_KEY)
+
+
+def _property(event: GraphEvent, key: str) -> str:
     for told in event.single_value_extended_properties or ():
-        if told.id is not None and told.id.casefold() == _ANNOTATIONS_KEY and told.value:
-            return _annotations_of(told.value)
-    return ()
+        if told.id is not None and told.id.casefold() == key and told.value:
+            return told.value
+    return ""
 
 
 @lru_cache(maxsize=1024)

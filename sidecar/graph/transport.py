@@ -190,6 +190,8 @@ class Transport:
         }
         if call.content:
             headers["content-type"] = "application/json"
+        if call.if_match:
+            headers["if-match"] = call.if_match
         try:
             async with asyncio.timeout(self._settings.request_s):
                 async with self._http.stream(call.method, url, headers=headers, content=call.content or None) as reply:

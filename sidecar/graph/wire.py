@@ -34,8 +34,10 @@ ANNOTATIONS_ID = f"String {PROPERTY_SET} Name annotations"
 """The extended property that carries the caller's own data. The name is told apart by case."""
 WRITE_ID = f"String {PROPERTY_SET} Name write"
 """The extended property by which an event of ours is found that nobody knows the id of: its transaction id."""
+MARK_ID = f"String {PROPERTY_SET} Name change"
+"""The extended property that names the write of ours that changed an event last, or cut it off."""
 _ASKED = f"$select={EVENT_FIELDS}&$expand=" + quote(
-    f"singleValueExtendedProperties($filter=id eq '{ANNOTATIONS_ID}')", safe="$()=',"
+    f"singleValueExtendedProperties($filter=id eq '{ANNOTATIONS_ID}' or id eq '{MARK_ID}')", safe="$()=',"
 )
 """Extended properties are told only where they are asked for by name."""
 
@@ -209,7 +211,7 @@ class Subject(enum.Enum):
 class Call:
     """A request. `is_repeatable` means that sending it twice does what sending it once does.
 
-    `prefer` is what it asks for beyond PREFER.
+    `prefer` is what it asks for beyond PREFER. `if_match` is the version that is to be changed; empty: whichever is there.
     """
 
     method: str
@@ -217,6 +219,7 @@ class Call:
     subject: Subject
     is_repeatable: bool = True
     prefer: str = ""
+    if_match: str = ""
     content: bytes = field(default=b"", repr=False)
 
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from sidecar.graph.wire import ANNOTATIONS_ID, EVENT_FIELDS, WRITE_ID, Call, Subject, segment
+from sidecar.graph.wire import ANNOTATIONS_ID, EVENT_FIELDS, MARK_ID, WRITE_ID, Call, Subject, segment
 from sidecar.model.event import EventContent, Invited
 from sidecar.model.ids import EventId
 from sidecar.model.recurrence import LAST_INDEX, Recurrence
@@ -24,8 +24,8 @@ WRITABLE = frozenset(
 )
 """Parts of an event that a change may name."""
 
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_INDEXES = {1: "first", 2: "second", 3: "third", 4: "fourth", LAST_INDEX: "last"}
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+INDEXES = {1: "first", 2: "second", 3: "third", 4: "fourth", LAST_INDEX: "last"}
 _Json = dict[str, Any]  # Any: JSON
 
 
@@ -44,10 +44,18 @@ def find_event_call(mailbox: str, *, transaction_id: str) -> Call:
     return Call(method="GET", path=path, subject=Subject.MAILBOX)
 
 
-def update_event_call(mailbox: str, event_id: EventId, changes: _Json) -> Call:
-    """Ask for an event to be changed; what `changes` does not name stays."""
+def update_event_call(mailbox: str, event_id: EventId, changes: _Json, *, change_key: str = "") -> Call:
+    """Ask for an event to be changed; what `changes` does not name stays.
+
+    Args:
+        change_key: of the version that is to be changed; Exchange refuses when it has another by now.
+    """
     return Call(
-        method="PATCH", path=_event_path(mailbox, event_id), subject=Subject.EVENT, content=msgspec.json.encode(changes)
+        method="PATCH",
+        path=_event_path(mailbox, event_id),
+        subject=Subject.EVENT,
+        if_match=f'W/"{change_key}"' if change_key else "",
+        content=msgspec.json.encode(changes),
     )
 
 
@@ -118,6 +126,11 @@ def event_json(
     return told
 
 
+def mark_json(mark: str) -> _Json:
+    """Write which write changes an event, beside what it changes."""
+    return {"id": MARK_ID, "value": mark}
+
+
 def annotations_text(annotations: Mapping[str, str]) -> str:
     """Write annotations as they stand beside an event: JSON with sorted keys."""
     return msgspec.json.encode(dict(sorted(annotations.items()))).decode()
@@ -128,10 +141,10 @@ def recurrence_json(recurrence: Recurrence, content: EventContent) -> _Json:
     pattern = recurrence.pattern
     told: _Json = {"type": pattern.kind.value, "interval": pattern.interval}
     if pattern.weekdays:
-        told["daysOfWeek"] = [_WEEKDAYS[day] for day in pattern.weekdays]
-        told["firstDayOfWeek"] = _WEEKDAYS[pattern.first_weekday]
+        told["daysOfWeek"] = [WEEKDAYS[day] for day in pattern.weekdays]
+        told["firstDayOfWeek"] = WEEKDAYS[pattern.first_weekday]
     if pattern.index:
-        told["index"] = _INDEXES[pattern.index]
+        told["index"] = INDEXES[pattern.index]
     if pattern.day_of_month:
         told["dayOfMonth"] = pattern.day_of_month
     if pattern.month:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 import hashlib
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class Booking:
     `decline` is set in the state DECLINED only, where something is known.
     `annotations` are the caller's own, by key.
     `attendance` is our own knowledge, which no read of a calendar brings; see `overlay`.
+    `annotations` are the caller's own, by key. `mark` names the write of ours that made or changed it last, and stays inside.
     """
 
     key: BookingKey
@@ -135,6 +137,7 @@ class Booking:
     decline: Decline | None = None
     annotations: tuple[tuple[str, str], ...] = ()
     attendance: Attendance | None = None
+    mark: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -154,6 +157,11 @@ class StoredBooking:
     end_at: datetime
     takes_room: bool
     digest: bytes
+
+
+def etag_of(digest: bytes) -> str:
+    """Return the version that callers see."""
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sidecar.errors import SidecarError, SubscriptionExists, SubscriptionGone
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import DeltaItem, DeltaRemoval, DeltaRound, GraphEvent
 from sidecar.graph.wire_directory import Identity
+from sidecar.graph.wire_series import GraphSeries
 from sidecar.graph.wire_subscriptions import GraphSubscription, SubscriptionPage
 from sidecar.model.ids import EventId
 from sidecar.model.window import Window
@@ -138,6 +140,14 @@ class FakeCalendar:
         if master_id not in self.events:
             return None
         return [item for item in self.events.values() if item.series_master_id == master_id]
+
+    async def fetch_series(self, tenant: TenantRef, mailbox: str, master_id: str) -> GraphSeries | None:
+        """See `SeriesReader`; series are the emulator's business."""
+        raise NotImplementedError
+
+    async def fetch_contents(self, tenant: TenantRef, mailbox: str, event_id: str) -> dict[str, Any] | None:
+        """See `SeriesReader`."""
+        raise NotImplementedError
 
     async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
         """See `CalendarReader`."""

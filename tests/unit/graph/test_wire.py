@@ -36,7 +36,8 @@ def test_every_field_read_is_selected() -> None:
         wire.instances_call("m", "e", WINDOW, page_size=1),
     ):
         asked = parse_qs(urlsplit(call.path).query)["$expand"]
-        assert asked == [f"singleValueExtendedProperties($filter=id eq '{wire.ANNOTATIONS_ID}')"]
+        ours = f"id eq '{wire.ANNOTATIONS_ID}' or id eq '{wire.MARK_ID}'"
+        assert asked == [f"singleValueExtendedProperties($filter={ours})"]
 
 
 @pytest.mark.parametrize(
