@@ -343,6 +343,24 @@ class OrganizerUnreachable(SidecarError):
     reason = "ORGANIZER_UNREACHABLE"
 
 
+class BookingNotOurs(SidecarError):
+    """The meeting lies in somebody's calendar; only there it can be changed."""
+
+    reason = "BOOKING_NOT_OURS"
+
+
+class OccurrenceOutOfPlace(SidecarError):
+    """Exchange does not move an occurrence past, or onto, another one of its series."""
+
+    reason = "OCCURRENCE_OUT_OF_PLACE"
+
+
+class SeriesUnreadable(SidecarError):
+    """Exchange tells a pattern, a zone or times of a series that this version cannot work with."""
+
+    reason = "SERIES_UNREADABLE"
+
+
 class OutcomeUnknown(Unavailable):
     """Whether Exchange did it is not known yet; the same request, sent again, gets the answer."""
 

@@ -93,7 +93,15 @@ AUDITED: dict[str, Audited] = {
 }
 """Calls that change something."""
 
-WRITING = frozenset({"BookingService/CreateBooking", "BookingService/CheckIn", "BookingService/ReleaseBooking"})
+WRITING = frozenset(
+    {
+        "BookingService/CreateBooking",
+        "BookingService/UpdateBooking",
+        "BookingService/CancelBooking",
+        "BookingService/CheckIn",
+        "BookingService/ReleaseBooking",
+    }
+)
 """Calls about bookings: the watch tells of each that did something. What is audited are administrators' acts."""
 
 READING = frozenset(

@@ -12,6 +12,7 @@ import msgspec
 from sidecar.api import frames
 from sidecar.api.attendance import AttendanceCalls
 from sidecar.api.availability import AvailabilityCalls
+from sidecar.api.booking_changes import BookingChanger
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.convert import RoomConverter
 from sidecar.api.listings import RoomAnswer, RoomAnswers
@@ -78,10 +79,12 @@ class BookingServicer:
         writer: BookingWriter,
         availability: AvailabilityCalls,
         attendance: AttendanceCalls,
+        changer: BookingChanger,
     ) -> None:
         self._tokens = tokens
         self._writer = writer
         self._attendance = attendance
+        self._changer = changer
         self._store = store
         self._answers = answers
         self._feed = feed
@@ -164,6 +167,14 @@ class BookingServicer:
             place = _Place(to_micros(start_at), room_uid, key, resume_token)
             next_page_token = self._page_tokens.encode(request, place)
         return frames.bookings_page(page.bodies, next_page_token=next_page_token, resume_token=resume_token)
+
+    async def update_booking(self, request: pb.UpdateBookingRequest) -> pb.UpdateBookingResponse:
+        """See the proto."""
+        return await self._changer.update_booking(request)
+
+    async def cancel_booking(self, request: pb.CancelBookingRequest) -> pb.CancelBookingResponse:
+        """See the proto."""
+        return await self._changer.cancel_booking(request)
 
     async def create_booking(self, request: pb.CreateBookingRequest) -> pb.CreateBookingResponse:
         """See the proto."""

@@ -50,6 +50,8 @@ _WAITING = frozenset(
         "WatchService/ReadChanges",
         "BookingService/CreateBooking",
         "BookingService/ReleaseBooking",
+        "BookingService/UpdateBooking",
+        "BookingService/CancelBooking",
         "RoomService/DiscoverRooms",
         "RoomService/UpdateRoom",
         "RoomService/CheckRoomAccess",

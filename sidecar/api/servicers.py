@@ -9,6 +9,7 @@ from sidecar.aio.clock import Clock
 from sidecar.api.attendance import AttendanceCalls
 from sidecar.api.audits import AuditServicer
 from sidecar.api.availability import AvailabilityCalls
+from sidecar.api.booking_changes import BookingChanger
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.bookings import BookingServicer
 from sidecar.api.boundary import Metrics
@@ -116,6 +117,7 @@ def build_servicers(
             attendance=AttendanceCalls(
                 store=store, writing=inquiries.writing, writer=writer, tokens=tokens, clock=clock
             ),
+            changer=BookingChanger(store=store, writing=inquiries.writing, writer=writer, tokens=tokens, clock=clock),
         ),
         diagnostics=DiagnosticsServicer(reports=diagnosis.reports, display=display, converter=converter, clock=clock),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),

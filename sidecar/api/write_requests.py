@@ -128,9 +128,21 @@ def read_booking(check: Check, booking: pb.Booking, *, also: frozenset[str]) -> 
     for descriptor, _ in booking.ListFields():
         if descriptor.name not in _WRITABLE | also:
             check.refuse(f"booking.{descriptor.name}", "cannot be written")
+    window = read_time(check, booking)
+    check_words(check, booking)
+    return window
+
+
+def read_time(check: Check, booking: pb.Booking) -> Window:
+    """Check when a booking is to be; return it."""
     window = check.window("booking.time", booking.time)
     if window.end_at - window.start_at > LENGTH_MAX:
         check.refuse("booking.time", f"must span {LENGTH_MAX.days} days at most")
+    return window
+
+
+def check_words(check: Check, booking: pb.Booking) -> None:
+    """Check all else that a booking says."""
     check.time_zone("booking.time_zone", booking.time_zone)
     check.text("booking.subject", booking.subject, SUBJECT_CHARS_MAX)
     if _CONTROL.search(booking.subject):
@@ -141,7 +153,6 @@ def read_booking(check: Check, booking: pb.Booking, *, also: frozenset[str]) -> 
         check.refuse("booking.body_text", "must not hold control characters but line ends and tabs")
     _check_attendees(check, booking)
     _check_annotations(check, booking.annotations)
-    return window
 
 
 def _check_attendees(check: Check, booking: pb.Booking) -> None:
@@ -182,7 +193,7 @@ def read_request_id(check: Check, request_id: str) -> str:
     return request_id
 
 
-def read_wait_s(check: Check, request: pb.CreateBookingRequest) -> float:
+def read_wait_s(check: Check, request: pb.CreateBookingRequest | pb.UpdateBookingRequest) -> float:
     """Return how long a caller wants to wait at most."""
     if not request.HasField("max_wait"):
         return WAIT_DEFAULT_S

@@ -34,6 +34,10 @@ class WriteKind(enum.StrEnum):
     """A booking in a person's calendar, to which the room is invited."""
     RELEASE = "release"
     """A room given back before its booking ends."""
+    UPDATE = "update"
+    """A booking in the room's own calendar, or a series, is to be another."""
+    CANCEL = "cancel"
+    """A booking is to be gone: taken out, or declined for the room."""
 
 
 class Hold(enum.IntEnum):
@@ -46,6 +50,8 @@ class Hold(enum.IntEnum):
     """It stays though the room's calendar does not show it: the room has not heard of it yet."""
     RELEASING = 3
     """If it goes, it was released, whoever finds out first."""
+    FROZEN = 4
+    """It stays as it was, and so do all occurrences of its series: what Exchange shows half-way is nobody's news."""
 
 
 class WriteState(enum.StrEnum):
@@ -106,6 +112,7 @@ class Write:
         booking_key: of the booking that came of it; of a series, the first occurrence's.
         failure: set in the states WITHDRAWING and FAILED.
         claimed_until_at: until when it is being worked on.
+        answer: what its caller is told beyond the booking, encoded by its steps; neither words nor people are in it.
     """
 
     uid: WriteUid
@@ -122,6 +129,7 @@ class Write:
     fence: int
     claimed_until_at: datetime
     created_at: datetime
+    answer: bytes = b""
 
     @property
     def transaction_id(self) -> str:

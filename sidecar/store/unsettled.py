@@ -37,6 +37,8 @@ class _Unsettled:
     keys: set[BookingKey] = field(default_factory=set)
     staying: dict[BookingKey, WriteUid] = field(default_factory=dict)
     releasing: set[BookingKey] = field(default_factory=set)
+    frozen: set[EventId] = field(default_factory=set)
+    freezing: set[WriteUid] = field(default_factory=set)
 
     def holds(self, booking: Booking) -> bool:
         """Tell whether a booking is one that such a write makes or changes."""
@@ -46,6 +48,14 @@ class _Unsettled:
             or booking.master_id in self.events
             or write_of(booking.transaction_id) in self.writes
         )
+
+    def freezes(self, booking: Booking | StoredBooking | None) -> bool:
+        """Tell whether a booking is to stay as it was, or not to appear yet."""
+        if booking is None or not self.freezing:
+            return False
+        if isinstance(booking, Booking) and booking.mark in self.freezing:
+            return True
+        return booking.event_id in self.frozen or booking.master_id in self.frozen
 
 
 async def hold_back(c: Connection, room: Room, plan: RoomPlan, stored: Mapping[BookingKey, StoredBooking]) -> RoomPlan:
@@ -59,7 +69,7 @@ async def hold_back(c: Connection, room: Room, plan: RoomPlan, stored: Mapping[B
     touches = list(plan.touches)
     for upsert in plan.upserts:
         booking = upsert.booking
-        if write_of(booking.transaction_id) in failed:
+        if write_of(booking.transaction_id) in failed or unsettled.freezes(booking):
             continue
         if (waiting := unsettled.staying.get(booking.key)) is not None:
             if booking.state in _ANSWERS:
@@ -80,6 +90,8 @@ async def hold_back(c: Connection, room: Room, plan: RoomPlan, stored: Mapping[B
             upserts.append(replace(upsert, booking=held, digest=digest))
     removals = []
     for removal in plan.removals:
+        if unsettled.freezes(stored.get(removal.key)):
+            continue
         if (waiting := unsettled.staying.get(removal.key)) is None or removal.kind is ChangeKind.LEFT_SCOPE:
             removals.append(removal)
         else:
@@ -150,6 +162,10 @@ async def _load(c: Connection, room_uid: RoomUid) -> _Unsettled:
                 unsettled.keys.add(BookingKey(key))
         elif key is not None and hold == Hold.RELEASING:
             unsettled.releasing.add(BookingKey(key))
+        elif hold == Hold.FROZEN:
+            unsettled.freezing.add(WriteUid(uid))
+            if event_id is not None:
+                unsettled.frozen.add(EventId(event_id))
         elif key is not None:
             unsettled.staying[BookingKey(key)] = WriteUid(uid)
     return unsettled

@@ -32,7 +32,7 @@ Step = Callable[[Connection], Awaitable[None]]
 
 _COLUMNS = (
     "uid, tenant_uid, room_uid, request_id, kind, state, sealed, event_id, event_created_at, booking_key, failure, fence,"
-    " claimed_until, created_at"
+    " claimed_until, created_at, answer"
 )
 ENDED = ", ".join(f"'{state.value}'" for state in WriteState if state.is_ended)
 """In SQL."""
@@ -219,6 +219,15 @@ class Writes:
 
         await self._engine.write(run)
 
+    def step_to(self, write: Write, after: Write, *, claim_s: float) -> Step:
+        """Return the step that notes how far a write has come; see the function of this name."""
+        is_kept = after.payload is None or after.payload == write.payload
+        sealed = None
+        if not is_kept:
+            assert after.payload is not None, "it is kept otherwise"
+            sealed = self._vault.seal(after.payload, tenant_uid=write.tenant_uid, role=write.uid)
+        return step_to(write, after, claim_s=claim_s, sealed=sealed)
+
     async def note(self, step: Step) -> None:
         """Carry out a step that is a transaction by itself."""
         await self._engine.write(step)
@@ -294,14 +303,18 @@ class Writes:
             fence=int(row[11]),
             claimed_until_at=from_micros(row[12]),
             created_at=from_micros(row[13]),
+            answer=b"" if row[14] is None else bytes(row[14]),
         )
 
 
-def step_to(write: Write, after: Write, *, claim_s: float) -> Step:
+def step_to(write: Write, after: Write, *, claim_s: float, sealed: bytes | None = None) -> Step:
     """Note how far a write has come: `after` is `write` with another state, and what is known since.
 
     A write that ends is no longer looked for, and what was asked for is erased. One that does not end may be worked on for
     another `claim_s` without a word.
+
+    Args:
+        sealed: what is needed to go on, where that is more than before.
     """
 
     async def run(c: Connection) -> None:
@@ -314,11 +327,14 @@ def step_to(write: Write, after: Write, *, claim_s: float) -> Step:
             after.booking_key,
             _failure_text(after.failure),
             to_micros(c.now),
+            after.answer or None,
+            None if is_ended else sealed,
         )
-        erased = ", sealed = NULL" if is_ended else ""
+        kept = "$11" if is_ended else "COALESCE($11, sealed)"
         touched = await c.execute(
             "UPDATE writes SET state = $3, claimed_until = $4, event_id = $5, event_created_at = $6, booking_key = $7,"  # noqa: S608
-            f" failure = $8, updated_at = $9{erased} WHERE uid = $1 AND fence = $2 AND state NOT IN ({ENDED})",
+            f" failure = $8, updated_at = $9, answer = $10, sealed = {kept}"
+            f" WHERE uid = $1 AND fence = $2 AND state NOT IN ({ENDED})",
             write.uid,
             write.fence,
             *values,

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
 
+from sidecar.errors import RoomConflict
 from sidecar.model.booking import Booking
 from sidecar.model.ids import EventId
 from sidecar.model.window import Window
 
+_TOLD_MAX = 3
+"""Conflicts of a series that are named; the others are counted."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -61,3 +64,13 @@ def was_first(other: Booking, *, event_id: EventId, created_at: datetime | None)
     """
     theirs = (other.created_at or _NEVER, other.master_id or other.event_id)
     return theirs < (created_at or _NEVER, event_id)
+
+
+def room_conflict(conflicts: Sequence[Conflict]) -> RoomConflict:
+    """Tell what is in the way: of the first three when, and how many there are; never what or whose."""
+    details = {"conflicts_count": str(len(conflicts))}
+    for number, conflict in enumerate(conflicts[:_TOLD_MAX]):
+        suffix = "" if number == 0 else f"_{number + 1}"
+        details[f"start_time{suffix}"] = conflict.theirs.start_at.isoformat().replace("+00:00", "Z")
+        details[f"end_time{suffix}"] = conflict.theirs.end_at.isoformat().replace("+00:00", "Z")
+    return RoomConflict("the room is taken at that time", details=details)

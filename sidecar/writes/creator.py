@@ -34,13 +34,11 @@ from sidecar.store.store import Store
 from sidecar.store.writes import Step
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import RoomReader
-from sidecar.writes.conflicts import Conflict, find_conflicts, was_first
+from sidecar.writes.conflicts import Conflict, find_conflicts, room_conflict, was_first
 from sidecar.writes.driver import Lapsed, Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.occurrences import occurrence_windows, span_of
 
-_TOLD_MAX = 3
-"""Conflicts of a series that are named; the others are counted."""
 _BEYOND = timedelta(seconds=1)
 _PATIENCE = timedelta(minutes=10)
 """A booking that Exchange did not take for so long is not made any more: whoever wanted it has gone on without it."""
@@ -247,7 +245,7 @@ class RoomCreator:
         windows = [Window(one.start_at, one.end_at) for one in ours if one.end_at > one.start_at]
         conflicts = find_conflicts(windows, rivals, not_these=(event_id,))
         if conflicts:
-            await work.note(state=WriteState.WITHDRAWING, failure=failure_of(_conflict(conflicts)))
+            await work.note(state=WriteState.WITHDRAWING, failure=failure_of(room_conflict(conflicts)))
             await self._withdraw(work, scene)
             return None
         first = min(ours, key=lambda booking: (booking.start_at, booking.key))
@@ -335,14 +333,4 @@ def _meet(window: Window, other: Window) -> bool:
 
 def _refuse(conflicts: Sequence[Conflict]) -> None:
     if conflicts:
-        raise _conflict(conflicts)
-
-
-def _conflict(conflicts: Sequence[Conflict]) -> RoomConflict:
-    """Tell what is in the way: of the first three when, and how many there are; never what or whose."""
-    details = {"conflicts_count": str(len(conflicts))}
-    for number, conflict in enumerate(conflicts[:_TOLD_MAX]):
-        suffix = "" if number == 0 else f"_{number + 1}"
-        details[f"start_time{suffix}"] = conflict.theirs.start_at.isoformat().replace("+00:00", "Z")
-        details[f"end_time{suffix}"] = conflict.theirs.end_at.isoformat().replace("+00:00", "Z")
-    return RoomConflict("the room is taken at that time", details=details)
+        raise room_conflict(conflicts)

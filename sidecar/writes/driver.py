@@ -33,7 +33,7 @@ from sidecar.errors import (
 )
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.write import Write, WriteKind, WriteUid
-from sidecar.store.writes import NewWrite, Step, Writes, step_to
+from sidecar.store.writes import NewWrite, Step, Writes
 from sidecar.writes.failures import error_of
 
 log = structlog.get_logger(__name__)
@@ -96,7 +96,7 @@ class Work:
         after = replace(self.write, **changes)
         if after.state.is_ended:
             after = replace(after, payload=None)
-        result = await commit(step_to(self.write, after, claim_s=CLAIM_S))
+        result = await commit(self._writes.step_to(self.write, after, claim_s=CLAIM_S))
         self.write = after
         self.bell.ring()
         return result

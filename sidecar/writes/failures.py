@@ -32,6 +32,9 @@ _CLASSES: dict[str, type[SidecarError]] = {
         errors.TokenFileUnusable,
         errors.CloudMismatch,
         errors.EtagMismatch,
+        errors.BookingNotOurs,
+        errors.OccurrenceOutOfPlace,
+        errors.SeriesUnreadable,
     )
 }
 

@@ -9,12 +9,18 @@ from sidecar.aio.clock import Clock
 from sidecar.model.room import FreshnessLimits
 from sidecar.model.write import WriteKind
 from sidecar.store.store import Store
-from sidecar.sync.reading import CalendarReader, RoomReader
+from sidecar.sync.reading import RoomReader
 from sidecar.telemetry import Telemetry
+from sidecar.writes.canceller import CancelCalls, Canceller
+from sidecar.writes.changer import Changer
 from sidecar.writes.creator import EventCalls, RoomCreator
 from sidecar.writes.driver import Driver, Steps
 from sidecar.writes.inviter import Inviter
+from sidecar.writes.planning import ChangeReader, Planner
 from sidecar.writes.releaser import ReleaseCalls, Releaser
+from sidecar.writes.rewriting import ChangeCalls, Rewriter
+from sidecar.writes.single_days import SingleDays
+from sidecar.writes.steps import Endings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +30,11 @@ class Writing:
     driver: Driver
     room_creator: RoomCreator
     inviter: Inviter
+    changer: Changer
+    canceller: Canceller
 
 
-class WriteCalls(EventCalls, ReleaseCalls, Protocol):
+class WriteCalls(EventCalls, ReleaseCalls, ChangeCalls, CancelCalls, Protocol):
     """All that is written at Microsoft; `graph.event_writer.EventWriter` is one."""
 
 
@@ -34,7 +42,7 @@ def build_writing(
     *,
     store: Store,
     calls: WriteCalls,
-    reader: CalendarReader,
+    reader: ChangeReader,
     limits: FreshnessLimits,
     telemetry: Telemetry,
     clock: Clock,
@@ -43,13 +51,23 @@ def build_writing(
     reading = RoomReader(reader=reader, keys=store.tenants, telemetry=telemetry)
     room_creator = RoomCreator(store=store, calls=calls, reading=reading, limits=limits, clock=clock)
     inviter = Inviter(store=store, calls=calls, reader=reader, reading=reading, clock=clock)
+    days = SingleDays(reader=reader, writer=calls)
+    planner = Planner(store=store, graph=reader, days=days, reading=reading, clock=clock)
+    endings = Endings(store=store, reading=reading)
+    rewriter = Rewriter(calls=calls, reader=reader, days=days, reading=reading, endings=endings)
+    changer = Changer(planner=planner, rewriter=rewriter, endings=endings)
+    canceller = Canceller(planner=planner, rewriter=rewriter, endings=endings, calls=calls)
     steps: dict[WriteKind, Steps] = {
         WriteKind.CREATE: room_creator,
         WriteKind.INVITE: inviter,
+        WriteKind.UPDATE: changer,
+        WriteKind.CANCEL: canceller,
         WriteKind.RELEASE: Releaser(store=store, calls=calls, reader=reader, reading=reading),
     }
     return Writing(
         driver=Driver(writes=store.writes, steps=steps, clock=clock),
         room_creator=room_creator,
         inviter=inviter,
+        changer=changer,
+        canceller=canceller,
     )

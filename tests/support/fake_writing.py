@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sidecar.aio.clock import Clock, SystemClock
 from sidecar.graph.clouds import TenantRef
@@ -43,13 +44,31 @@ class FakeEvents:
         """See `ReleaseCalls`."""
         raise NotImplementedError
 
-    async def decline(self, tenant: TenantRef, mailbox: str, event_id: EventId, *, comment: str) -> None:
-        """See `ReleaseCalls`."""
-        self.calendar.drop(event_id)
-
     async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> GraphEvent | None:
         """See `EventCalls`."""
         return self.calendar.events.get(f"e-{transaction_id}")
+
+    async def repeat(
+        self, tenant: TenantRef, mailbox: str, event: Mapping[str, Any], *, transaction_id: str
+    ) -> GraphEvent:
+        """See `ChangeCalls`."""
+        raise NotImplementedError
+
+    async def patch(
+        self, tenant: TenantRef, mailbox: str, event_id: EventId, changes: Mapping[str, Any], *, change_key: str = ""
+    ) -> GraphEvent:
+        """See `ChangeCalls`."""
+        raise NotImplementedError
+
+    async def cancel(self, tenant: TenantRef, mailbox: str, event_id: EventId, *, comment: str) -> None:
+        """See `CancelCalls`."""
+        self.calendar.drop(event_id)
+
+    async def decline(
+        self, tenant: TenantRef, mailbox: str, event_id: EventId, *, comment: str, is_told: bool = True
+    ) -> None:
+        """See `CancelCalls`."""
+        self.calendar.drop(event_id)
 
     async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
         """See `EventCalls`."""

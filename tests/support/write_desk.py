@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from sidecar.api.booking_changes import BookingChanger
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.times import set_time
 from sidecar.api.written_tokens import WrittenTokens
@@ -39,6 +40,7 @@ class WriteDesk:
     writing: Writing
     writer: BookingWriter
     tokens: WrittenTokens
+    changer: BookingChanger
     rig: Rig
     _driving: asyncio.Task[None]
 
@@ -65,6 +67,37 @@ class WriteDesk:
     def after(self, method: str, act: Callable[[], Awaitable[None]]) -> None:
         """Have something happen right after Exchange has answered a request."""
         self.mirror.moments.plan("after", method, act)
+
+    async def change(self, name: str, **more: Any) -> pb.UpdateBookingResponse:
+        """Change a booking; `more` are fields of the request, or with `booking_` before them of the booking, for the mask, too.
+
+        `start_at` with `hours` is a new time.
+        """
+        of_booking = {
+            field.removeprefix("booking_"): more.pop(field) for field in list(more) if field.startswith("booking_")
+        }
+        paths = [field for field in of_booking if field != "etag"]
+        booking = pb.Booking(name=name, **of_booking)
+        start_at = more.pop("start_at", None)
+        if start_at is not None:
+            paths.append("time")
+            set_time(booking.time.start_time, start_at)
+            set_time(booking.time.end_time, start_at + timedelta(hours=more.pop("hours", 1.0)))
+        request = pb.UpdateBookingRequest(**{"booking": booking, "request_id": "u1", **more})
+        request.update_mask.paths.extend(paths)
+        return await self.changer.update_booking(request)
+
+    async def cancel(self, name: str, **more: Any) -> pb.CancelBookingResponse:
+        """Cancel a booking; `more` are fields of the request."""
+        return await self.changer.cancel_booking(pb.CancelBookingRequest(**{"name": name, "request_id": "c1", **more}))
+
+    async def listed(self) -> list[pb.Booking]:
+        """Return the room's bookings in the copy, by start."""
+        rows = await self.mirror.opened.fetch(
+            "SELECT body FROM bookings WHERE room_uid = $1 AND takes_room = 1 ORDER BY start_at, key",
+            self.mirror.room.uid,
+        )
+        return [pb.Booking.FromString(bytes(body)) for (body,) in rows]
 
     async def write(self, request_id: str = "q1") -> Write | None:
         """Return the write that was begun under a request id."""
@@ -132,11 +165,13 @@ async def write_desk(rig: Rig, folder: Path, *, seed: int = 0) -> AsyncIterator[
         tokens = WrittenTokens(store=store, feed=feed)
         driving = asyncio.create_task(writing.driver.run(), name="writes")
         await asyncio.sleep(0)
+        writer = BookingWriter(store=store, writing=writing, tokens=tokens, clock=clock)
         desk = WriteDesk(
             mirror=mirror,
             writing=writing,
-            writer=BookingWriter(store=store, writing=writing, tokens=tokens, clock=clock),
             tokens=tokens,
+            writer=writer,
+            changer=BookingChanger(store=store, writing=writing, writer=writer, tokens=tokens, clock=clock),
             rig=rig,
             _driving=driving,
         )

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -1017,3 +1018,218 @@ class ReleaseBookingResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseBookingResponse: _TypeAlias = ReleaseBookingResponse  # noqa: Y015
+
+@_typing.final
+class UpdateBookingRequest(_message.Message):
+    """Request of UpdateBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKING_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COMPLETION_FIELD_NUMBER: _builtins.int
+    MAX_WAIT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    RRULE_FIELD_NUMBER: _builtins.int
+    scope: _common_pb2.SeriesScope.ValueType
+    """How much of a series; OCCURRENCE when unset. Of a single booking each scope means the booking.
+
+    A new time is that of the booking that is named; with FOLLOWING and SERIES the others follow to the same time of day, length
+    and zone, on the days that they have. With FOLLOWING the series ends before the booking that is named, and a new one begins
+    with it; from the first booking on it is the whole series.
+    """
+    request_id: _builtins.str
+    """See CreateBookingRequest."""
+    completion: _common_pb2.WriteCompletion.ValueType
+    """See CreateBookingRequest."""
+    validate_only: _builtins.bool
+    """Say only whether it could be done: the answer is the booking as it would be, and what would be lost."""
+    rrule: _builtins.str
+    """New rule for the series, with FOLLOWING and SERIES only; its first booking is then at booking.time, which update_mask has to
+    name.
+    """
+    @_builtins.property
+    def booking(self) -> Global___Booking:
+        """name; etag, if only the version that the caller knows is to be changed; and what update_mask names, with the same limits
+        as in CreateBooking. Everything else is ignored, so a booking that was read may be sent back.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Of time, time_zone, all_day, subject, attendees, is_private, annotations, body_text and online_meeting. Each of them is
+        replaced as a whole. all_day is changed with time only. May be empty if rrule is set.
+        """
+
+    @_builtins.property
+    def max_wait(self) -> _duration_pb2.Duration:
+        """See CreateBookingRequest."""
+
+    def __init__(
+        self,
+        *,
+        booking: Global___Booking | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        scope: _common_pb2.SeriesScope.ValueType = ...,
+        request_id: _builtins.str = ...,
+        completion: _common_pb2.WriteCompletion.ValueType = ...,
+        max_wait: _duration_pb2.Duration | None = ...,
+        validate_only: _builtins.bool = ...,
+        rrule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "max_wait", b"max_wait", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "completion", b"completion", "max_wait", b"max_wait", "request_id", b"request_id", "rrule", b"rrule", "scope", b"scope", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateBookingRequest: _TypeAlias = UpdateBookingRequest  # noqa: Y015
+
+@_typing.final
+class UpdateBookingResponse(_message.Message):
+    """Response of UpdateBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKING_FIELD_NUMBER: _builtins.int
+    WRITTEN_AT_TOKEN_FIELD_NUMBER: _builtins.int
+    LOST_EXCEPTIONS_FIELD_NUMBER: _builtins.int
+    written_at_token: _builtins.str
+    """Give it to reads that are to show this write."""
+    @_builtins.property
+    def booking(self) -> Global___Booking:
+        """The booking. With its series' time or rule an occurrence gets another name; this is the one that it has now, or the first
+        one of the new series.
+        """
+
+    @_builtins.property
+    def lost_exceptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostException]:
+        """What was different about single days of the series, and is not any more: Exchange forgets these when a series gets another
+        time, rule or end, and those named here could not be done again.
+        """
+
+    def __init__(
+        self,
+        *,
+        booking: Global___Booking | None = ...,
+        written_at_token: _builtins.str = ...,
+        lost_exceptions: _abc.Iterable[Global___LostException] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "lost_exceptions", b"lost_exceptions", "written_at_token", b"written_at_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateBookingResponse: _TypeAlias = UpdateBookingResponse  # noqa: Y015
+
+@_typing.final
+class LostException(_message.Message):
+    """Something that was different about a day of a series, and is lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGINAL_START_TIME_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    cancelled: _builtins.bool
+    """It did not take place, and does so again."""
+    @_builtins.property
+    def original_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the pattern had put the occurrence."""
+
+    @_builtins.property
+    def time(self) -> _common_pb2.TimeWindow:
+        """When it took place; unset with cancelled."""
+
+    def __init__(
+        self,
+        *,
+        original_start_time: _timestamp_pb2.Timestamp | None = ...,
+        time: _common_pb2.TimeWindow | None = ...,
+        cancelled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["original_start_time", b"original_start_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "original_start_time", b"original_start_time", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostException: _TypeAlias = LostException  # noqa: Y015
+
+@_typing.final
+class CancelBookingRequest(_message.Message):
+    """Request of CancelBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/rooms/{room}/bookings/{booking}."""
+    scope: _common_pb2.SeriesScope.ValueType
+    """How much of a series; OCCURRENCE when unset. Of a single booking each scope means the booking. The last occurrence goes with
+    its series.
+    """
+    etag: _builtins.str
+    """Cancel only this version; empty: whichever is there."""
+    comment: _builtins.str
+    """For those who hear of it by mail: at most 1000 characters."""
+    request_id: _builtins.str
+    """See CreateBookingRequest."""
+    allow_missing: _builtins.bool
+    """Do not fail when there is no such booking; the answer is then without one."""
+    validate_only: _builtins.bool
+    """Say only whether it could be done."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        scope: _common_pb2.SeriesScope.ValueType = ...,
+        etag: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "comment", b"comment", "etag", b"etag", "name", b"name", "request_id", b"request_id", "scope", b"scope", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelBookingRequest: _TypeAlias = CancelBookingRequest  # noqa: Y015
+
+@_typing.final
+class CancelBookingResponse(_message.Message):
+    """Response of CancelBooking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKING_FIELD_NUMBER: _builtins.int
+    WRITTEN_AT_TOKEN_FIELD_NUMBER: _builtins.int
+    written_at_token: _builtins.str
+    """Give it to reads that are to show this write."""
+    @_builtins.property
+    def booking(self) -> Global___Booking:
+        """The booking that was named, with its name and STATE_CANCELLED and nothing else; unset when there was none."""
+
+    def __init__(
+        self,
+        *,
+        booking: Global___Booking | None = ...,
+        written_at_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "written_at_token", b"written_at_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelBookingResponse: _TypeAlias = CancelBookingResponse  # noqa: Y015

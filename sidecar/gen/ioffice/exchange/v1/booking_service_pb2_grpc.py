@@ -67,6 +67,16 @@ class BookingServiceStub(object):
                 request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingRequest.SerializeToString,
                 response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingResponse.FromString,
                 _registered_method=True)
+        self.UpdateBooking = channel.unary_unary(
+                '/ioffice.exchange.v1.BookingService/UpdateBooking',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.UpdateBookingRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.UpdateBookingResponse.FromString,
+                _registered_method=True)
+        self.CancelBooking = channel.unary_unary(
+                '/ioffice.exchange.v1.BookingService/CancelBooking',
+                request_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CancelBookingRequest.SerializeToString,
+                response_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CancelBookingResponse.FromString,
+                _registered_method=True)
 
 
 class BookingServiceServicer(object):
@@ -134,6 +144,24 @@ class BookingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateBooking(self, request, context):
+        """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
+        time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
+        meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelBooking(self, request, context):
+        """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
+        whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
+        keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BookingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +194,16 @@ def add_BookingServiceServicer_to_server(servicer, server):
                     servicer.ReleaseBooking,
                     request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingRequest.FromString,
                     response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingResponse.SerializeToString,
+            ),
+            'UpdateBooking': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateBooking,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.UpdateBookingRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.UpdateBookingResponse.SerializeToString,
+            ),
+            'CancelBooking': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelBooking,
+                    request_deserializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CancelBookingRequest.FromString,
+                    response_serializer=ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CancelBookingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -333,6 +371,60 @@ class BookingService(object):
             '/ioffice.exchange.v1.BookingService/ReleaseBooking',
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingRequest.SerializeToString,
             ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.ReleaseBookingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateBooking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.BookingService/UpdateBooking',
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.UpdateBookingRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.UpdateBookingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelBooking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ioffice.exchange.v1.BookingService/CancelBooking',
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CancelBookingRequest.SerializeToString,
+            ioffice_dot_exchange_dot_v1_dot_booking__service__pb2.CancelBookingResponse.FromString,
             options,
             channel_credentials,
             insecure,

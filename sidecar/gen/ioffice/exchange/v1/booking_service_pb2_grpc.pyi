@@ -70,6 +70,16 @@ class BookingServiceStub:
     (send the same request again), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE (nothing was done), EXCHANGE_REFUSED, and the
     reasons why the tenant or the room cannot be used.
     """
+    UpdateBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.UpdateBookingRequest, _booking_service_pb2.UpdateBookingResponse]
+    """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
+    time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
+    meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+    """
+    CancelBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.CancelBookingRequest, _booking_service_pb2.CancelBookingResponse]
+    """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
+    whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
+    keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
+    """
 
 @_typing.type_check_only
 class BookingServiceAsyncStub(BookingServiceStub):
@@ -112,6 +122,16 @@ class BookingServiceAsyncStub(BookingServiceStub):
     Errors: FIELD_INVALID, ROOM_NOT_FOUND, BOOKING_NOT_FOUND, BOOKING_OVER, ETAG_MISMATCH, REQUEST_ID_REUSED, OUTCOME_UNKNOWN
     (send the same request again), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE (nothing was done), EXCHANGE_REFUSED, and the
     reasons why the tenant or the room cannot be used.
+    """
+    UpdateBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.UpdateBookingRequest, _booking_service_pb2.UpdateBookingResponse]  # type: ignore[assignment]
+    """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
+    time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
+    meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+    """
+    CancelBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.CancelBookingRequest, _booking_service_pb2.CancelBookingResponse]  # type: ignore[assignment]
+    """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
+    whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
+    keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
     """
 
 class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -188,6 +208,28 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: FIELD_INVALID, ROOM_NOT_FOUND, BOOKING_NOT_FOUND, BOOKING_OVER, ETAG_MISMATCH, REQUEST_ID_REUSED, OUTCOME_UNKNOWN
         (send the same request again), EXCHANGE_THROTTLED and EXCHANGE_UNAVAILABLE (nothing was done), EXCHANGE_REFUSED, and the
         reasons why the tenant or the room cannot be used.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateBooking(
+        self,
+        request: _booking_service_pb2.UpdateBookingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_booking_service_pb2.UpdateBookingResponse, _abc.Awaitable[_booking_service_pb2.UpdateBookingResponse]]:
+        """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
+        time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
+        meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelBooking(
+        self,
+        request: _booking_service_pb2.CancelBookingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_booking_service_pb2.CancelBookingResponse, _abc.Awaitable[_booking_service_pb2.CancelBookingResponse]]:
+        """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
+        whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
+        keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
         """
 
 def add_BookingServiceServicer_to_server(servicer: BookingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

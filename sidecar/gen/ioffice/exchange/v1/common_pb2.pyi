@@ -44,6 +44,34 @@ WRITE_MODE_ORGANIZER: WriteMode.ValueType  # 2
 """In a person's calendar, with the room invited; Exchange's own rules for the room decide."""
 Global___WriteMode: _TypeAlias = WriteMode  # noqa: Y015
 
+class _SeriesScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SeriesScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SeriesScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERIES_SCOPE_UNSPECIFIED: _SeriesScope.ValueType  # 0
+    """Like OCCURRENCE."""
+    SERIES_SCOPE_OCCURRENCE: _SeriesScope.ValueType  # 1
+    """The booking that is named."""
+    SERIES_SCOPE_FOLLOWING: _SeriesScope.ValueType  # 2
+    """It and all that follow it."""
+    SERIES_SCOPE_SERIES: _SeriesScope.ValueType  # 3
+    """All."""
+
+class SeriesScope(_SeriesScope, metaclass=_SeriesScopeEnumTypeWrapper):
+    """How much of a series a write is about."""
+
+SERIES_SCOPE_UNSPECIFIED: SeriesScope.ValueType  # 0
+"""Like OCCURRENCE."""
+SERIES_SCOPE_OCCURRENCE: SeriesScope.ValueType  # 1
+"""The booking that is named."""
+SERIES_SCOPE_FOLLOWING: SeriesScope.ValueType  # 2
+"""It and all that follow it."""
+SERIES_SCOPE_SERIES: SeriesScope.ValueType  # 3
+"""All."""
+Global___SeriesScope: _TypeAlias = SeriesScope  # noqa: Y015
+
 class _WriteCompletion:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

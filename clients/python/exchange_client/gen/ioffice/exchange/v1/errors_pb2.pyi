@@ -176,6 +176,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The booking does not take the room any more: it was cancelled or declined, or it has ended."""
     ERROR_REASON_CHECK_IN_CLOSED: _ErrorReason.ValueType  # 104
     """FAILED_PRECONDITION. Nobody can have come to the booking then; metadata has open_time and close_time."""
+    ERROR_REASON_BOOKING_NOT_OURS: _ErrorReason.ValueType  # 97
+    """FAILED_PRECONDITION. The meeting lies in its organizer's calendar, not in the room's: only its organizer can change it."""
+    ERROR_REASON_OCCURRENCE_OUT_OF_PLACE: _ErrorReason.ValueType  # 98
+    """FAILED_PRECONDITION. Exchange does not move an occurrence past, or onto, another one of its series."""
+    ERROR_REASON_SERIES_UNREADABLE: _ErrorReason.ValueType  # 99
+    """FAILED_PRECONDITION. Exchange tells a pattern, a zone or times of the series that the sidecar cannot work with; single
+    occurrences can be changed and cancelled all the same.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable causes. The name without the prefix is sent as google.rpc.ErrorInfo.reason with the domain
@@ -336,4 +344,12 @@ ERROR_REASON_BOOKING_OVER: ErrorReason.ValueType  # 103
 """FAILED_PRECONDITION. The booking does not take the room any more: it was cancelled or declined, or it has ended."""
 ERROR_REASON_CHECK_IN_CLOSED: ErrorReason.ValueType  # 104
 """FAILED_PRECONDITION. Nobody can have come to the booking then; metadata has open_time and close_time."""
+ERROR_REASON_BOOKING_NOT_OURS: ErrorReason.ValueType  # 97
+"""FAILED_PRECONDITION. The meeting lies in its organizer's calendar, not in the room's: only its organizer can change it."""
+ERROR_REASON_OCCURRENCE_OUT_OF_PLACE: ErrorReason.ValueType  # 98
+"""FAILED_PRECONDITION. Exchange does not move an occurrence past, or onto, another one of its series."""
+ERROR_REASON_SERIES_UNREADABLE: ErrorReason.ValueType  # 99
+"""FAILED_PRECONDITION. Exchange tells a pattern, a zone or times of the series that the sidecar cannot work with; single
+occurrences can be changed and cancelled all the same.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

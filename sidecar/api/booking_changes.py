@@ -1,0 +1,132 @@
+"""The calls of BookingService that change and cancel. `change_requests` checks them, `sidecar.writes` carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.aio.clock import Clock
+from sidecar.api.booking_writes import BookingWriter
+from sidecar.api.change_requests import ChangeWish, check_new_time, masked, read_cancel, read_update
+from sidecar.api.times import set_time
+from sidecar.api.written_tokens import WrittenTokens
+from sidecar.errors import BookingNotFound, InvalidArgument
+from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
+from sidecar.model.room import Room
+from sidecar.model.write import Hold, Write, WriteKind
+from sidecar.store.store import Store
+from sidecar.store.writes import NewWrite
+from sidecar.writes.canceller import was_missing
+from sidecar.writes.changer import decode_lost
+from sidecar.writes.changes import Scope
+from sidecar.writes.driver import Goal
+from sidecar.writes.failures import refusal_of
+from sidecar.writes.rewrites import UpdateOrder, encode_order
+from sidecar.writes.splits import Lost
+from sidecar.writes.writing import Writing
+
+
+class BookingChanger:
+    """Answers the calls that change and cancel."""
+
+    def __init__(
+        self, *, store: Store, writing: Writing, writer: BookingWriter, tokens: WrittenTokens, clock: Clock
+    ) -> None:
+        self._store = store
+        self._writing = writing
+        self._writer = writer
+        self._tokens = tokens
+        self._clock = clock
+
+    async def update_booking(self, request: pb.UpdateBookingRequest) -> pb.UpdateBookingResponse:
+        """See the proto."""
+        wish, order = read_update(request)
+        room = await self._room(wish)
+        await self._check_time(wish, order, room)
+        if request.validate_only:
+            return await self._preview(request, wish, order, room)
+        write = await self._submit(wish, room, WriteKind.UPDATE)
+        body = await self._writer.told(write, wish.tenant_id, wish.room_id)
+        return pb.UpdateBookingResponse(
+            booking=pb.Booking.FromString(body),
+            written_at_token=await self._tokens.give(wish.tenant_id),
+            lost_exceptions=_lost_to_proto(decode_lost(write.answer)),
+        )
+
+    async def cancel_booking(self, request: pb.CancelBookingRequest) -> pb.CancelBookingResponse:
+        """See the proto."""
+        wish, order = read_cancel(request)
+        room = await self._room(wish)
+        told = pb.Booking(name=request.name, state=pb.Booking.STATE_CANCELLED)
+        if request.validate_only:
+            tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+            is_there = await self._writing.canceller.check(room, tenant, order)
+            return pb.CancelBookingResponse(booking=told if is_there else None)
+        write = await self._submit(wish, room, WriteKind.CANCEL)
+        return pb.CancelBookingResponse(
+            booking=None if was_missing(write) else told,
+            written_at_token=await self._tokens.give(wish.tenant_id),
+        )
+
+    async def _room(self, wish: ChangeWish) -> Room:
+        room = await self._store.rooms.load(wish.tenant_id, wish.room_id)
+        refusal = refusal_of(room)
+        if refusal is not None:
+            raise refusal
+        return room
+
+    async def _check_time(self, wish: ChangeWish, order: UpdateOrder, room: Room) -> None:
+        """Refuse what lies in the past, unless it is a repetition of what was begun before that."""
+        try:
+            check_new_time(order.change, now=self._clock.now())
+        except InvalidArgument:
+            if not await self._store.writes.is_known(room.tenant_uid, wish.request_id):
+                raise
+
+    async def _submit(self, wish: ChangeWish, room: Room, kind: WriteKind) -> Write:
+        stored = await self._store.calendars.load_one(room.uid, wish.key)
+        # All of a series' days go through steps that are nobody's news; a single booking is told at each.
+        series = None if stored is None or wish.order.scope is Scope.OCCURRENCE else stored.master_id
+        hold = Hold.NONE
+        if series is not None:
+            hold = Hold.FROZEN
+        elif isinstance(wish.order, UpdateOrder) and wish.order.change.is_retiming:
+            hold = Hold.PENDING
+        new = NewWrite(
+            tenant_uid=room.tenant_uid,
+            room_uid=room.uid,
+            request_id=wish.request_id,
+            kind=kind,
+            digest=wish.digest,
+            payload=encode_order(wish.order),
+            hold=hold,
+            event_id=series,
+            booking_key=wish.key,
+        )
+        return await self._writing.driver.submit(new, goal=Goal.ENDED, wait_s=self._writer.wait_s(wish.wait_s))
+
+    async def _preview(
+        self, request: pb.UpdateBookingRequest, wish: ChangeWish, order: UpdateOrder, room: Room
+    ) -> pb.UpdateBookingResponse:
+        tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
+        plan = await self._writing.changer.check(room, tenant, order)
+        body = await self._store.calendars.load_body(wish.tenant_id, wish.room_id, wish.key)
+        if body is None:
+            raise BookingNotFound("there is no such booking")
+        told = pb.Booking.FromString(body)
+        for path in ("etag", "revision", *request.update_mask.paths):
+            told.ClearField(path)  # type: ignore[arg-type]  # checked: names of fields
+        told.MergeFrom(masked(request))
+        return pb.UpdateBookingResponse(booking=told, lost_exceptions=_lost_to_proto(plan.lost))
+
+
+def _lost_to_proto(lost: Sequence[Lost]) -> list[pb.LostException]:
+    return [_one_lost(one) for one in lost]
+
+
+def _one_lost(lost: Lost) -> pb.LostException:
+    told = pb.LostException(cancelled=lost.window is None)
+    set_time(told.original_start_time, lost.original_start_at)
+    if lost.window is not None:
+        set_time(told.time.start_time, lost.window.start_at)
+        set_time(told.time.end_time, lost.window.end_at)
+    return told

@@ -1,0 +1,117 @@
+"""What an update asks for, and what an event or a series is after it. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from sidecar.model.event import EventContent, Invited
+from sidecar.model.recurrence import Recurrence
+from sidecar.model.series import Series, Timing
+from sidecar.model.window import Window
+from sidecar.writes.occurrences import window_on
+from sidecar.writes.rrule import parse_rule
+
+_TIME_PARTS = ("window", "time_zone", "is_all_day")
+_TEXT_PARTS = ("subject", "attendees", "is_private", "body_text", "is_online_meeting", "annotations")
+"""By the names that `graph.wire_writes.WRITABLE` has for them."""
+
+
+class Scope(enum.IntEnum):
+    """How much of a series is meant; the numbers are those of the API. Of a single booking all mean the booking."""
+
+    OCCURRENCE = 1
+    FOLLOWING = 2
+    SERIES = 3
+
+
+class ChangeRefused(ValueError):
+    """A change cannot be what is meant; the text is a sentence for the caller."""
+
+    def __init__(self, field_name: str, message: str) -> None:
+        super().__init__(message)
+        self.field_name = field_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an update asks for. None: this stays as it is. `repr` shows when it is only.
+
+    Attributes:
+        rule: when a series takes place from now on, as RFC 5545 has it; its first occurrence is then at `window`.
+    """
+
+    window: Window | None = None
+    time_zone: str | None = None
+    is_all_day: bool | None = None
+    subject: str | None = field(default=None, repr=False)
+    attendees: tuple[Invited, ...] | None = field(default=None, repr=False)
+    is_private: bool | None = None
+    body_text: str | None = field(default=None, repr=False)
+    is_online_meeting: bool | None = None
+    annotations: Mapping[str, str] | None = field(default=None, repr=False)
+    rule: str = ""
+
+    @property
+    def is_retiming(self) -> bool:
+        """Whether it says something of when."""
+        return bool(self.rule) or any(getattr(self, name) is not None for name in _TIME_PARTS)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What it says something of, apart from when; see `graph.wire_writes.WRITABLE`."""
+        return frozenset(name for name in _TEXT_PARTS if getattr(self, name) is not None)
+
+
+def content_after(
+    change: Change, window: Window, time_zone: str, *, is_all_day: bool, recurrence: Recurrence | None = None
+) -> EventContent:
+    """Return an event's contents after a change: when it takes place, and what the change names of the rest."""
+    return EventContent(
+        window=change.window or window,
+        time_zone=change.time_zone or time_zone,
+        is_all_day=is_all_day if change.is_all_day is None else change.is_all_day,
+        subject=change.subject or "",
+        attendees=change.attendees or (),
+        is_private=bool(change.is_private),
+        body_text=change.body_text or "",
+        is_online_meeting=bool(change.is_online_meeting),
+        annotations=change.annotations or {},
+        recurrence=recurrence,
+    )
+
+
+def timing_after(change: Change, series: Series, *, named: Window) -> Timing:
+    """Return when a series takes place after a change.
+
+    A change of time is told for one occurrence, and all others follow: to another time of day, of another length, in
+    another zone. To other days a series is moved by a rule only; its first occurrence is then when the change says.
+
+    Args:
+        named: when the occurrence that the change is told for takes place by the pattern.
+    Raises:
+        ChangeRefused, rrule.RuleRefused.
+    """
+    before = series.timing
+    if not change.is_retiming:
+        return before
+    after = replace(
+        before,
+        time_zone=change.time_zone or before.time_zone,
+        is_all_day=before.is_all_day if change.is_all_day is None else change.is_all_day,
+    )
+    window = change.window or named
+    if change.rule:
+        if change.window is None:
+            raise ChangeRefused("booking.time", "a new rule needs the time of the series' first occurrence")
+        recurrence = parse_rule(change.rule, start_at=window.start_at, zone=after.zone)
+        return replace(after, first=window, recurrence=recurrence)
+    if window.start_at.astimezone(after.zone).date() != named.start_at.astimezone(before.zone).date():
+        raise ChangeRefused("booking.time", "a series is moved to other days by its rule: say rrule, too")
+    return replace(after, first=window_on(window, before.start_day, zone=after.zone))
+
+
+def is_moved(change: Change, window: Window, *, is_all_day: bool) -> bool:
+    """Tell whether a change puts an event at another time."""
+    return change.window not in {None, window} or change.is_all_day not in {None, is_all_day}

@@ -1,0 +1,244 @@
+"""Carries out what was decided about an event or a series, step by step, each of which may have been made before.
+
+Where times change, somebody else may take the same hour meanwhile, for Exchange checks nothing in a room's own calendar. So
+the calendar is looked at after the change, too, and whoever changed gives way to whatever he finds: of what was there first
+the times of making say nothing. A change is then taken back, and the booking is where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from sidecar.errors import (
+    BookingNotFound,
+    EtagMismatch,
+    GraphRefused,
+    MailboxDenied,
+    MailboxWriteDenied,
+    OccurrenceOutOfPlace,
+    SidecarError,
+)
+from sidecar.graph.clouds import TenantRef, ref_of
+from sidecar.graph.event_writer import Overtaken
+from sidecar.graph.events import mark_of
+from sidecar.graph.wire import GraphEvent
+from sidecar.graph.wire_writes import mark_json
+from sidecar.model.ids import EventId
+from sidecar.model.window import Window
+from sidecar.model.write import Write, WriteState
+from sidecar.sync.reading import Found, RoomReader
+from sidecar.writes.conflicts import find_conflicts, room_conflict, was_first
+from sidecar.writes.driver import Work
+from sidecar.writes.failures import failure_of
+from sidecar.writes.rewrites import CancelOrder, Cut, Json, Rewrite, UpdateOrder, encode_order
+from sidecar.writes.single_days import SingleDays
+from sidecar.writes.splits import Lost
+from sidecar.writes.steps import Endings, Ground
+
+_CROSSING = "erroroccurrencecrossingboundary"
+_BACK = "-back"
+"""Ends the mark of what takes a change back."""
+
+
+class ChangeCalls(Protocol):
+    """Writing events at Microsoft; `graph.event_writer.EventWriter` is one. Errors are those it names."""
+
+    async def repeat(
+        self, tenant: TenantRef, mailbox: str, event: Mapping[str, Any], *, transaction_id: str
+    ) -> GraphEvent:
+        """Make an event that says what another one says; the same transaction twice makes one."""
+
+    async def patch(
+        self,
+        tenant: TenantRef,
+        mailbox: str,
+        event_id: EventId,
+        changes: Mapping[str, Any],  # Any: JSON
+        *,
+        change_key: str = "",
+    ) -> GraphEvent:
+        """Change what `changes` names."""
+
+    async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
+        """Make sure that an event does not exist."""
+
+
+class EventReader(Protocol):
+    """Reading events at Microsoft; `graph.client.GraphClient` is one."""
+
+    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
+        """Read one event; None when it is gone."""
+
+
+class Rewriter:
+    """The steps of rewrites and cuts, up to the last one: that is the caller's, because it ends the write."""
+
+    def __init__(
+        self, *, calls: ChangeCalls, reader: EventReader, days: SingleDays, reading: RoomReader, endings: Endings
+    ) -> None:
+        self._calls = calls
+        self._reader = reader
+        self._days = days
+        self._reading = reading
+        self._endings = endings
+
+    async def rewrite(self, work: Work, ground: Ground, plan: Rewrite) -> tuple[Lost, ...] | None:
+        """Change an event, or a series as a whole.
+
+        Returns:
+            What was lost of single days; None when the write has failed, and nothing of it is left.
+        """
+        if work.write.state is not WriteState.UNSETTLED:
+            done = await self._try_patch(work.write, ground, plan.event_id, plan.forth, plan.change_key)
+            if isinstance(done, SidecarError):
+                await work.note(state=WriteState.FAILED, failure=failure_of(done))
+                return None
+            await self._show(work, ground, done, plan)
+        conflict = await self._look(ground, plan.windows, not_these=(plan.event_id,))
+        if conflict is not None:
+            await work.note(state=WriteState.WITHDRAWING, failure=failure_of(conflict))
+            return None
+        if plan.after is None:
+            return plan.lost
+        lost = await self._days.restore(ref_of(ground.tenant), ground.room, plan.event_id, plan.after)
+        return *plan.lost, *lost
+
+    async def take_back(self, work: Work, ground: Ground, plan: Rewrite) -> None:
+        """Make an event what it was; one that somebody has removed meanwhile stays so."""
+        tenant, room = ref_of(ground.tenant), ground.room
+        mark = work.write.uid + _BACK
+        if await self._mark(ground, plan.event_id) != mark:
+            try:
+                await self._patch(ground, plan.event_id, {**plan.back, **_marked(plan.back, mark)}, "")
+            except BookingNotFound:
+                return
+        if plan.before is not None:
+            await self._days.restore(tenant, room, plan.event_id, plan.before)
+
+    async def cut(
+        self, work: Work, ground: Ground, order: UpdateOrder | CancelOrder, plan: Cut
+    ) -> tuple[Cut, tuple[Lost, ...]] | None:
+        """Cut a series: what follows is made first, so that its hours are never free; then the series is cut.
+
+        Returns:
+            The plan with the event of the tail, and what was lost of single days; None when the write has failed or is to be
+            taken back.
+        """
+        tenant, room = ref_of(ground.tenant), ground.room
+        lost: tuple[Lost, ...] = plan.lost
+        if plan.tail is not None:
+            plan = await self._make_tail(work, ground, order, plan)
+            assert plan.tail_id is not None, "it was made"
+            assert plan.tail is not None, "it was there"
+            conflict = await self._look(
+                ground, plan.windows, not_these=(plan.event_id, plan.tail_id), made_first=(work.write, plan.tail_id)
+            )
+            if conflict is not None:
+                await work.note(state=WriteState.WITHDRAWING, failure=failure_of(conflict))
+                return None
+            lost += await self._days.restore(tenant, room, plan.tail_id, plan.tail)
+        done = await self._try_patch(work.write, ground, plan.event_id, plan.forth, plan.change_key)
+        if isinstance(done, SidecarError):
+            state = WriteState.FAILED if plan.tail is None else WriteState.WITHDRAWING
+            await work.note(state=state, failure=failure_of(done))
+            return None
+        lost += await self._days.restore(tenant, room, plan.event_id, plan.head)
+        return plan, lost
+
+    async def drop_tail(self, ground: Ground, plan: Cut) -> None:
+        """Take a tail out again; the series was not cut."""
+        if plan.tail_id is not None:
+            await self._calls.delete(ref_of(ground.tenant), ground.room.address, plan.tail_id)
+
+    async def _make_tail(self, work: Work, ground: Ground, order: UpdateOrder | CancelOrder, plan: Cut) -> Cut:
+        if plan.tail_id is not None:
+            return plan
+        event = await self._calls.repeat(
+            ref_of(ground.tenant),
+            ground.room.address,
+            {**plan.tail_event, **_marked(plan.tail_event, work.write.uid)},
+            transaction_id=work.write.transaction_id,
+        )
+        made = replace(plan, tail_id=event.id)
+        await work.note(
+            state=WriteState.UNSETTLED,
+            payload=encode_order(replace(order, cut=made)),
+            event_created_at=event.created_date_time,
+        )
+        return made
+
+    async def _try_patch(
+        self, write: Write, ground: Ground, event_id: EventId, changes: Json, change_key: str
+    ) -> GraphEvent | SidecarError | None:
+        """Change an event that is as it was read.
+
+        Returns:
+            The event, None when an earlier try had changed it already; or why it certainly was not changed.
+        """
+        marked = {**changes, **_marked(changes, write.uid)}
+        try:
+            return await self._patch(ground, event_id, marked, change_key)
+        except Overtaken:
+            if await self._mark(ground, event_id) == write.uid:
+                return None  # by an earlier try, whose answer was lost
+            return EtagMismatch("somebody has changed it meanwhile; read it and decide again")
+        except BookingNotFound:
+            return BookingNotFound("somebody has removed it meanwhile")
+        except GraphRefused as error:
+            if error.details.get("code", "").casefold() == _CROSSING:
+                return OccurrenceOutOfPlace("Exchange does not move an occurrence past another one of its series")
+            return error
+        except MailboxDenied as error:
+            return MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
+
+    async def _show(self, work: Work, ground: Ground, event: GraphEvent | None, plan: Rewrite) -> None:
+        """Note that an event was changed; a single one at another time is shown as pending until the hours are ours."""
+        is_told = event is not None and plan.windows and plan.after is None
+        told = await self._reading.meanings(ground.room, [event]) if event is not None and is_told else ()
+        found = Found(bookings=told, gone=frozenset(), series=frozenset(), broken=frozenset())
+        await self._endings.note(work, ground, (), found, state=WriteState.UNSETTLED)
+
+    async def _patch(self, ground: Ground, event_id: EventId, changes: Json, change_key: str) -> GraphEvent:
+        return await self._calls.patch(
+            ref_of(ground.tenant), ground.room.address, event_id, changes, change_key=change_key
+        )
+
+    async def _mark(self, ground: Ground, event_id: EventId) -> str:
+        """Return which write of ours changed an event last."""
+        event = await self._reader.fetch_event(ref_of(ground.tenant), ground.room.address, event_id)
+        return "" if event is None else mark_of(event)
+
+    async def _look(
+        self,
+        ground: Ground,
+        windows: Sequence[Window],
+        *,
+        not_these: tuple[EventId, ...],
+        made_first: tuple[Write, EventId] | None = None,
+    ) -> SidecarError | None:
+        """Look whether hours are ours; return what is in the way.
+
+        Args:
+            made_first: only what was made before this write's event is in its way.
+        """
+        if not windows:
+            return None
+        others, _ = await self._reading.view(ground.room, ground.tenant, span_of_all(windows))
+        if made_first is not None:
+            write, event_id = made_first
+            others = [one for one in others if was_first(one, event_id=event_id, created_at=write.event_created_at)]
+        conflicts = find_conflicts(windows, others, not_these=not_these)
+        return room_conflict(conflicts) if conflicts else None
+
+
+def span_of_all(windows: Iterable[Window]) -> Window:
+    """Return the window that holds others."""
+    listed = list(windows)
+    return Window(min(one.start_at for one in listed), max(one.end_at for one in listed))
+
+
+def _marked(changes: Json, mark: str) -> dict[str, Any]:  # Any: JSON
+    """Return the extended properties of a change, with the mark of the write that makes it."""
+    return {"singleValueExtendedProperties": [*changes.get("singleValueExtendedProperties", ()), mark_json(mark)]}
