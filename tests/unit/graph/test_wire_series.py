@@ -13,9 +13,8 @@ import msgspec
 import pytest
 
 from sidecar.graph.clouds import ref_of
-from sidecar.graph.wire import Malformed
+from sidecar.graph.wire import ANNOTATIONS_ID, Malformed
 from sidecar.graph.wire_series import differences, parse_contents, parse_series, to_series
-from sidecar.graph.wire_writes import ANNOTATIONS_ID
 from sidecar.model.series import Series
 from sidecar.model.window import Window
 from sidecar.writes.splits import windows_of
