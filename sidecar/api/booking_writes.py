@@ -7,9 +7,9 @@ from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.boundary import answering_s
 from sidecar.api.write_requests import Wish, check_time, content_of, organizer_of, read_create
 from sidecar.api.written_tokens import WrittenTokens
-from sidecar.errors import BookingNotFound, InvalidArgument, OutcomeUnknown
+from sidecar.errors import BookingNotFound, InvalidArgument, OutcomeUnknown, SidecarError
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
-from sidecar.model.booking import booking_digest
+from sidecar.model.booking import Booking, booking_digest
 from sidecar.model.event import EventContent
 from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.room import Room
@@ -110,11 +110,27 @@ class BookingWriter:
             if body is not None:
                 return body
         room = await self._store.rooms.load(tenant_id, room_id)
-        maker = self._writing.inviter if write.kind is WriteKind.INVITE else self._writing.room_creator
-        booking = await maker.look_up(room, write)
+        booking = await self._look_up(room, write)
         if booking is None:
             raise BookingNotFound("it was made, and has been removed since")
         return self._codec.encode(booking, room_name=room.name, revision=0, digest=booking_digest(booking))
+
+    async def _look_up(self, room: Room, write: Write) -> Booking | None:
+        """Return the booking of a write as Exchange has it.
+
+        Raises:
+            OutcomeUnknown: it cannot be read now. It was made, so no error may say that it was not.
+        """
+        maker = self._writing.inviter if write.kind is WriteKind.INVITE else self._writing.room_creator
+        try:
+            refusal = refusal_of(room)
+            if refusal is not None:
+                raise refusal
+            return await maker.look_up(room, write)
+        except SidecarError as error:
+            raise OutcomeUnknown(
+                "it was made, and cannot be read just now; send it again", details={"cause": error.reason}
+            ) from error
 
 
 def _new_write(wish: Wish, room: Room, content: EventContent, organizer: str) -> NewWrite:

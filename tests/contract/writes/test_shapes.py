@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from sidecar.api.times import time_of
-from sidecar.errors import BookingNotFound, InvalidArgument, RoomConflict
+from sidecar.errors import BookingNotFound, InvalidArgument, OutcomeUnknown, RoomConflict
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Attendee, Booking, Person
 from tests.contract.writes.test_creating import CONFIRMED, PENDING, desk_set
 from tests.support.write_desk import NINE, WriteDesk
 from tests.unit.emulator.rig import wire_event
 
 pytestmark = pytest.mark.looptime
+
+FAR = NINE + timedelta(days=900)
+"""Beyond the copy."""
 
 
 async def copy_of(desk: WriteDesk) -> list[Booking]:
@@ -101,6 +104,30 @@ async def test_booking_of_several_days_is_one_booking(tmp_path: Path) -> None:
         answer = await desk.create(hours=60)
         assert time_of(answer.booking.time.end_time) == NINE + timedelta(hours=60)
         assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_booking_that_was_made_and_cannot_be_read_is_never_called_refused(tmp_path: Path) -> None:
+    """Whoever sends it again later gets the answer."""
+    async with desk_set(tmp_path) as desk:
+        denied = {
+            "match": {"method": "GET", "path": "/events/"},
+            "effect": {"status": 403, "code": "ErrorAccessDenied"},
+        }
+        await desk.rig.told("POST", "/control/faults", denied)
+        with pytest.raises(OutcomeUnknown) as caught:
+            await desk.create(FAR)
+        assert caught.value.details == {"cause": "MAILBOX_ACCESS_DENIED"}
+        assert (await desk.create(FAR)).booking.state == Booking.STATE_CONFIRMED
+
+
+async def test_suspended_tenants_booking_beyond_the_copy_is_not_asked_for(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await desk.create(FAR)
+        await desk.mirror.opened.store.lifecycle.suspend(desk.mirror.tenant.tenant_id, reason="")
+        desk.mirror.requests.clear()
+        with pytest.raises(OutcomeUnknown):
+            await desk.create(FAR)
+        assert desk.mirror.requests == []
 
 
 @pytest.mark.parametrize("rrule", ["", "FREQ=WEEKLY;COUNT=3"])
