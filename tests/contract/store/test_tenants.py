@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.errors import EtagMismatch, RoomNotFound, TenantExists, TenantNotFound
+from sidecar.errors import RoomNotFound, TenantExists, TenantNotFound
 from sidecar.model.change import ChangeKind
 from sidecar.model.ids import TenantId
 from sidecar.model.intent import IntentKind, Priority
@@ -124,8 +124,7 @@ async def test_deleting_twice_is_deleting_once(opened: OpenStore) -> None:
     tenant = await opened.add_tenant()
     first = await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version))
     assert await opened.store.lifecycle.delete(TENANT, etag="") == first
-    with pytest.raises(EtagMismatch):
-        await opened.store.lifecycle.delete(TENANT, etag="99")
+    assert await opened.store.lifecycle.delete(TENANT, etag=str(tenant.version)) == first
 
 
 async def test_registering_while_the_removal_is_under_way_is_refused(opened: OpenStore) -> None:
