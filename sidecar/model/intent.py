@@ -34,6 +34,8 @@ class IntentKind(enum.StrEnum):
     """Notice when Microsoft has answered nothing for a tenant for a while, or has not called us."""
     TENANT_ERASE = "tenant.erase"
     """Erase what a tenant's settings do not let be kept any more, and a credential that it used before."""
+    TENANT_SCRUB = "tenant.scrub"
+    """Have a credential that was replaced go from the files, too."""
     TENANT_PROPAGATION = "tenant.propagation"
     """Look whether rooms that refuse us can be read since access was granted."""
     TEST_BOOKING_REMOVE = "test_booking.remove"

@@ -21,7 +21,7 @@ from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.propagations import note_grant
-from sidecar.store.settings import erase_soon
+from sidecar.store.settings import erase_soon, scrub_soon
 from sidecar.store.tenants import clear_problem, load_tenant
 from sidecar.store.vault import Vault
 
@@ -90,7 +90,7 @@ class Credentials:
             else:
                 await self._take_again(c, tenant, known.role, new)
             if known is not None and known.role is CredentialRole.CURRENT:
-                await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = 'next'", tenant.uid)
+                await _withdraw(c, tenant.uid, CredentialRole.NEXT)
             await _touch(c, tenant.uid)
             await look_soon(c, tenant.uid)
             return await _reloaded(c, tenant.uid)
@@ -113,7 +113,7 @@ class Credentials:
 
     async def _insert_next(self, c: Connection, uid: TenantUid, new: NewCredential) -> None:
         role = CredentialRole.NEXT
-        await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = $2", uid, role)
+        await _withdraw(c, uid, role)
         await c.execute(
             "INSERT INTO credentials (tenant_uid, role, application_id, kind, sealed, fingerprint, expires_at, added_at,"
             " request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -172,7 +172,7 @@ class Credentials:
             following = None if tenant is None else _find(tenant, identity, CredentialRole.NEXT)
             if tenant is None or tenant.deleted_at is not None or following is None:
                 return False
-            await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = 'previous'", uid)
+            await _withdraw(c, uid, CredentialRole.PREVIOUS)
             ends_at = c.now + timedelta(seconds=previous_s)
             await self._retire_current(c, uid, ends_at=ends_at)
             await erase_soon(c, uid, ready_at=ends_at)
@@ -226,7 +226,7 @@ class Credentials:
                     to_micros(c.now),
                 )
             else:  # a newer one waits for its proof already
-                await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = 'current'", uid)
+                await _withdraw(c, uid, CredentialRole.CURRENT)
             await self._move(c, uid, CredentialRole.PREVIOUS, CredentialRole.CURRENT)
             await c.execute("UPDATE credentials SET ends_at = NULL WHERE tenant_uid = $1 AND role = 'current'", uid)
             await _touch(c, uid)
@@ -319,7 +319,7 @@ class Credentials:
                     to_micros(ends_at),
                 )
                 return
-        await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = 'current'", uid)
+        await _withdraw(c, uid, CredentialRole.CURRENT)
 
     async def _move(self, c: Connection, uid: TenantUid, role: CredentialRole, to: CredentialRole) -> None:
         """Give a credential another role, which nobody has now.
@@ -368,6 +368,12 @@ async def _reloaded(c: Connection, uid: TenantUid) -> Tenant:
     tenant = await load_tenant(c, "t.uid = $1", uid)
     assert tenant is not None, "kept in this transaction"
     return tenant
+
+
+async def _withdraw(c: Connection, uid: TenantUid, role: CredentialRole) -> None:
+    """Drop a credential, if there is one, and have it go from the files."""
+    if await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role = $2", uid, role):
+        await scrub_soon(c, uid)
 
 
 async def _touch(c: Connection, uid: TenantUid) -> None:

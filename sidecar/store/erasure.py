@@ -53,6 +53,14 @@ class Erasure:
             count += await self._erase(tenant_uid, task, lease)
         return count
 
+    async def scrub(self) -> None:
+        """Have what was deleted go from the files.
+
+        Raises:
+            StoreUnavailable: not now.
+        """
+        await self._engine.scrub()
+
     async def _erase(self, tenant_uid: TenantUid, task: _Task, lease: Lease | None) -> int:
         found = await self._engine.read(
             lambda c: c.fetch("SELECT uid FROM rooms WHERE tenant_uid = $1 ORDER BY uid", tenant_uid)

@@ -33,6 +33,12 @@ def erasing_lane(uid: TenantUid) -> TenantUid:
     return TenantUid(f"{uid}.erasing")
 
 
+async def scrub_soon(c: Connection, uid: TenantUid) -> None:
+    """Have a tenant's secret that was replaced or withdrawn go from the files; part of somebody's transaction."""
+    lane = erasing_lane(uid)
+    await journal.mark(c, IntentKind.TENANT_SCRUB, uid, lane, priority=Priority.HINT, force=True)
+
+
 async def erase_soon(c: Connection, uid: TenantUid, *, ready_at: datetime | None = None) -> None:
     """Make erasing due for a tenant (None: now), inside somebody else's transaction."""
     lane = erasing_lane(uid)

@@ -20,7 +20,7 @@ from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.propagations import note_grant
-from sidecar.store.settings import erasing_lane, load_hash_key, save_settings
+from sidecar.store.settings import erasing_lane, load_hash_key, save_settings, scrub_soon
 from sidecar.store.vault import Vault
 
 _ROLE = CredentialRole.CURRENT
@@ -131,6 +131,7 @@ class Tenants:
         # The way out when nothing else helps: what waits and what was used before has no say any more.
         await c.execute("DELETE FROM credentials WHERE tenant_uid = $1 AND role <> $2", existing.uid, _ROLE)
         await self._save_credential(c, existing.uid, registration)
+        await scrub_soon(c, existing.uid)
 
     async def _opens(self, c: Connection, uid: TenantUid) -> bool:
         """Tell whether the credential in use can be opened; one that cannot is replaced by the same one, sealed anew."""

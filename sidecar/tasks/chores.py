@@ -153,6 +153,7 @@ class Chores:
             IntentKind.TENANT_CREDENTIALS: self._look_after_credentials,
             IntentKind.TENANT_PULSE: self._pulse_tenant,
             IntentKind.TENANT_ERASE: self._erase,
+            IntentKind.TENANT_SCRUB: self._scrub,
             IntentKind.TENANT_PROPAGATION: self._watch_propagation,
             IntentKind.TENANT_REMOVE: self._remove_tenant,
             IntentKind.TEST_BOOKING_REMOVE: self._remove_test_bookings,
@@ -422,6 +423,10 @@ class Chores:
         except SecretUnreadable as error:
             return PutOff(self._next_probe_at(intent), error.reason)
         return Done(next_at, Priority.REPAIR)
+
+    async def _scrub(self, intent: Intent, lease: Lease) -> Outcome:
+        await self._store.erasure.scrub()
+        return Done()
 
     async def _watch_propagation(self, intent: Intent, lease: Lease) -> Outcome:
         return Done(await self._propagation.look(lease.lane), Priority.CHECK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -238,6 +239,37 @@ async def test_credential_that_is_being_erased_is_gone_though_its_files_wait_for
     tenant = await promoted(opened, make_new())
     await opened.execute("UPDATE credentials SET sealed = $1 WHERE role = 'previous'", b"")
     assert await proof_of(opened, tenant, before.credential.identity) == f"{CANARY}-new"
+
+
+async def _register_another(opened: OpenStore) -> None:
+    await opened.store.tenants.register(make_registration(secret=f"{CANARY}-another"))
+
+
+async def _hand_over_another(opened: OpenStore) -> None:
+    await opened.store.credentials.put_next(TENANT, make_new(f"{CANARY}-another"))
+
+
+async def _put_current_again(opened: OpenStore) -> None:
+    await opened.store.credentials.put_next(TENANT, make_new(f"{CANARY}-secret"))
+
+
+@pytest.mark.parametrize("act", [_register_another, _hand_over_another, _put_current_again])
+async def test_secret_that_is_replaced_goes_from_the_files_though_its_tenant_rests(
+    opened: OpenStore, act: Callable[[OpenStore], Awaitable[None]]
+) -> None:
+    """What a row held before lives on in SQLite's log and on freed pages, perhaps for days in a quiet deployment."""
+    tenant = await opened.add_tenant()
+    await opened.store.credentials.put_next(TENANT, make_new())
+    await opened.store.lifecycle.suspend(TENANT, reason="unpaid")
+    (row,) = await opened.fetch("SELECT sealed FROM credentials WHERE role = 'next'")
+    assert await opened.store.intents.due_lanes(count_max=9) == []
+    await act(opened)
+    (lane,) = await opened.store.intents.due_lanes(count_max=9)
+    (intent,) = await opened.store.intents.due(lane, count_max=9)
+    assert (intent.kind, intent.key) == (IntentKind.TENANT_SCRUB, tenant.uid)
+    await opened.store.erasure.scrub()
+    if not isinstance(opened.engine, PostgresEngine):  # as above
+        assert bytes(row[0]) not in opened.bytes_at_rest()
 
 
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["suspended", "deleted"])
