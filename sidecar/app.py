@@ -227,6 +227,7 @@ async def build_service(
         rng=rng,
     )
     inquiries = Inquiries(
+        diagnosis=diagnosis,
         discovery=RoomDiscovery(store=store, places=graph, tokens=tokens),
         room_editor=RoomEditor(store=store, reader=graph),
         writing=writing,
@@ -237,7 +238,6 @@ async def build_service(
         api = ApiServer(
             store=store,
             feed=feed,
-            diagnosis=diagnosis,
             inquiries=inquiries,
             settings=settings,
             clock=clock,
@@ -253,7 +253,6 @@ async def build_service(
         store=store,
         store_id=identity.store_id,
         feed=feed,
-        diagnosis=diagnosis,
         runner=runner,
         inquiries=inquiries,
         api=api,

@@ -21,7 +21,6 @@ from sidecar.aio.serving import address_of, bind, serving
 from sidecar.aio.supervise import keep_running
 from sidecar.api.server import ApiServer
 from sidecar.api.servicers import Inquiries
-from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
 from sidecar.intake.http import build_intake
@@ -70,7 +69,6 @@ class Service:
         store: Store,
         store_id: str,
         feed: Feed,
-        diagnosis: Diagnosis,
         runner: Runner,
         inquiries: Inquiries,
         api: ApiServer | None,
@@ -83,7 +81,6 @@ class Service:
         self.store = store
         self._store_id = store_id
         self.feed = feed
-        self.diagnosis = diagnosis
         self.inquiries = inquiries
         self._runner = runner
         self._api = api

@@ -20,7 +20,6 @@ from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import Inquiries, build_servicers
-from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
@@ -96,7 +95,6 @@ class ApiServer:
         *,
         store: Store,
         feed: Feed,
-        diagnosis: Diagnosis,
         inquiries: Inquiries,
         settings: Settings,
         clock: Clock,
@@ -106,7 +104,6 @@ class ApiServer:
         servicers = build_servicers(
             store=store,
             feed=feed,
-            diagnosis=diagnosis,
             inquiries=inquiries,
             settings=settings,
             clock=clock,

@@ -38,6 +38,7 @@ from sidecar.writes.writing import Writing
 class Inquiries:
     """What asks Microsoft while a caller waits; all else is answered by the store."""
 
+    diagnosis: Diagnosis
     discovery: RoomDiscovery
     room_editor: RoomEditor
     writing: Writing
@@ -60,7 +61,6 @@ def build_servicers(
     *,
     store: Store,
     feed: Feed,
-    diagnosis: Diagnosis,
     inquiries: Inquiries,
     settings: Settings,
     clock: Clock,
@@ -86,14 +86,14 @@ def build_servicers(
             rooms=store.rooms,
             display=display,
             credential_calls=credential_calls,
-            asking=diagnosis.tenants,
+            asking=inquiries.diagnosis.tenants,
             watching=TenantWatching(feed=feed, settings=settings.watch),
             clock=clock,
             grace=timedelta(days=settings.store.grace_days),
         ),
         rooms=RoomServicer(
             rooms=store.rooms,
-            asking=diagnosis.rooms,
+            asking=inquiries.diagnosis.rooms,
             discovery=inquiries.discovery,
             editor=inquiries.room_editor,
             converter=converter,
@@ -119,7 +119,9 @@ def build_servicers(
             ),
             changer=BookingChanger(store=store, writing=inquiries.writing, writer=writer, tokens=tokens, clock=clock),
         ),
-        diagnostics=DiagnosticsServicer(reports=diagnosis.reports, display=display, converter=converter, clock=clock),
+        diagnostics=DiagnosticsServicer(
+            reports=inquiries.diagnosis.reports, display=display, converter=converter, clock=clock
+        ),
         watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),
         audit=AuditServicer(audit=store.audit),
     )

@@ -118,11 +118,10 @@ async def _main(folder: Path, rooms_count: int) -> None:
         following = group.create_task(feed.run(), name="feed")
         microsoft = FakeMicrosoft()
         diagnosis = make_diagnosis(store, microsoft, clock)
-        inquiries = FakeDirectory().inquiries(store)
+        inquiries = FakeDirectory().inquiries(store, diagnosis)
         api = ApiServer(
             store=store,
             feed=feed,
-            diagnosis=diagnosis,
             inquiries=inquiries,
             settings=settings,
             clock=clock,

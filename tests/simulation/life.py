@@ -172,7 +172,6 @@ class Life:
             self.servicers = build_servicers(
                 store=store,
                 feed=self.service.feed,
-                diagnosis=self.service.diagnosis,
                 inquiries=self.service.inquiries,
                 settings=outside.settings,
                 clock=outside.clock,

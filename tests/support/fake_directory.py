@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sidecar.aio.clock import Clock
 from sidecar.api.servicers import Inquiries
+from sidecar.diagnosis.diagnosis import Diagnosis
 from sidecar.errors import SidecarError
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.wire import GraphEvent
@@ -98,9 +99,10 @@ class FakeDirectory:
             address: self.schedules[address] for address in map(str.casefold, addresses) if address in self.schedules
         }
 
-    def inquiries(self, store: Store, *, clock: Clock | None = None) -> Inquiries:
+    def inquiries(self, store: Store, diagnosis: Diagnosis, *, clock: Clock | None = None) -> Inquiries:
         """Return what an API needs to ask this directory."""
         return Inquiries(
+            diagnosis=diagnosis,
             discovery=RoomDiscovery(store=store, places=self, tokens=self),
             room_editor=RoomEditor(store=store, reader=self),
             writing=make_writing(store, calendar=self.calendar, clock=clock),

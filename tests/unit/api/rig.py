@@ -165,11 +165,10 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
         microsoft = FakeMicrosoft()
         diagnosis = make_diagnosis(store, microsoft, clock)
         directory = FakeDirectory()
-        inquiries = directory.inquiries(store, clock=clock)
+        inquiries = directory.inquiries(store, diagnosis, clock=clock)
         server = ApiServer(
             store=store,
             feed=feed,
-            diagnosis=diagnosis,
             inquiries=inquiries,
             settings=settings,
             clock=clock,

@@ -50,8 +50,7 @@ def second(rig: Rig, socket_path: Path, **grpc_settings: Any) -> ApiServer:
     return ApiServer(
         store=store,
         feed=rig.feed,
-        inquiries=rig.directory.inquiries(store),
-        diagnosis=rig.diagnosis,
+        inquiries=rig.directory.inquiries(store, rig.diagnosis),
         settings=settings,
         clock=rig.clock,
         metrics=Counts(),
