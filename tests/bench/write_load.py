@@ -19,6 +19,7 @@ import msgspec
 import uvloop
 
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import WRITE_COMPLETION_SUBMITTED
 from sidecar.graph import wire
 from sidecar.graph.logins import build_tls
 from sidecar.graph.wire_writes import create_event_call, event_json
@@ -59,13 +60,13 @@ class _Load:
         slots = self._slots.setdefault(job["op"], _Slots())
         if job["op"] == "service":
             async with grpc.aio.insecure_channel(job["target"]) as channel:
-                return await _run(job, slots, _through_service(channel))
+                return await _run(job, slots, _through_service(channel, is_submitted=job["is_submitted"]))
         settings = GraphSettings(ca_file=Path(job["ca_file"]))
         async with httpx.AsyncClient(verify=build_tls(settings), trust_env=False, timeout=60) as http:
             return await _run(job, slots, await _straight(http, job, settings))
 
 
-def _through_service(channel: grpc.aio.Channel) -> Create:
+def _through_service(channel: grpc.aio.Channel, *, is_submitted: bool) -> Create:
     call = channel.unary_unary(
         "/ioffice.exchange.v1.BookingService/CreateBooking",
         request_serializer=pb.CreateBookingRequest.SerializeToString,
@@ -76,8 +77,10 @@ def _through_service(channel: grpc.aio.Channel) -> Create:
         request = pb.CreateBookingRequest(parent=room, booking=pb.Booking(subject=_SUBJECT), request_id=str(uuid4()))
         request.booking.time.start_time.FromDatetime(window.start_at)
         request.booking.time.end_time.FromDatetime(window.end_at)
+        if is_submitted:
+            request.completion = WRITE_COMPLETION_SUBMITTED
         answer = await call(request)
-        assert answer.booking.state == pb.Booking.STATE_CONFIRMED, answer
+        assert is_submitted or answer.booking.state == pb.Booking.STATE_CONFIRMED, answer
 
     return create
 

@@ -40,8 +40,10 @@ from sidecar.model.room import Room, RoomState
 from sidecar.model.tenant import Tenant, TenantState
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.window import to_micros
+from sidecar.model.write import Write, WriteKind, WriteState
 from sidecar.settings import CredentialSettings, StoreSettings
 from sidecar.store.audit import Acting
+from sidecar.store.writes import NewWrite, step_to
 from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.pace import BURST_MAX
 from sidecar.sync.webhook_watch import WebhookWatch
@@ -121,6 +123,18 @@ class Shift:
             attempts=attempts,
         )
         return await self.chores.by_kind[kind](intent, self.desk.lease)
+
+    async def begin_write(self) -> Write:
+        """Begin a write that somebody works on."""
+        new = NewWrite(
+            tenant_uid=self.desk.tenant.uid,
+            room_uid=self.desk.room.uid,
+            request_id="q1",
+            kind=WriteKind.CREATE,
+            digest=b"d",
+            payload=b"p",
+        )
+        return (await self.desk.opened.store.writes.begin(new, claim_s=30.0)).write
 
     async def room(self) -> Room:
         """Load the room."""
@@ -714,3 +728,25 @@ async def test_test_booking_is_looked_for_as_long_as_it_may_be_there(
     shift.login.errors = {"find": error}
     done = await shift.run(IntentKind.TEST_BOOKING_REMOVE, "tx-1/r1@contoso.example", attempts=attempts)
     assert isinstance(done, outcome)
+
+
+async def test_write_that_somebody_works_on_is_looked_at_when_its_claim_is_over(shift: Shift) -> None:
+    """It is neither done nor failed."""
+    write = await shift.begin_write()
+    outcome = await shift.run(IntentKind.BOOKING_WRITE, write.uid)
+    assert outcome == Later(write.claimed_until_at)
+
+
+async def test_write_that_is_forgotten_leaves_nothing_to_do(shift: Shift) -> None:
+    """It ended, or went with its room."""
+    assert await shift.run(IntentKind.BOOKING_WRITE, "w-gone") == Done()
+
+
+async def test_old_writes_are_dropped_with_the_log(shift: Shift) -> None:
+    """Who sends the same request again after a week has forgotten it."""
+    write = await shift.begin_write()
+    ended = replace(write, state=WriteState.DONE)
+    await shift.desk.opened.store.writes.note(step_to(write, ended, claim_s=1.0))
+    shift.desk.clock.advance(7 * 86_400 + 60)
+    await shift.run(IntentKind.LOG_PRUNE)
+    assert await shift.desk.opened.store.writes.load(write.uid) is None

@@ -1,0 +1,107 @@
+"""What reads may not say while a write has not ended, and what they may not bring back after it failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sidecar.model.booking import Booking, BookingState
+from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.room import Room
+from sidecar.model.write import Failure, Hold, Write, WriteKind, WriteState
+from sidecar.store.writes import NewWrite, step_to
+from tests.support.builders import after, make_booking
+from tests.support.stores import OpenStore, decoded
+
+
+@pytest.fixture
+async def room(opened: OpenStore) -> Room:
+    await opened.add_tenant()
+    return await opened.add_filled_room()
+
+
+async def _begin(opened: OpenStore, room: Room, *, hold: Hold, key: str | None = None) -> Write:
+    new = NewWrite(
+        tenant_uid=room.tenant_uid,
+        room_uid=room.uid,
+        request_id="q1",
+        kind=WriteKind.CREATE,
+        digest=b"d",
+        payload=b"p",
+        hold=hold,
+        booking_key=None if key is None else BookingKey(key),
+    )
+    return (await opened.store.writes.begin(new, claim_s=45.0)).write
+
+
+async def _step(opened: OpenStore, write: Write, state: WriteState, event_id: str | None = None) -> Write:
+    failure = Failure("ROOM_CONFLICT", "") if state is WriteState.FAILED else None
+    after_ = replace(write, state=state, failure=failure, event_id=None if event_id is None else EventId(event_id))
+    await opened.store.writes.note(step_to(write, after_, claim_s=45.0))
+    return after_
+
+
+def _ours(write: Write, **changes: object) -> Booking:
+    booking = make_booking("b1", start_at=after(minutes=60))
+    return replace(booking, **{"transaction_id": write.transaction_id, **changes})  # type: ignore[arg-type]  # any field
+
+
+async def _states(opened: OpenStore) -> list[int]:
+    return [decoded(bytes(row[0]))["state"] for row in await opened.fetch("SELECT body FROM bookings ORDER BY key")]
+
+
+async def test_booking_of_a_write_that_has_not_ended_is_pending(opened: OpenStore, room: Room) -> None:
+    """By its transaction, before anybody knows the event."""
+    write = await _begin(opened, room, hold=Hold.PENDING)
+    await opened.fill(room, _ours(write))
+    assert await _states(opened) == [BookingState.PENDING]
+
+
+async def test_booking_is_confirmed_by_the_next_read_after_the_end(opened: OpenStore, room: Room) -> None:
+    write = await _begin(opened, room, hold=Hold.PENDING)
+    await opened.fill(room, _ours(write))
+    await _step(opened, write, WriteState.DONE)
+    await opened.fill(room, _ours(write))
+    assert await _states(opened) == [BookingState.CONFIRMED]
+
+
+async def test_occurrences_of_a_series_are_known_by_its_event(opened: OpenStore, room: Room) -> None:
+    """Exchange need not tell the transaction of each."""
+    write = await _begin(opened, room, hold=Hold.PENDING)
+    await _step(opened, write, WriteState.UNSETTLED, "m1")
+    await opened.fill(room, _ours(write, transaction_id="", master_id=EventId("m1")))
+    assert await _states(opened) == [BookingState.PENDING]
+
+
+async def test_read_says_nothing_new_of_a_booking_that_is_pending_already(opened: OpenStore, room: Room) -> None:
+    write = await _begin(opened, room, hold=Hold.PENDING)
+    await opened.fill(room, _ours(write))
+    head = await opened.head()
+    applied = await opened.fill(room, _ours(write, change_key="ck2"))
+    assert (applied.changes_count, await opened.head()) == (0, head)
+
+
+async def test_booking_of_a_failed_write_is_not_written(opened: OpenStore, room: Room) -> None:
+    """A read that was under way saw it before it was taken back."""
+    write = await _step(opened, await _begin(opened, room, hold=Hold.PENDING), WriteState.FAILED)
+    await opened.fill(room, _ours(write))
+    assert await _states(opened) == []
+
+
+async def test_bookings_of_others_are_not_held_back(opened: OpenStore, room: Room) -> None:
+    await _begin(opened, room, hold=Hold.PENDING)
+    await opened.fill(room, make_booking("b2", start_at=after(minutes=60)))
+    assert await _states(opened) == [BookingState.CONFIRMED]
+
+
+async def test_booking_that_the_room_has_not_heard_of_stays_until_the_write_ends(opened: OpenStore, room: Room) -> None:
+    """A read of the room's calendar does not show it."""
+    booking = make_booking("b1", start_at=after(minutes=60))
+    await opened.fill(room, booking)
+    write = await _begin(opened, room, hold=Hold.PRESENT, key=booking.key)
+    await opened.fill(room)
+    assert len(await _states(opened)) == 1
+    await _step(opened, write, WriteState.DONE)
+    await opened.fill(room)
+    assert await _states(opened) == []

@@ -1,0 +1,333 @@
+"""Driving writes: who carries out what, what callers are told, and what stays for whoever finds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sidecar.errors import (
+    CallLimit,
+    GraphRefused,
+    GraphUnavailable,
+    OutcomeUnknown,
+    RequestIdReused,
+    RoomConflict,
+    ServerDraining,
+    SidecarError,
+    StoreConflict,
+    Throttled,
+)
+from sidecar.model.ids import BookingKey, EventId
+from sidecar.model.room import Room
+from sidecar.model.write import Write, WriteKind, WriteState
+from sidecar.store.writes import NewWrite
+from sidecar.writes import driver as driver_module
+from sidecar.writes.driver import CLAIM_S, Driver, Goal, Lapsed, Work
+from sidecar.writes.failures import failure_of
+from tests.support.stores import OpenStore, TickingClock, open_store
+
+pytestmark = pytest.mark.looptime
+
+Script = Callable[[Work], Awaitable[datetime | None]]
+
+
+async def done(work: Work) -> None:
+    """End well."""
+    await work.note(state=WriteState.UNSETTLED, event_id=EventId("e1"))
+    await work.note(state=WriteState.DONE, booking_key=BookingKey("k1"))
+
+
+def raising(error: Exception, *, after_note: bool = False) -> Script:
+    """Fail, before or after Exchange is known to have done something."""
+
+    async def run(work: Work) -> None:
+        if after_note:
+            await work.note(state=WriteState.UNSETTLED, event_id=EventId("e1"))
+        raise error
+
+    return run
+
+
+@dataclass
+class Scripted:
+    """Steps that do what the test says, a script for each try; the last one goes on for ever."""
+
+    scripts: list[Script] = field(default_factory=list)
+    tries: list[WriteState] = field(default_factory=list)
+
+    async def carry_out(self, work: Work) -> datetime | None:
+        """See `Steps`."""
+        self.tries.append(work.write.state)
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        return await script(work)
+
+
+@dataclass
+class Bench:
+    """One process over a store."""
+
+    opened: OpenStore
+    room: Room
+    steps: Scripted
+    driver: Driver
+
+    def new(self, request_id: str = "q1", digest: bytes = b"d") -> NewWrite:
+        """Ask for something."""
+        return NewWrite(
+            tenant_uid=self.room.tenant_uid,
+            room_uid=self.room.uid,
+            request_id=request_id,
+            kind=WriteKind.CREATE,
+            digest=digest,
+            payload=b"p",
+        )
+
+    async def submit(self, request_id: str = "q1", *, goal: Goal = Goal.ENDED, wait_s: float = 20.0) -> Write:
+        """Submit a write."""
+        return await self.driver.submit(self.new(request_id), goal=goal, wait_s=wait_s)
+
+    async def rows(self) -> list[tuple[str, bool]]:
+        """Return the state of each row, and whether its contents are there."""
+        found = await self.opened.fetch("SELECT state, sealed IS NOT NULL FROM writes ORDER BY request_id")
+        return [(row[0], bool(row[1])) for row in found]
+
+
+@asynccontextmanager
+async def bench(folder: Path, *scripts: Script) -> AsyncIterator[Bench]:
+    """Run a driver over a store of its own; not a fixture, because virtual time begins with the test."""
+    async with open_store(folder / "d.sqlite3", clock=TickingClock()) as opened:
+        await opened.add_tenant()
+        room = await opened.add_filled_room()
+        async with driving(opened, Scripted(list(scripts))) as (driver, steps):
+            yield Bench(opened, room, steps, driver)
+
+
+@asynccontextmanager
+async def driving(opened: OpenStore, steps: Scripted) -> AsyncIterator[tuple[Driver, Scripted]]:
+    """Run a driver."""
+    driver = Driver(writes=opened.store.writes, steps={WriteKind.CREATE: steps}, clock=opened.clock)
+    running = asyncio.create_task(driver.run())
+    await asyncio.sleep(0)
+    try:
+        yield driver, steps
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_write_is_carried_out_and_its_contents_are_erased(tmp_path: Path) -> None:
+    async with bench(tmp_path, done) as b:
+        write = await b.submit()
+        assert (write.state, write.booking_key, write.payload) == (WriteState.DONE, "k1", None)
+        assert await b.rows() == [("done", False)]
+
+
+async def test_equal_writes_at_once_are_carried_out_once(tmp_path: Path) -> None:
+    async with bench(tmp_path, done) as b:
+        writes = await asyncio.gather(*(b.submit() for _ in range(10)))
+        assert {write.uid for write in writes} == {writes[0].uid}
+        assert b.steps.tries == [WriteState.STARTED]
+
+
+async def test_other_contents_are_refused_and_nothing_is_carried_out(tmp_path: Path) -> None:
+    async with bench(tmp_path, done) as b:
+        await b.submit()
+        with pytest.raises(RequestIdReused):
+            await b.driver.submit(b.new(digest=b"other"), goal=Goal.ENDED, wait_s=1.0)
+        assert len(b.steps.tries) == 1
+
+
+@pytest.mark.parametrize("error", [GraphRefused("no"), Throttled("slow down", retry_after_s=600.0)])
+async def test_failure_that_did_nothing_is_told_and_the_write_is_forgotten(tmp_path: Path, error: SidecarError) -> None:
+    """The same request begins anew."""
+    error.may_be_done = False
+    async with bench(tmp_path, raising(error), done) as b:
+        with pytest.raises(type(error)):
+            await b.submit()
+        assert await b.rows() == []
+        assert (await b.submit()).state is WriteState.DONE
+
+
+@pytest.mark.parametrize("error", [GraphUnavailable("lost"), TimeoutError(), KeyError("a fault of ours")])
+async def test_failure_that_may_have_done_something_leaves_the_outcome_unknown(
+    tmp_path: Path, error: Exception
+) -> None:
+    """The row stays, with all that is needed to go on; asking again does."""
+    async with bench(tmp_path, raising(error), done) as b:
+        with pytest.raises(OutcomeUnknown):
+            await b.submit()
+        assert await b.rows() == [("sent", True)]
+        assert (await b.submit()).state is WriteState.DONE
+        assert b.steps.tries == [WriteState.STARTED, WriteState.SENT]
+
+
+async def test_refusal_after_something_was_done_is_not_the_end(tmp_path: Path) -> None:
+    """A permission that was taken away leaves what was made: it is tried again until it can be settled."""
+    async with bench(tmp_path, raising(GraphRefused("no"), after_note=True), done) as b:
+        with pytest.raises(OutcomeUnknown):
+            await b.submit()
+        assert await b.rows() == [("unsettled", True)]
+
+
+async def test_refusal_of_a_second_try_does_not_forget_the_first(tmp_path: Path) -> None:
+    refused = GraphRefused("no")
+    async with bench(tmp_path, raising(GraphUnavailable("lost")), raising(refused)) as b:
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknown):
+                await b.submit()
+        assert await b.rows() == [("sent", True)]
+
+
+async def test_write_of_which_nothing_exists_and_that_came_too_late_is_forgotten(tmp_path: Path) -> None:
+    async with bench(tmp_path, raising(GraphUnavailable("lost")), raising(Lapsed())) as b:
+        with pytest.raises(OutcomeUnknown):
+            await b.submit()
+        with pytest.raises(GraphUnavailable):
+            await b.submit()
+        assert await b.rows() == []
+
+
+async def test_remembered_failure_is_told_again(tmp_path: Path) -> None:
+    async def refuse(work: Work) -> None:
+        conflict = RoomConflict("taken", details={"start_time": "then"})
+        await work.note(state=WriteState.FAILED, failure=failure_of(conflict))
+
+    async with bench(tmp_path, refuse) as b:
+        for _ in range(2):
+            with pytest.raises(RoomConflict) as caught:
+                await b.submit()
+            assert caught.value.details == {"start_time": "then"}
+        assert len(b.steps.tries) == 1
+
+
+async def test_caller_who_wants_to_know_that_it_is_taken_does_not_wait_for_the_end(tmp_path: Path) -> None:
+    async def slow(work: Work) -> None:
+        await work.note(state=WriteState.UNSETTLED)
+        await asyncio.sleep(5)
+        await work.note(state=WriteState.DONE)
+
+    async with bench(tmp_path, slow) as b:
+        assert (await b.submit(goal=Goal.TAKEN)).state is WriteState.UNSETTLED
+        assert (await b.submit()).state is WriteState.DONE
+
+
+async def test_caller_waits_no_longer_than_it_wants_to(tmp_path: Path) -> None:
+    async def slow(work: Work) -> None:
+        await asyncio.sleep(30)
+        await done(work)
+
+    async with bench(tmp_path, slow) as b:
+        began_s = b.opened.clock.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            await b.submit(wait_s=3.0)
+        assert 3.0 <= b.opened.clock.monotonic() - began_s < 3.5
+        assert await b.driver.wait_idle(60.0)
+        assert await b.rows() == [("done", False)]
+
+
+async def test_write_that_waits_for_something_is_left_and_due_then(tmp_path: Path) -> None:
+    """Nobody holds it meanwhile, so another process may look again, or whoever asks again."""
+
+    async def wait(work: Work) -> datetime:
+        await work.note(state=WriteState.UNSETTLED)
+        return b.opened.clock.now() + timedelta(seconds=60)
+
+    async with bench(tmp_path, wait, done) as b:
+        began_at = b.opened.clock.now()
+        assert (await b.submit(goal=Goal.TAKEN)).state is WriteState.UNSETTLED
+        assert await b.driver.wait_idle(1.0)
+        ((key, ready_at),) = await b.opened.fetch("SELECT key, ready_at FROM intents WHERE kind = 'booking.write'")
+        assert 59 <= ready_at / 1e6 - began_at.timestamp() <= 61
+        assert await b.driver.resume(key) is None
+        assert (await b.submit()).state is WriteState.DONE
+        assert await b.opened.fetch("SELECT 1 FROM intents WHERE kind = 'booking.write'") == []
+
+
+async def test_second_process_waits_for_the_first_and_hears_of_the_end(tmp_path: Path) -> None:
+    async def slow(work: Work) -> None:
+        await asyncio.sleep(5)
+        await done(work)
+
+    async with bench(tmp_path, slow) as b, driving(b.opened, Scripted([done])) as (other, steps):
+        first = asyncio.create_task(b.submit())
+        await asyncio.sleep(1)
+        assert (await other.submit(b.new(), goal=Goal.ENDED, wait_s=20.0)).state is WriteState.DONE
+        assert (await first).state is WriteState.DONE
+        assert steps.tries == []
+
+
+async def test_write_that_takes_long_is_not_taken_over_while_its_process_lives(tmp_path: Path) -> None:
+    async def slow(work: Work) -> None:
+        await asyncio.sleep(3 * CLAIM_S)
+        await done(work)
+
+    async with bench(tmp_path, slow) as b, driving(b.opened, Scripted([done])) as (other, steps):
+        first = asyncio.create_task(b.submit(wait_s=100.0))
+        await asyncio.sleep(2 * CLAIM_S)
+        ((key,),) = await b.opened.fetch("SELECT key FROM intents WHERE kind = 'booking.write'")
+        again_at = await other.resume(key)
+        assert again_at is not None
+        assert again_at > b.opened.clock.now()
+        assert (await first).state is WriteState.DONE
+        assert steps.tries == []
+
+
+async def test_write_of_a_dead_process_is_taken_over_when_its_claim_is_over(tmp_path: Path) -> None:
+    async def hang(work: Work) -> None:
+        await asyncio.sleep(1e6)
+
+    async with bench(tmp_path, done) as b:
+        async with driving(b.opened, Scripted([hang])) as (dying, _):
+            call = asyncio.create_task(dying.submit(b.new(), goal=Goal.ENDED, wait_s=100.0))
+            await asyncio.sleep(1)
+        with pytest.raises(OutcomeUnknown):
+            await call
+        await asyncio.sleep(CLAIM_S)
+        assert (await b.submit()).state is WriteState.DONE
+        assert b.steps.tries == [WriteState.SENT]
+
+
+async def test_step_of_one_who_lost_its_claim_changes_nothing(tmp_path: Path) -> None:
+    async def robbed(work: Work) -> None:
+        await b.opened.execute("UPDATE writes SET fence = fence + 1")
+        with pytest.raises(StoreConflict):
+            await work.note(state=WriteState.DONE)
+        raise StoreConflict("lost")
+
+    async with bench(tmp_path, robbed) as b:
+        with pytest.raises(OutcomeUnknown):
+            await b.submit()
+        assert await b.rows() == [("started", True)]
+
+
+async def test_write_is_refused_while_nothing_is_carried_out(tmp_path: Path) -> None:
+    async with bench(tmp_path, done) as b:
+        idle = Driver(writes=b.opened.store.writes, steps={}, clock=b.opened.clock)
+        with pytest.raises(ServerDraining):
+            await idle.submit(b.new(), goal=Goal.ENDED, wait_s=1.0)
+        assert await b.rows() == []
+
+
+async def test_more_writes_than_one_process_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "_UNDER_WAY_MAX", 2)
+
+    async def slow(work: Work) -> None:
+        await work.note(state=WriteState.UNSETTLED)
+        await asyncio.sleep(5)
+        await work.note(state=WriteState.DONE)
+
+    async with bench(tmp_path, slow) as b:
+        for number in range(2):
+            await b.submit(f"q{number}", goal=Goal.TAKEN)
+        with pytest.raises(CallLimit):
+            await b.submit("q3")
+        await b.driver.wait_idle(60.0)
+        assert (await b.submit("q3")).state is WriteState.DONE
