@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from operator import attrgetter
 
 from sidecar.errors import RoomConflict
@@ -14,6 +15,7 @@ from sidecar.model.window import Window
 
 _TOLD_MAX = 3
 """Conflicts of a series that are named; the others are counted."""
+_BY_TIME = attrgetter("start_at", "end_at")
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -35,24 +37,33 @@ def find_conflicts(
         others: what the room's calendar holds; what does not take the room is in nobody's way.
         not_these: our own events, as events and as the series that occurrences belong to.
     """
-    busy = sorted(
-        (
-            booking
+    return find_meetings(
+        wanted,
+        [
+            Window(booking.start_at, booking.end_at)
             for booking in others
             if booking.state.takes_room
             and booking.end_at > booking.start_at
             and booking.event_id not in not_these
             and booking.master_id not in not_these
-        ),
-        key=attrgetter("start_at"),
+        ],
     )
+
+
+def find_meetings(wanted: Iterable[Window], taken: Iterable[Window]) -> list[Conflict]:
+    """Return which of some windows share time with which of others, soonest first; either may come in any order."""
+    others = sorted(taken, key=_BY_TIME)
     found = []
-    for window in sorted(wanted, key=attrgetter("start_at", "end_at")):
-        for booking in busy:
-            if booking.start_at >= window.end_at:
+    first = 0
+    for window in sorted(wanted, key=_BY_TIME):
+        # What is over before this window begins is over before all that follow: a year of both is gone through once.
+        while first < len(others) and others[first].end_at <= window.start_at:
+            first += 1
+        for other in islice(others, first, None):
+            if other.start_at >= window.end_at:
                 break
-            if booking.end_at > window.start_at:
-                found.append(Conflict(window, Window(booking.start_at, booking.end_at)))
+            if other.end_at > window.start_at:
+                found.append(Conflict(window, other))
     return found
 
 

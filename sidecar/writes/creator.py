@@ -34,7 +34,7 @@ from sidecar.store.store import Store
 from sidecar.store.writes import Step
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import RoomReader
-from sidecar.writes.conflicts import Conflict, find_conflicts, room_conflict, was_first
+from sidecar.writes.conflicts import find_conflicts, find_meetings, room_conflict, was_first
 from sidecar.writes.driver import Lapsed, Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.occurrences import occurrence_windows, span_of
@@ -131,11 +131,15 @@ class RoomCreator:
         """
         scene = _Scene(room=room, tenant=tenant, order=CreateOrder.of(room, content))
         wanted = _windows(scene)
-        busy = await self._store.calendars.load_busy(room.uid, _span(scene))
-        _refuse([Conflict(window, other) for window in wanted for other in busy if _meet(window, other)])
-        if must_look or self._is_look_due(scene):
-            bookings, _ = await self._reading.view(room, tenant, _span(scene))
-            _refuse(find_conflicts(wanted, bookings, not_these=()))
+        if not must_look and not self._is_look_due(scene):
+            busy = await self._store.calendars.load_busy(room.uid, _span(scene))
+            if not find_meetings(wanted, busy):
+                return
+        # A refusal is remembered, so the copy alone, which may be a moment old, refuses nothing.
+        bookings, _ = await self._reading.view(room, tenant, _span(scene))
+        conflicts = find_conflicts(wanted, bookings, not_these=())
+        if conflicts:
+            raise room_conflict(conflicts)
 
     def _is_look_due(self, scene: _Scene) -> bool:
         room, content = scene.room, scene.order.content
@@ -325,12 +329,3 @@ def _span(scene: _Scene) -> Window:
 
 def _wider(span: Window, booking: Booking) -> Window:
     return Window(min(span.start_at, booking.start_at), max(span.end_at, booking.end_at))
-
-
-def _meet(window: Window, other: Window) -> bool:
-    return other.start_at < window.end_at and other.end_at > window.start_at
-
-
-def _refuse(conflicts: Sequence[Conflict]) -> None:
-    if conflicts:
-        raise room_conflict(conflicts)

@@ -315,3 +315,12 @@ async def test_booking_that_exchange_has_not_taken_in_time_is_told_unknown(tmp_p
         with pytest.raises(OutcomeUnknown):
             await desk.create(max_wait=Duration(seconds=3))
         assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
+
+
+async def test_copy_that_is_a_moment_old_refuses_nothing(tmp_path: Path) -> None:
+    """The booking in the way was taken out of the calendar, and the copy has not heard of it."""
+    async with desk_set(tmp_path) as desk:
+        await desk.create()
+        (event,) = await desk.rig.view("2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z")
+        await desk.rig.graph.delete(desk.rig.event_url(event["id"]))
+        assert (await desk.create(request_id="q2")).booking.state == Booking.STATE_CONFIRMED

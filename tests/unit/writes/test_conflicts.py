@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.model.booking import Booking, BookingState
 from sidecar.model.ids import EventId
 from sidecar.model.window import EPOCH, Window
-from sidecar.writes.conflicts import find_conflicts, was_first
+from sidecar.writes.conflicts import Conflict, find_conflicts, find_meetings, was_first
 from tests.support.builders import make_booking
 
 _HOUR = timedelta(hours=1)
@@ -73,3 +74,22 @@ def test_of_two_events_exactly_one_gives_way(one: Booking, other: Booking) -> No
         return
     gives_way = [was_first(b, event_id=a.event_id, created_at=a.created_at) for a, b in ((one, other), (other, one))]
     assert sorted(gives_way) == [False, True]
+
+
+def test_a_year_of_windows_meets_what_overlaps_each_and_nothing_else() -> None:
+    """As a comparison of all with all has it, long ones and those that begin together among them."""
+    rng = Random(7)
+    spans = [
+        [_window(start := rng.randrange(400) / 4, start + rng.choice((0.25, 1, 2, 30))) for _ in range(60)]
+        for _ in range(2)
+    ]
+    wanted, taken = spans
+    expected = [
+        Conflict(one, other)
+        for one in wanted
+        for other in taken
+        if other.start_at < one.end_at and one.start_at < other.end_at
+    ]
+    found = find_meetings(wanted, taken)
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert [one.ours.start_at for one in found] == sorted(one.ours.start_at for one in found)
