@@ -170,6 +170,20 @@ class Writes:
 
         return await self._engine.read(run)
 
+    async def load_awaited(self, room_uid: RoomUid) -> frozenset[EventId]:
+        """Return the events in people's calendars that a room has still to answer: its own calendar may not show them."""
+
+        async def run(c: Connection) -> frozenset[EventId]:
+            found = await c.fetch(
+                f"SELECT event_id FROM writes WHERE room_uid = $1 AND hold = $2 AND state NOT IN ({ENDED})"  # noqa: S608
+                " AND event_id IS NOT NULL",
+                room_uid,
+                Hold.PRESENT.value,
+            )
+            return frozenset(EventId(row[0]) for row in found)
+
+        return await self._engine.read(run)
+
     async def claim(self, uid: WriteUid, *, claim_s: float) -> Write | None:
         """Take over a write that nobody works on; None when it has ended, is gone, or somebody does.
 

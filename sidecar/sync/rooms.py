@@ -178,7 +178,7 @@ class RoomSync:
         if room.fresh_as_of_at is not None:
             stored = await self._store.calendars.load_stored(room.uid)
             missing = find_missing(stored, bookings, horizon, broken_events=broken)
-            named = frozenset(hints) | (asked.named or frozenset())
+            named = frozenset(hints) | (asked.named or frozenset()) | await self._store.writes.load_awaited(room.uid)
             verdict = await self._judge(room, tenant, verdict, missing, stored, horizon, named, began_at)
         held = verdict.held
         complete = CompleteRead(

@@ -73,6 +73,7 @@ class Work:
         again_at: when to look at it again, if it was left without an end.
         error: why it was left, or forgotten.
         is_over: nobody here works on it any more.
+        callers_count: how many wait for it here.
     """
 
     def __init__(self, write: Write, writes: Writes) -> None:
@@ -81,6 +82,7 @@ class Work:
         self.again_at: datetime | None = None
         self.error: Exception | None = None
         self.is_over = False
+        self.callers_count = 0
         self._writes = writes
 
     async def note(self, **changes: Any) -> None:
@@ -199,9 +201,13 @@ class Driver:
         work = self._start(begun.write) if begun.is_ours else await self._join(begun.write)
         if work is None:
             return _answer(await self._await_other(begun.write, goal, ends_s))
-        while not _has_reached(work.write, goal) and not work.is_over:
-            if not await work.bell.wait(work.bell.version, self._left_s(ends_s)):
-                break
+        work.callers_count += 1
+        try:
+            while not _has_reached(work.write, goal) and not work.is_over:
+                if not await work.bell.wait(work.bell.version, self._left_s(ends_s)):
+                    break
+        finally:
+            work.callers_count -= 1
         if work.error is not None and not _has_reached(work.write, goal):
             raise work.error
         if work.is_over and not _has_reached(work.write, goal):

@@ -178,26 +178,33 @@ class Inviter:
             raise organizer_refusal(error) from error
 
     async def look_up(self, room: Room, write: Write) -> Booking | None:
-        """Return the booking of a write as the organizer's item tells it, of a series the first one; None when it is gone."""
+        """Return the booking of a write as the organizer's item tells it, of a series the first one; None when it is gone.
+
+        Raises:
+            OrganizerUnreachable, and whatever reading raises.
+        """
         event = await self._store.organizer_events.find_made_by(write.uid)
         if event is None:
             return None
         tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
-        answer = await self._items.ask(room, tenant, event.mailbox, event.event_id, addresses=(room.mailbox,))
+        try:
+            answer = await self._items.read(room, tenant, event.mailbox, event.event_id, addresses=(room.mailbox,))
+        except RoomBlocked as error:
+            raise organizer_refusal(error) from error
         return None if answer.booking is None else replace(answer.booking, state=answer.state)
 
     async def carry_out(self, work: Work) -> datetime | None:
         """See `Steps`."""
-        until_s = self._clock.monotonic() + (_WAITED_S if work.write.state.is_fresh else 0.0)
+        until_s = self._clock.monotonic() + _WAITED_S
+        is_new = work.write.state.is_fresh
         scene = await self._scene(work.write)
         try:
             if work.write.event_id is None:
                 answer = await self._invite(work, scene)
             else:
-                # Nobody is likely to wait for this answer here; who does, waits for the one who asked first.
-                with acting_with(Urgency.CHECK):
+                with acting_with(Urgency.WRITE if work.callers_count else Urgency.CHECK):
                     answer = await self._ask(work.write, scene)
-            return await self._await_answer(work, scene, answer, until_s=until_s)
+            return await self._await_answer(work, scene, answer, until_s=until_s, is_new=is_new)
         except StoreConflict:
             # A read of the room's calendar may have brought the answer, and with it the end.
             found = await self._store.writes.load(work.write.uid)
@@ -263,8 +270,15 @@ class Inviter:
             scene.room, scene.tenant, scene.order.organizer, write.event_id, addresses=scene.addresses
         )
 
-    async def _await_answer(self, work: Work, scene: _Scene, answer: Answer, *, until_s: float) -> datetime | None:
-        """Tell the room's answer when it is there; ask for it again and again until then, and leave the rest for later."""
+    async def _await_answer(
+        self, work: Work, scene: _Scene, answer: Answer, *, until_s: float, is_new: bool
+    ) -> datetime | None:
+        """Tell the room's answer when it is there; ask for it again and again until then, and leave the rest for later.
+
+        Args:
+            is_new: the meeting was asked for just now, so most likely the room is about to answer. Of an older one it is waited
+                for no longer than somebody does.
+        """
         asked_at = work.write.event_created_at or work.write.created_at
         bell = Broadcast()
         stop = self._store.writes.on_news(lambda uid: bell.ring() if uid in ("", work.write.uid) else None)
@@ -274,7 +288,7 @@ class Inviter:
                 if await self._is_told(work, scene, answer):
                     return None
                 pause_s = min(max((self._clock.now() - asked_at).total_seconds(), _PAUSE_S_MIN), _PAUSE_S_MAX)
-                if self._clock.monotonic() + pause_s > until_s:
+                if self._clock.monotonic() + pause_s > until_s or not (is_new or work.callers_count):
                     return self._clock.now() + timedelta(seconds=pause_s)
                 await bell.wait(version, pause_s)
                 found = await self._store.writes.load(work.write.uid)

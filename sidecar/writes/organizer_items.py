@@ -56,15 +56,22 @@ class OrganizerItems:
             addresses: those by which the room was invited, and is known by now.
         """
         try:
+            return await self.read(room, tenant, mailbox, event_id, addresses=addresses)
+        except (Unavailable, RoomBlocked) as error:
+            log.info("write.answer_not_known", reason=error.reason)
+            return Answer(BookingState.PENDING, None)
+
+    async def read(
+        self, room: Room, tenant: Tenant, mailbox: str, event_id: EventId, *, addresses: Collection[str]
+    ) -> Answer:
+        """Read what an item says; see `ask`. Raises whatever reading raises, but for a mailbox that is gone."""
+        try:
             event = await self._reader.fetch_event(ref_of(tenant), mailbox, event_id)
             if event is None:
                 return Answer(BookingState.CANCELLED, None)
             return await self.answer(room, tenant, mailbox, event, addresses=addresses)
         except (MailboxNotFound, MailboxNotInCloud):
             return Answer(BookingState.CANCELLED, None, is_mailbox_gone=True)
-        except (Unavailable, RoomBlocked) as error:
-            log.info("write.answer_not_known", reason=error.reason)
-            return Answer(BookingState.PENDING, None)
 
     async def answer(
         self, room: Room, tenant: Tenant, mailbox: str, event: GraphEvent, *, addresses: Collection[str]

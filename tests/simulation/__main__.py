@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sidecar.emulator.moods import Moods
 from tests.simulation import mutations
-from tests.simulation.plan import Plan, calm_plan, plan_of, resting_plan, writing_plan
+from tests.simulation.plan import Plan, calm_plan, inviting_plan, plan_of, resting_plan, writing_plan
 from tests.simulation.run import Outcome, run
 
 _LAST_LINES = 40
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--day", action="store_true", help="time a day of twenty rooms, calm and unkind")
     parser.add_argument("--rests", action="store_true", help="also suspend the tenant, or delete it and bring it back")
     parser.add_argument("--writes", action="store_true", help="also have programs write through the API")
+    parser.add_argument(
+        "--invites", action="store_true", help="as --writes, and have rooms invited to people's meetings"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
     if options.day:
@@ -54,12 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run_many(options)
 
 
-_PLANS: dict[str, Callable[[int], Plan]] = {"": plan_of, "rests": resting_plan, "writes": writing_plan}
+_PLANS: dict[str, Callable[[int], Plan]] = {
+    "": plan_of,
+    "rests": resting_plan,
+    "writes": writing_plan,
+    "invites": inviting_plan,
+}
 """By the option that asks for them."""
 
 
 def _kind(options: argparse.Namespace) -> str:
-    return "rests" if options.rests else "writes" if options.writes else ""
+    return next((kind for kind in ("rests", "writes", "invites") if getattr(options, kind)), "")
 
 
 def _run(seed: int, mutation: str | None, trace_file: Path | None = None, *, kind: str = "") -> Outcome:

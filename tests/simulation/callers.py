@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 from exchange_client import times
@@ -65,16 +66,17 @@ class Wish:
 class Callers:
     """All programs that write, in a world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, rng: Random | None = None, calls_count: int | None = None) -> None:
         self.world = world
+        self.calls_count = world.plan.calls_count if calls_count is None else calls_count
         self.wishes: list[Wish] = []
-        self._rng = world.plan.rng("callers")
+        self._rng = rng or world.plan.rng("callers")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def work(self) -> None:
         """Want something as often as the plan says; several want at once, often the same."""
         plan, rng = self.world.plan, self._rng
-        moments = sorted(rng.uniform(0.0, plan.duration_s) for _ in range(plan.calls_count))
+        moments = sorted(rng.uniform(0.0, plan.duration_s) for _ in range(self.calls_count))
         began_s = asyncio.get_running_loop().time()
         for at_s in moments:
             await asyncio.sleep(max(0.0, began_s + at_s - asyncio.get_running_loop().time()))

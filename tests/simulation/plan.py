@@ -110,7 +110,8 @@ class Plan:
     """A run.
 
     `troubles` are (when, seconds from the start of work; what), in order of time. `habits` are those of the watchers. `rests`
-    follow each other. `calls_count` is how often other programs want to write through the API.
+    follow each other. `calls_count` is how often other programs want to write in rooms' calendars through the API,
+    `invites_count` in people's.
     """
 
     seed: int
@@ -127,6 +128,7 @@ class Plan:
     troubles: tuple[tuple[float, str], ...]
     rests: tuple[Rest, ...] = ()
     calls_count: int = 0
+    invites_count: int = 0
 
     def rng(self, name: str) -> Random:
         """Return the randomness of one part of the world; parts do not disturb each other."""
@@ -216,6 +218,11 @@ def writing_plan(seed: int) -> Plan:
     plan = plan_of(seed)
     troubles = tuple(trouble for trouble in plan.troubles if trouble[1] not in _FORGETS_WRITES)
     return replace(plan, troubles=troubles, calls_count=Random(f"writing {seed}").choice((5, 15, 40)))
+
+
+def inviting_plan(seed: int) -> Plan:
+    """Return the plan of a seed with programs in it that write, also in people's calendars; else it stays as it is."""
+    return replace(writing_plan(seed), invites_count=Random(f"inviting {seed}").choice((5, 15, 40)))
 
 
 def make_settings(

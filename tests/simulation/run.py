@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.simulation.callers import Callers, check_writes
 from tests.simulation.checks import check_at_rest, check_drift, everything_is_told
 from tests.simulation.faults import Troubles
+from tests.simulation.inviters import Inviters, check_invitations
 from tests.simulation.logs import LogBook, check_log_clean, kept
 from tests.simulation.loop import run_virtually
 from tests.simulation.office import Office
@@ -80,18 +81,20 @@ async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook) -> None:
         troubles = Troubles(world)
         coming = world.start(troubles.work())
         resting = world.start(Rests(world).work()) if world.plan.rests else None
-        callers = Callers(world)
-        calling = world.start(callers.work()) if world.plan.calls_count else None
+        callers, inviters = Callers(world), Inviters(world)
+        calling = [world.start(one.work()) for one in (callers, inviters) if one.calls_count]
         await Office(world).work()
         await coming
-        if calling is not None:
-            await calling
+        for one in calling:
+            await one
         if resting is not None:
             await resting
         await troubles.heal()
         await callers.finish()
+        await inviters.finish()
         await _come_to_rest(world)
         await check_writes(world, callers)
+        await check_invitations(world, inviters)
         await check_drift(world)
         _check_promises(world)
         check_log_clean(book.faults)

@@ -116,22 +116,34 @@ class Witness:
                 continue
             assert watcher.mirror.is_complete(room), f"{room} is said to be fresh, and {watcher.name} has not seen it"
             inside = Window(from_micros(start) + _EDGE, from_micros(end) - _EDGE)
-            stays = [_as_exchange_has_it(booking) for booking in watcher.mirror.bookings(room)]
-            shown = {(stay.uid, stay.original_start_at): stay for stay in stays}
+            stays = map(stay_of, watcher.mirror.bookings(room))
+            shown: dict[_Key, Stay | None] = {(stay.uid, stay.original_start_at): stay for stay in stays}
+            pending = {stay[:2]: stay for stay in map(stay_of, filter(_is_unsettled, watcher.mirror.bookings(room)))}
             allowed: dict[_Key, list[Stay | None]] = {}
             for key, versions in self._history[self._world.rooms[room]].items():
                 since = _versions_since(versions, fresh_at - self._margin)
                 if all(stay is None or _is_inside(stay, inside) for stay in since):
                     allowed[key] = since
+            for key in pending.keys() & allowed.keys():
+                shown[key] = self._as_exchange_has_it(pending[key], allowed[key])
             what = f"{watcher.name}, told that {room} is fresh as of {fresh_at}"
             check_checkpoint_true(what, {key: stay for key, stay in shown.items() if key in allowed}, allowed)
 
+    def _as_exchange_has_it(self, stay: Stay, versions: list[Stay | None]) -> Stay | None:
+        """Return a pending stay of ours as the calendar may have it.
 
-def _as_exchange_has_it(booking: Booking) -> Stay:
-    """Return a stay as the calendar shows it: a booking of ours is settled there before it is told to be."""
-    stay = stay_of(booking)
-    is_unsettled = booking.origin == Booking.ORIGIN_API and booking.state == Booking.STATE_PENDING
-    return stay._replace(state=Booking.STATE_CONFIRMED) if is_unsettled else stay
+        In the room's own calendar it is settled before it is told to be. The room may not hold one in a person's calendar yet,
+        or not any more: who invited the room asks what that means.
+        """
+        if stay in versions:
+            return stay
+        if self._world.plan.invites_count and None in versions:
+            return None
+        return stay._replace(state=Booking.STATE_CONFIRMED)
+
+
+def _is_unsettled(booking: Booking) -> bool:
+    return booking.origin == Booking.ORIGIN_API and booking.state == Booking.STATE_PENDING
 
 
 def _versions_since(versions: list[tuple[datetime, Stay | None]], at: datetime) -> list[Stay | None]:

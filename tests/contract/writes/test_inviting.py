@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from sidecar.errors import BookingNotFound, InvalidArgument, OrganizerUnreachable, OutcomeUnknown, RequestIdReused
+from sidecar.errors import (
+    BookingNotFound,
+    GraphUnavailable,
+    InvalidArgument,
+    OrganizerUnreachable,
+    OutcomeUnknown,
+    RequestIdReused,
+)
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking, Decline
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import (
@@ -228,6 +235,20 @@ async def test_room_that_never_answers_leaves_it_pending_in_ever_fewer_questions
         assert await desk.resume() == [None]
 
 
+async def test_room_that_knows_nothing_of_many_invitations_is_not_taken_for_a_calendar_that_is_away(
+    tmp_path: Path,
+) -> None:
+    """The brake on deletions is for what was there."""
+    async with desk_set(tmp_path, AutomateProcessing="None") as desk:
+        for number in range(8):
+            start_at = NINE + timedelta(hours=number)
+            await invite(desk, start_at, request_id=f"q{number}", completion=WRITE_COMPLETION_SUBMITTED)
+        await desk.mirror.compare()
+        room = await desk.mirror.reloaded()
+        assert room.hold_problem is None
+        assert len(await desk.mirror.copy()) == 8
+
+
 async def test_person_who_cancels_while_it_is_pending_ends_it(tmp_path: Path) -> None:
     async with desk_set(tmp_path, AutomateProcessing="None") as desk:
         told = (await invite(desk)).booking
@@ -430,3 +451,41 @@ async def test_organizer_whom_nobody_may_keep_is_nowhere_in_the_database(tmp_pat
         found = [path.name for path in files if desk.rig.ada.encode() in path.read_bytes()]
         assert found == []
         assert any(b"organizer_events" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("turns_count", range(0, 64, 3))
+async def test_process_killed_at_any_turn_makes_one_meeting_and_one_answer(tmp_path: Path, turns_count: int) -> None:
+    """Between the row, the request, its answer and the commit."""
+    async with desk_set(tmp_path) as desk:
+        call = asyncio.create_task(invite(desk))
+        for _ in range(turns_count):
+            await asyncio.sleep(0)
+        assert not call.done()
+        call.cancel()
+        await desk.die()
+        await asyncio.wait([call])
+        await desk.mirror.compare()
+        await desk.live_again()
+        if turns_count % 2:
+            await desk.resume()
+        await asyncio.sleep(1.0)
+        await desk.resume()
+        assert (await invite(desk)).booking.state == Booking.STATE_CONFIRMED
+        assert len(await organizers_events(desk.rig)) == len(await desk.rig.truth()) == 1
+        assert CONFIRMED in await desk.told()
+        await desk.mirror.check_equal()
+
+
+async def test_answer_that_cannot_be_looked_up_now_is_not_told_as_a_booking_that_is_gone(tmp_path: Path) -> None:
+    """Beyond what the copy covers only the organizer's item tells."""
+    async with desk_set(tmp_path, BookingWindowInDays=1_000) as desk:
+        start_at = NINE + timedelta(days=600)
+        assert (await invite(desk, start_at)).booking.state == Booking.STATE_CONFIRMED
+        fault = {"match": {"method": "GET", "path": "/events/", "count": 8}, "effect": {"status": 503}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(GraphUnavailable):
+            await invite(desk, start_at)
+        with pytest.raises(GraphUnavailable):
+            await invite(desk, start_at)
+        await asyncio.sleep(120.0)
+        assert (await invite(desk, start_at)).booking.state == Booking.STATE_CONFIRMED

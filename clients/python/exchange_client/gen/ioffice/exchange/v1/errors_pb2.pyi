@@ -162,7 +162,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. Whether Exchange did it is not known yet: send the same request again, with the same request_id."""
     ERROR_REASON_ORGANIZER_UNREACHABLE: _ErrorReason.ValueType  # 93
     """FAILED_PRECONDITION. The application may not write to the organizer's calendar, or there is none; metadata.cause is
-    ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. Nothing was written.
+    ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. This call wrote nothing.
     """
     ERROR_REASON_AVAILABILITY_TOO_LARGE: _ErrorReason.ValueType  # 100
     """FAILED_PRECONDITION. An answer about the availability of rooms would be too large: metadata.cause is ROOMS, BOOKINGS or
@@ -330,7 +330,7 @@ ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 92
 """UNAVAILABLE. Whether Exchange did it is not known yet: send the same request again, with the same request_id."""
 ERROR_REASON_ORGANIZER_UNREACHABLE: ErrorReason.ValueType  # 93
 """FAILED_PRECONDITION. The application may not write to the organizer's calendar, or there is none; metadata.cause is
-ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. Nothing was written.
+ACCESS_DENIED, ACCESS_POLICY, NOT_FOUND, NOT_IN_CLOUD or NO_CALENDAR. This call wrote nothing.
 """
 ERROR_REASON_AVAILABILITY_TOO_LARGE: ErrorReason.ValueType  # 100
 """FAILED_PRECONDITION. An answer about the availability of rooms would be too large: metadata.cause is ROOMS, BOOKINGS or
