@@ -15,8 +15,8 @@ from sidecar.model.window import Window
 from sidecar.writes.occurrences import window_on
 from sidecar.writes.rrule import occurrence_dates
 
-EXCEPTIONS_MAX = 100
-"""Days of one series that are done again, each with two requests; of more than these the oldest are lost."""
+EXCEPTIONS_MAX = 60
+"""Days of one series that are done again, each with two requests, in one try of a write; of more the oldest are lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
