@@ -12,12 +12,11 @@ from sidecar.api.written_tokens import WrittenTokens
 from sidecar.errors import BookingNotFound, InvalidArgument
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.model.room import Room
-from sidecar.model.write import Hold, Write, WriteKind
+from sidecar.model.write import Write, WriteKind
 from sidecar.store.store import Store
 from sidecar.store.writes import NewWrite
 from sidecar.writes.canceller import was_missing
 from sidecar.writes.changer import decode_lost
-from sidecar.writes.changes import Scope
 from sidecar.writes.driver import Goal
 from sidecar.writes.failures import refusal_of
 from sidecar.writes.rewrites import UpdateOrder, encode_order
@@ -83,14 +82,6 @@ class BookingChanger:
                 raise
 
     async def _submit(self, wish: ChangeWish, room: Room, kind: WriteKind) -> Write:
-        stored = await self._store.calendars.load_one(room.uid, wish.key)
-        # All of a series' days go through steps that are nobody's news; a single booking is told at each.
-        series = None if stored is None or wish.order.scope is Scope.OCCURRENCE else stored.master_id
-        hold = Hold.NONE
-        if series is not None:
-            hold = Hold.FROZEN
-        elif isinstance(wish.order, UpdateOrder) and wish.order.change.is_retiming:
-            hold = Hold.PENDING
         new = NewWrite(
             tenant_uid=room.tenant_uid,
             room_uid=room.uid,
@@ -98,8 +89,6 @@ class BookingChanger:
             kind=kind,
             digest=wish.digest,
             payload=encode_order(wish.order),
-            hold=hold,
-            event_id=series,
             booking_key=wish.key,
         )
         return await self._writing.driver.submit(new, goal=Goal.ENDED, wait_s=self._writer.wait_s(wish.wait_s))

@@ -112,6 +112,7 @@ class Write:
         booking_key: of the booking that came of it; of a series, the first occurrence's.
         failure: set in the states WITHDRAWING and FAILED.
         claimed_until_at: until when it is being worked on.
+        hold: what becomes of its booking in the copy until it ends.
         answer: what its caller is told beyond the booking, encoded by its steps; neither words nor people are in it.
     """
 
@@ -129,6 +130,7 @@ class Write:
     fence: int
     claimed_until_at: datetime
     created_at: datetime
+    hold: Hold = Hold.NONE
     answer: bytes = b""
 
     @property

@@ -32,7 +32,7 @@ Step = Callable[[Connection], Awaitable[None]]
 
 _COLUMNS = (
     "uid, tenant_uid, room_uid, request_id, kind, state, sealed, event_id, event_created_at, booking_key, failure, fence,"
-    " claimed_until, created_at, answer"
+    " claimed_until, created_at, answer, hold"
 )
 ENDED = ", ".join(f"'{state.value}'" for state in WriteState if state.is_ended)
 """In SQL."""
@@ -112,6 +112,7 @@ class Writes:
                 fence=1,
                 claimed_until_at=c.now + timedelta(seconds=claim_s),
                 created_at=c.now,
+                hold=new.hold,
             )
             await self._insert(c, write, new)
             await _look_at(c, write.uid, write.tenant_uid, write.claimed_until_at)
@@ -318,6 +319,7 @@ class Writes:
             claimed_until_at=from_micros(row[12]),
             created_at=from_micros(row[13]),
             answer=b"" if row[14] is None else bytes(row[14]),
+            hold=Hold(row[15]),
         )
 
 
@@ -343,11 +345,12 @@ def step_to(write: Write, after: Write, *, claim_s: float, sealed: bytes | None 
             to_micros(c.now),
             after.answer or None,
             None if is_ended else sealed,
+            after.hold.value,
         )
         kept = "$11" if is_ended else "COALESCE($11, sealed)"
         touched = await c.execute(
             "UPDATE writes SET state = $3, claimed_until = $4, event_id = $5, event_created_at = $6, booking_key = $7,"  # noqa: S608
-            f" failure = $8, updated_at = $9, answer = $10, sealed = {kept}"
+            f" failure = $8, updated_at = $9, answer = $10, sealed = {kept}, hold = $12"
             f" WHERE uid = $1 AND fence = $2 AND state NOT IN ({ENDED})",
             write.uid,
             write.fence,

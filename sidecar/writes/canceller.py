@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from sidecar.aio.clock import Clock
 from sidecar.errors import (
     BookingNotFound,
     BookingNotOurs,
@@ -23,9 +24,10 @@ from sidecar.model.change import Cause
 from sidecar.model.ids import EventId
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
-from sidecar.model.write import Write, WriteState
+from sidecar.model.write import Hold, Write, WriteState
+from sidecar.writes.changer import PATIENCE
 from sidecar.writes.changes import Scope
-from sidecar.writes.driver import Work
+from sidecar.writes.driver import Lapsed, Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.planning import Named, Planner
 from sidecar.writes.rewrites import CancelOrder, Cut, decode_cancel, encode_order
@@ -53,11 +55,14 @@ class CancelCalls(Protocol):
 class Canceller:
     """The steps of a cancellation."""
 
-    def __init__(self, *, planner: Planner, rewriter: Rewriter, endings: Endings, calls: CancelCalls) -> None:
+    def __init__(
+        self, *, planner: Planner, rewriter: Rewriter, endings: Endings, calls: CancelCalls, clock: Clock
+    ) -> None:
         self._planner = planner
         self._rewriter = rewriter
         self._endings = endings
         self._calls = calls
+        self._clock = clock
 
     async def check(self, room: Room, tenant: Tenant, order: CancelOrder) -> bool:
         """Find out whether a booking could be cancelled; say whether there is one.
@@ -82,6 +87,7 @@ class Canceller:
         assert work.write.payload is not None, "it has not ended"
         order = decode_cancel(work.write.payload)
         if order.cut is not None:
+            await self._lapse(work, ground, order.cut)
             await self._cut(work, ground, order, order.cut)
             return None
         try:
@@ -107,10 +113,13 @@ class Canceller:
         if named is None:
             await self._end(work, ground, [] if order.target is None else [order.target])
             return
+        if self._is_late(work):
+            raise Lapsed
         target = await self._target(ground, named, order)
         if isinstance(target, Cut):
             order = replace(order, cut=target)
-            await work.note(state=WriteState.SENT, payload=encode_order(order), event_id=target.event_id)
+            payload = encode_order(order)
+            await work.note(state=WriteState.SENT, payload=payload, event_id=target.event_id, hold=Hold.FROZEN)
             await self._cut(work, ground, order, target)
             return
         sent = encode_order(replace(order, target=target))
@@ -159,8 +168,26 @@ class Canceller:
             raise MailboxWriteDenied("the app may not write to this mailbox", details=error.details) from error
 
     async def _cut(self, work: Work, ground: Ground, order: CancelOrder, plan: Cut) -> None:
-        if await self._rewriter.cut(work, ground, order, plan) is not None:
+        is_cut = work.write.state is not WriteState.WITHDRAWING
+        if is_cut and await self._rewriter.cut(work, ground, order, plan) is not None:
             await self._end(work, ground, [plan.event_id])
+            return
+        found = await self._endings.read(ground, [plan.event_id])
+        await self._endings.note(work, ground, [plan.event_id], found, state=WriteState.FAILED)
+
+    async def _lapse(self, work: Work, ground: Ground, plan: Cut) -> None:
+        """Give up what Exchange did not take for long.
+
+        Raises:
+            Lapsed: nothing of it was done.
+        """
+        if self._is_late(work) and not await self._rewriter.is_begun(work.write, ground, plan):
+            found = await self._endings.read(ground, [plan.event_id])
+            await self._endings.note(work, ground, [plan.event_id], found, state=WriteState.SENT, hold=Hold.NONE)
+            raise Lapsed
+
+    def _is_late(self, work: Work) -> bool:
+        return self._clock.now() - work.write.created_at > PATIENCE
 
     async def _end(self, work: Work, ground: Ground, event_ids: list[EventId]) -> None:
         found = await self._endings.read(ground, event_ids)

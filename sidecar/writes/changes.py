@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import time
+from zoneinfo import ZoneInfo
 
 from sidecar.model.event import EventContent, Invited
 from sidecar.model.recurrence import Recurrence
@@ -115,3 +117,33 @@ def timing_after(change: Change, series: Series, *, named: Window) -> Timing:
 def is_moved(change: Change, window: Window, *, is_all_day: bool) -> bool:
     """Tell whether a change puts an event at another time."""
     return change.window not in {None, window} or change.is_all_day not in {None, is_all_day}
+
+
+def added_parts(after: Window, before: Window) -> tuple[Window, ...]:
+    """Return what of a window lies outside of another one: what is newly taken by a booking that is made longer, or moved."""
+    if after.end_at <= before.start_at or after.start_at >= before.end_at:
+        return (after,)
+    parts = []
+    if after.start_at < before.start_at:
+        parts.append(Window(after.start_at, before.start_at))
+    if after.end_at > before.end_at:
+        parts.append(Window(before.end_at, after.end_at))
+    return tuple(parts)
+
+
+def check_whole_days(window: Window, zone_name: str, *, is_all_day: bool, room_zone: str) -> None:
+    """Check that whole days are days of the room.
+
+    Raises:
+        ChangeRefused.
+    """
+    if not is_all_day:
+        return
+    name = room_zone or "UTC"
+    if zone_name != name:
+        raise ChangeRefused("booking.time_zone", "must be the room's zone or empty for whole days")
+    zone = ZoneInfo(name)
+    if any(at.astimezone(zone).time() != time() for at in (window.start_at, window.end_at)):
+        raise ChangeRefused(
+            "booking.time", f"must be from midnight to midnight in {name}, the room's zone, for whole days"
+        )

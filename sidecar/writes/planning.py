@@ -28,7 +28,16 @@ from sidecar.model.series import Series, Timing
 from sidecar.model.window import Window
 from sidecar.store.store import Store
 from sidecar.sync.reading import CalendarReader, RoomReader
-from sidecar.writes.changes import Change, ChangeRefused, Scope, content_after, is_moved, timing_after
+from sidecar.writes.changes import (
+    Change,
+    ChangeRefused,
+    Scope,
+    added_parts,
+    check_whole_days,
+    content_after,
+    is_moved,
+    timing_after,
+)
 from sidecar.writes.conflicts import find_conflicts, room_conflict
 from sidecar.writes.rewrites import Cut, Json, Rewrite, UpdateOrder
 from sidecar.writes.rewriting import span_of_all
@@ -155,6 +164,7 @@ class Planner:
         zone_name = (room.time_zone if is_all_day else iana_zone(event.original_start_time_zone)) or "UTC"
         after = content_after(change, window, zone_name, is_all_day=is_all_day)
         times = {"time"} if change.is_retiming else set[str]()
+        check_whole_days(after.window, after.time_zone, is_all_day=after.is_all_day, room_zone=room.time_zone)
         must_look = is_moved(change, window, is_all_day=is_all_day)
         contents: Json = {}
         if "attendees" in change.parts or (must_look and change.parts):
@@ -169,7 +179,7 @@ class Planner:
             change_key=named.change_key,
             forth=forth,
             back=back,
-            windows=(after.window,) if must_look else (),
+            windows=added_parts(after.window, window) if must_look else (),
         )
 
     async def _plan_series(self, ground: Ground, named: Named, master_id: EventId, order: UpdateOrder) -> Rewrite | Cut:
@@ -186,6 +196,7 @@ class Planner:
     ) -> Rewrite:
         series, day, contents = known
         timing = timing_after(change, series, named=regular_window(series.timing, day))
+        _check_timing(timing, ground)
         if timing == series.timing:
             forth = _with_resources(event_json(_content(change, timing), parts=change.parts), contents)
             return Rewrite(event_id=master.id, change_key=master.change_key or "", forth=forth)
@@ -212,6 +223,7 @@ class Planner:
     ) -> Cut:
         series, day, contents = known
         timing = timing_after(change, split(series, day).tail, named=regular_window(series.timing, day))
+        _check_timing(timing, ground)
         whole = await self._days.remember(ref_of(ground.tenant), ground.room, series, contents)
         pieces = split(whole, day)
         tail = bound(retime(pieces.tail, timing), before=series.timing)
@@ -266,6 +278,10 @@ def _content(change: Change, timing: Timing) -> EventContent:
         change, timing.first, timing.time_zone, is_all_day=timing.is_all_day, recurrence=timing.recurrence
     )
     return replace(told, window=timing.first)
+
+
+def _check_timing(timing: Timing, ground: Ground) -> None:
+    check_whole_days(timing.first, timing.time_zone, is_all_day=timing.is_all_day, room_zone=ground.room.time_zone)
 
 
 def _with_resources(forth: dict[str, Any], contents: Json) -> dict[str, Any]:  # Any: JSON

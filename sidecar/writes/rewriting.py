@@ -50,6 +50,9 @@ class ChangeCalls(Protocol):
     ) -> GraphEvent:
         """Make an event that says what another one says; the same transaction twice makes one."""
 
+    async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> GraphEvent | None:
+        """Return the event that a transaction made; None when it made none."""
+
     async def patch(
         self,
         tenant: TenantRef,
@@ -84,22 +87,30 @@ class Rewriter:
         self._reading = reading
         self._endings = endings
 
-    async def rewrite(self, work: Work, ground: Ground, plan: Rewrite) -> tuple[Lost, ...] | None:
-        """Change an event, or a series as a whole.
+    async def is_begun(self, write: Write, ground: Ground, plan: Rewrite | Cut) -> bool:
+        """Tell whether anything of what was decided has been carried out."""
+        if isinstance(plan, Cut) and plan.tail is not None:
+            tenant, mailbox = ref_of(ground.tenant), ground.room.address
+            return await self._calls.find(tenant, mailbox, transaction_id=write.transaction_id) is not None
+        return await self._mark(ground, plan.event_id) == write.uid
+
+    async def go_forth(self, work: Work, ground: Ground, plan: Rewrite) -> SidecarError | None:
+        """Change an event, or a series as a whole; return why it was not changed."""
+        done = await self._try_patch(work.write, ground, plan.event_id, plan.forth, plan.change_key)
+        if isinstance(done, SidecarError):
+            return done
+        await self._show(work, ground, done, plan)
+        return None
+
+    async def settle(self, ground: Ground, plan: Rewrite) -> tuple[Lost, ...] | SidecarError:
+        """Look whether the new hours are ours, and do single days again.
 
         Returns:
-            What was lost of single days; None when the write has failed, and nothing of it is left.
+            What was lost of single days; or what is in the way, so that the change has to be taken back.
         """
-        if work.write.state is not WriteState.UNSETTLED:
-            done = await self._try_patch(work.write, ground, plan.event_id, plan.forth, plan.change_key)
-            if isinstance(done, SidecarError):
-                await work.note(state=WriteState.FAILED, failure=failure_of(done))
-                return None
-            await self._show(work, ground, done, plan)
         conflict = await self._look(ground, plan.windows, not_these=(plan.event_id,))
         if conflict is not None:
-            await work.note(state=WriteState.WITHDRAWING, failure=failure_of(conflict))
-            return None
+            return conflict
         if plan.after is None:
             return plan.lost
         lost = await self._days.restore(ref_of(ground.tenant), ground.room, plan.event_id, plan.after)
@@ -123,8 +134,8 @@ class Rewriter:
         """Cut a series: what follows is made first, so that its hours are never free; then the series is cut.
 
         Returns:
-            The plan with the event of the tail, and what was lost of single days; None when the write has failed or is to be
-            taken back.
+            The plan with the event of the tail, and what was lost of single days; None when the tail has to go again, and the
+            series was not cut.
         """
         tenant, room = ref_of(ground.tenant), ground.room
         lost: tuple[Lost, ...] = plan.lost
@@ -141,8 +152,7 @@ class Rewriter:
             lost += await self._days.restore(tenant, room, plan.tail_id, plan.tail)
         done = await self._try_patch(work.write, ground, plan.event_id, plan.forth, plan.change_key)
         if isinstance(done, SidecarError):
-            state = WriteState.FAILED if plan.tail is None else WriteState.WITHDRAWING
-            await work.note(state=state, failure=failure_of(done))
+            await work.note(state=WriteState.WITHDRAWING, failure=failure_of(done))
             return None
         lost += await self._days.restore(tenant, room, plan.event_id, plan.head)
         return plan, lost

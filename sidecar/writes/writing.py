@@ -55,8 +55,8 @@ def build_writing(
     planner = Planner(store=store, graph=reader, days=days, reading=reading, clock=clock)
     endings = Endings(store=store, reading=reading)
     rewriter = Rewriter(calls=calls, reader=reader, days=days, reading=reading, endings=endings)
-    changer = Changer(planner=planner, rewriter=rewriter, endings=endings)
-    canceller = Canceller(planner=planner, rewriter=rewriter, endings=endings, calls=calls)
+    changer = Changer(planner=planner, rewriter=rewriter, endings=endings, clock=clock)
+    canceller = Canceller(planner=planner, rewriter=rewriter, endings=endings, calls=calls, clock=clock)
     steps: dict[WriteKind, Steps] = {
         WriteKind.CREATE: room_creator,
         WriteKind.INVITE: inviter,

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidecar.errors import BookingNotFound, BookingNotOurs, EtagMismatch, OutcomeUnknown, RequestIdReused, RoomConflict
+from sidecar.errors import (
+    BookingNotFound,
+    BookingNotOurs,
+    EtagMismatch,
+    GraphUnavailable,
+    InvalidArgument,
+    OutcomeUnknown,
+    RequestIdReused,
+    RoomConflict,
+)
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Attendee, Booking, Person
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import SERIES_SCOPE_SERIES
 from sidecar.graph.clouds import ref_of
 from sidecar.model.change import Cause
 from sidecar.model.write import WriteState
@@ -273,3 +283,102 @@ async def test_withdrawn_change_leaves_the_watch_where_it_was(tmp_path: Path) ->
         last = [one for one in told if one.name == made.name][-1]
         assert (last.state, last.time) == (Booking.STATE_CONFIRMED, made.time)
         assert all(cause == Cause.NONE for _, _, cause in await desk.told())
+
+
+async def test_change_by_somebody_else_meanwhile_does_not_stop_ours(tmp_path: Path) -> None:
+    """Without an etag whichever version is there is meant; with one the caller has to read it again."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        url = desk.rig.event_url((await desk.write()).event_id or "")  # type: ignore[union-attr]  # it was written
+
+        async def rename() -> None:
+            assert (await desk.rig.graph.patch(url, json={"subject": "Theirs"})).status_code == 200
+
+        desk.before("PATCH", rename)
+        await desk.change(made.name, start_at=NINE + HOUR)
+        assert starts(await desk.rig.truth()) == ["2026-11-24T10:00 Theirs"]
+        etag = (await desk.listed())[0].etag
+
+        async def rename_again() -> None:
+            assert (await desk.rig.graph.patch(url, json={"subject": "Theirs again"})).status_code == 200
+
+        desk.before("PATCH", rename_again)
+        with pytest.raises(EtagMismatch):
+            await desk.change(made.name, start_at=NINE, booking_etag=etag, request_id="u2")
+        assert starts(await desk.rig.truth()) == ["2026-11-24T10:00 Theirs again"]
+        await desk.mirror.check_equal()
+
+
+async def test_read_during_a_change_that_fails_is_made_good(tmp_path: Path) -> None:
+    """What was told as pending while nobody knew is confirmed when the change is refused."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        event_id = (await desk.write()).event_id or ""  # type: ignore[union-attr]  # it was written
+
+        async def rename_and_read() -> None:
+            url = desk.rig.event_url(event_id)
+            assert (await desk.rig.graph.patch(url, json={"subject": "Theirs"})).status_code == 200
+            await desk.mirror.compare()
+
+        desk.before("PATCH", rename_and_read)
+        with pytest.raises(EtagMismatch):
+            await desk.change(made.name, start_at=NINE + HOUR, booking_etag=made.etag)
+        (shown,) = await desk.listed()
+        assert (shown.state, shown.subject) == (Booking.STATE_CONFIRMED, "Theirs")
+        await desk.mirror.check_equal()
+
+
+async def test_change_that_exchange_did_not_take_for_long_is_not_made_any_more(tmp_path: Path) -> None:
+    """Whoever wanted it has gone on without it; asked again, it begins anew."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        fault = {"match": {"method": "PATCH", "count": 4}, "effect": {"drop": True}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(OutcomeUnknown):
+            await desk.change(made.name, start_at=NINE + HOUR)
+        await desk.mirror.advance(601)
+        with pytest.raises(GraphUnavailable):
+            await desk.resume()
+        assert await desk.write("u1") is None
+        assert starts(await desk.rig.truth()) == ["2026-11-24T09:00 Design review"]
+        assert (await desk.listed())[0].state == Booking.STATE_CONFIRMED
+        await desk.change(made.name, start_at=NINE + HOUR)
+        assert starts(await desk.rig.truth()) == ["2026-11-24T10:00 Design review"]
+
+
+async def test_shorter_booking_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A person has booked over it in Outlook: making ours shorter takes nothing from anybody."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create(hours=2.0)).booking
+        body = {"subject": "Theirs", "start": _at("10:30"), "end": _at("11:30")}
+        assert (await desk.rig.graph.post(f"/users/{desk.rig.room}/events", json=body)).status_code == 201
+        shorter = (await desk.change(made.name, start_at=NINE, hours=1.75)).booking
+        assert shorter.state == Booking.STATE_CONFIRMED
+        with pytest.raises(RoomConflict):
+            await desk.change(made.name, start_at=NINE, hours=2.0 + 0.25, request_id="u2")
+
+
+@pytest.mark.parametrize(("start", "is_fine"), [("2026-11-25T23:00", True), ("2026-11-25T09:00", False)])
+async def test_whole_day_is_a_day_of_the_room(tmp_path: Path, start: str, is_fine: bool) -> None:
+    """From midnight to midnight in Berlin, where the room is."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        start_at = datetime.fromisoformat(start).replace(tzinfo=UTC)
+        if is_fine:
+            day = (await desk.change(made.name, start_at=start_at, hours=24.0, booking_all_day=True)).booking
+            assert day.all_day
+            assert day.time.start_time.ToDatetime(tzinfo=UTC) == start_at
+            await desk.change(made.name, start_at=NINE, booking_all_day=False, request_id="u2")
+        else:
+            with pytest.raises(InvalidArgument):
+                await desk.change(made.name, start_at=start_at, hours=24.0, booking_all_day=True)
+        assert starts(await desk.rig.truth()) == ["2026-11-24T09:00 Design review"]
+        await desk.mirror.check_equal()
+
+
+async def test_rule_for_a_single_booking_is_refused(tmp_path: Path) -> None:
+    """It does not become a series by being changed."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        with pytest.raises(InvalidArgument):
+            await desk.change(made.name, start_at=NINE, rrule="FREQ=DAILY", scope=SERIES_SCOPE_SERIES)
