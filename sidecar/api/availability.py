@@ -14,7 +14,7 @@ from sidecar.api.validate import Check
 from sidecar.api.written_tokens import WrittenTokens
 from sidecar.errors import AvailabilityTooLarge, SidecarError
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
-from sidecar.model.ids import RoomId, TenantId
+from sidecar.model.ids import RoomId, RoomUid, TenantId
 from sidecar.model.room import FreshnessLimits, Room
 from sidecar.model.window import Window
 from sidecar.store.occupancy import Occupancies, Occupancy
@@ -32,6 +32,8 @@ _SPANS_MAX = 100_000
 """A span takes some 25 bytes, and gRPC clients take 4 MiB unless told otherwise."""
 _ROOMS_PER_TURN = 25
 """So many rooms are worked out before others have their turn: they take about a millisecond."""
+_TOLD_MAX = 20_000
+"""States of copies kept in memory, some hundred bytes each."""
 
 Judge = Callable[[Room], RoomAvailability]
 
@@ -65,6 +67,7 @@ class AvailabilityCalls:
         self._tokens = tokens
         self._limits = limits
         self._clock = clock
+        self._told: dict[RoomUid, tuple[Room, int, bytes]] = {}
 
     async def find_availability(self, request: pb.FindAvailabilityRequest) -> bytes:
         """See the proto."""
@@ -119,8 +122,20 @@ class AvailabilityCalls:
     def _tell(self, query: _Query, entry: RoomAvailability) -> bytes:
         name = f"tenants/{query.tenant_id}/rooms/{entry.room_id}"
         problem = None if entry.problem is None else problem_to_proto(entry.problem).SerializeToString()
-        sync = None if entry.room is None else self._converter.sync_to_proto(entry.room).SerializeToString()
+        sync = None if entry.room is None else self._sync(entry.room)
         return frames.room_availability(name, entry.free, problem=problem, sync=sync)
+
+    def _sync(self, room: Room) -> bytes:
+        """Return the encoded state of a room's copy: as it was told last, while room and state are the same."""
+        state = self._converter.sync_state(room)
+        before = self._told.get(room.uid)
+        if before is not None and before[0] is room and before[1] == state:
+            return before[2]
+        if len(self._told) >= _TOLD_MAX:
+            self._told.clear()
+        told = self._converter.sync_to_proto(room).SerializeToString()
+        self._told[room.uid] = (room, state, told)
+        return told
 
 
 def _entries(

@@ -20,6 +20,8 @@ from sidecar.store.writes import ENDED
 
 _SIZES = (1, 20, 100, 500)
 """Each number of places makes a statement of its own, which a database prepares and remembers; so there are few."""
+_KNOWN_MAX = 20_000
+"""Rooms kept in memory; a kilobyte or two each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Occupancies:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._known: dict[str, tuple[Row, Room]] = {}
 
     async def load(
         self,
@@ -72,7 +75,7 @@ class Occupancies:
                 rooms_max + 1,
                 *ids,
             )
-            rooms = [rows.room_from_row(row, now=c.now) for row in found]
+            rooms = [self._room(row, now=c.now) for row in found]
             if len(rooms) > rooms_max:
                 return Occupancy(rooms, {}, True)
             taken = await _busy(c, rooms, window, bookings_max + 1) if rooms else ()
@@ -82,6 +85,23 @@ class Occupancies:
             return Occupancy(rooms, busy, len(taken) > bookings_max)
 
         return await self._engine.read(run)
+
+    def _room(self, row: Row, *, now: datetime) -> Room:
+        """Return the room of a row of `rows.ROOM`, the very one as before for a row that is as before.
+
+        Rows change when a room was checked, so of hundreds of rooms few differ from one call to the next, and making a room
+        takes as long as everything else that is done for it. Called by one thread at a time.
+        """
+        row_before, before = self._known.get(row[0], (None, None))
+        if before is not None and row_before == row:
+            ends_at = before.subscribed_until_at
+            if before.is_subscribed == (ends_at is not None and ends_at > now):
+                return before
+        room = rows.room_from_row(row, now=now)
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[row[0]] = (row, room)
+        return room
 
     async def load_unsettled(self, room_uids: Sequence[RoomUid]) -> dict[RoomUid, list[tuple[datetime, datetime]]]:
         """Return what the copy holds of writes that have not ended: rooms' own calendars may not show it yet."""
