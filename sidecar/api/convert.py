@@ -18,7 +18,7 @@ from sidecar.model.problem import Actor, Problem
 from sidecar.model.propagation import Propagation
 from sidecar.model.room import FreshnessLimits, Room, RoomState, SyncState, sync_state
 from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, CredentialRole, Tenant, TenantState
-from sidecar.model.tenant_problems import tenant_problems
+from sidecar.model.tenant_problems import tenant_problems, told_state
 from sidecar.model.window import Window
 from sidecar.tenants.discover import DiscoveredRoom
 
@@ -126,15 +126,16 @@ def check_to_proto(check: CheckResult) -> common_pb.CheckResult:
 def tenant_to_proto(tenant: Tenant, propagation: Propagation | None = None, *, now: datetime) -> tenant_pb.Tenant:
     """Write a tenant, and how far a grant of access has got; of its credentials only what may be shown.
 
-    What its problems are depends on the time of asking.
+    What its problems are, and whether there are any, depends on the time of asking.
     """
+    problems = tenant_problems(tenant, now=now)
     message = tenant_pb.Tenant(
         name=tenant.name,
         uid=tenant.uid,
         display_name=tenant.display_name,
         directory_id=tenant.directory_id,
-        state=_TENANT_STATES[tenant.state],
-        problems=[problem_to_proto(problem) for problem in tenant_problems(tenant, now=now)],
+        state=_TENANT_STATES[told_state(tenant, problems)],
+        problems=[problem_to_proto(problem) for problem in problems],
         etag=str(tenant.version),
         cloud=_CLOUDS[tenant.cloud],
         settings=settings_to_proto(tenant.settings),

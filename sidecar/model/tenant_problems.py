@@ -6,14 +6,16 @@ Nothing here is stored, so nothing can be out of date. `next_change_at` says whe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sidecar.model.problem import Actor, Problem
-from sidecar.model.tenant import CredentialInfo, CredentialKind, Tenant
+from sidecar.model.tenant import CredentialInfo, CredentialKind, Tenant, TenantState
 
 WARNING_DAYS = (60, 30, 14, 7, 1)
 """Days before a credential runs out at which people are told, and told again. A customer's change may take two months."""
 
+_EXPIRES_SOON = "CREDENTIAL_EXPIRES_SOON"
 _KINDS = {
     CredentialKind.CLIENT_SECRET: ("client secret", "Make a new client secret in the app registration"),
     CredentialKind.CERTIFICATE: ("certificate", "Make a new certificate and add it to the app registration"),
@@ -30,6 +32,19 @@ def tenant_problems(tenant: Tenant, *, now: datetime) -> tuple[Problem, ...]:
         expiry = None  # Microsoft says so itself
     found = (*tenant.problems, _refusal_of(tenant.next_credential), expiry)
     return tuple(problem for problem in found if problem is not None)
+
+
+def told_state(tenant: Tenant, problems: Sequence[Problem]) -> TenantState:
+    """Return where people are told that a tenant stands: not simply in use while its credential is about to run out.
+
+    Its rooms are not concerned: what only lies ahead stands in no room's way. A next credential that is refused is no
+    matter of the state: the one in use stays, and whoever handed over the other was told.
+
+    Args:
+        problems: all that is told of it at the same moment.
+    """
+    is_ending = any(problem.reason == _EXPIRES_SOON for problem in problems)
+    return TenantState.DEGRADED if is_ending and tenant.state is TenantState.ACTIVE else tenant.state
 
 
 def next_change_at(tenant: Tenant, *, now: datetime) -> datetime | None:
@@ -68,7 +83,7 @@ def expiry_problem(credential: CredentialInfo, *, now: datetime) -> Problem | No
     if step == 0:
         message = f"The {thing} should have run out on {date}, as far as is known."
     return Problem(
-        reason="CREDENTIAL_EXPIRES_SOON",
+        reason=_EXPIRES_SOON,
         message=message,
         action=f"{action}, and hand it over with RotateTenantCredential (`exchange-sidecar tenant rotate`).",
         actor=Actor.CUSTOMER,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.problem import Actor
 from sidecar.model.tenant import Cloud, CredentialInfo, CredentialKind, CredentialRole, Tenant, TenantState
-from sidecar.model.tenant_problems import WARNING_DAYS, expiry_step, next_change_at, tenant_problems
+from sidecar.model.tenant_problems import WARNING_DAYS, expiry_step, next_change_at, tenant_problems, told_state
 from tests.support.builders import DIRECTORY, NOW, after, make_problem
 
 
@@ -72,7 +72,29 @@ def test_warning_tells_days_date_and_what_to_do() -> None:
     assert problem.next_check_at == after(days=5, hours=1)
 
 
-def test_end_that_has_come_is_told_as_such_and_leaves_the_state() -> None:
+@pytest.mark.parametrize(
+    ("days", "state"),
+    [(61, TenantState.ACTIVE), (60, TenantState.DEGRADED), (1, TenantState.DEGRADED), (-1, TenantState.DEGRADED)],
+)
+def test_end_that_is_near_is_told_as_a_state(days: int, state: TenantState) -> None:
+    """Whoever looks at states alone sees it, too, from the first warning on."""
+    tenant = make_tenant(after(days=days))
+    assert told_state(tenant, tenant_problems(tenant, now=NOW)) is state
+
+
+def test_state_that_says_more_is_not_hidden_by_a_warning() -> None:
+    tenant = replace(make_tenant(after(days=1)), problem=make_problem("CREDENTIAL_REJECTED"))
+    assert told_state(tenant, tenant_problems(tenant, now=NOW)) is TenantState.CREDENTIAL_REJECTED
+
+
+def test_refused_next_leaves_the_state() -> None:
+    """The credential in use works, and whoever handed over the other was told."""
+    following = replace(make_tenant().credential, role=CredentialRole.NEXT, refused_at=NOW, problem=make_problem("X"))
+    tenant = replace(make_tenant(), next_credential=following)
+    assert told_state(tenant, tenant_problems(tenant, now=NOW)) is TenantState.ACTIVE
+
+
+def test_end_that_has_come_is_told_as_such_and_keeps_nothing_from_being_read() -> None:
     tenant = make_tenant(after(days=-1), CredentialKind.CERTIFICATE)
     (problem,) = tenant_problems(tenant, now=NOW)
     assert (problem.reason, problem.first_seen_at) == ("CREDENTIAL_EXPIRES_SOON", after(days=-1))

@@ -76,7 +76,7 @@ class Tenant(_message.Message):
         STATE_ACTIVE: Tenant._State.ValueType  # 3
         """In use."""
         STATE_DEGRADED: Tenant._State.ValueType  # 4
-        """In use, but something needs attention; the problems say what."""
+        """In use, but something needs attention, or will within 60 days (a credential that runs out); the problems say what."""
         STATE_CREDENTIAL_REJECTED: Tenant._State.ValueType  # 5
         """Microsoft refuses the credential; nothing is read until it is replaced."""
         STATE_CONSENT_MISSING: Tenant._State.ValueType  # 6
@@ -96,7 +96,7 @@ class Tenant(_message.Message):
     STATE_ACTIVE: Tenant.State.ValueType  # 3
     """In use."""
     STATE_DEGRADED: Tenant.State.ValueType  # 4
-    """In use, but something needs attention; the problems say what."""
+    """In use, but something needs attention, or will within 60 days (a credential that runs out); the problems say what."""
     STATE_CREDENTIAL_REJECTED: Tenant.State.ValueType  # 5
     """Microsoft refuses the credential; nothing is read until it is replaced."""
     STATE_CONSENT_MISSING: Tenant.State.ValueType  # 6
