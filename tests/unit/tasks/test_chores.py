@@ -52,7 +52,7 @@ from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.remove import TenantRemover
 from tests.contract.store.test_credentials import make_new
-from tests.support.builders import CANARY, TENANT, after, make_problem
+from tests.support.builders import CANARY, TENANT, after, make_problem, make_registration
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
 from tests.support.fake_microsoft import FakeMicrosoft, make_reserve
@@ -609,6 +609,16 @@ async def test_former_credential_is_erased_in_its_time_while_the_tenant_rests(sh
     assert await shift.run(IntentKind.TENANT_ERASE) == Done(None, Priority.REPAIR)
     (kept,) = (await shift.desk.opened.store.tenants.load(TENANT)).credentials
     assert kept.identity == new.identity
+
+
+async def test_scrub_takes_a_replaced_secret_from_the_files(shift: Shift) -> None:
+    """The row that held it was overwritten, and lives on in the log until then."""
+    opened = shift.desk.opened
+    (before,) = await opened.fetch("SELECT sealed FROM credentials")
+    await opened.store.tenants.register(make_registration(secret="another"))
+    assert bytes(before[0]) in opened.bytes_at_rest()
+    assert await shift.run(IntentKind.TENANT_SCRUB) == Done()
+    assert bytes(before[0]) not in opened.bytes_at_rest()
 
 
 async def test_erasure_without_its_key_is_put_off_and_still_told(shift: Shift) -> None:
