@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,29 @@ async def test_deployment_that_died_holds_no_room_from_the_other_one(tmp_path: P
         results = (theirs, ours)
         assert sum(not isinstance(result, BaseException) for result in results) == 1
         assert len(await made.truth()) == 1
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+@pytest.mark.parametrize(
+    ("when", "method", "skip"), [("before", "GET", 0), ("before", "POST", 0), ("before", "GET", 1)]
+)
+async def test_person_and_program_who_meet_are_not_both_given_the_room(
+    tmp_path: Path, when: str, method: str, skip: int, *, is_answered: bool
+) -> None:
+    """Whenever the invitation comes, and whether or not the room answers it at once: what we say is what is so."""
+    async with desk_set(tmp_path) as desk:
+
+        async def invite() -> None:
+            await desk.rig.book("2026-11-24T09:30:00", "2026-11-24T10:30:00", time_zone="UTC")
+            if is_answered:
+                await desk.rig.rest()
+
+        desk.mirror.moments.plan(when, method, invite, skip=skip)
+        (result,) = await asyncio.gather(desk.create(), return_exceptions=True)
+        await desk.rig.rest()
+        await desk.mirror.compare()
+        (stay,) = await desk.mirror.copy()
+        is_ours = not isinstance(result, BaseException)
+        assert is_ours or isinstance(result, RoomConflict)
+        assert stay.start_at == (NINE if is_ours else NINE + timedelta(minutes=30))
+        await desk.mirror.check_equal()

@@ -175,3 +175,10 @@ async def test_people_are_invited_with_all_that_was_said(tmp_path: Path) -> None
         (event,) = await desk.rig.view("2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z")
         assert event["attendees"][0]["type"] == "optional"
         assert "Bring the plans." in event["body"]["content"]
+
+
+async def test_link_for_joining_is_asked_for(tmp_path: Path) -> None:
+    """Whether a room's own calendar gets one is Exchange's to say; the booking is made in any case."""
+    async with desk_set(tmp_path) as desk:
+        answer = await desk.create(booking_online_meeting=True)
+        assert answer.booking.state == Booking.STATE_CONFIRMED
