@@ -31,6 +31,7 @@ INVISIBLE: dict[str, Any] = {
     "master_id": EventId("another"),
     "change_key": "another",
     "updated_at": NOW,
+    "mark": "another",
 }
 VISIBLE: dict[str, Any] = {
     "key": "another",
