@@ -29,6 +29,7 @@ from sidecar.errors import (
     ServerDraining,
     SidecarError,
     StoreConflict,
+    StoreUnavailable,
     Unavailable,
 )
 from sidecar.graph.urgency import Urgency, acting_with
@@ -197,7 +198,14 @@ class Driver:
         if len(self._under_way) >= _UNDER_WAY_MAX:
             raise CallLimit("too many writes are under way", details={"writes_max": str(_UNDER_WAY_MAX)})
         ends_s = self._clock.monotonic() + wait_s
-        begun = await self._writes.begin(new, claim_s=CLAIM_S)
+        try:
+            begun = await self._writes.begin(new, claim_s=CLAIM_S)
+        except StoreUnavailable as error:  # a commit whose answer was lost may have begun it
+            raise OutcomeUnknown(
+                "whether it was begun is not known; send it again",
+                retry_after_s=_ASK_AGAIN_S,
+                details={"cause": error.reason},
+            ) from error
         work = self._start(begun.write) if begun.is_ours else await self._join(begun.write)
         if work is None:
             return _answer(await self._await_other(begun.write, goal, ends_s))

@@ -10,6 +10,8 @@ import pytest
 from sidecar.api.times import time_of
 from sidecar.errors import BookingNotFound, InvalidArgument, OutcomeUnknown, RoomConflict
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Attendee, Booking, Person
+from sidecar.model.privacy import Privacy, Visibility
+from sidecar.model.tenant_settings import TenantSettings
 from tests.contract.writes.test_creating import CONFIRMED, PENDING, desk_set
 from tests.support.write_desk import NINE, WriteDesk
 from tests.unit.emulator.rig import wire_event
@@ -182,3 +184,30 @@ async def test_link_for_joining_is_asked_for(tmp_path: Path) -> None:
     async with desk_set(tmp_path) as desk:
         answer = await desk.create(booking_online_meeting=True)
         assert answer.booking.state == Booking.STATE_CONFIRMED
+
+
+async def test_room_that_was_never_read_can_be_booked(tmp_path: Path) -> None:
+    """Exchange itself is asked whether it is free, and the first read of the room finds the booking."""
+    async with desk_set(tmp_path) as desk:
+        await desk.mirror.opened.execute(
+            "UPDATE rooms SET fresh_as_of_at = NULL, horizon_start_at = NULL, horizon_end_at = NULL"
+        )
+        answer = await desk.create()
+        assert answer.booking.state == Booking.STATE_CONFIRMED
+        with pytest.raises(RoomConflict):
+            await desk.create(request_id="q2")
+        assert await copy_of(desk) == []
+        await desk.mirror.compare()
+        assert [booking.name for booking in await copy_of(desk)] == [answer.booking.name]
+
+
+async def test_room_of_a_tenant_that_hides_subjects_hides_those_of_its_own_bookings_too(tmp_path: Path) -> None:
+    """What comes back through the copy passes the same door as everything else."""
+    async with desk_set(tmp_path) as desk:
+        tenants = desk.mirror.opened.store.tenants
+        masked = TenantSettings(privacy=Privacy(subject=Visibility.MASKED))
+        await tenants.update(desk.mirror.tenant.tenant_id, lambda name, _: (name, masked), etag="")
+        await desk.mirror.compare()
+        answer = await desk.create()
+        assert (answer.booking.subject, answer.booking.subject_state) == ("", Booking.SUBJECT_STATE_MASKED)
+        assert [item["subject"] for item in await desk.rig.truth()] == ["Design review"]

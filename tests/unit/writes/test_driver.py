@@ -21,12 +21,13 @@ from sidecar.errors import (
     ServerDraining,
     SidecarError,
     StoreConflict,
+    StoreUnavailable,
     Throttled,
 )
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.room import Room
 from sidecar.model.write import Write, WriteKind, WriteState
-from sidecar.store.writes import NewWrite
+from sidecar.store.writes import Begun, NewWrite
 from sidecar.writes import driver as driver_module
 from sidecar.writes.driver import CLAIM_S, Driver, Goal, Lapsed, Work
 from sidecar.writes.failures import failure_of
@@ -331,3 +332,23 @@ async def test_more_writes_than_one_process_may_have_are_refused(
             await b.submit("q3")
         await b.driver.wait_idle(60.0)
         assert (await b.submit("q3")).state is WriteState.DONE
+
+
+async def test_beginning_whose_commit_may_have_been_lost_leaves_the_outcome_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be carried out by whoever finds it; the same request gets the answer."""
+    async with bench(tmp_path, done) as b:
+        begin = b.opened.store.writes.begin
+
+        async def lost(new: NewWrite, *, claim_s: float) -> Begun:
+            await begin(new, claim_s=claim_s)
+            raise StoreUnavailable("the connection broke")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(b.opened.store.writes, "begin", lost)
+            with pytest.raises(OutcomeUnknown):
+                await b.submit()
+        await asyncio.sleep(CLAIM_S)
+        assert (await b.submit()).state is WriteState.DONE
+        assert len(await b.rows()) == 1
