@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sidecar.aio.clock import Clock
 from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.change_requests import ChangeWish, check_new_time, masked, read_cancel, read_update
 from sidecar.api.times import set_time
 from sidecar.api.written_tokens import WrittenTokens
-from sidecar.errors import BookingNotFound, InvalidArgument
+from sidecar.errors import BookingNotFound, BookingNotOurs, EtagMismatch, InvalidArgument
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
+from sidecar.model.booking import etag_of
 from sidecar.model.room import Room
+from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteKind
 from sidecar.store.store import Store
 from sidecar.store.writes import NewWrite
 from sidecar.writes.canceller import was_missing
 from sidecar.writes.changer import decode_lost
+from sidecar.writes.changes import Scope
 from sidecar.writes.driver import Goal
 from sidecar.writes.failures import refusal_of
-from sidecar.writes.rewrites import UpdateOrder, encode_order
+from sidecar.writes.recaller import RecallOrder
+from sidecar.writes.rewrites import CancelOrder, UpdateOrder, encode_order
 from sidecar.writes.splits import Lost
 from sidecar.writes.writing import Writing
+
+_INSTANT = timedelta(seconds=1)
+"""A window is never empty; a booking may be."""
 
 
 class BookingChanger:
@@ -56,14 +64,61 @@ class BookingChanger:
         wish, order = read_cancel(request)
         room = await self._room(wish)
         told = pb.Booking(name=request.name, state=pb.Booking.STATE_CANCELLED)
+        recall = await self._recall(wish, order, room)
+        if request.validate_only and recall is not None:
+            return pb.CancelBookingResponse(booking=told)
         if request.validate_only:
             tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
             is_there = await self._writing.canceller.check(room, tenant, order)
             return pb.CancelBookingResponse(booking=told if is_there else None)
-        write = await self._submit(wish, room, WriteKind.CANCEL)
+        if recall is None:
+            write = await self._submit(wish, room, WriteKind.CANCEL)
+        else:
+            write = await self._writing.driver.submit(recall, goal=Goal.ENDED, wait_s=self._writer.wait_s(wish.wait_s))
         return pb.CancelBookingResponse(
             booking=None if was_missing(write) else told,
             written_at_token=await self._tokens.give(wish.tenant_id),
+        )
+
+    async def _recall(self, wish: ChangeWish, order: CancelOrder, room: Room) -> NewWrite | None:
+        """Return how a booking of ours in a person's calendar is cancelled; None when it is none.
+
+        Raises:
+            EtagMismatch: it is not the version that the caller knows.
+            BookingNotOurs: only all of a series, or one of its bookings, can be cancelled there.
+        """
+        stored = await self._store.calendars.load_one(room.uid, order.key)
+        body = await self._store.calendars.load_body(wish.tenant_id, wish.room_id, order.key)
+        if stored is None or body is None:
+            return None
+        uid = pb.Booking.FromString(body).calendar_uid
+        event = await self._store.organizer_events.find(room.uid, uid)
+        if event is None:
+            return None
+        if order.etag and order.etag != etag_of(stored.digest):
+            raise EtagMismatch("somebody has changed it meanwhile; read it and decide again")
+        is_series = stored.master_id is not None
+        if is_series and order.scope is Scope.FOLLOWING:
+            raise BookingNotOurs("of a series in a person's calendar all can be cancelled, or one")
+        is_day = is_series and order.scope is Scope.OCCURRENCE
+        recall = RecallOrder(
+            organizer=event.mailbox,
+            event_id=event.event_id,
+            made_by=event.write_uid,
+            key=order.key,
+            master_id=stored.master_id,
+            occurrence_uid=uid if is_day else "",
+            window=Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT)),
+            comment=order.comment,
+        )
+        return NewWrite(
+            tenant_uid=room.tenant_uid,
+            room_uid=room.uid,
+            request_id=wish.request_id,
+            kind=WriteKind.RECALL,
+            digest=wish.digest,
+            payload=recall.encode(),
+            booking_key=order.key,
         )
 
     async def _room(self, wish: ChangeWish) -> Room:

@@ -38,6 +38,8 @@ class WriteKind(enum.StrEnum):
     """A booking in the room's own calendar, or a series, is to be another."""
     CANCEL = "cancel"
     """A booking is to be gone: taken out, or declined for the room."""
+    RECALL = "recall"
+    """A booking in a person's calendar is to be gone: the meeting is cancelled there."""
 
 
 class Hold(enum.IntEnum):

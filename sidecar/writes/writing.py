@@ -17,6 +17,7 @@ from sidecar.writes.creator import EventCalls, RoomCreator
 from sidecar.writes.driver import Driver, Steps
 from sidecar.writes.inviter import Inviter
 from sidecar.writes.planning import ChangeReader, Planner
+from sidecar.writes.recaller import Recaller
 from sidecar.writes.releaser import ReleaseCalls, Releaser
 from sidecar.writes.rewriting import ChangeCalls, Rewriter
 from sidecar.writes.single_days import SingleDays
@@ -62,6 +63,7 @@ def build_writing(
         WriteKind.INVITE: inviter,
         WriteKind.UPDATE: changer,
         WriteKind.CANCEL: canceller,
+        WriteKind.RECALL: Recaller(store=store, calls=calls, reader=reader, endings=endings),
         WriteKind.RELEASE: Releaser(store=store, calls=calls, reader=reader, reading=reading),
     }
     return Writing(

@@ -155,8 +155,9 @@ class BookingServiceServicer(object):
 
     def CancelBooking(self, request, context):
         """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
-        whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
-        keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
+        whoever was invited gets the comment. One that was made through this API in a person's calendar is cancelled there. For
+        somebody else's meeting the room declines: the organizer gets the comment and keeps the meeting. Errors: as UpdateBooking,
+        and ORGANIZER_UNREACHABLE; BOOKING_NOT_OURS for all that follow in a series of a person's calendar.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

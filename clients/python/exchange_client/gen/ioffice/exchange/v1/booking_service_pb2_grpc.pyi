@@ -77,8 +77,9 @@ class BookingServiceStub:
     """
     CancelBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.CancelBookingRequest, _booking_service_pb2.CancelBookingResponse]
     """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
-    whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
-    keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
+    whoever was invited gets the comment. One that was made through this API in a person's calendar is cancelled there. For
+    somebody else's meeting the room declines: the organizer gets the comment and keeps the meeting. Errors: as UpdateBooking,
+    and ORGANIZER_UNREACHABLE; BOOKING_NOT_OURS for all that follow in a series of a person's calendar.
     """
 
 @_typing.type_check_only
@@ -130,8 +131,9 @@ class BookingServiceAsyncStub(BookingServiceStub):
     """
     CancelBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.CancelBookingRequest, _booking_service_pb2.CancelBookingResponse]  # type: ignore[assignment]
     """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
-    whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
-    keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
+    whoever was invited gets the comment. One that was made through this API in a person's calendar is cancelled there. For
+    somebody else's meeting the room declines: the organizer gets the comment and keeps the meeting. Errors: as UpdateBooking,
+    and ORGANIZER_UNREACHABLE; BOOKING_NOT_OURS for all that follow in a series of a person's calendar.
     """
 
 class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -228,8 +230,9 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_booking_service_pb2.CancelBookingResponse, _abc.Awaitable[_booking_service_pb2.CancelBookingResponse]]:
         """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
-        whoever was invited gets the comment. For somebody else's meeting the room declines: the organizer gets the comment and
-        keeps the meeting. Errors: as UpdateBooking; BOOKING_NOT_OURS for all that follow in somebody else's series.
+        whoever was invited gets the comment. One that was made through this API in a person's calendar is cancelled there. For
+        somebody else's meeting the room declines: the organizer gets the comment and keeps the meeting. Errors: as UpdateBooking,
+        and ORGANIZER_UNREACHABLE; BOOKING_NOT_OURS for all that follow in a series of a person's calendar.
         """
 
 def add_BookingServiceServicer_to_server(servicer: BookingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
