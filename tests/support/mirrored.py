@@ -76,6 +76,11 @@ class Moments:
         """Have something done once, "before" or "after" the first request with a method that comes after `skip` others."""
         self._planned.append((when, method, skip, act))
 
+    @property
+    def is_anything_planned(self) -> bool:
+        """Whether something has not met its moment yet."""
+        return bool(self._planned)
+
     async def meet(self, when: str, method: str) -> None:
         """Do what is planned for this moment."""
         due, rest = [], []
