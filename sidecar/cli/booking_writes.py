@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated
@@ -62,7 +62,7 @@ def create(
 ) -> None:
     """Book a room. Exit code 1: refused, or declined by the room; 3: not known yet."""
     with writing(target) as client:
-        told_zone = _zone(zone)
+        told_zone = zone_of(zone)
         start_at = start.replace(tzinfo=told_zone)
         answer = client.create_booking(
             room_of(room),
@@ -76,14 +76,18 @@ def create(
             is_private=private,
             body_text=body,
             online_meeting=online,
-            annotations=_annotations(annotation or ()),
+            annotations=annotations_of(annotation or ()),
             rrule=repeat,
             mode=_MODES[mode],
             wait_s=wait,
             validate_only=dry_run,
             request_id=request_id,
         )
-        show_written(answer.booking, output, was_waited=wait is not None)
+        if output is Output.JSON:
+            show_one(answer.booking, output)
+        else:
+            show_written(answer.booking, is_dry=dry_run)
+        exit_by_state(answer.booking, was_waited=wait is not None and not dry_run)
 
 
 _MODES = {
@@ -112,18 +116,20 @@ def writing(target: str) -> Iterator[SyncExchangeClient]:
             fail(f"{error.reason}: {error.message}: run the same command with {again}", EXIT_UNAVAILABLE)
 
 
-def show_written(booking: Booking, output: Output, *, was_waited: bool) -> None:
-    """Show what came of a write, and end by it: 1 when the room declined, 3 when its answer was waited for in vain."""
-    if output is Output.JSON:
-        show_one(booking, output)
-    elif not booking.name:
+def show_written(booking: Booking, *, is_dry: bool) -> None:
+    """Show people what came of a write."""
+    if is_dry:
         print("it can be done")
-    else:
-        state = short(Booking.State.Name(booking.state), "STATE_")
-        print(f"{state}: {at(booking.time.start_time)} to {at(booking.time.end_time)}\n{booking.name}")
+        return
+    state = short(Booking.State.Name(booking.state), "STATE_")
+    print(f"{state}: {at(booking.time.start_time)} to {at(booking.time.end_time)}\n{booking.name}")
+
+
+def exit_by_state(booking: Booking, *, was_waited: bool) -> None:
+    """End by a booking's state: 1 when the room declined, 3 when its answer was waited for in vain."""
     if booking.state == Booking.STATE_DECLINED:
         raise typer.Exit(EXIT_REFUSED)
-    if was_waited and booking.name and booking.state == Booking.STATE_PENDING:
+    if was_waited and booking.state == Booking.STATE_PENDING:
         raise typer.Exit(EXIT_UNAVAILABLE)
 
 
@@ -136,14 +142,16 @@ def _end_at(start_at: datetime, end: datetime | None, *, minutes: int, all_day: 
     return (start_at.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(start_at.tzinfo)
 
 
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
+    """Return a zone by its name, UTC by none. Raises ValueError when there is no such zone."""
     try:
         return ZoneInfo(name) if name else UTC
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a directory, such as America
         raise ValueError(f"{name!r} is no IANA time zone such as Europe/Berlin") from None
 
 
-def _annotations(pairs: list[str] | tuple[str, ...]) -> dict[str, str]:
+def annotations_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Read KEY=VALUE pairs. Raises ValueError when one is none."""
     split = [pair.partition("=") for pair in pairs]
     if any(not sign for _, sign, _ in split):
         raise ValueError("an annotation is written KEY=VALUE")

@@ -11,6 +11,7 @@ from exchange_client.messages import Booking
 from sidecar.aio.clock import SystemClock
 from sidecar.cli.attendance import check_in, release
 from sidecar.cli.availability import FORMATS, find
+from sidecar.cli.booking_changes import cancel, update
 from sidecar.cli.booking_writes import create
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, rooms_of
 from sidecar.cli.output import Output, OutputOption, at, short, show
@@ -19,6 +20,8 @@ app = typer.Typer(help="Bookings of rooms.", no_args_is_help=True)
 
 app.command("find")(find)
 app.command("create")(create)
+app.command("update")(update)
+app.command("cancel")(cancel)
 app.command("checkin")(check_in)
 app.command("release")(release)
 

@@ -90,6 +90,24 @@ async def test_commands_check_in_and_give_the_room_back(scene: Scene) -> None:
     assert (await run(scene, "checkin", "r1"))[0] == 2
 
 
+async def test_commands_move_a_booking_and_cancel_a_series(scene: Scene) -> None:
+    """What is not given stays as it is; scopes are words."""
+    made = await scene.client.create_booking(scene.room(), tomorrow(9), tomorrow(10), rrule="FREQ=DAILY;COUNT=3")
+    name = made.booking.name
+    code, told, error = await run(scene, "update", name, "--start", wall(tomorrow(14))[:16], "--subject", "Later")
+    assert (code, error) == (0, "")
+    day = tomorrow(9).strftime("%Y-%m-%d")
+    assert told.splitlines()[0] == f"confirmed: {day} 14:00Z to {day} 15:00Z"
+    assert (await scene.client.get_booking(told.splitlines()[1])).subject == "Later"
+    assert (await run(scene, "update", name, "--for", "90", "--dry-run"))[:2] == (0, "it can be done\n")
+    code, _, error = await run(scene, "update", name, "--subject", "x", "--etag", "old")
+    assert (code, "ETAG_MISMATCH" in error) == (1, True)
+    assert (await run(scene, "update", name))[0] == 2
+    assert (await run(scene, "cancel", name, "--scope", "all", "--comment", "Off.")) == (0, "cancelled\n", "")
+    assert not (await scene.client.list_bookings(scene.room(), tomorrow(0), tomorrow(23, days=4))).bookings
+    assert (await run(scene, "cancel", name, "--allow-missing"))[:2] == (0, "there was none\n")
+
+
 async def test_commands_book_refuse_and_say_what_to_do(scene: Scene, tmp_path: Path) -> None:
     """One line and an exit code each."""
     room = scene.room().removeprefix("tenants/").replace("/rooms/", "/")

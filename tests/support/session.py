@@ -1,7 +1,7 @@
-"""A newcomer's session at the command line, as the README shows it: played against real processes, and written down.
+"""A newcomer's sessions at the command line, as the README shows them: played against real processes, and written down.
 
-`python -m tests.support.session --write` plays it and puts it into the README; a test plays it and compares. What differs
-from one run to the next is replaced: times, and the ids that the first answer holds.
+`python -m tests.support.session --write` plays them and puts them into the README; a test plays them and compares. What differs
+from one run to the next is replaced: times, days, and ids.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -24,12 +26,20 @@ from sidecar.store.key_ring import create_key_ring
 from tests.support.processes import ROOT, free_port, run_cli
 
 README = ROOT / "README.md"
-_BEGIN, _END = "<!-- a session, written by tests/support/session.py -->\n", "<!-- the end of the session -->\n"
+_MARKS = {
+    "onboarding": ("<!-- a session, written by tests/support/session.py -->\n", "<!-- the end of the session -->\n"),
+    "booking": ("<!-- bookings, written by tests/support/session.py -->\n", "<!-- the end of the bookings -->\n"),
+}
+"""Where each session begins and ends in the README."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?Z")
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
 _PATIENCE_S = 60.0
 _COLUMNS = "132"
 _SHOWN_TIME = "2026-11-22 09:30Z"
+_BOOKING = re.compile(r"/bookings/([a-z0-9]+)")
+_SHOWN_DAY = date(2026, 12, 1)
+"""What the first day of bookings is called; it is the day after tomorrow, whenever the session is played."""
+_DAYS = 3
 _READING = ["Calendars.ReadWrite", "MailboxSettings.Read"]
 
 
@@ -46,6 +56,11 @@ class _Session:
         assert isinstance(tenant, dict)
         self.tenant: dict[str, str] = tenant
         self.rooms: list[str] = list(tenant["rooms"])
+        self.people: list[str] = list(tenant["people"])
+        today = datetime.now(UTC).date()
+        self.days = [(today + timedelta(days=2 + number)).isoformat() for number in range(_DAYS)]
+        self.bookings: list[str] = []
+        """Ids of bookings, in the order in which they were first told."""
         self.text = ""
 
     def says(self, text: str) -> None:
@@ -56,14 +71,27 @@ class _Session:
         """Run a command and write down what it printed."""
         ran = self._run(*arguments)
         assert ran.returncode == exit_code, f"{arguments}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
-        shown = " ".join(argument.replace(f"{self._folder}/", "") for argument in arguments)
+        shown = shlex.join(argument.replace(f"{self._folder}/", "") for argument in arguments)
         lines = [f"$ exchange-sidecar {shown}", *ran.stdout.splitlines(), *ran.stderr.splitlines()]
-        tidy = "\n".join(_PORT.sub("127.0.0.1:8443", _TIME.sub(_SHOWN_TIME, line)).rstrip() for line in lines)
+        for told in _BOOKING.findall(ran.stdout):
+            if told not in self.bookings:
+                self.bookings.append(told)
+        tidy = "\n".join(self._tidy(line).rstrip() for line in lines)
         for name in ("tenant_id", "client_id"):
             tidy = tidy.replace(
                 self.tenant[name], f"<{name.replace('tenant', 'directory').replace('client', 'application')}>"
             )
         self.text += f"```\n{tidy}\n```\n\n"
+
+    def _tidy(self, line: str) -> str:
+        """Replace times that are no bookings', days, and ids of bookings."""
+        line = _PORT.sub("127.0.0.1:8443", line)
+        line = _TIME.sub(lambda found: found[0] if found[0][:10] in self.days else _SHOWN_TIME, line)
+        for number, day in enumerate(self.days):
+            line = line.replace(day, (_SHOWN_DAY + timedelta(days=number)).isoformat())
+        for number, booking in enumerate(self.bookings, 1):
+            line = line.replace(booking, f"<booking-{number}>")
+        return line
 
     def waits_for(self, *states: str) -> None:
         """Wait until the rooms are in these states; nothing is written down."""
@@ -95,14 +123,16 @@ class _Session:
         return run_cli(*arguments, env=self._env)
 
 
-def play() -> str:
-    """Play the session; return it as Markdown."""
+def play() -> dict[str, str]:
+    """Play the sessions, the second where the first ended; return them by name, as Markdown."""
     with tempfile.TemporaryDirectory(prefix="session-") as name, _stage(Path(name)) as session:
-        _play(session, Path(name))
-        return session.text
+        _onboard(session, Path(name))
+        onboarding, session.text = session.text, ""
+        _book(session)
+        return {"onboarding": onboarding, "booking": session.text}
 
 
-def _play(session: _Session, folder: Path) -> None:
+def _onboard(session: _Session, folder: Path) -> None:
     session.at_microsoft(roles=[], access_policy=[])
     tenant = session.tenant
     (folder / "secret").write_text(tenant["client_secret"])
@@ -140,6 +170,40 @@ def _play(session: _Session, folder: Path) -> None:
     session.types("doctor", "--no-local", "--tenant", "acme")
 
 
+def _book(session: _Session) -> None:
+    day, _, end = session.days
+    ada = session.people[0]
+    session.says("Who needs a room for six people for an hour on that morning looks first:")
+    session.types(
+        "booking", "find", "acme", "--start", f"{day}T08:00", "--end", f"{day}T12:00", "--for", "60", "--seats", "6"
+    )
+    session.types("booking", "create", "acme/hq-2", f"{day}T09:00", "--for", "90", "--subject", "Design review")
+    session.says(
+        "It is confirmed once it is known to stand alone. The room cannot be taken twice, and whoever tries is told by what:"
+    )
+    session.types("booking", "create", "acme/hq-2", f"{day}T10:00", exit_code=1)
+    session.says("A booking is named by its full name, or like this; what is not given stays as it is.")
+    session.types("booking", "update", f"acme/hq-2/{session.bookings[0]}", "--start", f"{day}T09:30")
+    session.types("booking", "find", "acme", "hq-2", "--start", f"{day}T08:00", "--end", f"{day}T12:00")
+    session.says(
+        "In mode organizer the meeting lies in a person's calendar and the room is invited; its own rules decide."
+        " `--wait` waits for its answer. A series is made from a rule of RFC 5545, in the zone that its time of day is"
+        " meant in:"
+    )
+    session.types(
+        *("booking", "create", "acme/hq-3", f"{day}T14:00", "--zone", "Asia/Dubai", "--subject", "Stand-up"),
+        *("--repeat", "FREQ=DAILY;COUNT=2", "--mode", "organizer", "--organizer", ada, "--wait", "20"),
+    )
+    session.types("booking", "list", "acme/-", "--start", day, "--end", end)
+    session.says(
+        "Of a series one booking is cancelled, it and all that follow, or all. A room that nobody uses is given back:"
+    )
+    session.types(
+        "booking", "cancel", f"acme/hq-3/{session.bookings[1]}", "--scope", "all", "--comment", "Moved to May."
+    )
+    session.types("booking", "release", f"acme/hq-2/{session.bookings[0]}", "--reason", "no-show")
+
+
 @contextmanager
 def _stage(folder: Path) -> Iterator[_Session]:
     create_key_ring(folder / "keyring.json")
@@ -151,21 +215,23 @@ def _stage(folder: Path) -> Iterator[_Session]:
         yield _Session(emulator, service, folder)
 
 
-def shown() -> str:
-    """Return the session that the README shows."""
-    return README.read_text().split(_BEGIN)[1].split(_END)[0].strip() + "\n"
+def shown() -> dict[str, str]:
+    """Return the sessions that the README shows, by name."""
+    text = README.read_text()
+    return {name: text.split(begin)[1].split(end)[0].strip() + "\n" for name, (begin, end) in _MARKS.items()}
 
 
 def main() -> None:
-    """Play it, and print it or write it into the README."""
+    """Play them, and print them or write them into the README."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="into the README")
-    text = play()
+    played = play()
     if not parser.parse_args().write:
-        sys.stdout.write(text)
+        sys.stdout.write("".join(played.values()))
         return
-    before, rest = README.read_text().split(_BEGIN)
-    README.write_text(f"{before}{_BEGIN}\n{text}{_END}{rest.split(_END)[1]}")
+    for name, (begin, end) in _MARKS.items():
+        before, rest = README.read_text().split(begin)
+        README.write_text(f"{before}{begin}\n{played[name]}{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":

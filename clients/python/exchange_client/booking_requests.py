@@ -12,6 +12,8 @@ from exchange_client.messages import (
     CheckInRequest,
     CreateBookingRequest,
     Person,
+    SeriesScope,
+    UpdateBookingRequest,
     WriteCompletion,
     WriteMode,
 )
@@ -60,6 +62,70 @@ def create_booking(
         validate_only=validate_only,
         request_id=request_id_or_new(request_id),
     )
+    if wait_s is not None:
+        request.completion = WriteCompletion.WRITE_COMPLETION_ROOM_ANSWERED
+        request.max_wait.CopyFrom(times.to_duration(wait_s))
+    return request
+
+
+def update_booking(
+    name: str,
+    *,
+    start_at: datetime | None,
+    end_at: datetime | None,
+    subject: str | None,
+    attendees: Iterable[str | Attendee] | None,
+    time_zone: str | None,
+    all_day: bool | None,
+    is_private: bool | None,
+    body_text: str | None,
+    online_meeting: bool | None,
+    annotations: Mapping[str, str] | None,
+    rrule: str,
+    scope: SeriesScope.ValueType,
+    etag: str,
+    wait_s: float | None,
+    validate_only: bool,
+    request_id: str,
+) -> UpdateBookingRequest:
+    """Build the request that changes what is not None.
+
+    Raises:
+        ValueError: nothing is given, or one end of the time without the other.
+    """
+    request = UpdateBookingRequest(
+        booking=Booking(name=name, etag=etag),
+        scope=scope,
+        rrule=rrule,
+        validate_only=validate_only,
+        request_id=request_id_or_new(request_id),
+    )
+    if (start_at is None) != (end_at is None):
+        raise ValueError("a new time has a start and an end")
+    paths = request.update_mask.paths
+    if start_at is not None and end_at is not None:
+        request.booking.time.CopyFrom(times.window(start_at, end_at))
+        paths.append("time")
+    if attendees is not None:
+        request.booking.attendees.extend(attendees_of(attendees))
+        paths.append("attendees")
+    if annotations is not None:
+        request.booking.annotations.update(annotations)
+        paths.append("annotations")
+    given = {
+        "subject": subject,
+        "time_zone": time_zone,
+        "all_day": all_day,
+        "is_private": is_private,
+        "body_text": body_text,
+        "online_meeting": online_meeting,
+    }
+    for field_name, value in given.items():
+        if value is not None:
+            setattr(request.booking, field_name, value)
+            paths.append(field_name)
+    if not paths and not rrule:
+        raise ValueError("nothing is given that could be changed")
     if wait_s is not None:
         request.completion = WriteCompletion.WRITE_COMPLETION_ROOM_ANSWERED
         request.max_wait.CopyFrom(times.to_duration(wait_s))

@@ -12,6 +12,8 @@ from exchange_client.gen.ioffice.exchange.v1 import booking_service_pb2_grpc
 from exchange_client.messages import (
     Attendee,
     Booking,
+    CancelBookingRequest,
+    CancelBookingResponse,
     CheckInResponse,
     CreateBookingResponse,
     FindAvailabilityResponse,
@@ -19,6 +21,8 @@ from exchange_client.messages import (
     ListBookingsResponse,
     ReleaseBookingRequest,
     ReleaseBookingResponse,
+    SeriesScope,
+    UpdateBookingResponse,
     WriteMode,
 )
 from exchange_client.requests import BookingList, ListingPages
@@ -212,6 +216,104 @@ class SyncBookingCalls(SyncConnection):
         )
         limit_s = booking_requests.write_limit_s(timeout_s, wait_s)
         return self._settle(self._bookings.CreateBooking, request, request.request_id, limit_s)
+
+    def update_booking(
+        self,
+        name: str,
+        *,
+        start_at: datetime | None = None,
+        end_at: datetime | None = None,
+        subject: str | None = None,
+        attendees: Iterable[str | Attendee] | None = None,
+        time_zone: str | None = None,
+        all_day: bool | None = None,
+        is_private: bool | None = None,
+        body_text: str | None = None,
+        online_meeting: bool | None = None,
+        annotations: Mapping[str, str] | None = None,
+        rrule: str = "",
+        scope: SeriesScope.ValueType = SeriesScope.SERIES_SCOPE_UNSPECIFIED,
+        etag: str = "",
+        wait_s: float | None = None,
+        validate_only: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> UpdateBookingResponse:
+        """Change what is given of a booking, and nothing else. Sent again as `create_booking` is.
+
+        Args:
+            name: the booking's; of a series an occurrence's.
+            start_at: aware; goes with `end_at`.
+            attendees: all of them; so are annotations.
+            rrule: a new rule for the series, with a scope of more than one.
+            scope: how much of a series; unspecified: the booking that is named.
+            etag: change only this version.
+            others: as for `create_booking`.
+        Returns:
+            The booking, which may have another name, and what was lost of a series' single days.
+        Raises:
+            ValueError: nothing is given, or one end of the time without the other.
+            Conflict: another version is current.
+            RoomConflict: the new time is taken; the booking stays where it was.
+            OutcomeUnknown, RequestIdReused: as `create_booking`.
+        """
+        request = booking_requests.update_booking(
+            name,
+            start_at=start_at,
+            end_at=end_at,
+            subject=subject,
+            attendees=attendees,
+            time_zone=time_zone,
+            all_day=all_day,
+            is_private=is_private,
+            body_text=body_text,
+            online_meeting=online_meeting,
+            annotations=annotations,
+            rrule=rrule,
+            scope=scope,
+            etag=etag,
+            wait_s=wait_s,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        limit_s = booking_requests.write_limit_s(timeout_s, wait_s)
+        return self._settle(self._bookings.UpdateBooking, request, request.request_id, limit_s)
+
+    def cancel_booking(
+        self,
+        name: str,
+        *,
+        scope: SeriesScope.ValueType = SeriesScope.SERIES_SCOPE_UNSPECIFIED,
+        comment: str = "",
+        etag: str = "",
+        allow_missing: bool = False,
+        validate_only: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> CancelBookingResponse:
+        """Cancel a booking; for somebody else's meeting the room declines. Sent again as `create_booking` is.
+
+        Args:
+            name: the booking's; of a series an occurrence's.
+            scope: how much of a series; unspecified: the booking that is named.
+            comment: for those who hear of it by mail.
+            etag: cancel only this version.
+            allow_missing: no error when there is none.
+        Raises:
+            Conflict: another version is current.
+            OutcomeUnknown, RequestIdReused: as `create_booking`.
+        """
+        request = CancelBookingRequest(
+            name=name,
+            scope=scope,
+            comment=comment,
+            etag=etag,
+            allow_missing=allow_missing,
+            validate_only=validate_only,
+            request_id=request_id_or_new(request_id),
+        )
+        limit_s = booking_requests.write_limit_s(timeout_s)
+        return self._settle(self._bookings.CancelBooking, request, request.request_id, limit_s)
 
     def check_in(
         self,

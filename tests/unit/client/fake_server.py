@@ -227,7 +227,8 @@ METHODS = {
         "MapRoom", "BatchMapRooms", "GetRoom", "ListRooms", "UnmapRoom", "ResyncRoom", "UpdateRoom", "DiscoverRooms"
     ),
     "BookingService": _methods(
-        "ListBookings", "GetBooking", "FindAvailability", "CreateBooking", "CheckIn", "ReleaseBooking"
+        *("ListBookings", "GetBooking", "FindAvailability"),
+        *("CreateBooking", "UpdateBooking", "CancelBooking", "CheckIn", "ReleaseBooking"),
     ),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),
 }

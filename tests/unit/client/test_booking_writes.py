@@ -20,12 +20,15 @@ from exchange_client import (
 from exchange_client.messages import (
     Attendee,
     Booking,
+    CancelBookingResponse,
     CheckInResponse,
     CreateBookingRequest,
     CreateBookingResponse,
     Person,
     ReleaseBookingRequest,
     ReleaseBookingResponse,
+    SeriesScope,
+    UpdateBookingResponse,
     WriteCompletion,
     WriteMode,
 )
@@ -159,6 +162,35 @@ async def test_release_is_sent_again_under_one_id(server: FakeServer, client: Ex
     assert first == second
     assert (first.reason, first.comment, first.etag) == (reason, "Nobody came.", "e1")
     assert first.request_id
+
+
+async def test_update_names_what_is_to_change_and_nothing_else(server: FakeServer, client: ExchangeClient) -> None:
+    """An empty text is a change, too."""
+    answers = iter([UNKNOWN, UpdateBookingResponse(), UpdateBookingResponse()])
+    server.answers["UpdateBooking"] = lambda request: next(answers)
+    name = f"{ROOM}/bookings/b1"
+    scope = SeriesScope.SERIES_SCOPE_FOLLOWING
+    await client.update_booking(name, start_at=NINE, end_at=TEN, subject="", scope=scope, etag="e1", attendees=[])
+    await client.update_booking(name, rrule="FREQ=DAILY")
+    first, again, rule = server.requests["UpdateBooking"]
+    assert first == again
+    assert sorted(first.update_mask.paths) == ["attendees", "subject", "time"]
+    assert (first.booking.name, first.booking.etag, first.scope) == (name, "e1", scope)
+    assert (rule.rrule, list(rule.update_mask.paths)) == ("FREQ=DAILY", [])
+    with pytest.raises(ValueError, match="nothing"):
+        await client.update_booking(name)
+    with pytest.raises(ValueError, match="start and an end"):
+        await client.update_booking(name, start_at=NINE)
+
+
+async def test_cancel_is_sent_again_under_one_id(server: FakeServer, client: ExchangeClient) -> None:
+    answers = iter([UNKNOWN, CancelBookingResponse(booking=Booking(state=Booking.STATE_CANCELLED))])
+    server.answers["CancelBooking"] = lambda request: next(answers)
+    cancelled = await client.cancel_booking(f"{ROOM}/bookings/b1", comment="Off.", allow_missing=True)
+    assert cancelled.booking.state == Booking.STATE_CANCELLED
+    first, again = server.requests["CancelBooking"]
+    assert first == again
+    assert (first.comment, first.allow_missing) == ("Off.", True)
 
 
 async def test_one_address_is_no_list_of_attendees(client: ExchangeClient) -> None:
