@@ -138,15 +138,26 @@ async def _move_to(c: Connection, url: str, *, is_changed: bool) -> None:
 
 
 async def _leave(c: Connection) -> None:
-    """Have all subscriptions deleted: nobody listens any more."""
+    """Have all subscriptions deleted: nobody listens any more. What stood in the way of them is nobody's problem then."""
     found = await c.fetch(
         "SELECT s.tenant_uid, COALESCE(s.room_uid, s.beside_room_uid), s.key FROM subscriptions s"
         " JOIN tenants t ON t.uid = s.tenant_uid WHERE COALESCE(s.room_uid, s.beside_room_uid) IS NOT NULL"
         " AND t.deleted_at IS NULL ORDER BY 1, 2, 3"
     )
-    for lane, rooms in by_tenant(found).items():
+    hindered = await c.fetch(
+        "SELECT r.tenant_uid, r.uid FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
+        " WHERE r.subscription_problem IS NOT NULL AND t.deleted_at IS NULL"
+    )
+    concerned = sorted((str(row[0]), str(row[1])) for row in (*found, *hindered))
+    for lane, rooms in by_tenant(concerned).items():
         await locks.keep_tenant(c, lane)
         await c.execute("UPDATE subscriptions SET room_uid = NULL, beside_room_uid = NULL WHERE tenant_uid = $1", lane)
+        await c.execute(
+            "UPDATE rooms SET subscription_problem = NULL, version = version + 1, updated_at = $2"
+            " WHERE tenant_uid = $1 AND subscription_problem IS NOT NULL",
+            lane,
+            to_micros(c.now),
+        )
         await tell_not_announced(c, lane, rooms)
     for tenant_uid, _, key in found:
         kind = IntentKind.SUBSCRIPTION_REMOVE

@@ -180,6 +180,23 @@ async def test_genuine_call_after_failures_makes_the_next_turn_due(
     assert isinstance(await take(opened, room), Turn)
 
 
+@pytest.mark.parametrize("is_subscribed", [True, False], ids=["subscribed", "never subscribed"])
+async def test_problem_of_an_address_ends_when_no_address_is_set_any_more(
+    opened: OpenStore, room: Room, is_subscribed: bool
+) -> None:
+    """Whoever gives up being called has rooms that are polled, and nothing to mend."""
+    if not is_subscribed:
+        await opened.execute("DELETE FROM subscriptions")
+        await opened.store.rooms.set_subscription_problem(room.uid, UNREACHED, lease=None)
+    await fail(opened, times=2)
+    before = await opened.head()
+    await opened.store.webhook_urls.announce(None, is_start=True, is_alone=True)
+    told = await opened.reload(room)
+    assert (told.is_announced, told.problems) == (False, [])
+    entries = await opened.fetch("SELECT room_uid, kind FROM changes WHERE revision > $1", before)
+    assert [tuple(row) for row in entries] == [(room.uid, ChangeKind.ROOM_CHANGED)]
+
+
 async def test_turn_far_ahead_counts_as_due(opened: OpenStore, room: Room) -> None:
     """A clock was wrong when it was noted."""
     await opened.execute(
