@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from sidecar.aio.clock import Clock
@@ -12,7 +13,7 @@ from sidecar.api.times import set_time
 from sidecar.api.written_tokens import WrittenTokens
 from sidecar.errors import BookingNotFound, BookingNotOurs, EtagMismatch, InvalidArgument
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
-from sidecar.model.booking import etag_of
+from sidecar.model.booking import Booking, StoredBooking, booking_digest, etag_of
 from sidecar.model.room import Room
 from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteKind
@@ -87,30 +88,16 @@ class BookingChanger:
             EtagMismatch: it is not the version that the caller knows.
             BookingNotOurs: only all of a series, or one of its bookings, can be cancelled there.
         """
-        stored = await self._store.calendars.load_one(room.uid, order.key)
-        body = await self._store.calendars.load_body(wish.tenant_id, wish.room_id, order.key)
-        if stored is None or body is None:
+        named = await self._invited(wish, order, room)
+        if named is None:
             return None
-        uid = pb.Booking.FromString(body).calendar_uid
-        event = await self._store.organizer_events.find(room.uid, uid)
-        if event is None:
-            return None
-        if order.etag and order.etag != etag_of(stored.digest):
+        etag, recall = named
+        if order.etag and order.etag != etag:
             raise EtagMismatch("somebody has changed it meanwhile; read it and decide again")
-        is_series = stored.master_id is not None
-        if is_series and order.scope is Scope.FOLLOWING:
+        if recall.occurrence_uid and order.scope is Scope.FOLLOWING:
             raise BookingNotOurs("of a series in a person's calendar all can be cancelled, or one")
-        is_day = is_series and order.scope is Scope.OCCURRENCE
-        recall = RecallOrder(
-            organizer=event.mailbox,
-            event_id=event.event_id,
-            made_by=event.write_uid,
-            key=order.key,
-            master_id=stored.master_id,
-            occurrence_uid=uid if is_day else "",
-            window=Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT)),
-            comment=order.comment,
-        )
+        if order.scope is not Scope.OCCURRENCE:
+            recall = replace(recall, occurrence_uid="")
         return NewWrite(
             tenant_uid=room.tenant_uid,
             room_uid=room.uid,
@@ -120,6 +107,33 @@ class BookingChanger:
             payload=recall.encode(),
             booking_key=order.key,
         )
+
+    async def _invited(self, wish: ChangeWish, order: CancelOrder, room: Room) -> tuple[str, RecallOrder] | None:
+        """Find the meeting behind a booking, also one that the copy does not reach; return the booking's version, too."""
+        stored: StoredBooking | Booking | None = await self._store.calendars.load_one(room.uid, order.key)
+        body = await self._store.calendars.load_body(wish.tenant_id, wish.room_id, order.key)
+        if isinstance(stored, StoredBooking) and body is not None:
+            uid, etag = pb.Booking.FromString(body).calendar_uid, etag_of(stored.digest)
+        else:
+            write = await self._store.writes.find_invitation(room.uid, order.key)
+            stored = None if write is None else await self._writing.inviter.look_up(room, write)
+            if stored is None:
+                return None
+            uid, etag = stored.calendar_uid, etag_of(booking_digest(stored))
+        event = await self._store.organizer_events.find(room.uid, uid)
+        if event is None:
+            return None
+        recall = RecallOrder(
+            organizer=event.mailbox,
+            event_id=event.event_id,
+            made_by=event.write_uid,
+            key=order.key,
+            master_id=stored.master_id,
+            occurrence_uid="" if stored.master_id is None else uid,
+            window=Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT)),
+            comment=order.comment,
+        )
+        return etag, recall
 
     async def _room(self, wish: ChangeWish) -> Room:
         room = await self._store.rooms.load(wish.tenant_id, wish.room_id)

@@ -153,6 +153,20 @@ class Writes:
 
         return await self._engine.read(run)
 
+    async def find_invitation(self, room_uid: RoomUid, key: BookingKey) -> Write | None:
+        """Load the write that made a booking in a person's calendar; None when none did, or it is forgotten."""
+
+        async def run(c: Connection) -> Row | None:
+            return await c.fetch_one(
+                f"SELECT {_COLUMNS} FROM writes WHERE room_uid = $1 AND kind = $2 AND booking_key = $3",  # noqa: S608  (ours)
+                room_uid,
+                WriteKind.INVITE.value,
+                key,
+            )
+
+        row = await self._engine.read(run)
+        return None if row is None else self._from_row(row)
+
     async def is_known(self, tenant_uid: TenantUid, request_id: str) -> bool:
         """Tell whether something was begun under a request id."""
 

@@ -106,6 +106,10 @@ class Callers:
             await self._ask(wish)
             after = wish.booking is not None, wish.reason
             assert after == before, f"{wish.subject}: the same request was answered {before}, and later {after}"
+        await self._use(wish)
+
+    async def _use(self, wish: Wish) -> None:
+        """Do something with what came of a wish."""
 
     def _make_wish(self) -> Wish:
         rng, number = self._rng, len(self.wishes) + 1

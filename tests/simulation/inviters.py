@@ -1,7 +1,7 @@
 """Programs that book in people's calendars, and wait for what the rooms answer.
 
 Nobody else touches their meetings, so at rest each of them lies in its person's calendar once, and the room holds it exactly
-when that was the answer.
+when that was the answer; those that were cancelled lie nowhere.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from datetime import timedelta
 from exchange_client.messages import Booking
 
 from sidecar.errors import SidecarError
+from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import WRITE_COMPLETION_ROOM_ANSWERED, WRITE_MODE_ORGANIZER
 from tests.simulation.callers import Callers, Wish
 from tests.simulation.world import World
 
 _DAYS = timedelta(days=60)
 _FINAL = (Booking.STATE_CONFIRMED, Booking.STATE_DECLINED)
+_CANCELLED_SHARE = 0.25
 _REFUSALS = frozenset({"ORGANIZER_UNREACHABLE"})
 """Reasons that a life may bring; then nothing was made."""
 
@@ -54,6 +56,15 @@ class Inviters(Callers):
                 return
             await asyncio.sleep(5.0)
 
+    async def _use(self, wish: Wish) -> None:
+        """Perhaps cancel a meeting, whatever the room has answered."""
+        if wish.booking is None or self._rng.random() > _CANCELLED_SHARE:
+            return
+        wish.is_gone = True
+        request = pb.CancelBookingRequest(name=wish.booking.name, request_id=f"gone-{wish.number}", allow_missing=True)
+        await self._insist(lambda life: life.servicers.bookings.cancel_booking(request))
+        self.world.trace.note("caller", f"{wish.subject} is cancelled")
+
 
 async def check_invitations(world: World, inviters: Inviters) -> None:
     """Check that each meeting exists once, and that the room holds it exactly when it was said to."""
@@ -63,6 +74,9 @@ async def check_invitations(world: World, inviters: Inviters) -> None:
         if wish.booking is None:
             assert wish.reason in _REFUSALS, f"{wish.subject} was refused: {wish.reason}"
             assert made == [], f"{wish.subject} was refused, and is there"
+            continue
+        if wish.is_gone:
+            assert made == [], f"{wish.subject} was cancelled, and is there"
             continue
         assert len(made) == 1, f"{wish.subject} was made {len(made)} times"
         held = [item for item in await _items(world, room) if item["ical_uid"] == made[0]["ical_uid"]]

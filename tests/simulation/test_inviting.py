@@ -10,11 +10,11 @@ from tests.support.stores import no_stray_loop
 
 __all__ = ["no_stray_loop"]
 
-FOUND = {11: "a question that Exchange did not answer was told as a booking that somebody had removed"}
-"""Seeds that once found something."""
+FOUND = (0, 11)
+"""Seeds that once found something: a meeting beyond the copy was told to be cancelled, and stayed."""
 
 
-@pytest.mark.parametrize("seed", [0, 2, 4, *FOUND])
+@pytest.mark.parametrize("seed", [2, 4, *FOUND])
 def test_meetings_exist_once_and_rooms_hold_those_that_were_confirmed(seed: int) -> None:
     print(f"repeat it: .venv/bin/python -m tests.simulation --invites --seed {seed}")
     outcome = run(inviting_plan(seed))

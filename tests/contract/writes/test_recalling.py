@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from sidecar.gen.ioffice.exchange.v1.common_pb2 import (
 )
 from sidecar.model.change import Cause
 from tests.contract.writes.test_inviting import desk_set, invite, organizers_events
+from tests.support.write_desk import NINE
 
 pytestmark = pytest.mark.looptime
 
@@ -119,3 +121,10 @@ async def test_process_killed_at_any_turn_leaves_a_cancellation_that_is_brought_
         await desk.cancel(made.name)
         assert await organizers_events(desk.rig) == []
         assert await desk.mirror.copy() == []
+
+
+async def test_meeting_beyond_the_copy_is_cancelled_as_well(tmp_path: Path) -> None:
+    async with desk_set(tmp_path, BookingWindowInDays=1_000) as desk:
+        made = (await invite(desk, NINE + timedelta(days=600))).booking
+        await desk.cancel(made.name)
+        assert await organizers_events(desk.rig) == []
