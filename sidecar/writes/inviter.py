@@ -258,8 +258,9 @@ class Inviter:
         except (RoomBlocked, BookingNotFound) as error:
             refusal = organizer_refusal(error)
             refusal.may_be_done = error.may_be_done
-            if not work.write.state.is_fresh and isinstance(error, MailboxNotFound | MailboxNotInCloud):
-                # Whatever an earlier try may have made is gone with the mailbox.
+            is_gone = isinstance(error, MailboxNotFound | MailboxNotInCloud)
+            if not work.write.state.is_fresh and (is_gone or order.content.window.end_at <= self._clock.now()):
+                # Whatever an earlier try may have made is gone with the mailbox, or nobody's concern any more.
                 await work.note(state=WriteState.FAILED, failure=failure_of(refusal))
                 raise StoreConflict("the write has ended") from error
             raise refusal from error

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from sidecar.aio.clock import Clock
 from sidecar.errors import GraphRefused, MailboxNotFound, MailboxNotInCloud, RoomBlocked
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.model.booking import StoredBooking
@@ -26,6 +27,7 @@ from sidecar.store.store import Store
 from sidecar.store.writes import Step, ask_in
 from sidecar.sync.reading import CalendarReader
 from sidecar.writes.driver import Work
+from sidecar.writes.failures import failure_of
 from sidecar.writes.steps import Endings, Ground
 from sidecar.writes.verdict import organizer_refusal
 
@@ -76,11 +78,14 @@ class RecallCalls(Protocol):
 class Recaller:
     """The steps of such a cancellation. Each may be made again: what is gone already is no error."""
 
-    def __init__(self, *, store: Store, calls: RecallCalls, reader: CalendarReader, endings: Endings) -> None:
+    def __init__(
+        self, *, store: Store, calls: RecallCalls, reader: CalendarReader, endings: Endings, clock: Clock
+    ) -> None:
         self._store = store
         self._calls = calls
         self._reader = reader
         self._endings = endings
+        self._clock = clock
 
     async def carry_out(self, work: Work) -> datetime | None:
         """See `Steps`."""
@@ -96,7 +101,10 @@ class Recaller:
         except RoomBlocked as error:
             refusal = organizer_refusal(error)
             refusal.may_be_done = error.may_be_done
-            raise refusal from error
+            if work.write.state.is_fresh or order.window.end_at > self._clock.now():
+                raise refusal from error
+            await work.note(state=WriteState.FAILED, failure=failure_of(refusal))  # it is over by now
+            return None
         await self._end(work, ground, order)
         return None
 

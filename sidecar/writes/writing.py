@@ -63,7 +63,7 @@ def build_writing(
         WriteKind.INVITE: inviter,
         WriteKind.UPDATE: changer,
         WriteKind.CANCEL: canceller,
-        WriteKind.RECALL: Recaller(store=store, calls=calls, reader=reader, endings=endings),
+        WriteKind.RECALL: Recaller(store=store, calls=calls, reader=reader, endings=endings, clock=clock),
         WriteKind.RELEASE: Releaser(store=store, calls=calls, reader=reader, reading=reading),
     }
     return Writing(

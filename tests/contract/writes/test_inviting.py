@@ -488,3 +488,22 @@ async def test_answer_that_cannot_be_looked_up_now_is_not_told_as_a_booking_that
             await invite(desk, start_at)
         await asyncio.sleep(120.0)
         assert (await invite(desk, start_at)).booking.state == Booking.STATE_CONFIRMED
+
+
+async def test_meeting_that_cannot_be_made_is_given_up_when_its_time_is_over(tmp_path: Path) -> None:
+    """Whether an earlier try made it cannot be learned; nobody goes on for ever."""
+    async with desk_set(tmp_path) as desk:
+        fault = {"match": {"method": "POST", "path": "/events", "count": 4}, "effect": {"drop": True}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(OutcomeUnknown):
+            await invite(desk)
+        await desk.rig.told("PATCH", desk.rig.path("/app"), {"access_policy": [desk.rig.room]})
+        with pytest.raises(OutcomeUnknown):
+            await desk.resume()
+        await pass_time(desk, 30 * 3_600.0)
+        assert await desk.resume() == [None]
+        write = await desk.write()
+        assert write is not None
+        assert (write.state, write.payload) == (WriteState.FAILED, None)
+        assert write.failure is not None
+        assert write.failure.reason == "ORGANIZER_UNREACHABLE"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.errors import BookingNotOurs, EtagMismatch, OrganizerUnreachable
+from sidecar.errors import BookingNotOurs, EtagMismatch, OrganizerUnreachable, OutcomeUnknown
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import (
     SERIES_SCOPE_FOLLOWING,
@@ -16,7 +16,8 @@ from sidecar.gen.ioffice.exchange.v1.common_pb2 import (
     SERIES_SCOPE_SERIES,
 )
 from sidecar.model.change import Cause
-from tests.contract.writes.test_inviting import desk_set, invite, organizers_events
+from sidecar.model.write import WriteState
+from tests.contract.writes.test_inviting import desk_set, invite, organizers_events, pass_time
 from tests.support.write_desk import NINE
 
 pytestmark = pytest.mark.looptime
@@ -128,3 +129,19 @@ async def test_meeting_beyond_the_copy_is_cancelled_as_well(tmp_path: Path) -> N
         made = (await invite(desk, NINE + timedelta(days=600))).booking
         await desk.cancel(made.name)
         assert await organizers_events(desk.rig) == []
+
+
+async def test_cancellation_that_cannot_be_made_ends_when_the_booking_is_over(tmp_path: Path) -> None:
+    """Nobody goes on for ever."""
+    async with desk_set(tmp_path) as desk:
+        made = (await invite(desk)).booking
+        fault = {"match": {"method": "POST", "path": "/cancel", "count": 4}, "effect": {"status": 503}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(OutcomeUnknown):
+            await desk.cancel(made.name)
+        await desk.rig.told("PATCH", desk.rig.path("/app"), {"access_policy": [desk.rig.room]})
+        await pass_time(desk, 30 * 3_600.0)
+        assert await desk.resume() == [None]
+        write = await desk.write("c1")
+        assert write is not None
+        assert (write.state, write.payload) == (WriteState.FAILED, None)
