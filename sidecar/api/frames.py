@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from sidecar.model.change import Change, ChangeKind
-from sidecar.model.window import Window, to_micros
+from sidecar.model.window import to_micros
 
 _INT64_MASK = 2**64 - 1
 _LENGTHS_CACHED_MAX = 16_384
@@ -159,14 +159,17 @@ def _free(start_at: datetime, end_at: datetime) -> bytes:
     return _head(_AVAILABILITY_FREE, len(body)) + body
 
 
-def room_availability(room: str, free: Iterable[Window], *, problem: bytes | None, sync: bytes | None) -> bytes:
+def room_availability(
+    room: str, free: Iterable[tuple[datetime, datetime]], *, problem: bytes | None, sync: bytes | None
+) -> bytes:
     """Return an element of the field `availabilities` of a FindAvailabilityResponse: these joined are the message.
 
     Args:
+        free: starts and ends.
         problem, sync: encoded messages; None: unset.
     """
     parts = [_text(_AVAILABILITY_ROOM, room)]
-    parts += [_free(span.start_at, span.end_at) for span in free]
+    parts += [_free(start_at, end_at) for start_at, end_at in free]
     for tag, message in ((_AVAILABILITY_PROBLEM, problem), (_AVAILABILITY_SYNC, sync)):
         if message is not None:
             parts += (_head(tag, len(message)), message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,7 +50,7 @@ class RoomAvailability:
 
     room_id: RoomId
     room: Room | None
-    free: tuple[Window, ...] = ()
+    free: Sequence[Span] = ()
     problem: Problem | None = None
 
 
@@ -86,7 +86,7 @@ def from_copy(
     if (start_at, end_at) != (window.start_at, window.end_at):
         known = {"horizon_start_time": _text(room.horizon.start_at), "horizon_end_time": _text(room.horizon.end_at)}
         problem = problem_named("OUTSIDE_HORIZON", known, now=now)
-    free = tuple(free_spans(busy, Window(start_at, end_at), needs)) if start_at < end_at else ()
+    free = free_spans(busy, Window(start_at, end_at), needs) if start_at < end_at else ()
     return RoomAvailability(room_id=room.room_id, room=room, free=free, problem=problem)
 
 
@@ -99,7 +99,7 @@ def from_exchange(
         problem = problem_of(told, now=now, next_check_at=None)
     if problem is not None or isinstance(told, SidecarError):
         return RoomAvailability(room_id=room.room_id, room=room, problem=problem)
-    return RoomAvailability(room_id=room.room_id, room=room, free=tuple(free_spans(told, window, needs)))
+    return RoomAvailability(room_id=room.room_id, room=room, free=free_spans(told, window, needs))
 
 
 def _doubt(room: Room, *, limits: FreshnessLimits, now: datetime) -> Problem | None:
@@ -114,29 +114,34 @@ def _doubt(room: Room, *, limits: FreshnessLimits, now: datetime) -> Problem | N
     return room.problems[0]  # whatever blocks or rests is told, the widest cause first
 
 
-def free_spans(busy: Iterable[Span], window: Window, needs: Needs) -> list[Window]:
-    """Return the spans of a window in which a room is free, soonest first; none of them touch.
+def free_spans(busy: Iterable[Span], window: Window, needs: Needs) -> list[Span]:
+    """Return the spans of a window in which a room is free, soonest first; none of them touch, and none is empty.
 
-    A span may be used from end to end: the time that has to stay free around bookings is outside of it already.
+    A span may be used from end to end: the time that has to stay free around bookings is outside of it already. Starts and
+    ends and no windows, because a search makes thousands of them, and most of its time would go into that.
 
     Args:
         busy: starts and ends, in any order; they may overlap and reach beyond the window. What has no length is in nobody's
             way.
     """
-    free: list[Window] = []
-    free_from = window.start_at
-    for start_at, end_at in sorted(span for span in busy if span[1] > span[0]):
-        _add(free, free_from, min(start_at - needs.after, window.end_at), needs.least)
-        free_from = max(free_from, end_at + needs.before)
-        if free_from >= window.end_at:
-            return free
-    _add(free, free_from, window.end_at, needs.least)
+    free: list[Span] = []
+    free_from, window_end, before, after, least = window.start_at, window.end_at, needs.before, needs.after, needs.least
+    for start_at, end_at in sorted(busy):
+        if end_at <= start_at:
+            continue
+        until = start_at - after
+        if until > free_from:
+            until = min(until, window_end)
+            if until - free_from >= least:
+                free.append((free_from, until))
+        end_at += before
+        if end_at > free_from:
+            free_from = end_at
+            if free_from >= window_end:
+                return free
+    if window_end - free_from >= least:
+        free.append((free_from, window_end))
     return free
-
-
-def _add(free: list[Window], start_at: datetime, end_at: datetime, least: timedelta) -> None:
-    if end_at > start_at and end_at - start_at >= least:
-        free.append(Window(start_at, end_at))
 
 
 def _text(instant: datetime) -> str:

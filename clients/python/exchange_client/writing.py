@@ -18,6 +18,9 @@ WRITE_TIMEOUT_S = 30.0
 WAIT_MARGIN_S = 10.0
 """What a write may take beside the wait for the room's answer."""
 
+_NOT_DONE = frozenset({"EXCHANGE_UNAVAILABLE", "EXCHANGE_THROTTLED"})
+"""Said by a service that has looked for the write; one that is full or shuts down has not, and knows of no try before."""
+
 _LEAST_S = 0.05
 """With less time left than this nothing is sent any more."""
 
@@ -49,11 +52,11 @@ class Repeats:
             ExchangeError: it is not sent again. OutcomeUnknown when nobody knows whether it was done.
         """
         if not error.retryable:
-            raise error
+            raise error from self._doubt
         if error.reason in ("", "OUTCOME_UNKNOWN"):
             # Without a reason it was not the service that answered; it may have done the write all the same.
             self._doubt = error
-        else:
+        elif error.reason in _NOT_DONE:
             self._doubt = None
         pause_s = self._backoff.delay_s(self._failures, self._rng) + (error.retry_after_s or 0.0)
         self._failures += 1

@@ -91,7 +91,7 @@ def test_availability_parses_to_the_message_built_slowly(
     raw = b"".join(
         frames.room_availability(
             room,
-            free,
+            [(span.start_at, span.end_at) for span in free],
             problem=problem.SerializeToString() if has_problem else None,
             sync=sync.SerializeToString() if has_sync else None,
         )

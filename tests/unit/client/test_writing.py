@@ -67,6 +67,15 @@ def test_word_that_nothing_was_done_ends_the_doubt() -> None:
     assert caught.value is NOT_DONE
 
 
+@pytest.mark.parametrize("reason", ["SERVER_DRAINING", "STORE_UNAVAILABLE"])
+def test_word_of_a_service_that_did_not_look_leaves_the_doubt(reason: str) -> None:
+    """It is about this try; the one before may have been done."""
+    write = repeats()
+    write.pause_s(LOST, 101.0)
+    with pytest.raises(OutcomeUnknown):
+        write.pause_s(Unavailable("not now", "UNAVAILABLE", reason), 110.0)
+
+
 def test_time_left_is_the_deadline_of_the_next_try() -> None:
     write = repeats()
     assert (write.left_s(100.0), write.left_s(108.5), write.left_s(111.0)) == (10.0, 1.5, 0.0)

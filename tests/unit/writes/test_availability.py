@@ -20,8 +20,8 @@ def _at(minute: int) -> datetime:
 def _free(busy: list[tuple[int, int]], *, needs: Needs = Needs()) -> list[tuple[int, int]]:  # noqa: B008  (frozen)
     spans = free_spans([(_at(start), _at(end)) for start, end in busy], Window(_at(0), _at(_MINUTES)), needs)
     return [
-        (int((one.start_at - EPOCH) / timedelta(minutes=1)), int((one.end_at - EPOCH) / timedelta(minutes=1)))
-        for one in spans
+        (int((start_at - EPOCH) / timedelta(minutes=1)), int((end_at - EPOCH) / timedelta(minutes=1)))
+        for start_at, end_at in spans
     ]
 
 

@@ -115,7 +115,7 @@ class BookingServiceServicer(object):
     def FindAvailability(self, request, context):
         """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
         which that cannot be told is named with the cause, and never passes for free.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE; of a read_after_token as for ListBookings.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE, TENANT_SUSPENDED; of a read_after_token as for ListBookings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,7 @@ class BookingServiceStub:
     FindAvailability: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.FindAvailabilityRequest, _booking_service_pb2.FindAvailabilityResponse]
     """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
     which that cannot be told is named with the cause, and never passes for free.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE; of a read_after_token as for ListBookings.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE, TENANT_SUSPENDED; of a read_after_token as for ListBookings.
     """
     CheckIn: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.CheckInRequest, _booking_service_pb2.CheckInResponse]
     """Records that somebody came to a booking, or takes that back. It is the sidecar's own knowledge: Exchange is not asked and
@@ -107,7 +107,7 @@ class BookingServiceAsyncStub(BookingServiceStub):
     FindAvailability: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.FindAvailabilityRequest, _booking_service_pb2.FindAvailabilityResponse]  # type: ignore[assignment]
     """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
     which that cannot be told is named with the cause, and never passes for free.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE; of a read_after_token as for ListBookings.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE, TENANT_SUSPENDED; of a read_after_token as for ListBookings.
     """
     CheckIn: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.CheckInRequest, _booking_service_pb2.CheckInResponse]  # type: ignore[assignment]
     """Records that somebody came to a booking, or takes that back. It is the sidecar's own knowledge: Exchange is not asked and
@@ -182,7 +182,7 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_booking_service_pb2.FindAvailabilityResponse, _abc.Awaitable[_booking_service_pb2.FindAvailabilityResponse]]:
         """Tells when rooms are free, up to 500 of them at once, from the copy, or with bypass_cache as Exchange says now. A room of
         which that cannot be told is named with the cause, and never passes for free.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE; of a read_after_token as for ListBookings.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, AVAILABILITY_TOO_LARGE, TENANT_SUSPENDED; of a read_after_token as for ListBookings.
         """
 
     @_abc_1.abstractmethod
