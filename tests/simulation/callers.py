@@ -15,10 +15,12 @@ from typing import Any
 
 from exchange_client import times
 from exchange_client.messages import Booking
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from sidecar.errors import SidecarError, Unavailable
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import TimeWindow
+from sidecar.model.window import to_micros
 from tests.simulation.life import Life
 from tests.simulation.network import PeerGone
 from tests.simulation.world import World
@@ -30,6 +32,9 @@ _MINUTES = (15, 30, 60, 90)
 _PATIENCE_S = (0.05, 1.0, 20.0, 60.0)
 """How long a caller waits for an answer before it hangs up."""
 _PAUSES_S = (0.0, 0.5, 5.0, 60.0)
+_SECOND_THOUGHTS_S = (0.0, 2.0, 600.0)
+_NEVER = frozenset({"BOOKING_NOT_FOUND", "ETAG_MISMATCH", "REQUEST_ID_REUSED"})
+"""Refusals that can only be wrong where nobody else touches a booking, and each request has an id of its own."""
 _ANSWERED_WITHIN_S = 4 * 3_600.0
 """Longer than any pause of the service's own once nothing is in its way."""
 
@@ -43,6 +48,8 @@ class Wish:
         reason: why it was refused; empty: it was made, or is not answered yet.
         booking: as the caller was told last; None: it was refused, or is not answered yet.
         is_gone: the caller had it taken out again.
+        came: who was said to have come.
+        calls_count: how often the caller wanted something of the booking since.
     """
 
     number: int
@@ -51,6 +58,8 @@ class Wish:
     reason: str = ""
     booking: Booking | None = None
     is_gone: bool = False
+    came: str = ""
+    calls_count: int = 0
 
     @property
     def subject(self) -> str:
@@ -110,22 +119,83 @@ class Callers:
 
     async def _use(self, wish: Wish) -> None:
         """Do something with what came of a wish."""
+        for _ in range(self._rng.choice((0, 0, 1, 2, 3))):
+            if wish.booking is None or wish.is_gone:
+                return
+            await asyncio.sleep(self._rng.choice(_SECOND_THOUGHTS_S))
+            await self._think_again(wish)
+
+    async def _think_again(self, wish: Wish) -> None:
+        """Want something else of a booking that was made; a refusal leaves it as it is."""
+        wish.calls_count += 1
+        act = self._rng.choice((self._move, self._move, self._cancel, self._release, self._come))
+        try:
+            await act(wish, f"{wish.request.request_id}-{wish.calls_count}")
+        except SidecarError as error:
+            self.world.trace.note("caller", f"{act.__name__} {wish.subject} is refused: {error.reason}")
+            if error.reason in _NEVER and self._is_in_the_copy(wish):
+                raise AssertionError(
+                    f"{act.__name__} {wish.subject}: {error.reason}, and nobody else did it"
+                ) from error
+        else:
+            self.world.trace.note("caller", f"{act.__name__} {wish.subject} is done")
+
+    def _is_in_the_copy(self, wish: Wish) -> bool:
+        """Tell whether a booking is well within what the copy covers: what is not, nobody can name."""
+        assert wish.booking is not None, "it was made"
+        found = self.world.fetch("SELECT horizon_end_at FROM rooms WHERE room_id = ?", wish.room.rpartition("/")[2])
+        end_at = times.to_datetime(wish.booking.time.end_time)
+        return bool(found) and found[0][0] is not None and to_micros(end_at + timedelta(days=1)) < found[0][0]
+
+    async def _move(self, wish: Wish, request_id: str) -> None:
+        assert wish.booking is not None, "it was made"
+        booking = pb.Booking(name=wish.booking.name, time=self._window())
+        request = pb.UpdateBookingRequest(booking=booking, update_mask=FieldMask(paths=["time"]), request_id=request_id)
+        answer = await self._insist(lambda life: life.servicers.bookings.update_booking(request))
+        while answer.booking.state == Booking.STATE_PENDING:
+            await asyncio.sleep(self._rng.choice(_PAUSES_S) + 0.05)
+            answer = await self._insist(lambda life: life.servicers.bookings.update_booking(request))
+        wish.booking = Booking.FromString(answer.booking.SerializeToString())
+        assert wish.booking.time == Booking.FromString(booking.SerializeToString()).time, f"{wish.subject} is elsewhere"
+
+    async def _cancel(self, wish: Wish, request_id: str) -> None:
+        assert wish.booking is not None, "it was made"
+        request = pb.CancelBookingRequest(name=wish.booking.name, request_id=request_id)
+        await self._insist(lambda life: life.servicers.bookings.cancel_booking(request))
+        wish.is_gone = True
+
+    async def _release(self, wish: Wish, request_id: str) -> None:
+        assert wish.booking is not None, "it was made"
+        request = pb.ReleaseBookingRequest(name=wish.booking.name, request_id=request_id)
+        answer = await self._insist(lambda life: life.servicers.bookings.release_booking(request))
+        if answer.HasField("booking"):
+            wish.booking = Booking.FromString(answer.booking.SerializeToString())
+        else:
+            wish.is_gone = True
+
+    async def _come(self, wish: Wish, request_id: str) -> None:
+        assert wish.booking is not None, "it was made"
+        request = pb.CheckInRequest(name=wish.booking.name, check_in_by=request_id)
+        answer = await self._insist(lambda life: life.servicers.bookings.check_in(request))
+        wish.came = answer.booking.check_in_by
 
     def _make_wish(self) -> Wish:
         rng, number = self._rng, len(self.wishes) + 1
         room = rng.choice(sorted(self.world.rooms))
-        start_at = self._start()
-        window = TimeWindow()
-        window.start_time.FromDatetime(start_at)
-        window.end_time.FromDatetime(start_at + timedelta(minutes=rng.choice(_MINUTES)))
         request = pb.CreateBookingRequest(
             parent=room,
-            booking=pb.Booking(time=window, subject=f"CANARY-wish {number}"),
+            booking=pb.Booking(time=self._window(), subject=f"CANARY-wish {number}"),
             request_id=f"wish-{number}",
         )
         wish = Wish(number, room, request)
         self.wishes.append(wish)
         return wish
+
+    def _window(self) -> TimeWindow:
+        window, start_at = TimeWindow(), self._start()
+        window.start_time.FromDatetime(start_at)
+        window.end_time.FromDatetime(start_at + timedelta(minutes=self._rng.choice(_MINUTES)))
+        return window
 
     def _start(self) -> datetime:
         rng = self._rng
@@ -173,6 +243,7 @@ async def check_writes(world: World, callers: Callers) -> None:
     for mailbox in sorted(set(world.rooms.values())):
         room = next(name for name, address in world.rooms.items() if address == mailbox)
         await _check_room(world, room, [wish for wish in callers.wishes if wish.room == room])
+    _check_attendance(world, callers)
     _check_rows(world)
     _check_told(world)
 
@@ -197,6 +268,16 @@ async def _check_room(world: World, room: str, wishes: list[Wish]) -> None:
     taken.sort()
     for (_, end_at, first), (start_at, _, second) in pairwise(taken):
         assert end_at <= start_at, f"{first} and {second} overlap in {room}"
+
+
+def _check_attendance(world: World, callers: Callers) -> None:
+    """Whoever was said to have come is told with the booking, whatever became of the copy."""
+    bodies = [Booking.FromString(body) for (body,) in world.fetch("SELECT body FROM bookings WHERE takes_room = 1")]
+    shown = {booking.name: booking.check_in_by for booking in bodies}
+    for wish in callers.wishes:
+        if wish.booking is not None and not wish.is_gone and wish.booking.name in shown:
+            told = shown[wish.booking.name]
+            assert told == wish.came, f"{wish.came!r} came to {wish.subject}, and {told!r} is told"
 
 
 def _check_rows(world: World) -> None:
