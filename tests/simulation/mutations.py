@@ -487,7 +487,7 @@ ALL: dict[str, Mutation] = {
         found_by=998,
     ),
     "lifecycle_ignored": _mutation(
-        "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle"), found_by=757
+        "lifecycle is heeded", notices, "mark_lifecycle", _do_nothing, needs=_trouble("lifecycle"), found_by=1053
     ),
     "no_read_after_silence": _mutation(
         "what was announced to nobody is read",
