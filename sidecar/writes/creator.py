@@ -188,6 +188,7 @@ class RoomCreator:
         """Make the event, or find the one that was made, and put it into the copy: pending."""
         is_late = self._clock.now() - work.write.created_at > _PATIENCE
         event = await self._find(work, scene) if is_late else await self._create(work, scene)
+        work.is_made = True
         bookings = await self._reading.meanings(scene.room, [event])
         await work.note_with(
             lambda step: self._apply(scene.room, event.id, bookings, step),

@@ -75,6 +75,7 @@ class Work:
         error: why it was left, or forgotten.
         is_over: nobody here works on it any more.
         callers_count: how many wait for it here.
+        is_made: Exchange has done something of it, so whatever fails from then on does not undo it. Set by its steps.
     """
 
     def __init__(self, write: Write, writes: Writes) -> None:
@@ -84,6 +85,7 @@ class Work:
         self.error: Exception | None = None
         self.is_over = False
         self.callers_count = 0
+        self.is_made = False
         self._writes = writes
 
     async def note(self, **changes: Any) -> None:
@@ -121,9 +123,9 @@ class Steps(Protocol):
         Returns:
             None when the write has ended; else when to look at it again, because something outside has to happen first.
         Raises:
-            SidecarError: whether it may have done something is said by `may_be_done`, as long as nothing was noted. If it
-                certainly did nothing the write is forgotten, and the caller is told this error; if not, the write is tried
-                again later, and the caller is told that the outcome is not known.
+            SidecarError: whether it may have done something is said by `may_be_done`, as long as nothing was noted and
+                `Work.is_made` was not set. If it certainly did nothing the write is forgotten, and the caller is told this
+                error; if not, the write is tried again later, and the caller is told that the outcome is not known.
             Lapsed: the write is forgotten; whoever asks again begins it anew.
         """
 
@@ -307,7 +309,7 @@ class Driver:
             return
         if isinstance(error, Lapsed) and await contain(self._writes.forget(work.write)) is None:
             raise GraphUnavailable("Exchange did not take it in time, and nothing was done") from error
-        may_be_done = not isinstance(error, SidecarError) or error.may_be_done
+        may_be_done = work.is_made or not isinstance(error, SidecarError) or error.may_be_done
         if started.state.is_fresh and work.write is started and not may_be_done:
             if await contain(self._writes.forget(started)) is None:
                 raise error

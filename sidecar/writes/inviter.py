@@ -224,6 +224,7 @@ class Inviter:
     async def _invite(self, work: Work, scene: _Scene) -> Answer:
         """Make the meeting, or find the one that was made; put its booking into the copy, pending."""
         event = await self._make(work, scene)
+        work.is_made = True
         answer = await self._items.answer(
             scene.room, scene.tenant, scene.order.organizer, event, addresses=scene.addresses
         )
@@ -361,6 +362,7 @@ class Inviter:
         await work.note_with(
             lambda step: self._apply(scene, lambda stored: _plan(scene, stored, told), told, step),
             state=WriteState.TENTATIVE if state is BookingState.TENTATIVE else WriteState.DONE,
+            booking_key=work.write.booking_key if booking is None else booking.key,
         )
 
     async def _note_gone(self, work: Work, scene: _Scene, answer: Answer) -> None:

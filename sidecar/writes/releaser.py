@@ -163,6 +163,7 @@ class Releaser:
                 window = Window(booking.start_at, release_end(scene.order.released_at))
                 content = EventContent(window=window, time_zone=booking.time_zone or "UTC")
                 event = await self._calls.update(*where, content, parts=("time",))
+                work.is_made = True
                 shortened = await self._meaning(scene, event)
                 if shortened is None:
                     raise GraphUnavailable("Exchange answered with something that is no answer")
