@@ -14,6 +14,7 @@ from sidecar.store import epochs, holds, journal, locks
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.propagations import end_watch
 from sidecar.store.tenants import load_tenant, tell_all_rooms
+from sidecar.store.writes import ask_all_in
 
 
 class Lifecycle:
@@ -129,6 +130,7 @@ class Lifecycle:
             else:
                 await holds.hold(c, tenant.uid)
             await epochs.renew(c, tenant.uid)
+            await ask_all_in(c, tenant.uid)
             return await _reload(c, tenant)
 
         return await self._engine.write(run)

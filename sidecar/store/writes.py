@@ -401,6 +401,13 @@ async def ask_in(c: Connection, uid: WriteUid, tenant_uid: TenantUid) -> None:
     c.announce(WRITES, uid)
 
 
+async def ask_all_in(c: Connection, tenant_uid: TenantUid) -> None:
+    """Have all writes of a tenant looked at that have not ended, within somebody else's transaction: nothing was planned."""
+    found = await c.fetch(f"SELECT uid FROM writes WHERE tenant_uid = $1 AND state NOT IN ({ENDED})", tenant_uid)  # noqa: S608
+    for row in found:
+        await _look_at(c, WriteUid(row[0]), tenant_uid, c.now)
+
+
 async def _look_at(c: Connection, uid: WriteUid, tenant_uid: TenantUid, at: datetime) -> None:
     """Have the write looked at when nobody has worked on it for too long; the sweep finds what is due later by itself."""
     await c.execute(

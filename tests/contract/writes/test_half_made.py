@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from sidecar.errors import OutcomeUnknown
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.tenant_settings import TenantSettings
-from tests.contract.writes.test_creating import desk_set
+from sidecar.model.write import WriteState
+from tests.contract.writes.test_creating import desk_set, unanswered
 from tests.contract.writes.test_inviting import invite, organizers_events
 from tests.support.builders import TENANT
 
@@ -56,3 +58,18 @@ async def test_booking_whose_words_cannot_be_hashed_is_made_once(tmp_path: Path)
         await desk.mirror.opened.execute("UPDATE tenants SET hash_key = $1", bytes(kept[0]))
         assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
         assert len(await desk.rig.truth()) == 1
+
+
+async def test_write_under_way_when_its_tenant_was_deleted_is_settled_after_the_deletion_was_taken_back(
+    tmp_path: Path,
+) -> None:
+    """All that was due went with the deletion; nobody has to ask again for it to be looked at."""
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        lifecycle = desk.mirror.opened.store.lifecycle
+        await lifecycle.delete(desk.mirror.tenant.tenant_id, etag="", grace=timedelta(days=7))
+        await desk.mirror.advance(60)
+        await lifecycle.undelete(desk.mirror.tenant.tenant_id)
+        await desk.mirror.advance(60)
+        assert await desk.resume() == [None]
+        assert (await desk.ended()).state is WriteState.DONE
