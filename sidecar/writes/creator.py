@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from sidecar.aio.clock import Clock
-from sidecar.errors import BookingNotFound, GraphRefused, MailboxDenied, MailboxWriteDenied, RoomConflict, RoomNotFound
-from sidecar.graph.clouds import TenantRef, ref_of
+from sidecar.errors import BookingNotFound, MailboxDenied, MailboxWriteDenied, RoomConflict, RoomNotFound
+from sidecar.graph.clouds import ref_of
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.booking import Booking, BookingState, StoredBooking
 from sidecar.model.change import Cause, ChangeKind
@@ -35,15 +34,13 @@ from sidecar.store.writes import Step
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import RoomReader
 from sidecar.writes.conflicts import find_conflicts, find_meetings, room_conflict, was_first
-from sidecar.writes.driver import Lapsed, Work
+from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
+from sidecar.writes.making import EventCalls, make_once
 from sidecar.writes.occurrences import occurrence_windows, span_of
 
 _BEYOND = timedelta(seconds=1)
-_PATIENCE = timedelta(minutes=10)
-"""A booking that Exchange did not take for so long is not made any more: whoever wanted it has gone on without it."""
 _LOOK_AGAIN = timedelta(seconds=2)
-_KNOWN_TRANSACTION = "ErrorDuplicateTransactionId"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,27 +68,6 @@ class CreateOrder:
     def decode(payload: bytes) -> CreateOrder:
         """Read what `encode` wrote."""
         return msgspec.msgpack.decode(payload, type=CreateOrder)
-
-
-class EventCalls(Protocol):
-    """Writing events at Microsoft; `graph.event_writer.EventWriter` is one. Errors are those it names."""
-
-    async def create(
-        self,
-        tenant: TenantRef,
-        mailbox: str,
-        content: EventContent,
-        *,
-        transaction_id: str,
-        room: Mapping[str, str] | None = None,
-    ) -> GraphEvent:
-        """Make an event; the same transaction twice makes one."""
-
-    async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> GraphEvent | None:
-        """Return the event that a transaction made; None when there is none."""
-
-    async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
-        """Make sure that an event does not exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +162,7 @@ class RoomCreator:
 
     async def _make(self, work: Work, scene: _Scene) -> None:
         """Make the event, or find the one that was made, and put it into the copy: pending."""
-        is_late = self._clock.now() - work.write.created_at > _PATIENCE
-        event = await self._find(work, scene) if is_late else await self._create(work, scene)
+        event = await self._create(work, scene)
         work.is_made = True
         bookings = await self._reading.meanings(scene.room, [event])
         await work.note_with(
@@ -201,30 +176,11 @@ class RoomCreator:
     async def _create(self, work: Work, scene: _Scene) -> GraphEvent:
         tenant, order = ref_of(scene.tenant), scene.order
         try:
-            return await self._calls.create(
-                tenant, order.mailbox, order.content, transaction_id=work.write.transaction_id
-            )
+            return await make_once(self._calls, work.write, tenant, order.mailbox, order.content, now=self._clock.now())
         except MailboxDenied as error:
             denied = MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
             denied.may_be_done = error.may_be_done
             raise denied from error
-        except GraphRefused as error:
-            if error.details.get("code") != _KNOWN_TRANSACTION:
-                raise
-            return await self._find(work, scene)  # made by another version of ours, that wrote it in other words
-
-    async def _find(self, work: Work, scene: _Scene) -> GraphEvent:
-        """Return the event that an earlier try has made.
-
-        Raises:
-            Lapsed: none has.
-        """
-        found = await self._calls.find(
-            ref_of(scene.tenant), scene.order.mailbox, transaction_id=work.write.transaction_id
-        )
-        if found is None:
-            raise Lapsed
-        return found
 
     async def _settle(self, work: Work, scene: _Scene) -> datetime | None:
         """Look whether the room is ours, and say so, or take the booking out again.

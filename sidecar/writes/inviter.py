@@ -52,9 +52,9 @@ from sidecar.store.writes import Step
 from sidecar.sync.plan import Stored
 from sidecar.sync.reading import CalendarReader, RoomReader
 from sidecar.writes.conflicts import find_conflicts
-from sidecar.writes.creator import EventCalls
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
+from sidecar.writes.making import EventCalls, make_once
 from sidecar.writes.occurrences import span_around, windows_of
 from sidecar.writes.organizer_items import Answer, OrganizerItems
 from sidecar.writes.rrule import occurrence_dates
@@ -253,8 +253,14 @@ class Inviter:
     async def _make(self, work: Work, scene: _Scene) -> GraphEvent:
         order = scene.order
         try:
-            return await self._calls.create(
-                scene.ref, order.organizer, order.content, transaction_id=work.write.transaction_id, room=order.room
+            return await make_once(
+                self._calls,
+                work.write,
+                scene.ref,
+                order.organizer,
+                order.content,
+                now=self._clock.now(),
+                room=order.room,
             )
         except (RoomBlocked, BookingNotFound) as error:
             refusal = organizer_refusal(error)

@@ -13,9 +13,10 @@ from sidecar.sync.reading import RoomReader
 from sidecar.telemetry import Telemetry
 from sidecar.writes.canceller import CancelCalls, Canceller
 from sidecar.writes.changer import Changer
-from sidecar.writes.creator import EventCalls, RoomCreator
+from sidecar.writes.creator import RoomCreator
 from sidecar.writes.driver import Driver, Steps
 from sidecar.writes.inviter import Inviter
+from sidecar.writes.making import EventCalls
 from sidecar.writes.planning import ChangeReader, Planner
 from sidecar.writes.recaller import Recaller
 from sidecar.writes.releaser import ReleaseCalls, Releaser

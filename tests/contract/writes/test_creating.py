@@ -16,6 +16,7 @@ from sidecar.api.times import time_of
 from sidecar.errors import GraphUnavailable, OutcomeUnknown, RequestIdReused, RoomConflict, TenantSuspended
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import WRITE_COMPLETION_SUBMITTED
+from sidecar.graph.wire_writes import create_event_call, event_json
 from sidecar.model.change import Cause
 from sidecar.model.write import WriteState
 from sidecar.writes.creator import CreateOrder
@@ -209,6 +210,46 @@ async def test_booking_that_exchange_took_long_ago_is_found_and_settled(tmp_path
         await desk.mirror.advance(601)
         assert await desk.resume() == [None]
         assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_request_that_exchange_carries_out_late_is_waited_for(tmp_path: Path) -> None:
+    """Nothing is sent shortly before the booking is given up, so what is on its way then has arrived, and is found."""
+    async with desk_set(tmp_path) as desk:
+        late = []
+
+        async def lose() -> None:
+            write = await desk.write()
+            assert write is not None
+            assert write.payload is not None
+            event = event_json(CreateOrder.decode(write.payload).content)
+            late.append(create_event_call(desk.rig.room, event, transaction_id=write.transaction_id))
+
+        desk.before("POST", lose)
+        await unanswered(desk, is_done=False)
+        await desk.mirror.advance(590)
+        with pytest.raises(OutcomeUnknown):
+            await desk.resume()
+        json = {"content-type": "application/json"}
+        made = await desk.rig.graph.post(f"/users/{desk.rig.room}/events", content=late[0].content, headers=json)
+        assert made.status_code == 201, made.text
+        await desk.mirror.advance(15)
+        assert await desk.resume() == [None]
+        assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_booking_whose_transaction_exchange_knows_but_does_not_show_yet_is_not_given_up(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        known = {"status": 409, "code": "ErrorDuplicateTransactionId"}
+        await desk.rig.told(
+            "POST", "/control/faults", {"match": {"method": "POST", "path": "/events"}, "effect": known}
+        )
+        empty = {"match": {"path_regex": "filter="}, "effect": {"status": 200, "body": '{"value": []}'}}
+        await desk.rig.told("POST", "/control/faults", empty)
+        with pytest.raises(OutcomeUnknown):
+            await desk.resume()
+        assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
+        assert len(await desk.rig.truth()) == 1
 
 
 async def test_booking_that_another_version_wrote_in_other_words_is_found_by_its_transaction(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from sidecar.errors import (
     BookingNotFound,
+    GraphUnavailable,
     InvalidArgument,
     OrganizerUnreachable,
     OutcomeUnknown,
@@ -30,7 +32,9 @@ from sidecar.model.ids import BookingKey
 from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.write import WriteMode, WriteState
+from sidecar.writes.inviter import InviteOrder
 from tests.support.builders import TENANT
+from tests.support.stores import make_vault
 from tests.support.write_desk import NINE, WriteDesk, write_desk
 from tests.unit.emulator.rig import Rig, rig
 
@@ -348,6 +352,40 @@ async def test_lost_answers_of_exchange_make_no_second_meeting(tmp_path: Path) -
         with pytest.raises(OutcomeUnknown):
             await invite(desk)
         assert (await invite(desk)).booking.state == Booking.STATE_CONFIRMED
+        assert len(await organizers_events(desk.rig)) == 1
+
+
+async def unanswered(desk: WriteDesk, *, is_done: bool) -> None:
+    """Have Exchange not answer an invitation, so that the outcome is not known."""
+    fault = {"match": {"method": "POST", "path": "/events", "count": 4}, "effect": {"drop": True, "after": is_done}}
+    await desk.rig.told("POST", "/control/faults", fault)
+    with pytest.raises(OutcomeUnknown):
+        await invite(desk)
+
+
+async def test_meeting_that_exchange_did_not_take_for_long_is_not_made_any_more(tmp_path: Path) -> None:
+    """Whoever wanted it has gone on without it, and nobody is to be invited hours later."""
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=False)
+        await pass_time(desk, 601.0)
+        with pytest.raises(GraphUnavailable):
+            await desk.resume()
+        assert await desk.write() is None
+        assert await organizers_events(desk.rig) == []
+
+
+async def test_meeting_that_another_version_wrote_in_other_words_is_found_by_its_transaction(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        write = await desk.write()
+        assert write is not None
+        assert write.payload is not None
+        order = InviteOrder.decode(write.payload)
+        other = replace(order, content=replace(order.content, body_text="in other words"))
+        sealed = make_vault().seal(other.encode(), tenant_uid=write.tenant_uid, role=write.uid)
+        await desk.mirror.opened.execute("UPDATE writes SET sealed = $1", sealed)
+        assert await desk.resume() == [None]
+        assert (await desk.ended()).state is WriteState.DONE
         assert len(await organizers_events(desk.rig)) == 1
 
 
