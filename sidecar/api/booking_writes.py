@@ -145,6 +145,7 @@ def _new_write(wish: Wish, room: Room, content: EventContent, organizer: str) ->
             organizer=organizer,
             room_address=room.mailbox,
             room_name=room.display_name or room.mailbox,
+            calendar_no=room.calendar_no,
             content=content,
         ).encode()
     else:

@@ -34,7 +34,7 @@ from sidecar.graph.wire import GraphEvent
 from sidecar.model.booking import Booking, BookingState, Decline, booking_digest
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.event import EventContent
-from sidecar.model.ids import BookingKey
+from sidecar.model.ids import BookingKey, Mailbox
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
 from sidecar.model.plan import Applied, Removal, RoomPlan, Scope, Upsert
@@ -80,11 +80,13 @@ class InviteOrder:
     Attributes:
         organizer: address of the person whose calendar it is made in.
         room_address, room_name: by which the room is invited.
+        calendar_no: of the room when it was begun; a room may be given another mailbox meanwhile.
     """
 
     organizer: str = field(repr=False)
     room_address: str
     room_name: str
+    calendar_no: int
     content: EventContent = field(repr=False)
 
     def encode(self) -> bytes:
@@ -219,7 +221,11 @@ class Inviter:
             raise RoomNotFound("there is no such room")
         tenant = await self._store.tenants.load_by_uid(write.tenant_uid)
         assert write.payload is not None, "it has not ended"
-        return _Scene(room=room, tenant=tenant, order=InviteOrder.decode(write.payload))
+        order = InviteOrder.decode(write.payload)
+        if room.calendar_no != order.calendar_no:
+            # The answer is the former mailbox's, and nothing of it belongs into the copy of the new one.
+            room = replace(room, mailbox=Mailbox(order.room_address), object_id=None, calendar_no=order.calendar_no)
+        return _Scene(room=room, tenant=tenant, order=order)
 
     async def _invite(self, work: Work, scene: _Scene) -> Answer:
         """Make the meeting, or find the one that was made; put its booking into the copy, pending."""

@@ -545,3 +545,20 @@ async def test_meeting_that_cannot_be_made_is_given_up_when_its_time_is_over(tmp
         assert (write.state, write.payload) == (WriteState.FAILED, None)
         assert write.failure is not None
         assert write.failure.reason == "ORGANIZER_UNREACHABLE"
+
+
+async def test_answer_for_a_room_that_was_tied_to_another_mailbox_meanwhile_is_not_told_of_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """The meeting is at the former mailbox, and stays in the person's calendar; the copy is of another calendar by now."""
+    async with desk_set(tmp_path, AutomateProcessing="AutoUpdate") as desk:
+        await invite(desk)
+        assert await desk.writing.driver.wait_idle(60.0)
+        other = desk.rig.rooms[1]["address"]
+        await answer_for_the_room(desk.rig, "accept")
+        desk.mirror.room = await desk.mirror.opened.readdress(desk.mirror.room, other, is_same_mailbox=False)
+        await desk.mirror.compare()
+        await pass_time(desk, 7_200.0)
+        assert await desk.resume() == [None]
+        assert (await desk.ended()).state is WriteState.DONE
+        assert await desk.mirror.copy() == []
