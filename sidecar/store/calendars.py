@@ -124,14 +124,15 @@ class Calendars:
                 await _forget_hints(c, room.uid, hints_through)
                 return Applied(changes_count=0)
             stored = await booking_rows.load_stored(c, room.uid, scope)
-            plan = await unsettled.hold_back(c, room, planner(stored), stored)
+            read = complete or delta
+            began_at = None if read is None else read.began_at
+            plan = await unsettled.hold_back(c, room, planner(stored), stored, began_at=began_at)
             plan = overlay(plan, stored, await load_attendances(c, room.uid))
             surprises = reads.Surprises()
             # What is older than the log's epoch comes from a backup: what happened since was announced, to a lost copy.
             # So may what differs since more was admitted: nobody changed that, in Exchange.
             is_known = state[0] is not None and state[0] >= state[1]
             is_known &= rows.privacy_from_text(state[2]) == settings.privacy
-            read = complete or delta
             if read is not None and is_known and not await _has_hints(c, room.uid):
                 surprises = reads.count_surprises(plan, stored, room, read)
             await self._write(c, room, plan, is_first=is_first)

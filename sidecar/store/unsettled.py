@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from sidecar.model.booking import Booking, BookingState, StoredBooking, booking_digest
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.ids import BookingKey, EventId, RoomUid
+from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.plan import RoomPlan, Touch, Upsert
 from sidecar.model.room import Room
+from sidecar.model.window import from_micros, to_micros
 from sidecar.model.write import Hold, WriteState, WriteUid, transaction_id_of, write_of
+from sidecar.store import journal
 from sidecar.store.engine import Connection
 from sidecar.store.organizer_events import load_known
 from sidecar.store.writes import ENDED, answer_in, ask_in
@@ -26,6 +30,10 @@ _ANSWERS = {
     BookingState.TENTATIVE: WriteState.TENTATIVE,
 }
 """What a room's own copy of a meeting answers to the write that asked for it."""
+_READING = timedelta(minutes=10)
+"""By then a read of single events is over that was under way; what it showed is looked for once more."""
+_SKEW = timedelta(seconds=5)
+"""Reads are dated by the clock of a process, writes by that of the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +66,24 @@ class _Unsettled:
         return booking.event_id in self.frozen or booking.master_id in self.frozen
 
 
-async def hold_back(c: Connection, room: Room, plan: RoomPlan, stored: Mapping[BookingKey, StoredBooking]) -> RoomPlan:
-    """Return a plan without what may not be said yet, and with what only we know; note what it answers to writes."""
+async def hold_back(
+    c: Connection,
+    room: Room,
+    plan: RoomPlan,
+    stored: Mapping[BookingKey, StoredBooking],
+    *,
+    began_at: datetime | None = None,
+) -> RoomPlan:
+    """Return a plan without what may not be said yet, and with what only we know; note what it answers to writes.
+
+    Args:
+        began_at: when the read began that the plan follows from; None: nobody knows, but not long ago.
+    """
     if not plan.upserts and not plan.removals:
         return plan
     plan = await _complete(c, room.uid, plan, stored)
     unsettled = await _load(c, room.uid)
-    failed = await _load_failed(c, plan)
+    failed = await _load_failed(c, room, plan, began_at)
     upserts: list[Upsert] = []
     touches = list(plan.touches)
     for upsert in plan.upserts:
@@ -171,11 +190,20 @@ async def _load(c: Connection, room_uid: RoomUid) -> _Unsettled:
     return unsettled
 
 
-async def _load_failed(c: Connection, plan: RoomPlan) -> set[WriteUid | None]:
-    """Return which of the writes that made a plan's bookings have failed; None is not among them."""
+async def _load_failed(c: Connection, room: Room, plan: RoomPlan, began_at: datetime | None) -> set[WriteUid | None]:
+    """Return which of the writes that made a plan's bookings had failed after the read of them began; None is not among them.
+
+    What a later read shows is there: somebody has restored it, or Exchange did not show it for a moment.
+    """
+    read_at = c.now - _READING if began_at is None else began_at - _SKEW
     failed: set[WriteUid | None] = set()
     for uid in {write_of(upsert.booking.transaction_id) for upsert in plan.upserts} - {None}:
-        row = await c.fetch_one("SELECT state FROM writes WHERE uid = $1", uid)
-        if row is not None and row[0] == WriteState.FAILED.value:
-            failed.add(uid)
+        row = await c.fetch_one("SELECT state, updated_at FROM writes WHERE uid = $1", uid)
+        if row is None or row[0] != WriteState.FAILED.value or int(row[1]) < to_micros(read_at):
+            continue
+        failed.add(uid)
+        if began_at is None:
+            ready_at = from_micros(row[1]) + _READING
+            kind, priority = IntentKind.ROOM_COMPARE, Priority.COMPARE
+            await journal.mark(c, kind, room.uid, room.tenant_uid, priority=priority, ready_at=ready_at)
     return failed

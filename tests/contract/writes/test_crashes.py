@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.errors import RoomConflict
+from sidecar.errors import BookingNotFound, RoomConflict
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.model.change import Cause
+from sidecar.model.intent import IntentKind
 from sidecar.model.write import WriteState
 from sidecar.sync.reading import Found
 from tests.contract.writes.test_creating import CONFIRMED, PENDING, ROLES, desk_set
@@ -198,3 +199,42 @@ async def test_person_and_program_who_meet_are_not_both_given_the_room(
         assert is_ours or isinstance(result, RoomConflict)
         assert stay.start_at == (NINE if is_ours else NINE + timedelta(minutes=30))
         await desk.mirror.check_equal()
+
+
+async def take_for_gone(desk: WriteDesk) -> None:
+    """Have Exchange not show a booking for a moment right after it was made."""
+    nothing = {"match": {"path": "/calendarView", "skip": 1}, "effect": {"status": 200, "body": '{"value": []}'}}
+    await desk.rig.told("POST", "/control/faults", nothing)
+    missing = {"match": {"method": "GET", "path": "/events/"}, "effect": {"status": 404, "code": "ErrorItemNotFound"}}
+    await desk.rig.told("POST", "/control/faults", missing)
+    with pytest.raises(BookingNotFound):
+        await desk.create()
+    assert await desk.mirror.copy() == []
+
+
+async def test_booking_that_was_taken_for_gone_is_shown_by_the_next_full_read(tmp_path: Path) -> None:
+    """Or that somebody has restored: only what was read before it was gone is held back."""
+    async with desk_set(tmp_path) as desk:
+        await take_for_gone(desk)
+        await desk.mirror.advance(10)
+        await desk.mirror.compare()
+        await desk.mirror.check_equal()
+        assert len(await desk.mirror.copy()) == 1
+
+
+async def test_booking_that_was_taken_for_gone_and_is_announced_is_looked_for_in_a_while(tmp_path: Path) -> None:
+    """The read that its announcement leads to may be older than its end, and shows nothing."""
+    async with desk_set(tmp_path) as desk:
+        await take_for_gone(desk)
+        (event,) = await desk.rig.view("2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z")
+        sync, room = desk.mirror.sync, await desk.mirror.reloaded()
+        assert room.horizon is not None
+        found = await sync._reading.events(room, desk.mirror.tenant, (event["id"],), room.horizon)
+        await sync._apply(room, (event["id"],), found, room.horizon, lease=desk.mirror.lease, hints_through=0)
+        assert await desk.mirror.copy() == []
+        planned = await desk.mirror.opened.store.intents.about(room.uid)
+        due_at = min(work.ready_at for work in planned if work.kind is IntentKind.ROOM_COMPARE)
+        assert due_at <= desk.rig.clock.now() + timedelta(minutes=10)
+        await desk.mirror.advance(601)
+        await desk.mirror.compare()
+        assert len(await desk.mirror.copy()) == 1
