@@ -562,3 +562,20 @@ async def test_answer_for_a_room_that_was_tied_to_another_mailbox_meanwhile_is_n
         assert await desk.resume() == [None]
         assert (await desk.ended()).state is WriteState.DONE
         assert await desk.mirror.copy() == []
+
+
+@pytest.mark.parametrize("settings", [{"AutomateProcessing": "None"}, {"AllBookInPolicy": False}])
+async def test_exchange_that_says_whose_event_it_is_does_not_keep_the_room_from_being_read(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """A read that misses the booking asks the room for it by the organizer's id, which is another mailbox's."""
+    async with desk_set(tmp_path, **settings) as desk:
+        await invite(desk)
+        assert await desk.writing.driver.wait_idle(60.0)
+        foreign = {"status": 400, "code": "ErrorInvalidMailboxItemId"}
+        path = f"/users/{desk.rig.room}/events/"
+        await desk.rig.told("POST", "/control/faults", {"match": {"path": path, "count": 0}, "effect": foreign})
+        for _ in range(2):
+            await desk.mirror.compare()
+        room = await desk.mirror.reloaded()
+        assert room.problem is None
