@@ -43,7 +43,7 @@ from sidecar.writes.rewrites import Cut, Json, Rewrite, UpdateOrder
 from sidecar.writes.rewriting import span_of_all
 from sidecar.writes.rrule import RuleRefused
 from sidecar.writes.single_days import SeriesReader, SingleDays
-from sidecar.writes.splits import Outcome, bound, has_day, regular_window, retime, split, windows_of
+from sidecar.writes.splits import Outcome, bound, exception_on, has_day, regular_window, retime, split, windows_of
 from sidecar.writes.steps import Ground
 
 _RESOURCE = "resource"
@@ -197,11 +197,19 @@ class Planner:
         series, day, contents = known
         timing = timing_after(change, series, named=regular_window(series.timing, day))
         _check_timing(timing, ground)
-        if timing == series.timing:
+        also = exception_on(series, day)
+        is_moved_back = change.window is not None and also is not None and also.window != change.window
+        if timing == series.timing and not is_moved_back:
             forth = _with_resources(event_json(_content(change, timing), parts=change.parts), contents)
-            return Rewrite(event_id=master.id, change_key=master.change_key or "", forth=forth)
+            return Rewrite(
+                event_id=master.id,
+                change_key=master.change_key or "",
+                forth=forth,
+                also=None if also is None else also.event_id,
+                named_at=regular_window(timing, day).start_at,
+            )
         before = await self._days.remember(ref_of(ground.tenant), ground.room, series, contents)
-        outcome = bound(retime(before, timing), before=series.timing)
+        outcome = bound(retime(_following(before, day, change), timing), before=series.timing)
         parts = change.parts | {"time", "recurrence"}
         forth = _with_resources(event_json(_content(change, timing), parts=parts), contents)
         back = _as_before(contents, forth)
@@ -226,7 +234,7 @@ class Planner:
         _check_timing(timing, ground)
         whole = await self._days.remember(ref_of(ground.tenant), ground.room, series, contents)
         pieces = split(whole, day)
-        tail = bound(retime(pieces.tail, timing), before=series.timing)
+        tail = bound(retime(_following(pieces.tail, day, change), timing), before=series.timing)
         parts = change.parts | {"time", "recurrence"}
         tail_event = {**contents, **_with_resources(event_json(_content(change, timing), parts=parts), contents)}
         cut = self.cut(master, pieces.head or series)
@@ -278,6 +286,19 @@ def _content(change: Change, timing: Timing) -> EventContent:
         change, timing.first, timing.time_zone, is_all_day=timing.is_all_day, recurrence=timing.recurrence
     )
     return replace(told, window=timing.first)
+
+
+def _following(series: Series, day: date, change: Change) -> Series:
+    """Return a series whose named occurrence no longer differs in what a change says of all."""
+    one = exception_on(series, day)
+    if one is None:
+        return series
+    names = set(event_json(_content(change, series.timing), parts=change.parts))
+    own = {name: value for name, value in one.own.items() if name not in names}
+    window = one.window if change.window is None else regular_window(series.timing, day)
+    same = replace(one, own=own, window=window)
+    exceptions = tuple(same if other.day == day else other for other in series.exceptions)
+    return replace(series, exceptions=exceptions)
 
 
 def _check_timing(timing: Timing, ground: Ground) -> None:

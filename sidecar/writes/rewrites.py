@@ -31,6 +31,7 @@ class Rewrite:
         forth: what is sent, as Graph writes it.
         back: what takes it back; empty: it is not taken back, because it is in nobody's way.
         before, after: a series' different days, where Exchange forgets them; None: it keeps them.
+        also: occurrence that says something else than its series, and is to say this, too, because it was named.
         windows: times at which the event is new; empty: none.
         named_at: when the occurrence that was named takes place by the pattern after the change; None: not in a series.
     """
@@ -41,6 +42,7 @@ class Rewrite:
     back: Json = field(default_factory=dict, repr=False)
     before: Series | None = None
     after: Series | None = None
+    also: EventId | None = None
     windows: tuple[Window, ...] = ()
     lost: tuple[Lost, ...] = ()
     named_at: datetime | None = None

@@ -7,6 +7,7 @@ the times of making say nothing. A change is then taken back, and the booking is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -111,6 +112,9 @@ class Rewriter:
         conflict = await self._look(ground, plan.windows, not_these=(plan.event_id,))
         if conflict is not None:
             return conflict
+        if plan.also is not None:
+            with contextlib.suppress(BookingNotFound):
+                await self._patch(ground, plan.also, plan.forth, "")
         if plan.after is None:
             return plan.lost
         lost = await self._days.restore(ref_of(ground.tenant), ground.room, plan.event_id, plan.after)

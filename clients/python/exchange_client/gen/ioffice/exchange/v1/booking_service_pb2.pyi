@@ -1037,8 +1037,8 @@ class UpdateBookingRequest(_message.Message):
     """How much of a series; OCCURRENCE when unset. Of a single booking each scope means the booking.
 
     A new time is that of the booking that is named; with FOLLOWING and SERIES the others follow to the same time of day, length
-    and zone, on the days that they have. With FOLLOWING the series ends before the booking that is named, and a new one begins
-    with it; from the first booking on it is the whole series.
+    and zone, on the days that they have; those that were moved by themselves stay where they are. With FOLLOWING the series ends
+    before the booking that is named, and a new one begins with it; from the first booking on it is the whole series.
     """
     request_id: _builtins.str
     """See CreateBookingRequest."""
