@@ -12,7 +12,7 @@ from exchange_client import RequestIdReused, RoomConflict, SyncExchangeClient
 from exchange_client.messages import Booking
 
 from sidecar.emulator.fixture import RunningEmulator
-from tests.support.processes import Service, run_cli
+from tests.support.processes import Service, eventually, run_cli, service_started
 from tests.support.scene import Scene, scene_set, tomorrow, wall
 
 pytestmark = pytest.mark.e2e
@@ -56,6 +56,27 @@ async def test_client_books_once_and_learns_of_conflicts(scene: Scene) -> None:
     token = answers[0].written_at_token
     free = await scene.client.find_availability(scene.tenant, tomorrow(8), tomorrow(11), read_after_token=token)
     assert len(free[0].free) == 2
+
+
+async def test_client_gets_over_a_killed_service(tmp_path: Path, emulator: RunningEmulator) -> None:
+    """It goes on asking under the same id: one booking, and the answer that it would have had."""
+    with service_started(tmp_path, emulator) as service:
+        async with scene_set(service, emulator) as scene:
+            # The look that the verdict is made of: the process dies before it has its answer.
+            await scene.directory.fault({"delay_s": 5.0}, method="GET", path="/calendarView")
+            booking = scene.client.create_booking(scene.room(), tomorrow(9), tomorrow(10), timeout_s=60.0)
+            under_way = asyncio.create_task(booking, name="booking")
+
+            async def made() -> bool:
+                return bool(await scene.directory.truth(scene.mailbox(), tomorrow(0), tomorrow(23)))
+
+            await eventually(made, "Exchange holds the booking", service=service)
+            assert not under_way.done()
+            service.kill()
+            service.start()
+            answer = await under_way
+            assert answer.booking.state == Booking.STATE_CONFIRMED
+            assert len(await scene.directory.truth(scene.mailbox(), tomorrow(0), tomorrow(23))) == 1
 
 
 async def test_sync_client_books_a_series(scene: Scene) -> None:
