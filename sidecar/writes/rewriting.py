@@ -144,7 +144,11 @@ class Rewriter:
         tenant, room = ref_of(ground.tenant), ground.room
         lost: tuple[Lost, ...] = plan.lost
         if plan.tail is not None:
-            plan = await self._make_tail(work, ground, order, plan)
+            made = await self._make_tail(work, ground, order, plan)
+            if isinstance(made, SidecarError):
+                await work.note(state=WriteState.WITHDRAWING, failure=failure_of(made))
+                return None
+            plan = made
             assert plan.tail_id is not None, "it was made"
             assert plan.tail is not None, "it was there"
             conflict = await self._look(
@@ -166,15 +170,26 @@ class Rewriter:
         if plan.tail_id is not None:
             await self._calls.delete(ref_of(ground.tenant), ground.room.address, plan.tail_id)
 
-    async def _make_tail(self, work: Work, ground: Ground, order: UpdateOrder | CancelOrder, plan: Cut) -> Cut:
+    async def _make_tail(
+        self, work: Work, ground: Ground, order: UpdateOrder | CancelOrder, plan: Cut
+    ) -> Cut | SidecarError:
+        """Return the plan with the event of its tail; or why there certainly is none."""
         if plan.tail_id is not None:
             return plan
-        event = await self._calls.repeat(
-            ref_of(ground.tenant),
-            ground.room.address,
-            {**plan.tail_event, **_marked(plan.tail_event, work.write.uid)},
-            transaction_id=work.write.transaction_id,
-        )
+        tenant, mailbox, transaction_id = ref_of(ground.tenant), ground.room.address, work.write.transaction_id
+        told = {**plan.tail_event, **_marked(plan.tail_event, work.write.uid)}
+        try:
+            event = await self._calls.repeat(tenant, mailbox, told, transaction_id=transaction_id)
+        except (GraphRefused, MailboxDenied) as error:
+            # An earlier try may have made it.
+            found = (
+                None
+                if _is_first_try(work.write)
+                else await self._calls.find(tenant, mailbox, transaction_id=transaction_id)
+            )
+            if found is None:
+                return _refusal_of(error)
+            event = found
         made = replace(plan, tail_id=event.id)
         await work.note(
             state=WriteState.UNSETTLED,
@@ -200,12 +215,10 @@ class Rewriter:
             return EtagMismatch("somebody has changed it meanwhile; read it and decide again")
         except BookingNotFound:
             return BookingNotFound("somebody has removed it meanwhile")
-        except GraphRefused as error:
-            if error.details.get("code", "").casefold() == _CROSSING:
-                return OccurrenceOutOfPlace("Exchange does not move an occurrence past another one of its series")
-            return error
-        except MailboxDenied as error:
-            return MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
+        except (GraphRefused, MailboxDenied) as error:
+            if not _is_first_try(write) and await self._mark(ground, event_id) == write.uid:
+                return None
+            return _refusal_of(error)
 
     async def _show(self, work: Work, ground: Ground, event: GraphEvent | None, plan: Rewrite) -> None:
         """Note that an event was changed; a single one at another time is shown as pending until the hours are ours."""
@@ -245,6 +258,20 @@ class Rewriter:
             others = [one for one in others if was_first(one, event_id=event_id, created_at=write.event_created_at)]
         conflicts = find_conflicts(windows, others, not_these=not_these)
         return room_conflict(conflicts) if conflicts else None
+
+
+def _is_first_try(write: Write) -> bool:
+    """Tell whether nobody can have sent anything of a write before."""
+    return write.fence == 1
+
+
+def _refusal_of(error: GraphRefused | MailboxDenied) -> SidecarError:
+    """Return what a refusal means for whoever asked for a change."""
+    if isinstance(error, MailboxDenied):
+        return MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
+    if error.details.get("code", "").casefold() == _CROSSING:
+        return OccurrenceOutOfPlace("Exchange does not move an occurrence past another one of its series")
+    return error
 
 
 def span_of_all(windows: Iterable[Window]) -> Window:

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from sidecar.errors import BookingNotOurs, InvalidArgument, OccurrenceOutOfPlace, OutcomeUnknown, RoomConflict
+from sidecar.errors import (
+    BookingNotOurs,
+    GraphRefused,
+    InvalidArgument,
+    MailboxWriteDenied,
+    OccurrenceOutOfPlace,
+    OutcomeUnknown,
+    RoomConflict,
+)
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import SERIES_SCOPE_FOLLOWING, SERIES_SCOPE_SERIES
 from sidecar.model.write import WriteState
@@ -233,6 +241,27 @@ async def test_tail_whose_time_is_taken_meanwhile_is_not_cut_off(tmp_path: Path)
         await desk.mirror.compare()
         theirs = (datetime(2026, 12, 29, 10, 30, tzinfo=UTC), "Theirs")
         assert await _shown(desk) == sorted([*_weeks(*range(10)), theirs])
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_cut_that_exchange_refuses_leaves_the_series_as_it_was(tmp_path: Path, method: str) -> None:
+    """At its first request or its last, which is an answer and no unknown outcome; of the tail nothing is left."""
+    async with desk_set(tmp_path) as desk:
+        made = await _series(desk)
+        await _fault(desk, {"method": method}, {"status": 403, "code": "ErrorAccessDenied"})
+        with pytest.raises(MailboxWriteDenied):
+            await desk.change(made[4].name, start_at=_start(made[4]) + HOUR, **_FOLLOWING)
+        assert await _shown(desk) == _weeks(*range(10))
+
+
+async def test_change_that_exchange_refuses_is_answered_so(tmp_path: Path) -> None:
+    """It is no unknown outcome."""
+    async with desk_set(tmp_path) as desk:
+        made = await _series(desk)
+        await _fault(desk, {"method": "PATCH"}, {"status": 400, "code": "ErrorInvalidRequest"})
+        with pytest.raises(GraphRefused):
+            await desk.change(made[4].name, start_at=_start(made[4]) + HOUR, **_SERIES)
+        assert await _shown(desk) == _weeks(*range(10))
 
 
 _STEPS: dict[str, dict[str, Any]] = {
