@@ -151,12 +151,13 @@ class SingleDays:
         self, tenant: TenantRef, room: Room, master_id: EventId, timing: Timing, days: Sequence[date]
     ) -> dict[date, GraphEvent]:
         found: dict[date, GraphEvent] = {}
+        wanted = frozenset(days)
         for first, last in _spans(days):
             window = Window(_begin_of(first, timing), _begin_of(last + timedelta(days=1), timing))
             told = await self._reader.fetch_instances(tenant, room.address, master_id, window)
             for event in told or []:
                 day = day_of(event, timing)
-                if day is not None and day in days:
+                if day in wanted:
                     found[day] = event
         return found
 

@@ -105,3 +105,33 @@ async def test_booking_that_the_room_has_not_heard_of_stays_until_the_write_ends
     await _step(opened, write, WriteState.DONE)
     await opened.fill(room)
     assert await _states(opened) == []
+
+
+async def test_series_that_is_being_changed_stays_as_it_was_until_the_write_ends(opened: OpenStore, room: Room) -> None:
+    """What a read shows of it half-way is neither changed, nor added, nor taken away."""
+    start_at = after(minutes=60)
+    stays, goes, comes = (replace(make_booking(key, start_at=start_at), master_id=EventId("m1")) for key in "abc")
+    await opened.fill(room, stays, goes)
+    write = await _begin(opened, room, hold=Hold.FROZEN)
+    write = await _step(opened, write, WriteState.SENT, "m1")
+    changed = replace(stays, subject="Half-way")
+    before = await opened.fetch("SELECT key, body FROM bookings ORDER BY key")
+    applied = await opened.fill(room, changed, comes)
+    assert applied.changes_count == 0
+    assert await opened.fetch("SELECT key, body FROM bookings ORDER BY key") == before
+    await _step(opened, write, WriteState.DONE)
+    await opened.fill(room, changed, comes)
+    assert await opened.fetch("SELECT key FROM bookings ORDER BY key") == [(stays.key,), (comes.key,)]
+
+
+async def test_tail_that_a_series_is_to_be_cut_for_does_not_appear_before_the_cut(
+    opened: OpenStore, room: Room
+) -> None:
+    """By the mark of the write, before anybody knows its event."""
+    write = await _begin(opened, room, hold=Hold.FROZEN)
+    tail = make_booking("t", start_at=after(minutes=60))
+    await opened.fill(room, replace(tail, mark=write.uid), make_booking("other", start_at=after(minutes=90)))
+    assert await opened.fetch("SELECT key FROM bookings") == [(make_booking("other").key,)]
+    await _step(opened, write, WriteState.DONE)
+    await opened.fill(room, replace(tail, mark=write.uid), make_booking("other", start_at=after(minutes=90)))
+    assert len(await _states(opened)) == 2

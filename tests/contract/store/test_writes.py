@@ -12,7 +12,7 @@ from sidecar.errors import RequestIdReused, RoomNotFound, StoreConflict
 from sidecar.model.ids import BookingKey, EventId, RoomUid
 from sidecar.model.intent import IntentKind
 from sidecar.model.room import Room
-from sidecar.model.write import Failure, Write, WriteKind, WriteState
+from sidecar.model.write import Failure, Hold, Write, WriteKind, WriteState
 from sidecar.store.writes import NewWrite, step_to
 from tests.support.builders import CANARY, NOW
 from tests.support.stores import ManualClock, OpenStore
@@ -232,3 +232,28 @@ async def test_end_of_a_write_is_announced(opened: OpenStore, room: Room) -> Non
     await _fail(opened, write)
     stop()
     assert write.uid in told
+
+
+async def test_step_that_learns_more_is_sealed_and_read_by_whoever_goes_on(
+    opened: OpenStore, room: Room, clock: ManualClock
+) -> None:
+    """What was decided is kept with what was asked for."""
+    write = await _begin(opened, room)
+    after = replace(write, state=WriteState.SENT, payload=f"{CANARY}-plan".encode(), hold=Hold.FROZEN)
+    await opened.store.writes.note(opened.store.writes.step_to(write, after, claim_s=_CLAIM_S))
+    clock.advance(46)
+    taken = await opened.store.writes.claim(write.uid, claim_s=_CLAIM_S)
+    assert taken is not None
+    assert (taken.payload, taken.hold) == (f"{CANARY}-plan".encode(), Hold.FROZEN)
+    ((sealed,),) = await opened.fetch("SELECT sealed FROM writes")
+    assert CANARY.encode() not in bytes(sealed)
+
+
+async def test_answer_outlives_the_end_and_the_contents_do_not(opened: OpenStore, room: Room) -> None:
+    """The same request gets the same answer for as long as it is remembered."""
+    write = await _begin(opened, room)
+    after = replace(write, state=WriteState.DONE, payload=None, answer=b"lost")
+    await opened.store.writes.note(opened.store.writes.step_to(write, after, claim_s=_CLAIM_S))
+    found = await opened.store.writes.load(write.uid)
+    assert found is not None
+    assert (found.answer, found.payload) == (b"lost", None)

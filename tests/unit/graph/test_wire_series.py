@@ -14,7 +14,7 @@ import pytest
 
 from sidecar.graph.clouds import ref_of
 from sidecar.graph.wire import ANNOTATIONS_ID, Malformed
-from sidecar.graph.wire_series import differences, parse_contents, parse_series, to_series
+from sidecar.graph.wire_series import differences, parse_contents, parse_series, series_call, to_series
 from sidecar.model.series import Series
 from sidecar.model.window import Window
 from sidecar.writes.splits import windows_of
@@ -198,3 +198,9 @@ async def test_event_may_be_a_whole_day_of_its_own_in_a_series(tmp_path: Path) -
     series = to_series(parse_series(msgspec.json.encode(told)), room=replace(make_room(), time_zone="UTC"))
     assert series is not None
     assert [one.is_all_day for one in series.exceptions] == [True]
+
+
+@pytest.mark.parametrize("tells_cancelled", [False, True])
+async def test_cancelled_days_are_asked_for_where_graph_knows_them(tells_cancelled: bool) -> None:
+    """Graph of other clouds refuses a request for a property that it does not have."""
+    assert ("cancelledOccurrences" in series_call("m", "e", tells_cancelled=tells_cancelled).path) == tells_cancelled

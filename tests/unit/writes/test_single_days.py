@@ -164,3 +164,28 @@ async def test_recurrence_that_is_written_is_read_as_it_was(tmp_path: Path) -> N
         assert recurrence_json(timing.recurrence, content)["range"]["numberOfOccurrences"] == 10
         await s.retime(timing)
         assert (await s.series()).timing == timing
+
+
+async def test_cancelled_days_are_found_where_exchange_does_not_tell_them(tmp_path: Path) -> None:
+    """In clouds other than the global one; a day that was moved is not cancelled."""
+    async with _staged(tmp_path) as s:
+        await s.move(1, "2026-12-01T13:00:00", "2026-12-01T14:00:00")
+        await s.remove(3)
+        await s.remove(5)
+        series = await s.series()
+        assert series.cancelled == {date(2026, 12, 14), date(2027, 1, 4)}
+        untold = replace(series, cancelled=frozenset())
+        found = await s.days.look_for_cancelled(s.tenant, s.m.room, s.master_id, untold)
+        assert found == series
+
+
+async def test_cancelled_days_of_an_endless_series_are_looked_for_as_far_as_exchange_shows(tmp_path: Path) -> None:
+    """What has not come yet is not cancelled."""
+    async with _staged(tmp_path) as s:
+        series = await s.series()
+        endless = replace(series.timing, recurrence=replace(series.timing.recurrence, count=None))
+        await s.retime(endless)
+        await s.remove(2)
+        untold = replace(await s.series(), cancelled=frozenset())
+        found = await s.days.look_for_cancelled(s.tenant, s.m.room, s.master_id, untold)
+        assert found.cancelled == {date(2026, 12, 7)}
