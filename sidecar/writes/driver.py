@@ -171,10 +171,20 @@ class Driver:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                await asyncio.get_running_loop().create_future()
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    self._group = None  # before the group ends its tasks: what is asked for from now on is not begun
         finally:
-            self._group = None
+            self._leave_all()
             stop()
+
+    def _leave_all(self) -> None:
+        """Tell whoever waits for a write that was cancelled before its first step."""
+        for work in self._under_way.values():
+            work.end(OutcomeUnknown("the process stops", retry_after_s=_ASK_AGAIN_S))
+        self._under_way.clear()
+        self._idle.set()
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no write is under way here; say whether that came before the time was over."""
@@ -277,15 +287,16 @@ class Driver:
         return max(0.0, ends_s - self._clock.monotonic())
 
     def _start(self, write: Write) -> Work:
+        group = self._working()
         work = Work(write, self._writes)
         self._under_way[write.uid] = work
         self._idle.clear()
-        self._working().create_task(self._carry_out(work), name=f"write {write.uid}")
+        group.create_task(self._carry_out(work, group), name=f"write {write.uid}")
         return work
 
-    async def _carry_out(self, work: Work) -> None:
+    async def _carry_out(self, work: Work, group: asyncio.TaskGroup) -> None:
         error: Exception | None = OutcomeUnknown("the process stops", retry_after_s=_ASK_AGAIN_S)
-        holding = self._working().create_task(self._hold(work), name=f"hold {work.write.uid}")
+        holding = group.create_task(self._hold(work), name=f"hold {work.write.uid}")
         try:
             with acting_with(Urgency.WRITE):
                 error = await contain(self._try(work))

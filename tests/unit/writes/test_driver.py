@@ -315,6 +315,29 @@ async def test_write_is_refused_while_nothing_is_carried_out(tmp_path: Path) -> 
         assert await b.rows() == []
 
 
+@pytest.mark.parametrize("turns_count", range(0, 24))
+async def test_caller_of_a_process_that_stops_hears_so_at_once(tmp_path: Path, turns_count: int) -> None:
+    """At whatever turn of the loop: nobody waits in vain, nothing breaks, and nothing seems to be under way for ever."""
+
+    async def endless(_: Work) -> datetime | None:
+        await asyncio.Event().wait()
+        return None
+
+    async with bench(tmp_path, endless) as b:
+        driver = Driver(writes=b.opened.store.writes, steps={WriteKind.CREATE: b.steps}, clock=b.opened.clock)
+        running = asyncio.create_task(driver.run())
+        await asyncio.sleep(0)
+        call = asyncio.create_task(driver.submit(b.new(), goal=Goal.ENDED, wait_s=20.0))
+        for _ in range(turns_count):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running])
+        async with asyncio.timeout(1.0):
+            with pytest.raises((OutcomeUnknown, ServerDraining)):
+                await call
+        assert await driver.wait_idle(1.0)
+
+
 async def test_more_writes_than_one_process_may_have_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
