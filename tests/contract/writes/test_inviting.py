@@ -579,3 +579,15 @@ async def test_exchange_that_says_whose_event_it_is_does_not_keep_the_room_from_
             await desk.mirror.compare()
         room = await desk.mirror.reloaded()
         assert room.problem is None
+
+
+async def test_series_that_was_made_and_cannot_be_read_is_not_made_again(tmp_path: Path) -> None:
+    """A failure after the meeting was made is no proof that there is none."""
+    async with desk_set(tmp_path) as desk:
+        fault = {"match": {"method": "GET", "path": "/instances", "count": 4}, "effect": {"status": 503}}
+        await desk.rig.told("POST", "/control/faults", fault)
+        with pytest.raises(OutcomeUnknown):
+            await invite(desk, rrule="FREQ=DAILY;COUNT=3")
+        await pass_time(desk, 120.0)
+        assert (await invite(desk, rrule="FREQ=DAILY;COUNT=3")).booking.state == Booking.STATE_CONFIRMED
+        assert len({item["series_master_id"] or item["id"] for item in await organizers_events(desk.rig)}) == 1
