@@ -123,7 +123,7 @@ class Witness:
             for key, versions in self._history[self._world.rooms[room]].items():
                 since = _versions_since(versions, fresh_at - self._margin)
                 if all(stay is None or _is_inside(stay, inside) for stay in since):
-                    allowed[key] = since
+                    allowed[key] = [*since, None] if key[0] in self._world.recalled else since
             for key in pending.keys() & allowed.keys():
                 shown[key] = self._as_exchange_has_it(pending[key], allowed[key])
             what = f"{watcher.name}, told that {room} is fresh as of {fresh_at}"

@@ -70,6 +70,8 @@ class World:
     crash_when_read: bool = False
     unmarked: list[str] = field(default_factory=list)
     """Rooms of which a notification was accepted, and no mark was in the database then."""
+    recalled: set[str] = field(default_factory=set)
+    """Calendar uids of meetings that were cancelled through the API: rooms take notice a little later."""
     is_disk_failing: bool = False
     wants_life: bool = True
     backup: Path | None = None
