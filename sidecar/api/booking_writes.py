@@ -37,20 +37,38 @@ class BookingWriter:
         """See the proto."""
         wish = read_create(request)
         room = await self._store.rooms.load(wish.tenant_id, wish.room_id)
-        organizer = organizer_of(wish.booking, wish.mode or room.settings.write_mode, room=room)
-        content = content_of(wish.booking, wish.window, wish.rrule, room=room)
-        await self._check_time(wish, room)
-        await self.refuse_blocked(room, wish.request_id)
-        if request.validate_only:
-            return await self._validate(wish, room, content, organizer)
-        new = _new_write(wish, room, content, organizer)
-        is_quick = new.kind is WriteKind.CREATE  # nobody but us decides
-        must_wait = is_quick if wish.must_be_answered is None else wish.must_be_answered
-        goal = Goal.ENDED if must_wait else Goal.TAKEN
-        write = await self._writing.driver.submit(new, goal=goal, wait_s=self.wait_s(wish.wait_s))
+        try:
+            organizer = organizer_of(wish.booking, wish.mode or room.settings.write_mode, room=room)
+            content = content_of(wish.booking, wish.window, wish.rrule, room=room)
+            check_time(wish.window, is_all_day=wish.booking.all_day, now=self._clock.now())
+        except InvalidArgument:
+            # Time and settings move on. What was begun before that may be done by now.
+            write = None if request.validate_only else await self._repeat(wish, room)
+            if write is None:
+                raise
+        else:
+            await self.refuse_blocked(room, wish.request_id)
+            if request.validate_only:
+                return await self._validate(wish, room, content, organizer)
+            new = _new_write(wish, room, content, organizer)
+            write = await self._writing.driver.submit(new, goal=_goal(wish, new.kind), wait_s=self.wait_s(wish.wait_s))
         body = await self.told(write, wish.tenant_id, wish.room_id)
         return pb.CreateBookingResponse(
             booking=pb.Booking.FromString(body), written_at_token=await self._tokens.give(wish.tenant_id)
+        )
+
+    async def _repeat(self, wish: Wish, room: Room) -> Write | None:
+        """Go on with what an equal request began; None: there was none. Raises what `submit` and `refuse_blocked` do."""
+        known = await self._store.writes.find(room.tenant_uid, wish.request_id)
+        if known is None:
+            return None
+        await self.refuse_blocked(room, wish.request_id)
+        return await self._writing.driver.repeat(
+            room.tenant_uid,
+            wish.request_id,
+            wish.digest,
+            goal=_goal(wish, known.kind),
+            wait_s=self.wait_s(wish.wait_s),
         )
 
     async def refuse_blocked(self, room: Room, request_id: str) -> None:
@@ -73,14 +91,6 @@ class BookingWriter:
                 "whether it was done is not known yet; send it again to learn what came of it",
                 details={"cause": refusal.reason},
             )
-
-    async def _check_time(self, wish: Wish, room: Room) -> None:
-        """Refuse what lies in the past, unless it is a repetition of what was begun before that."""
-        try:
-            check_time(wish.window, is_all_day=wish.booking.all_day, now=self._clock.now())
-        except InvalidArgument:
-            if not await self._store.writes.is_known(room.tenant_uid, wish.request_id):
-                raise
 
     async def _validate(
         self, wish: Wish, room: Room, content: EventContent, organizer: str
@@ -131,6 +141,12 @@ class BookingWriter:
             raise OutcomeUnknown(
                 "it was made, and cannot be read just now; send it again", details={"cause": error.reason}
             ) from error
+
+
+def _goal(wish: Wish, kind: WriteKind) -> Goal:
+    """Return how far a caller waits who does not say: in the room's own calendar nobody but us decides, and soon."""
+    must_wait = kind is WriteKind.CREATE if wish.must_be_answered is None else wish.must_be_answered
+    return Goal.ENDED if must_wait else Goal.TAKEN
 
 
 def _new_write(wish: Wish, room: Room, content: EventContent, organizer: str) -> NewWrite:

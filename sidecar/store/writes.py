@@ -86,15 +86,9 @@ class Writes:
 
         async def run(c: Connection) -> Begun:
             await locks.keep_tenant(c, new.tenant_uid)
-            row = await c.fetch_one(
-                f"SELECT digest, {_COLUMNS} FROM writes WHERE tenant_uid = $1 AND request_id = $2",  # noqa: S608  (ours)
-                new.tenant_uid,
-                new.request_id,
-            )
-            if row is not None:
-                if bytes(row[0]) != new.digest:
-                    raise RequestIdReused("the request id was used for a request with other contents")
-                return Begun(self._from_row(row[1:]), is_ours=False)
+            found = await self._find_equal(c, new.tenant_uid, new.request_id, new.digest)
+            if found is not None:
+                return Begun(found, is_ours=False)
             if await c.fetch_one("SELECT 1 FROM rooms WHERE uid = $1", new.room_uid) is None:
                 raise RoomNotFound("there is no such room")
             write = Write(
@@ -166,6 +160,30 @@ class Writes:
 
         row = await self._engine.read(run)
         return None if row is None else self._from_row(row)
+
+    async def find_equal(self, tenant_uid: TenantUid, request_id: str, digest: bytes) -> Write | None:
+        """Load the write that an equal request began; None when its id began none, or it is forgotten.
+
+        Raises:
+            RequestIdReused: the id was used for other contents.
+        """
+
+        async def run(c: Connection) -> Write | None:
+            return await self._find_equal(c, tenant_uid, request_id, digest)
+
+        return await self._engine.read(run)
+
+    async def _find_equal(self, c: Connection, tenant_uid: TenantUid, request_id: str, digest: bytes) -> Write | None:
+        row = await c.fetch_one(
+            f"SELECT digest, {_COLUMNS} FROM writes WHERE tenant_uid = $1 AND request_id = $2",  # noqa: S608  (ours)
+            tenant_uid,
+            request_id,
+        )
+        if row is None:
+            return None
+        if bytes(row[0]) != digest:
+            raise RequestIdReused("the request id was used for a request with other contents")
+        return self._from_row(row[1:])
 
     async def is_known(self, tenant_uid: TenantUid, request_id: str) -> bool:
         """Tell whether something was begun under a request id."""

@@ -33,6 +33,7 @@ from sidecar.errors import (
     Unavailable,
 )
 from sidecar.graph.urgency import Urgency, acting_with
+from sidecar.model.ids import TenantUid
 from sidecar.model.write import Write, WriteKind, WriteUid
 from sidecar.store.writes import NewWrite, Step, Writes
 from sidecar.writes.failures import error_of
@@ -219,8 +220,26 @@ class Driver:
                 details={"cause": error.reason},
             ) from error
         work = self._start(begun.write) if begun.is_ours else await self._join(begun.write)
+        return await self._await(begun.write, work, goal, ends_s)
+
+    async def repeat(
+        self, tenant_uid: TenantUid, request_id: str, digest: bytes, *, goal: Goal, wait_s: float
+    ) -> Write | None:
+        """Wait for a write that was begun before, whether or not the same could be begun now; None: there is none.
+
+        Returns, and raises, what `submit` does.
+        """
+        self._working()
+        ends_s = self._clock.monotonic() + wait_s
+        write = await self._writes.find_equal(tenant_uid, request_id, digest)
+        if write is None:
+            return None
+        return await self._await(write, await self._join(write), goal, ends_s)
+
+    async def _await(self, write: Write, work: Work | None, goal: Goal, ends_s: float) -> Write:
+        """Wait for a write, by the work on it if that goes on here."""
         if work is None:
-            return _answer(await self._await_other(begun.write, goal, ends_s))
+            return _answer(await self._await_other(write, goal, ends_s))
         work.callers_count += 1
         try:
             while not _has_reached(work.write, goal) and not work.is_over:

@@ -6,20 +6,30 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from sidecar.api.times import time_of
-from sidecar.errors import GraphUnavailable, OutcomeUnknown, RequestIdReused, RoomConflict, TenantSuspended
+from sidecar.errors import (
+    GraphUnavailable,
+    InvalidArgument,
+    OutcomeUnknown,
+    RequestIdReused,
+    RoomConflict,
+    TenantSuspended,
+)
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import WRITE_COMPLETION_SUBMITTED
 from sidecar.graph.wire_writes import create_event_call, event_json
 from sidecar.model.change import Cause
-from sidecar.model.write import WriteState
+from sidecar.model.tenant_settings import TenantSettings
+from sidecar.model.write import WriteMode, WriteState
 from sidecar.writes.creator import CreateOrder
+from tests.support.builders import TENANT
 from tests.support.stores import make_vault
 from tests.support.write_desk import NINE, WriteDesk, write_desk
 from tests.unit.emulator.rig import rig
@@ -365,3 +375,36 @@ async def test_copy_that_is_a_moment_old_refuses_nothing(tmp_path: Path) -> None
         (event,) = await desk.rig.view("2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z")
         await desk.rig.graph.delete(desk.rig.event_url(event["id"]))
         assert (await desk.create(request_id="q2")).booking.state == Booking.STATE_CONFIRMED
+
+
+async def test_repetition_is_answered_though_the_tenants_mode_is_another_by_now(tmp_path: Path) -> None:
+    """It was done: whoever asks for the first time is told what is wrong with the request."""
+    async with desk_set(tmp_path) as desk:
+        answer = await desk.create()
+        settings = TenantSettings(write_mode=WriteMode.ORGANIZER)
+        await desk.mirror.opened.store.tenants.update(TENANT, lambda name, _: (name, settings), etag="")
+        again = await desk.create()
+        assert (again.booking.name, again.booking.state) == (answer.booking.name, Booking.STATE_CONFIRMED)
+        with pytest.raises(InvalidArgument):
+            await desk.create(request_id="q2")
+        with pytest.raises(RequestIdReused):
+            await desk.create(booking_subject="Something else")
+
+
+async def test_repetition_is_answered_though_the_rooms_zone_is_another_by_now(tmp_path: Path) -> None:
+    """Whole days were from midnight to midnight when it was asked for."""
+    async with desk_set(tmp_path) as desk:
+        midnight = datetime(2026, 11, 25, tzinfo=ZoneInfo(desk.mirror.room.time_zone))
+        answer = await desk.create(midnight, hours=24, booking_all_day=True)
+        await desk.mirror.opened.execute("UPDATE rooms SET time_zone = 'America/New_York'")
+        again = await desk.create(midnight, hours=24, booking_all_day=True)
+        assert again.booking.name == answer.booking.name
+
+
+async def test_repetition_after_a_change_of_mode_goes_on_with_what_was_left(tmp_path: Path) -> None:
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        settings = TenantSettings(write_mode=WriteMode.ORGANIZER)
+        await desk.mirror.opened.store.tenants.update(TENANT, lambda name, _: (name, settings), etag="")
+        assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
+        assert len(await desk.rig.truth()) == 1
