@@ -40,7 +40,8 @@ from sidecar.writes.making import EventCalls, make_once
 from sidecar.writes.occurrences import occurrence_windows, span_of
 
 _BEYOND = timedelta(seconds=1)
-_LOOK_AGAIN = timedelta(seconds=2)
+_LOOK_AGAIN_MIN, _LOOK_AGAIN_MAX = timedelta(seconds=2), timedelta(hours=1)
+"""Between two looks for a booking that no view shows. A pause is as long as the waiting was before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,13 +195,15 @@ class RoomCreator:
         if not ours:
             # One read of a span proves nothing: it may lack what is there, and somebody may have moved the booking.
             first = await self.look_up(scene.room, work.write)
-            if first is None or not first.state.takes_room:
+            now = self._clock.now()
+            if first is not None and first.state.takes_room:
+                bookings, ours = await self._look(scene, event_id, _wider(_span(scene), first))
+                if not ours and first.end_at > now:
+                    return now + min(max(now - work.write.created_at, _LOOK_AGAIN_MIN), _LOOK_AGAIN_MAX)
+            if not ours:  # it is gone, or filed into another calendar: no view has shown it until its end
                 gone = BookingNotFound("somebody has removed the booking meanwhile")
                 await self._end_without(work, scene, gone=failure_of(gone), cause=Cause.DELETED)
                 return None
-            bookings, ours = await self._look(scene, event_id, _wider(_span(scene), first))
-        if not ours:
-            return self._clock.now() + _LOOK_AGAIN
         created_at = work.write.event_created_at
         rivals = [other for other in bookings if was_first(other, event_id=event_id, created_at=created_at)]
         windows = [Window(one.start_at, one.end_at) for one in ours if one.end_at > one.start_at]

@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from sidecar.api.times import time_of
 from sidecar.errors import (
+    BookingNotFound,
     GraphUnavailable,
     InvalidArgument,
     OutcomeUnknown,
@@ -408,3 +409,29 @@ async def test_repetition_after_a_change_of_mode_goes_on_with_what_was_left(tmp_
         await desk.mirror.opened.store.tenants.update(TENANT, lambda name, _: (name, settings), etag="")
         assert (await desk.create()).booking.state == Booking.STATE_CONFIRMED
         assert len(await desk.rig.truth()) == 1
+
+
+async def test_booking_that_the_calendar_never_shows_is_looked_for_ever_more_seldom_and_then_given_up(
+    tmp_path: Path,
+) -> None:
+    """It was moved to another calendar of the mailbox, for one: it is there when asked for, and in no view."""
+    async with desk_set(tmp_path) as desk:
+        empty = {
+            "match": {"path": "/calendarView", "skip": 1, "count": 0},
+            "effect": {"status": 200, "body": '{"value": []}'},
+        }
+        await desk.rig.told("POST", "/control/faults", empty)
+        assert (await desk.create(max_wait=Duration(seconds=1))).booking.state == Booking.STATE_PENDING
+        looks_count = 0
+        for _ in range(60):
+            await desk.mirror.advance(60)
+            await desk.rig.sign_in()
+            looks_count += len(await desk.resume())
+        assert 0 < looks_count <= 20
+        assert not (await desk.write() or pytest.fail("it is under way")).state.is_ended
+        await desk.mirror.advance(27 * 3_600)
+        await desk.rig.sign_in()
+        assert await desk.resume() == [None]
+        with pytest.raises(BookingNotFound):
+            await desk.create()
+        assert await desk.mirror.copy() == []
