@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from sidecar.errors import BookingNotFound, GraphRefused
+from sidecar.errors import BookingNotFound, GraphRefused, GraphUnavailable
 from sidecar.graph import wire, wire_writes
 from sidecar.graph.answers import budget, understood
 from sidecar.graph.clouds import TenantRef
@@ -32,6 +33,7 @@ class EventWriter:
 
     def __init__(self, *, transport: Transport, settings: GraphSettings) -> None:
         self._transport = transport
+        self._pages_max = settings.pages_max
         self._write_s = settings.attempts_max * (settings.request_s + settings.wait_in_place_s)
 
     async def create(
@@ -55,10 +57,17 @@ class EventWriter:
 
     async def find(self, tenant: TenantRef, mailbox: str, *, transaction_id: str) -> GraphEvent | None:
         """Return the event that a transaction made; None when there is none."""
-        body = await self._send(tenant, mailbox, wire_writes.find_event_call(mailbox, transaction_id=transaction_id))
-        with understood():
-            found = wire.parse_page(body).value
-        return found[0] if found else None
+        call = wire_writes.find_event_call(mailbox, transaction_id=transaction_id)
+        for _ in range(self._pages_max):
+            body = await self._send(tenant, mailbox, call)
+            with understood():
+                page = wire.parse_page(body)
+            if page.value:
+                return page.value[0]
+            if not page.next_link:
+                return None
+            call = replace(call, path=page.next_link)  # a page may show nothing though a later one does
+        raise GraphUnavailable("Exchange's pages have no end")
 
     async def update(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,7 +26,7 @@ from sidecar.errors import (
 )
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import WRITE_COMPLETION_SUBMITTED
-from sidecar.graph.wire_writes import create_event_call, event_json
+from sidecar.graph.wire_writes import create_event_call, event_json, find_event_call
 from sidecar.model.change import Cause
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.write import WriteMode, WriteState
@@ -240,10 +241,25 @@ async def test_request_that_exchange_carries_out_late_is_waited_for(tmp_path: Pa
         await desk.mirror.advance(590)
         with pytest.raises(OutcomeUnknown):
             await desk.resume()
-        json = {"content-type": "application/json"}
-        made = await desk.rig.graph.post(f"/users/{desk.rig.room}/events", content=late[0].content, headers=json)
+        headers = {"content-type": "application/json"}
+        made = await desk.rig.graph.post(f"/users/{desk.rig.room}/events", content=late[0].content, headers=headers)
         assert made.status_code == 201, made.text
         await desk.mirror.advance(15)
+        assert await desk.resume() == [None]
+        assert await desk.told() == [PENDING, CONFIRMED]
+
+
+async def test_booking_that_exchange_shows_on_a_later_page_is_found(tmp_path: Path) -> None:
+    """Searches answer with empty pages that have a next one."""
+    async with desk_set(tmp_path) as desk:
+        await unanswered(desk, is_done=True)
+        await desk.mirror.advance(601)
+        write = await desk.write()
+        assert write is not None
+        call = find_event_call(desk.rig.room, transaction_id=write.transaction_id)
+        body = json.dumps({"value": [], "@odata.nextLink": f"https://graph.microsoft.com/v1.0{call.path}"})
+        empty = {"match": {"path_regex": "filter="}, "effect": {"status": 200, "body": body}}
+        await desk.rig.told("POST", "/control/faults", empty)
         assert await desk.resume() == [None]
         assert await desk.told() == [PENDING, CONFIRMED]
 
