@@ -17,7 +17,7 @@ from sidecar.errors import BookingNotFound, BookingOver, EtagMismatch, GraphUnav
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.attendance import release_end
-from sidecar.model.booking import Booking, StoredBooking
+from sidecar.model.booking import Booking, StoredBooking, booking_digest
 from sidecar.model.change import Cause, ChangeKind
 from sidecar.model.event import EventContent
 from sidecar.model.ids import BookingKey, EventId
@@ -137,6 +137,11 @@ class Releaser:
             # By an earlier try of this write, or by somebody else; its cause is told by whoever reads first.
             is_by_us = not work.write.state.is_fresh
             await self._end_without(work, scene, Cause.RELEASED if is_by_us else Cause.DELETED)
+            return
+        is_same = event.change_key == stored.change_key or booking_digest(booking) == stored.digest
+        if scene.order.digest and work.write.state.is_fresh and not is_same:
+            changed = EtagMismatch("somebody has changed it in Exchange meanwhile; read it and decide again")
+            await work.note(state=WriteState.FAILED, failure=failure_of(changed))
             return
         if not booking.state.takes_room:
             await self._end_with(work, scene, booking)

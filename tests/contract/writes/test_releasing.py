@@ -207,6 +207,21 @@ async def test_booking_of_the_version_that_is_meant_is_released(tmp_path: Path) 
         assert await panel.shown() == []
 
 
+async def test_booking_that_was_moved_meanwhile_is_not_released_for_another_version(tmp_path: Path) -> None:
+    """The copy does not know yet that it is tomorrow's: who means today's takes away nothing."""
+    async with door(tmp_path) as panel:
+        made = (await panel.desk.create()).booking
+        event_id = (await panel.desk.write()).event_id or ""  # type: ignore[union-attr]  # it was written
+        moved = {
+            "start": {"dateTime": "2026-11-25T09:00:00", "timeZone": "UTC"},
+            "end": {"dateTime": "2026-11-25T10:00:00", "timeZone": "UTC"},
+        }
+        assert (await panel.desk.rig.graph.patch(panel.desk.rig.event_url(event_id), json=moved)).status_code == 200
+        with pytest.raises(EtagMismatch):
+            await panel.release(made.name, etag=made.etag)
+        assert [one["start"][:16] for one in await panel.desk.rig.truth()] == ["2026-11-25T09:00"]
+
+
 async def test_booking_that_has_ended_is_not_released(tmp_path: Path) -> None:
     async with door(tmp_path) as panel:
         made = (await panel.desk.create()).booking
