@@ -51,6 +51,8 @@ class Changer:
         if plan is not None and work.write.state is WriteState.SENT:
             await self._lapse(work, ground, plan)
         if plan is None:
+            if not work.write.state.is_fresh and self._is_late(work):
+                raise Lapsed
             await self._decide(work, ground, order)
         for _ in range(_TRIES):
             if await self._go_on(work, ground):
@@ -63,12 +65,14 @@ class Changer:
         Raises:
             Lapsed: nothing of it was done.
         """
-        is_late = self._clock.now() - work.write.created_at > PATIENCE
-        if is_late and not await self._rewriter.is_begun(work.write, ground, plan):
+        if self._is_late(work) and not await self._rewriter.is_begun(work.write, ground, plan):
             event_ids = [plan.event_id]
             found = await self._endings.read(ground, event_ids)
             await self._endings.note(work, ground, event_ids, found, state=WriteState.SENT, hold=Hold.NONE)
             raise Lapsed
+
+    def _is_late(self, work: Work) -> bool:
+        return self._clock.now() - work.write.created_at > PATIENCE
 
     async def _decide(self, work: Work, ground: Ground, order: UpdateOrder) -> None:
         """Decide what is to be done, and note it; nothing was sent before."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import time
+from datetime import time, timedelta
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 from sidecar.model.event import EventContent, Invited
 from sidecar.model.recurrence import Recurrence
 from sidecar.model.series import Series, Timing
 from sidecar.model.window import Window
-from sidecar.writes.occurrences import window_on
+from sidecar.writes.occurrences import occurrence_windows, window_on
 from sidecar.writes.rrule import parse_rule
 
+_OVERLAPS_LOOKED_AT = 60
+_OVERLAPS_WITHIN = timedelta(days=5 * 365 + 2)
+"""Gaps of a pattern repeat themselves: whose first occurrences do not meet has none that do."""
 _TIME_PARTS = ("window", "time_zone", "is_all_day")
 _TEXT_PARTS = ("subject", "attendees", "is_private", "body_text", "is_online_meeting", "annotations")
 """By the names that `graph.wire_writes.WRITABLE` has for them."""
@@ -108,10 +112,23 @@ def timing_after(change: Change, series: Series, *, named: Window) -> Timing:
         if change.window is None:
             raise ChangeRefused("booking.time", "a new rule needs the time of the series' first occurrence")
         recurrence = parse_rule(change.rule, start_at=window.start_at, zone=after.zone)
-        return replace(after, first=window, recurrence=recurrence)
+        return _apart(replace(after, first=window, recurrence=recurrence), "rrule")
     if window.start_at.astimezone(after.zone).date() != named.start_at.astimezone(before.zone).date():
         raise ChangeRefused("booking.time", "a series is moved to other days by its rule: say rrule, too")
-    return replace(after, first=window_on(window, before.start_day, zone=after.zone))
+    return _apart(replace(after, first=window_on(window, before.start_day, zone=after.zone)), "booking.time")
+
+
+def _apart(timing: Timing, field_name: str) -> Timing:
+    """Return a timing whose occurrences do not meet each other.
+
+    Raises:
+        ChangeRefused: they do.
+    """
+    until_at = timing.first.start_at + _OVERLAPS_WITHIN
+    told = occurrence_windows(timing.recurrence, timing.first, zone=timing.zone, until_at=until_at)
+    if any(one.end_at > following.start_at for one, following in pairwise(islice(told, _OVERLAPS_LOOKED_AT))):
+        raise ChangeRefused(field_name, "must not have a booking begin before the one before it has ended")
+    return timing
 
 
 def is_moved(change: Change, window: Window, *, is_all_day: bool) -> bool:

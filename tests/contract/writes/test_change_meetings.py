@@ -1,0 +1,81 @@
+"""Changes of bookings that meet other writes half-way: never two bookings for one hour, and nothing told that is not so."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sidecar.errors import GraphUnavailable, InvalidArgument, OutcomeUnknown, SidecarError
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import SERIES_SCOPE_SERIES
+from tests.contract.writes.test_creating import desk_set
+from tests.support.write_desk import NINE, WriteDesk
+
+pytestmark = pytest.mark.looptime
+
+HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
+
+
+async def _book_by_hand(desk: WriteDesk, start: str, end: str, **more: object) -> None:
+    body = {"subject": "Theirs", "start": _at(start), "end": _at(end), **more}
+    assert (await desk.rig.graph.post(f"/users/{desk.rig.room}/events", json=body)).status_code == 201
+
+
+def _at(clock: str) -> dict[str, str]:
+    return {"dateTime": f"2026-11-24T{clock}:00", "timeZone": "UTC"}
+
+
+async def _spans(desk: WriteDesk) -> list[tuple[str, str, str]]:
+    return sorted((one["start"][:16], one["end"][:16], one["subject"]) for one in await desk.rig.truth())
+
+
+async def _overlaps(desk: WriteDesk) -> list[object]:
+    spans = await _spans(desk)
+    return [(one, other) for at, one in enumerate(spans) for other in spans[at + 1 :] if other[0] < one[1]]
+
+
+async def test_change_that_nobody_began_for_long_is_not_made_any_more(tmp_path: Path) -> None:
+    """The process died before it had decided anything, and came back when whoever wanted it had gone on without it."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        await desk.rig.told("POST", "/control/faults", {"match": {"method": "GET"}, "effect": {"delay_s": 5.0}})
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(_try_change(desk, made.name, "u1", start_at=NINE + HOUR))
+            await asyncio.sleep(2.0)
+            await desk.die()
+        assert isinstance(call.result(), OutcomeUnknown)
+        await desk.mirror.advance(601)
+        await desk.live_again()
+        with pytest.raises(GraphUnavailable):
+            await desk.resume()
+        assert await desk.write("u1") is None
+        assert await _spans(desk) == [("2026-11-24T09:00", "2026-11-24T10:00", "Design review")]
+
+
+async def _try_change(desk: WriteDesk, name: str, request_id: str, **more: object) -> SidecarError | None:
+    try:
+        await desk.change(name, request_id=request_id, **more)
+    except SidecarError as error:
+        return error
+    return None
+
+
+async def test_series_is_not_made_to_overlap_itself(tmp_path: Path) -> None:
+    """As a new one is refused whose booking begins before the one before it has ended."""
+    async with desk_set(tmp_path) as desk:
+        await desk.create(rrule="FREQ=DAILY;COUNT=4")
+        made = await desk.listed()
+        with pytest.raises(InvalidArgument):
+            await desk.change(made[0].name, start_at=NINE, hours=26.0, scope=SERIES_SCOPE_SERIES)
+        with pytest.raises(InvalidArgument):
+            await desk.change(
+                made[0].name,
+                start_at=NINE,
+                hours=26.0,
+                scope=SERIES_SCOPE_SERIES,
+                rrule="FREQ=DAILY;COUNT=3",
+                request_id="u2",
+            )
+        assert await _overlaps(desk) == []
