@@ -238,11 +238,14 @@ class Planner:
         parts = change.parts | {"time", "recurrence"}
         tail_event = {**contents, **_with_resources(event_json(_content(change, timing), parts=parts), contents)}
         cut = self.cut(master, pieces.head or series)
+        windows = self._new_windows(ground, tail.series, series)
         return replace(
             cut,
             tail=tail.series,
             tail_event=tail_event,
-            windows=self._new_windows(ground, tail.series, series),
+            windows=windows,
+            kept=tuple(one for one in self._windows(ground, tail.series) if one not in set(windows)),
+            made_at=master.created_date_time,
             lost=(*cut.lost, *tail.lost),
         )
 
@@ -263,15 +266,17 @@ class Planner:
         contents = await self._contents(ground, master_id)
         return await self._days.remember(ref_of(ground.tenant), ground.room, series, contents)
 
-    def _new_windows(self, ground: Ground, after: Series, before: Series) -> tuple[Window, ...]:
-        """Return when a series takes place from now on, as far as the copy reaches, where it did not before."""
+    def _windows(self, ground: Ground, series: Series) -> list[Window]:
+        """Return when a series takes place from now on, as far as the copy reaches."""
         now, horizon = self._clock.now(), ground.room.horizon
-        end_at = max(after.timing.first.end_at, horizon.end_at if horizon is not None else after.timing.first.end_at)
-        if end_at <= now:
-            return ()
-        within = Window(now, end_at)
-        old = set(windows_of(before, within=within))
-        return tuple(window for window in windows_of(after, within=within) if window not in old)
+        first_end_at = series.timing.first.end_at
+        end_at = max(first_end_at, horizon.end_at if horizon is not None else first_end_at)
+        return [] if end_at <= now else windows_of(series, within=Window(now, end_at))
+
+    def _new_windows(self, ground: Ground, after: Series, before: Series) -> tuple[Window, ...]:
+        """Return when a series takes place from now on where it did not before."""
+        old = set(self._windows(ground, before))
+        return tuple(window for window in self._windows(ground, after) if window not in old)
 
     async def _contents(self, ground: Ground, event_id: EventId) -> Json:
         contents = await self._graph.fetch_contents(ref_of(ground.tenant), ground.room.address, event_id)

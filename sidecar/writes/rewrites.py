@@ -58,7 +58,9 @@ class Cut:
         tail: what follows; None: nothing does.
         tail_event: the event that the tail is made of.
         tail_id: that event, once it has been made.
-        windows: times at which the tail takes place.
+        windows: times at which the tail takes place, where the series did not.
+        kept: the other times at which it does.
+        made_at: when the series was made; whoever booked later may have seen nothing else in his way.
     """
 
     event_id: EventId
@@ -69,6 +71,8 @@ class Cut:
     tail_event: Json = field(default_factory=dict, repr=False)
     tail_id: EventId | None = None
     windows: tuple[Window, ...] = ()
+    kept: tuple[Window, ...] = ()
+    made_at: datetime | None = None
     lost: tuple[Lost, ...] = ()
 
 

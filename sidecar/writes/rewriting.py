@@ -28,7 +28,7 @@ from sidecar.graph.wire import GraphEvent
 from sidecar.graph.wire_writes import mark_json
 from sidecar.model.ids import EventId
 from sidecar.model.window import Window
-from sidecar.model.write import Write, WriteState
+from sidecar.model.write import Write, WriteState, write_of
 from sidecar.sync.reading import Found, RoomReader
 from sidecar.writes.conflicts import find_conflicts, room_conflict, was_first
 from sidecar.writes.driver import Work
@@ -151,9 +151,7 @@ class Rewriter:
             plan = made
             assert plan.tail_id is not None, "it was made"
             assert plan.tail is not None, "it was there"
-            conflict = await self._look(
-                ground, plan.windows, not_these=(plan.event_id, plan.tail_id), made_first=(work.write, plan.tail_id)
-            )
+            conflict = await self._look_for_tail(work.write, ground, plan, plan.tail_id)
             if conflict is not None:
                 await work.note(state=WriteState.WITHDRAWING, failure=failure_of(conflict))
                 return None
@@ -238,25 +236,34 @@ class Rewriter:
         return "" if event is None else mark_of(event)
 
     async def _look(
-        self,
-        ground: Ground,
-        windows: Sequence[Window],
-        *,
-        not_these: tuple[EventId, ...],
-        made_first: tuple[Write, EventId] | None = None,
+        self, ground: Ground, windows: Sequence[Window], *, not_these: tuple[EventId, ...]
     ) -> SidecarError | None:
-        """Look whether hours are ours; return what is in the way.
-
-        Args:
-            made_first: only what was made before this write's event is in its way.
-        """
+        """Look whether hours are ours; return what is in the way."""
         if not windows:
             return None
         others, _ = await self._reading.view(ground.room, ground.tenant, span_of_all(windows))
-        if made_first is not None:
-            write, event_id = made_first
-            others = [one for one in others if was_first(one, event_id=event_id, created_at=write.event_created_at)]
         conflicts = find_conflicts(windows, others, not_these=not_these)
+        return room_conflict(conflicts) if conflicts else None
+
+    async def _look_for_tail(self, write: Write, ground: Ground, plan: Cut, tail_id: EventId) -> SidecarError | None:
+        """Look whether a tail may stay; only what was made before it is in its way.
+
+        Its hours were the series' own, but the tail is younger. Who booked in between, and has not looked yet, finds a tail that
+        gives way to him, and no series any more.
+        """
+        if not plan.windows and not plan.kept:
+            return None
+        span = span_of_all((*plan.windows, *plan.kept))
+        others, _ = await self._reading.view(ground.room, ground.tenant, span)
+        others = [one for one in others if was_first(one, event_id=tail_id, created_at=write.event_created_at)]
+        between = [
+            one
+            for one in others
+            if write_of(one.transaction_id) and one.created_at and plan.made_at and one.created_at >= plan.made_at
+        ]
+        not_these = (plan.event_id, tail_id)
+        conflicts = find_conflicts(plan.windows, others, not_these=not_these)
+        conflicts += find_conflicts(plan.kept, between, not_these=not_these)
         return room_conflict(conflicts) if conflicts else None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from sidecar.errors import GraphUnavailable, InvalidArgument, OutcomeUnknown, SidecarError
-from sidecar.gen.ioffice.exchange.v1.common_pb2 import SERIES_SCOPE_SERIES
+from sidecar.errors import GraphUnavailable, InvalidArgument, OutcomeUnknown, RoomConflict, SidecarError
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import SERIES_SCOPE_FOLLOWING, SERIES_SCOPE_SERIES
 from tests.contract.writes.test_creating import desk_set
 from tests.support.write_desk import NINE, WriteDesk
 
@@ -60,6 +61,35 @@ async def _try_change(desk: WriteDesk, name: str, request_id: str, **more: objec
     except SidecarError as error:
         return error
     return None
+
+
+async def test_tail_of_a_series_gives_way_to_whom_only_the_whole_series_was_before(tmp_path: Path) -> None:
+    """Somebody booked after the series and looks after its cut: the tail is younger than his booking."""
+    async with desk_set(tmp_path) as desk:
+        recurrence = {
+            "pattern": {"type": "weekly", "interval": 1, "daysOfWeek": ["tuesday"]},
+            "range": {"type": "numbered", "startDate": "2026-11-24", "numberOfOccurrences": 4},
+        }
+        outcomes: list[SidecarError | None] = []
+
+        async def meanwhile() -> None:
+            await asyncio.sleep(2.0)
+            await desk.mirror.compare()
+            named = [one for one in await desk.listed() if one.HasField("recurrence")][1]
+            outcomes.append(
+                await _try_change(desk, named.name, "u1", booking_subject="Tail", scope=SERIES_SCOPE_FOLLOWING)
+            )
+
+        async def just_before() -> None:
+            await _book_by_hand(desk, "09:00", "10:00", recurrence=recurrence)
+            await asyncio.sleep(2.0)
+
+        desk.before("POST", just_before)
+        desk.after("POST", meanwhile)
+        with suppress(RoomConflict):
+            await desk.create(NINE + WEEK, request_id="q2", booking_subject="Next")
+        assert outcomes
+        assert await _overlaps(desk) == []
 
 
 async def test_series_is_not_made_to_overlap_itself(tmp_path: Path) -> None:
