@@ -248,8 +248,8 @@ class Rewriter:
     async def _look_for_tail(self, write: Write, ground: Ground, plan: Cut, tail_id: EventId) -> SidecarError | None:
         """Look whether a tail may stay; only what was made before it is in its way.
 
-        Its hours were the series' own, but the tail is younger. Who booked in between, and has not looked yet, finds a tail that
-        gives way to him, and no series any more.
+        Its hours were the series' own, but the tail is younger. Who booked in between, and has not looked yet, finds a tail
+        that gives way to him, and no series any more.
         """
         if not plan.windows and not plan.kept:
             return None
