@@ -194,6 +194,16 @@ class Writes:
 
         return await self._engine.read(run)
 
+    async def is_awaited(self, room_uid: RoomUid, key: BookingKey) -> bool:
+        """Tell whether a write of ours waits for a room's answer to the meeting behind a booking."""
+
+        async def run(c: Connection) -> bool:
+            waiting = f"hold = $3 AND state NOT IN ({ENDED})"
+            statement = f"SELECT 1 FROM writes WHERE room_uid = $1 AND booking_key = $2 AND {waiting}"  # noqa: S608  (ours)
+            return await c.fetch_one(statement, room_uid, key, Hold.PRESENT.value) is not None
+
+        return await self._engine.read(run)
+
     async def load(self, uid: WriteUid) -> Write | None:
         """Load a write; None when it is forgotten."""
 

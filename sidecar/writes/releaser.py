@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
 import msgspec
@@ -35,6 +35,9 @@ from sidecar.sync.reading import RoomReader
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.releasing import Release, choose_release
+
+_INSTANT = timedelta(seconds=1)
+"""A view of no length shows nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +134,13 @@ class Releaser:
         )
 
     async def _release(self, work: Work, scene: _Scene, stored: StoredBooking) -> None:
-        event = await self._reader.fetch_event(ref_of(scene.tenant), scene.room.address, stored.event_id)
-        booking = await self._meaning(scene, event)
+        event, booking = await self._find(scene, stored)
         if event is None or booking is None:
+            is_fresh = work.write.state.is_fresh
+            if is_fresh and await self._store.writes.is_awaited(scene.room.uid, scene.order.key):
+                away = GraphUnavailable("the meeting has not reached the room yet; cancel it, or try again")
+                away.may_be_done = False
+                raise away
             # By an earlier try of this write, or by somebody else; its cause is told by whoever reads first.
             is_by_us = not work.write.state.is_fresh
             await self._end_without(work, scene, Cause.RELEASED if is_by_us else Cause.DELETED)
@@ -153,6 +160,23 @@ class Releaser:
             released_at=scene.order.released_at,
         )
         await self._free(work, scene, booking, release)
+
+    async def _find(self, scene: _Scene, stored: StoredBooking) -> tuple[GraphEvent | None, Booking | None]:
+        """Return the event that is to be released, and what it means; Nones when the room has none.
+
+        A meeting that was made through the API may lie in the copy with the id that it has in the organizer's calendar.
+        """
+        event_id = stored.event_id
+        event = await self._reader.fetch_event(ref_of(scene.tenant), scene.room.address, event_id)
+        booking = await self._meaning(scene, event)
+        if booking is None:
+            window = Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT))
+            held, _ = await self._reading.view(scene.room, scene.tenant, window)
+            event_id = next((one.event_id for one in held if one.key == scene.order.key), event_id)
+        if event_id != stored.event_id:
+            event = await self._reader.fetch_event(ref_of(scene.tenant), scene.room.address, event_id)
+            booking = await self._meaning(scene, event)
+        return event, booking
 
     async def _free(self, work: Work, scene: _Scene, booking: Booking, release: Release) -> None:
         """Do at Exchange what was chosen, and note it with what follows from it."""

@@ -14,9 +14,18 @@ import pytest
 
 from sidecar.api.attendance import AttendanceCalls
 from sidecar.api.times import time_of
-from sidecar.errors import BookingNotFound, BookingOver, EtagMismatch, OutcomeUnknown, RequestIdReused, ServerDraining
+from sidecar.errors import (
+    BookingNotFound,
+    BookingOver,
+    EtagMismatch,
+    GraphUnavailable,
+    OutcomeUnknown,
+    RequestIdReused,
+    ServerDraining,
+)
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Booking
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import WRITE_COMPLETION_SUBMITTED, WRITE_MODE_ORGANIZER
 from sidecar.model.change import Cause
 from tests.support.mirrored import RigClock
 from tests.support.write_desk import NINE, WriteDesk, write_desk
@@ -251,3 +260,48 @@ async def test_released_booking_made_longer_again_is_not_released_any_more(tmp_p
         await panel.desk.mirror.compare()
         (shown,) = await panel.shown()
         assert not shown.HasField("release_time")
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_meeting_that_the_room_has_not_answered_is_declined_for_it(tmp_path: Path, is_read: bool) -> None:
+    """The copy may know it by the organizer's id alone; the room's own item is found by its name."""
+    async with door(tmp_path) as here:
+        desk = here.desk
+        await desk.rig.told(
+            "PATCH", desk.rig.path(f"/mailboxes/{desk.rig.room}"), {"settings": {"AutomateProcessing": "AutoUpdate"}}
+        )
+        made = await desk.create(
+            booking_organizer=pb.Person(email=desk.rig.ada),
+            mode=WRITE_MODE_ORGANIZER,
+            completion=WRITE_COMPLETION_SUBMITTED,
+        )
+        await desk.rig.rest()
+        if is_read:
+            await desk.mirror.compare()
+        await here.release(made.booking.name)
+        assert await desk.writing.driver.wait_idle(60.0)
+        await desk.rig.rest()
+        await here.wait(120.0)
+        await desk.resume()
+        assert await desk.rig.truth() == []
+        assert len(await desk.rig.truth(desk.rig.ada)) == 1
+        await desk.mirror.compare()
+        assert await here.shown() == []
+
+
+async def test_meeting_that_has_not_reached_the_room_cannot_be_released_yet(tmp_path: Path) -> None:
+    """To say that it is released would be a promise that nobody keeps: the room may accept it later."""
+    async with door(tmp_path) as here:
+        desk = here.desk
+        await desk.rig.told(
+            "PATCH", desk.rig.path(f"/mailboxes/{desk.rig.room}"), {"settings": {"AutomateProcessing": "None"}}
+        )
+        made = await desk.create(
+            booking_organizer=pb.Person(email=desk.rig.ada),
+            mode=WRITE_MODE_ORGANIZER,
+            completion=WRITE_COMPLETION_SUBMITTED,
+        )
+        with pytest.raises(GraphUnavailable):
+            await here.release(made.booking.name)
+        assert await desk.write("r1") is None
+        assert len(await here.shown()) == 1
