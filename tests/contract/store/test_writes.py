@@ -14,7 +14,7 @@ from sidecar.model.intent import IntentKind
 from sidecar.model.room import Room
 from sidecar.model.write import Failure, Hold, Write, WriteKind, WriteState
 from sidecar.store.writes import NewWrite, step_to
-from tests.support.builders import CANARY, NOW
+from tests.support.builders import CANARY, NOW, TENANT
 from tests.support.stores import ManualClock, OpenStore
 
 _CLAIM_S = 45.0
@@ -257,3 +257,33 @@ async def test_answer_outlives_the_end_and_the_contents_do_not(opened: OpenStore
     found = await opened.store.writes.load(write.uid)
     assert found is not None
     assert (found.answer, found.payload) == (b"lost", None)
+
+
+async def test_equal_request_finds_the_write_and_another_one_is_refused(opened: OpenStore, room: Room) -> None:
+    writes = opened.store.writes
+    assert await writes.find_equal(room.tenant_uid, "q1", b"d1") is None
+    write = await _begin(opened, room)
+    assert await writes.find_equal(room.tenant_uid, "q1", b"d1") == write
+    with pytest.raises(RequestIdReused):
+        await writes.find_equal(room.tenant_uid, "q1", b"d2")
+
+
+async def test_booking_is_awaited_until_the_write_of_its_meeting_ends(opened: OpenStore, room: Room) -> None:
+    writes, key = opened.store.writes, BookingKey("b1")
+    new = replace(_new(room), kind=WriteKind.INVITE, hold=Hold.PRESENT)
+    write = (await writes.begin(new, claim_s=_CLAIM_S)).write
+    assert not await writes.is_awaited(room.uid, key)
+    write = await _note(opened, write, state=WriteState.UNSETTLED, booking_key=key)
+    assert await writes.is_awaited(room.uid, key)
+    await _note(opened, write, state=WriteState.DONE)
+    assert not await writes.is_awaited(room.uid, key)
+
+
+async def test_unended_writes_are_due_when_a_deletion_is_taken_back(opened: OpenStore, room: Room) -> None:
+    write, ended = await _begin(opened, room), await _begin(opened, room, request_id="q2")
+    await _fail(opened, ended)
+    await opened.store.lifecycle.delete(TENANT, etag="", grace=timedelta(days=7))
+    assert await _due_at(opened, write) == []
+    await opened.store.lifecycle.undelete(TENANT)
+    assert await _due_at(opened, write) == [0]
+    assert await _due_at(opened, ended) == []
