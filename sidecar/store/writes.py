@@ -185,6 +185,31 @@ class Writes:
             raise RequestIdReused("the request id was used for a request with other contents")
         return self._from_row(row[1:])
 
+    async def is_other_first(self, write: Write, event_id: EventId) -> bool:
+        """Tell whether another write is half-way with an event, with its series, or with an occurrence of it.
+
+        Two that have both merely sent something do not wait for each other: the younger one waits.
+        """
+
+        async def run(c: Connection) -> bool:
+            found = await c.fetch_one(
+                "SELECT 1 FROM writes WHERE room_uid = $1 AND uid <> $2"
+                " AND (state IN ($4, $5) OR (state = $6 AND uid < $2)) AND kind <> $7"
+                " AND (event_id = $3"
+                " OR event_id IN (SELECT event_id FROM bookings WHERE room_uid = $1 AND master_id = $3)"
+                " OR event_id IN (SELECT master_id FROM bookings WHERE room_uid = $1 AND event_id = $3)) LIMIT 1",
+                write.room_uid,
+                write.uid,
+                event_id,
+                WriteState.UNSETTLED.value,
+                WriteState.WITHDRAWING.value,
+                WriteState.SENT.value,
+                WriteKind.INVITE.value,
+            )
+            return found is not None
+
+        return await self._engine.read(run)
+
     async def is_known(self, tenant_uid: TenantUid, request_id: str) -> bool:
         """Tell whether something was begun under a request id."""
 

@@ -116,6 +116,9 @@ class Canceller:
         if self._is_late(work):
             raise Lapsed
         target = await self._target(ground, named, order)
+        if await self._endings.has_waited(work, target.event_id if isinstance(target, Cut) else target):
+            await self._cancel(work, ground, order)
+            return
         if isinstance(target, Cut):
             order = replace(order, cut=target)
             payload = encode_order(order)

@@ -78,6 +78,8 @@ class Changer:
         """Decide what is to be done, and note it; nothing was sent before."""
         try:
             plan = await self._planner.plan(ground, order)
+            while await self._endings.has_waited(work, plan.event_id):
+                plan = await self._planner.plan(ground, order)
         except SidecarError as refusal:
             # A conflict is an answer and remembered; what else is refused before anything is sent may be asked anew.
             is_answer = isinstance(refusal, RoomConflict) or not work.write.state.is_fresh

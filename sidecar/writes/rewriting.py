@@ -16,6 +16,7 @@ from sidecar.errors import (
     BookingNotFound,
     EtagMismatch,
     GraphRefused,
+    GraphUnavailable,
     MailboxDenied,
     MailboxWriteDenied,
     OccurrenceOutOfPlace,
@@ -23,10 +24,11 @@ from sidecar.errors import (
 )
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.event_writer import Overtaken
-from sidecar.graph.events import mark_of
+from sidecar.graph.events import mark_of, window_of
 from sidecar.graph.wire import GraphEvent
 from sidecar.graph.wire_writes import mark_json
 from sidecar.model.ids import EventId
+from sidecar.model.room import Room
 from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteState, write_of
 from sidecar.sync.reading import Found, RoomReader
@@ -41,6 +43,8 @@ from sidecar.writes.steps import Endings, Ground
 _CROSSING = "erroroccurrencecrossingboundary"
 _BACK = "-back"
 """Ends the mark of what takes a change back."""
+_TRIES = 3
+"""How often a change is taken back anew because somebody else changes the event all the time."""
 
 
 class ChangeCalls(Protocol):
@@ -121,14 +125,30 @@ class Rewriter:
         return *plan.lost, *lost
 
     async def take_back(self, work: Work, ground: Ground, plan: Rewrite) -> None:
-        """Make an event what it was; one that somebody has removed meanwhile stays so."""
+        """Make an event what it was; one that somebody has removed or moved on meanwhile stays so.
+
+        Raises:
+            GraphUnavailable: somebody changes it all the time.
+        """
         tenant, room = ref_of(ground.tenant), ground.room
         mark = work.write.uid + _BACK
-        if await self._mark(ground, plan.event_id) != mark:
+        for _ in range(_TRIES):
+            event = await self._reader.fetch_event(tenant, room.address, plan.event_id)
+            if event is None or _was_moved_on(event, plan, room):
+                return
+            if mark_of(event) == mark:
+                break
             try:
-                await self._patch(ground, plan.event_id, {**plan.back, **_marked(plan.back, mark)}, "")
+                await self._patch(
+                    ground, plan.event_id, {**plan.back, **_marked(plan.back, mark)}, event.change_key or ""
+                )
+            except Overtaken:
+                continue
             except BookingNotFound:
                 return
+            break
+        else:
+            raise GraphUnavailable("somebody changes the booking all the time")
         if plan.before is not None:
             await self._days.restore(tenant, room, plan.event_id, plan.before)
 
@@ -279,6 +299,17 @@ def _refusal_of(error: GraphRefused | MailboxDenied) -> SidecarError:
     if error.details.get("code", "").casefold() == _CROSSING:
         return OccurrenceOutOfPlace("Exchange does not move an occurrence past another one of its series")
     return error
+
+
+def _was_moved_on(event: GraphEvent, plan: Rewrite, room: Room) -> bool:
+    """Tell whether a single event takes none of the hours any more to which a change has brought it.
+
+    Its old hours may be somebody else's by then.
+    """
+    window = window_of(event, room=room)
+    if plan.before is not None or window is None or mark_of(event).endswith(_BACK):
+        return False
+    return not any(one.overlaps(window.start_at, window.end_at) for one in plan.windows)
 
 
 def span_of_all(windows: Iterable[Window]) -> Window:

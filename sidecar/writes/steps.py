@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sidecar.errors import RoomNotFound
+from sidecar.aio.clock import Clock
+from sidecar.errors import GraphUnavailable, RoomNotFound
 from sidecar.model.booking import Booking, StoredBooking
 from sidecar.model.change import Cause
 from sidecar.model.ids import BookingKey, EventId
@@ -18,6 +19,10 @@ from sidecar.store.store import Store
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import Found, RoomReader
 from sidecar.writes.driver import Work
+
+_TURN_S = 0.25
+_TURNS_MAX = 60
+"""How often a change looks whether another one of the same booking has ended: for a quarter of a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +36,10 @@ class Ground:
 class Endings:
     """Begins and ends the steps of changes."""
 
-    def __init__(self, *, store: Store, reading: RoomReader) -> None:
+    def __init__(self, *, store: Store, reading: RoomReader, clock: Clock) -> None:
         self._store = store
         self._reading = reading
+        self._clock = clock
 
     async def ground(self, write: Write) -> Ground:
         """Return where a write takes place.
@@ -45,6 +51,21 @@ class Endings:
         if room is None:
             raise RoomNotFound("there is no such room")
         return Ground(room, await self._store.tenants.load_by_uid(write.tenant_uid))
+
+    async def has_waited(self, work: Work, event_id: EventId) -> bool:
+        """Wait for other writes that are half-way with an event or its series; say whether there were any.
+
+        What was read of the event may be what they take back, and what they look at is where they put it. So whoever has waited
+        reads again.
+
+        Raises:
+            GraphUnavailable: they do not end.
+        """
+        for turn in range(_TURNS_MAX):
+            if not await self._store.writes.is_other_first(work.write, event_id):
+                return turn > 0
+            await self._clock.sleep(_TURN_S)
+        raise GraphUnavailable("another change of the booking is under way")
 
     async def read(self, ground: Ground, event_ids: Sequence[EventId]) -> Found:
         """Read what events are now. A room that was never read as a whole has nothing to compare them with."""

@@ -55,7 +55,7 @@ def build_writing(
     inviter = Inviter(store=store, calls=calls, reader=reader, reading=reading, clock=clock)
     days = SingleDays(reader=reader, writer=calls)
     planner = Planner(store=store, graph=reader, days=days, reading=reading, clock=clock)
-    endings = Endings(store=store, reading=reading)
+    endings = Endings(store=store, reading=reading, clock=clock)
     rewriter = Rewriter(calls=calls, reader=reader, days=days, reading=reading, endings=endings)
     changer = Changer(planner=planner, rewriter=rewriter, endings=endings, clock=clock)
     canceller = Canceller(planner=planner, rewriter=rewriter, endings=endings, calls=calls, clock=clock)

@@ -63,6 +63,66 @@ async def _try_change(desk: WriteDesk, name: str, request_id: str, **more: objec
     return None
 
 
+async def test_changes_of_one_booking_take_turns(tmp_path: Path) -> None:
+    """What the first one takes back is not what the second one has found."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        await desk.rig.told("POST", "/control/faults", {"match": {"method": "PATCH"}, "effect": {"stall_s": 4.0}})
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(_try_change(desk, made.name, "u1", start_at=NINE + HOUR))
+            await asyncio.sleep(2.0)
+            second = group.create_task(_try_change(desk, made.name, "u2", start_at=NINE + HOUR, hours=2.0))
+            await asyncio.sleep(1.0)
+            await _book_by_hand(desk, "10:30", "11:00")
+        assert isinstance(first.result(), RoomConflict)
+        assert isinstance(second.result(), RoomConflict)
+        assert await _overlaps(desk) == []
+        assert ("2026-11-24T09:00", "2026-11-24T10:00", "Design review") in await _spans(desk)
+        await desk.mirror.compare()
+        await desk.mirror.check_equal()
+
+
+async def test_change_that_gives_way_takes_nothing_from_a_later_change(tmp_path: Path) -> None:
+    """The booking was moved on meanwhile, and its first hour is somebody else's by now: it stays where it was moved to."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        url = desk.rig.event_url((await desk.write()).event_id or "")  # type: ignore[union-attr]  # it was written
+
+        async def meanwhile() -> None:
+            await _book_by_hand(desk, "10:30", "11:00")
+            moved = {"start": _at("12:00"), "end": _at("13:00")}
+            assert (await desk.rig.graph.patch(url, json=moved)).status_code == 200
+            await desk.create(request_id="q2", booking_subject="Next")
+
+        desk.before("GET", meanwhile, skip=2)
+        first = await _try_change(desk, made.name, "u1", start_at=NINE + HOUR)
+        assert isinstance(first, RoomConflict)
+        assert await _overlaps(desk) == []
+        assert ("2026-11-24T12:00", "2026-11-24T13:00", "Design review") in await _spans(desk)
+        await desk.mirror.compare()
+        await desk.mirror.check_equal()
+
+
+@pytest.mark.parametrize("has_etag", [False, True])
+async def test_lost_answer_and_another_change_do_not_spare_the_look(tmp_path: Path, has_etag: bool) -> None:
+    """Exchange has moved the booking, nobody heard of it, and another change bears another mark."""
+    async with desk_set(tmp_path) as desk:
+        made = (await desk.create()).booking
+        fault = {"match": {"method": "PATCH"}, "effect": {"drop": True, "after": True}}
+        await desk.rig.told("POST", "/control/faults", fault)
+
+        async def meanwhile() -> None:
+            await _book_by_hand(desk, "10:30", "11:00")
+            await _try_change(desk, made.name, "u2", booking_subject="Kick-off")
+
+        desk.before("PATCH", meanwhile, skip=1)
+        etag = made.etag if has_etag else ""
+        await _try_change(desk, made.name, "u1", start_at=NINE + HOUR, booking_etag=etag)
+        assert await _overlaps(desk) == []
+        await desk.mirror.compare()
+        await desk.mirror.check_equal()
+
+
 async def test_tail_of_a_series_gives_way_to_whom_only_the_whole_series_was_before(tmp_path: Path) -> None:
     """Somebody booked after the series and looks after its cut: the tail is younger than his booking."""
     async with desk_set(tmp_path) as desk:
