@@ -20,7 +20,11 @@ from sidecar.errors import (
     RoomConflict,
 )
 from sidecar.gen.ioffice.exchange.v1.booking_service_pb2 import Attendee, Booking, Person
-from sidecar.gen.ioffice.exchange.v1.common_pb2 import SERIES_SCOPE_SERIES
+from sidecar.gen.ioffice.exchange.v1.common_pb2 import (
+    SERIES_SCOPE_SERIES,
+    WRITE_COMPLETION_SUBMITTED,
+    WRITE_MODE_ORGANIZER,
+)
 from sidecar.graph.clouds import ref_of
 from sidecar.model.change import Cause
 from sidecar.model.write import WriteState
@@ -382,3 +386,20 @@ async def test_rule_for_a_single_booking_is_refused(tmp_path: Path) -> None:
         made = (await desk.create()).booking
         with pytest.raises(InvalidArgument):
             await desk.change(made.name, start_at=NINE, rrule="FREQ=DAILY", scope=SERIES_SCOPE_SERIES)
+
+
+@pytest.mark.parametrize("processing", ["None", "AutoUpdate"])
+async def test_meeting_that_the_room_has_not_answered_is_refused_as_somebody_elses_and_not_as_gone(
+    tmp_path: Path, processing: str
+) -> None:
+    """The copy knows it by the organizer's id, under which the room has nothing."""
+    async with desk_set(tmp_path) as desk:
+        settings = {"settings": {"AutomateProcessing": processing}}
+        await desk.rig.told("PATCH", desk.rig.path(f"/mailboxes/{desk.rig.room}"), settings)
+        made = await desk.create(
+            booking_organizer=Person(email=desk.rig.ada),
+            mode=WRITE_MODE_ORGANIZER,
+            completion=WRITE_COMPLETION_SUBMITTED,
+        )
+        with pytest.raises(BookingNotOurs):
+            await desk.change(made.booking.name, booking_subject="New")
