@@ -71,9 +71,9 @@ def _kind(options: argparse.Namespace) -> str:
 
 
 def _run(seed: int, mutation: str | None, trace_file: Path | None = None, *, kind: str = "") -> Outcome:
-    plan = _PLANS[kind](seed)
     if mutation is None:
-        return run(plan, trace_file=trace_file)
+        return run(_PLANS[kind](seed), trace_file=trace_file)
+    plan = mutations.ALL[mutation].plans(seed)
     with mutations.ALL[mutation].applied():
         return run(plan, trace_file=trace_file)
 

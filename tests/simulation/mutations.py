@@ -27,7 +27,7 @@ from sidecar.feed.feed import Feed
 from sidecar.feed.watch import Start, Watch
 from sidecar.graph.clouds import ref_of
 from sidecar.graph.events import span_of
-from sidecar.model.change import SnapshotReason
+from sidecar.model.change import Cause, SnapshotReason
 from sidecar.model.ids import RoomUid
 from sidecar.model.plan import DeltaPlace, DeltaRead, RoomPlan
 from sidecar.model.room import RoomState, SyncState
@@ -42,8 +42,9 @@ from sidecar.sync import reading, rooms
 from sidecar.sync import subscriptions as keeper
 from sidecar.sync.reading import RoomReader
 from sidecar.sync.rooms import RoomSync
+from sidecar.writes.creator import RoomCreator
 from tests.simulation.checks import may_announce_everything, may_tell_everything
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.plan import Plan, plan_of, writing_plan
 from tests.simulation.run import run
 from tests.simulation.watchers import Watcher
 
@@ -70,6 +71,7 @@ class Mutation:
         found_by: a seed that finds it, as plans are today; None: `make sim-mutations` has to look for one.
         needs: what a plan must hold for the rule to matter; seeds without it are not run.
         more: other guards of the same rule, each a place, a name and a stand-in: one of them would still hold it.
+        plans: gives the plans of seeds.
     """
 
     rule: str
@@ -79,6 +81,7 @@ class Mutation:
     found_by: int | None
     needs: Callable[[Plan], bool] = lambda _: True
     more: tuple[tuple[Any, str, Callable[..., Any]], ...] = ()
+    plans: Callable[[int], Plan] = plan_of
 
     @contextmanager
     def applied(self) -> Iterator[Use]:
@@ -155,7 +158,7 @@ def find(name: str, seeds: Sequence[int]) -> Found | None:
         MutationStale: it breaks something else than its rule, or nothing, or the life fails with the rule in place, too.
     """
     calls_count = 0
-    plans = [plan for plan in map(plan_of, seeds) if ALL[name].needs(plan)]
+    plans = [plan for plan in map(ALL[name].plans, seeds) if ALL[name].needs(plan)]
     for plan in sorted(plans, key=_length):
         with ALL[name].applied() as use:
             failure = run(plan).failure
@@ -359,6 +362,10 @@ async def _checkpoint_first(self: Any) -> Any:
         yield Checkpoint([room for room in view.rooms if self._covers(room.uid)], self._cursor)
 
 
+async def _withdraw_from_the_copy_alone(self: Any, work: Any, scene: Any) -> None:
+    await self._end_without(work, scene, gone=work.write.failure, cause=Cause.WITHDRAWN)
+
+
 def _mutation(rule: str, places: Any, name: str, stand_in: Callable[..., Any], **more: Any) -> Mutation:
     known = {"found_by": None, **more}
     return Mutation(rule, places if isinstance(places, tuple) else (places,), name, stand_in, **known)
@@ -552,5 +559,13 @@ ALL: dict[str, Mutation] = {
     ),
     "no_revision_guard": _mutation(
         "only a higher revision is news", MirroredRoom, "is_news", lambda _, __: True, needs=_restless
+    ),
+    "withdrawn_here_alone": _mutation(
+        "a booking that was refused is nowhere",
+        RoomCreator,
+        "_withdraw",
+        _withdraw_from_the_copy_alone,
+        plans=writing_plan,
+        found_by=42,
     ),
 }
