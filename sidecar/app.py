@@ -243,6 +243,7 @@ async def build_service(
             clock=clock,
             metrics=telemetry,
         )
+        telemetry.observe("access_files_unusable", lambda: api.unusable_files_count)
     telemetry.observe("key_ring_keys", lambda: store.sealed.keys_count)
     telemetry.observe("watches_open", lambda: feed.watches_count)
     telemetry.observe("tenants_paused", lambda: breaker.open_count)

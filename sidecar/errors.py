@@ -413,6 +413,24 @@ class LimitReached(SidecarError):
     """A limit of this server."""
 
 
+class CallerRejected(SidecarError):
+    """Whoever calls is not known; `details["cause"]` says in which way."""
+
+    reason = "CALLER_REJECTED"
+
+
+class ScopeMissing(SidecarError):
+    """Whoever calls is known, and not allowed to do this."""
+
+    reason = "SCOPE_MISSING"
+
+
+class TenantNotGranted(SidecarError):
+    """Whoever calls may not make a tenant with this id, whether or not there is one."""
+
+    reason = "TENANT_NOT_GRANTED"
+
+
 class WatcherTooSlow(LimitReached):
     """A reader did not take messages for too long."""
 

@@ -50,6 +50,8 @@ class GrpcSettings(_Group):
     """TCP addresses host:port to listen on, as a JSON list. Anything but loopback needs `insecure_acknowledged`."""
     insecure_acknowledged: bool = False
     """Allow plaintext gRPC on addresses other than loopback, because something else (a mesh, a network policy) guards it."""
+    callers_file: Path | None = None
+    """JSON or YAML file of who may call: hashes of bearer tokens, scopes, tenants. Empty: whoever reaches us."""
     reflection: bool = True
     """Let tools such as `buf curl` ask the server for its API."""
     message_bytes_max: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
@@ -61,7 +63,7 @@ class GrpcSettings(_Group):
     drain_s: Seconds = 10.0
     """How long calls may go on after SIGTERM; watches end at once with a closing message."""
 
-    _empty_socket = field_validator("socket", mode="before")(_empty_is_none)
+    _empty_paths = field_validator("socket", "callers_file", mode="before")(_empty_is_none)
 
 
 class StoreSettings(_Group):

@@ -62,6 +62,7 @@ GAUGES = {
     "requests_under_way": "Requests to Exchange under way.",
     "requests_waiting": "Requests to Exchange that wait for their turn.",
     "rooms": "Rooms of the whole store by sync state (label state); counted when asked, at most every 15 seconds.",
+    "access_files_unusable": "Files that say who may call (callers, TLS) that are broken now; what they said before holds.",
     "key_ring_keys": "Keys of the key ring as this process has read it; compare processes before a new key is promoted.",
     "credential_expires_seconds": "Seconds until a tenant's credential runs out (label tenant), where known.",
     "freshness_oldest_seconds": "Age of the oldest copy, of rooms that are not blocked; found with the rooms.",

@@ -144,22 +144,30 @@ class Auditor:
         self._filled_s = clock.monotonic()
         self._skipped_count = 0
 
-    def begin(self, method: str, request: Message, caller: Callable[[], Caller]) -> Acting | None:
+    def begin(
+        self, method: str, request: Message, caller: Callable[[], Caller], *, is_outside: bool = False
+    ) -> Acting | None:
         """Return a call to be acted under; None when it changes nothing, or only bookings.
 
         What the tables do not know is written down.
+
+        Args:
+            is_outside: the caller may not name the tenant that it names. The entry is then about nothing, and says in
+                `outside_grant` what was named: those who read that tenant's entries learn nothing of other callers.
         """
         if method in READING or method in WRITING:
             return None
         entry = AUDITED.get(method, Audited(lambda _: ""))
         name = entry.resource(request)
+        if not _NAME.fullmatch(name):
+            name = ""
         return Acting(
             Act(
                 method=method,
-                resource=name if _NAME.fullmatch(name) else "",
+                resource="" if is_outside else name,
                 caller=caller(),
                 fields=tuple(islice(_set_fields(request), _FIELDS_MAX)),
-                values=dict(_kept(request, entry.values)),
+                values={**({"outside_grant": name} if is_outside else {}), **dict(_kept(request, entry.values))},
             )
         )
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from sidecar.api.door import visible_tenants
 from sidecar.api.page_tokens import PageTokens
 from sidecar.api.times import set_time
 from sidecar.api.validate import Check
@@ -43,7 +44,7 @@ class AuditServicer:
         place = self._page_tokens.decode(check, request, request.page_token)
         check.finish()
         found = await self._audit.page(
-            tenant_id=tenant_id,
+            among=visible_tenants() if tenant_id is None else {tenant_id},
             start_at=start_at,
             end_at=end_at,
             before="" if place is None else place.entry_id,

@@ -1,8 +1,8 @@
 """The one place where calls come in and errors go out.
 
-Each handler is wrapped once, here: bytes become a request, limits are kept, and whatever is raised becomes a status, a
-count and at most one line of the log. Handlers below know neither gRPC contexts nor codes. This and `aio/supervise.py` are
-the only places that catch `Exception`; cancellation passes through.
+Each handler is wrapped once, here: the door is asked, bytes become a request, limits are kept, and whatever is raised becomes
+a status, a count and at most one line of the log. Handlers below know neither gRPC contexts nor codes. This and
+`aio/supervise.py` are the only places that catch `Exception`; cancellation passes through.
 """
 
 from __future__ import annotations
@@ -20,11 +20,20 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.aio.clock import Clock
+from sidecar.api.access import Path
 from sidecar.api.audited import Auditor
-from sidecar.api.caller import caller_of
+from sidecar.api.door import Door, Visitor, refusal_of, seeing, tenants_of
 from sidecar.api.status import DETAILS_KEY, Failure, build_failure, describe
-from sidecar.errors import CallLimit, FieldViolation, InvalidArgument, ServerDraining, SidecarError, WatcherLimit
-from sidecar.model.audit import Caller
+from sidecar.errors import (
+    CallLimit,
+    FieldViolation,
+    InvalidArgument,
+    ServerDraining,
+    SidecarError,
+    TenantNotFound,
+    TenantNotGranted,
+    WatcherLimit,
+)
 from sidecar.store.audit import Acting, acting
 
 log = structlog.get_logger(__name__)
@@ -37,6 +46,8 @@ _ANSWER_SHARE = 0.9
 _LEAST_S = 0.05
 _TENANT_CHARS_MAX = 63
 _LOGGED_FIELDS_MAX = 5
+_OUTSIDE = (TenantNotFound, TenantNotGranted)
+"""How a caller is refused that names a tenant which does not exist for it."""
 
 _ENDS_S: contextvars.ContextVar[float | None] = contextvars.ContextVar("ends_s", default=None)
 
@@ -76,18 +87,27 @@ class Pool(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rpc:
-    """A method. `named_by` are paths of the request's fields that may hold the name of something of a tenant."""
+    """A method.
+
+    Attributes:
+        named_by: paths of the request's fields that say for the log what tenant it is about.
+        naming: ways to all of the request's texts that may hold the name of something of a tenant.
+    """
 
     method: str
     request_type: type[Message]
     named_by: tuple[str, ...]
+    naming: tuple[Path, ...]
     pool: Pool
 
 
 class Boundary:
     """Wraps handlers."""
 
-    def __init__(self, *, calls_max: int, waiting_max: int, auditor: Auditor, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, *, door: Door, calls_max: int, waiting_max: int, auditor: Auditor, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._door = door
         self._limits = {Pool.CALLS: calls_max, Pool.WAITING: waiting_max}
         self._counts = dict.fromkeys(Pool, 0)
         self._total = 0
@@ -121,11 +141,18 @@ class Boundary:
             _ENDS_S.set(None if left_s is None else began_s + left_s)  # each call runs in a task of its own
             act: Acting | None = None
             try:
+                visitor = self._door.identify(context)  # first: who is not known takes nobody's place
                 self._admit(rpc.pool)
                 try:
-                    request = _parse(rpc, raw)
-                    act = self._auditor.begin(rpc.method, request, lambda: _caller(context))
-                    with acting(act):
+                    request = _parse(rpc, raw, visitor)
+                    tenants = tenants_of(visitor.grant, request, rpc.naming)
+                    refusal = refusal_of(visitor.grant, rpc.method, tenants)
+                    act = self._auditor.begin(
+                        rpc.method, request, lambda: visitor.caller, is_outside=isinstance(refusal, _OUTSIDE)
+                    )
+                    if refusal is not None:
+                        raise refusal
+                    with acting(act), seeing(visitor.grant):
                         response = await handler(request)
                     await self._auditor.end(act)
                 finally:
@@ -148,9 +175,21 @@ class Boundary:
             began_s = self._clock.monotonic()
             self._metrics.count("rpc_calls", 1)
             try:
+                visitor = self._door.identify(context)
                 self._admit(rpc.pool)
                 try:
-                    await handler(_parse(rpc, raw), context.write)
+                    request = _parse(rpc, raw, visitor)
+                    tenants = tenants_of(visitor.grant, request, rpc.naming)
+                    refusal = refusal_of(visitor.grant, rpc.method, tenants)
+                    if refusal is not None:
+                        raise refusal
+
+                    async def send(message: bytes) -> None:
+                        self._door.check_again(visitor, rpc.method, tenants)
+                        await context.write(message)
+
+                    with seeing(visitor.grant):
+                        await handler(request, send)
                 finally:
                     self._leave(rpc.pool)
                 return
@@ -210,7 +249,7 @@ class Boundary:
         return failure
 
 
-def _parse(rpc: Rpc, raw: bytes) -> Message:
+def _parse(rpc: Rpc, raw: bytes, visitor: Visitor) -> Message:
     """Read a request, and bind what it is about to the log lines of this call.
 
     Raises:
@@ -223,6 +262,8 @@ def _parse(rpc: Rpc, raw: bytes) -> Message:
         raise InvalidArgument([FieldViolation("", sentence)]) from None
     # Each call runs in a task of its own, so this ends with it.
     structlog.contextvars.bind_contextvars(method=rpc.method, tenant=_tenant_of(rpc, request))
+    if visitor.grant.caller:
+        structlog.contextvars.bind_contextvars(caller=visitor.grant.caller)
     return request
 
 
@@ -233,10 +274,6 @@ def _tenant_of(rpc: Rpc, request: Message) -> str:
         if name:
             return name.removeprefix("tenants/").partition("/")[0][:_TENANT_CHARS_MAX]
     return ""
-
-
-def _caller(context: Context) -> Caller:
-    return caller_of(context.peer(), {key: list(values) for key, values in context.auth_context().items()})
 
 
 async def _abort(context: Context, failure: Failure) -> None:

@@ -27,8 +27,16 @@ def caller_of(peer: str, proved: dict[str, list[bytes]]) -> Caller:
         return Caller(kind=CallerKind.UNIX_SOCKET)
     address = unquote(place).rpartition(":")[0].strip("[]")
     kind = CallerKind.LOOPBACK if _is_loopback(address) else CallerKind.NETWORK
-    names = next((proved[key] for key in _PROVED_BY if proved.get(key)), [b""])
-    return Caller(kind=kind, address=address, identity=names[0].decode(errors="replace")[:_IDENTITY_CHARS_MAX])
+    names = certificate_names(proved)
+    # Marked as what it is: a certificate must not pass itself off as a token by the name that it bears.
+    identity = f"certificate:{names[0][:_IDENTITY_CHARS_MAX]}" if names else ""
+    return Caller(kind=kind, address=address, identity=identity)
+
+
+def certificate_names(proved: dict[str, list[bytes]]) -> tuple[str, ...]:
+    """Return the names that the caller's certificate bears: its alternative names, or else its common name."""
+    found = next((proved[key] for key in _PROVED_BY if proved.get(key)), [])
+    return tuple(name.decode(errors="replace") for name in found)
 
 
 def _is_loopback(address: str) -> bool:

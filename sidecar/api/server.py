@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,8 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.aio.clock import Clock
+from sidecar.api.access import SCOPES, naming_paths
 from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
+from sidecar.api.callers import Callers, read_callers
+from sidecar.api.door import Door
+from sidecar.api.followed import FollowedFiles
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import Inquiries, build_servicers
 from sidecar.errors import ApiEnded, SettingsInvalid
@@ -70,6 +75,16 @@ _RESPONSE_BYTES_MAX = 16 * 1024 * 1024
 """Pages are cut at 3 MiB; one booking with all its attendees is far smaller than this."""
 
 
+def _follow_callers(settings: GrpcSettings) -> FollowedFiles[Callers] | None:
+    """Read who may call, and go on reading it.
+
+    Raises:
+        SettingsInvalid: the file cannot be used.
+    """
+    path = settings.callers_file
+    return None if path is None else FollowedFiles("callers", (path,), partial(read_callers, path))
+
+
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # on, a second process would silently take half of the calls
@@ -109,7 +124,9 @@ class ApiServer:
             clock=clock,
             metrics=metrics,
         )
+        self._callers = _follow_callers(settings.grpc)
         self._boundary = Boundary(
+            door=Door(callers=self._callers, clock=clock),
             calls_max=settings.grpc.calls_max,
             waiting_max=settings.grpc.watches_max,
             auditor=Auditor(audit=store.audit, clock=clock),
@@ -129,6 +146,11 @@ class ApiServer:
         self._server: grpc.aio.Server | None = None
         self._lock: SocketLock | None = None
         self._is_stopping = False
+
+    @property
+    def unusable_files_count(self) -> int:
+        """How many of the files that say who may call are broken now, so that what they said before holds."""
+        return sum(not file.is_usable for file in (self._callers,) if file is not None)
 
     async def start(self) -> list[str]:
         """Listen and serve.
@@ -255,11 +277,14 @@ def _build_handler(
     handler: Callable[..., Any] | None = getattr(servicer, _snake(method.name), None)
     if handler is None:
         raise LookupError(f"{type(servicer).__name__} has no handler for {name}")
+    if name not in SCOPES:
+        raise LookupError(f"api/access.py does not say what {name} needs its caller to be allowed")
     pool = Pool.WATCHES if method.server_streaming else Pool.WAITING if name in _WAITING else Pool.CALLS
     rpc = Rpc(
         method=name,
         request_type=GetMessageClass(method.input_type),
         named_by=tuple(path for path in _NAMING_PATHS if _is_text(method.input_type, path)),
+        naming=tuple(naming_paths(method.input_type)),
         pool=pool,
     )
     if method.server_streaming:

@@ -11,6 +11,7 @@ from sidecar.aio.clock import Clock
 from sidecar.api.boundary import Send, answering_s
 from sidecar.api.convert import check_to_proto, cloud_from_proto
 from sidecar.api.credentials import CredentialCalls
+from sidecar.api.door import visible_tenants
 from sidecar.api.page_tokens import PageTokens
 from sidecar.api.shown import TenantDisplay
 from sidecar.api.tenant_settings import FIELDS, read_settings
@@ -111,7 +112,9 @@ class TenantServicer:
         place = self._page_tokens.decode(check, request, request.page_token)
         check.finish()
         after = TenantId("" if place is None else place.tenant_id)
-        found = await self._tenants.page(after=after, count_max=count_max + 1, show_deleted=request.show_deleted)
+        found = await self._tenants.page(
+            after=after, count_max=count_max + 1, show_deleted=request.show_deleted, among=visible_tenants()
+        )
         shown = found[:count_max]
         more = self._page_tokens.encode(request, _Place(shown[-1].tenant_id)) if len(found) > count_max else ""
         return pb.ListTenantsResponse(tenants=await self._display.show_all(shown), next_page_token=more)

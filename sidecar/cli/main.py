@@ -17,6 +17,7 @@ from sidecar.cli import (
     tenant_settings,
     tenant_watch,
     tenants,
+    tokens,
     vault,
     watch,
 )
@@ -48,6 +49,7 @@ app.add_typer(rooms.app, name="room")
 app.add_typer(bookings.app, name="booking")
 app.add_typer(kit.app, name="kit")
 app.add_typer(audit.app, name="audit")
+app.add_typer(tokens.app, name="token")
 app.command()(watch.watch)
 
 

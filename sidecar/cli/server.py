@@ -71,11 +71,14 @@ def migrate(config: ConfigOption = None) -> None:
 @config_app.command()
 def check(config: ConfigOption = None) -> None:
     """Read all settings and say what is wrong with them, everything at once."""
+    from sidecar.api.callers import read_callers
     from sidecar.store.vault import load_vault
 
     with failing_clearly():
         settings = load_settings(config)
         load_vault(settings.vault.key_ring_file)
+        if settings.grpc.callers_file is not None:
+            read_callers(settings.grpc.callers_file)
         if settings.store.dsn_file is not None:
             from sidecar.store.postgres_link import read_dsn
 

@@ -7,7 +7,7 @@ made without its entry, and no function of the store has to know who asked for i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from sidecar.model.audit import OK, Act, AuditEntry, Caller, CallerKind
 from sidecar.model.ids import TenantId
 from sidecar.model.window import from_micros, to_micros
-from sidecar.store.engine import Connection, Engine, Row, T, Transaction
+from sidecar.store.engine import Connection, Engine, Row, T, Transaction, places
 from sidecar.store.tenants import new_uid
 
 _ID_PREFIX = "a"
@@ -126,7 +126,7 @@ class Audit:
     async def page(
         self,
         *,
-        tenant_id: TenantId | None,
+        among: Collection[TenantId] | None,
         start_at: datetime | None,
         end_at: datetime | None,
         before: str,
@@ -135,7 +135,7 @@ class Audit:
         """Return entries, the newest first.
 
         Args:
-            tenant_id: only about this tenant and its rooms.
+            among: only about these tenants and their rooms; None: about anything.
             start_at, end_at: only from then on, and before then.
             before: only entries whose id sorts before this one; empty: all.
         """
@@ -146,8 +146,8 @@ class Audit:
         first = "" if start_at is None else _id_at(start_at)
 
         async def run(c: Connection) -> list[AuditEntry]:
-            about = "" if tenant_id is None else "AND tenant_id = $4 "
-            values = () if tenant_id is None else (tenant_id,)
+            values = () if among is None else sorted(among)
+            about = "" if among is None else f"AND tenant_id IN ({places(values, first=4)}) "
             found = await c.fetch(
                 f"SELECT {_COLUMNS} FROM audit WHERE id >= $1 AND id < $2 {about}ORDER BY id DESC LIMIT $3",  # noqa: S608
                 first,

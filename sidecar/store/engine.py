@@ -92,3 +92,8 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and close."""
+
+
+def places(values: Sequence[Value], *, first: int) -> str:
+    """Return what stands between the brackets of IN: the parameters from number `first` on, or NULL for none of them."""
+    return ", ".join(f"${place}" for place in range(first, first + len(values))) or "NULL"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from sidecar.model.tenant_problems import next_change_at
 from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows
-from sidecar.store.engine import Connection, Engine
+from sidecar.store.engine import Connection, Engine, places
 from sidecar.store.propagations import note_grant
 from sidecar.store.settings import erasing_lane, load_hash_key, save_settings, scrub_soon
 from sidecar.store.vault import Vault
@@ -223,13 +223,23 @@ class Tenants:
             raise TenantNotFound("there is no such tenant")
         return tenant
 
-    async def page(self, *, after: TenantId, count_max: int, show_deleted: bool = True) -> Sequence[Tenant]:
-        """Return tenants whose id sorts after `after`, by id."""
+    async def page(
+        self,
+        *,
+        after: TenantId,
+        count_max: int,
+        show_deleted: bool = True,
+        among: Collection[TenantId] | None = None,
+    ) -> Sequence[Tenant]:
+        """Return tenants whose id sorts after `after`, by id; only some, if `among` names them."""
         shown = "" if show_deleted else "AND t.deleted_at IS NULL "
+        ids = () if among is None else sorted(among)
+        if among is not None:
+            shown += f"AND t.tenant_id IN ({places(ids, first=3)}) "
 
         async def run(c: Connection) -> list[Tenant]:
             found = await c.fetch(
-                f"{rows.TENANT} WHERE t.tenant_id > $1 {shown}ORDER BY t.tenant_id LIMIT $2", after, count_max
+                f"{rows.TENANT} WHERE t.tenant_id > $1 {shown}ORDER BY t.tenant_id LIMIT $2", after, count_max, *ids
             )
             return [rows.tenant_from_row(row) for row in found]
 

@@ -28,7 +28,7 @@ async def told(opened: OpenStore, tenant_id: str | None = None, **span: Any) -> 
     """Return method, resource and outcome of the entries, the newest first (Any: bounds of the page)."""
     wanted: dict[str, Any] = {"start_at": None, "end_at": None, "before": "", "count_max": 1_000} | span
     about = None if tenant_id is None else TenantId(tenant_id)
-    found = await opened.store.audit.page(tenant_id=about, **wanted)
+    found = await opened.store.audit.page(among=None if about is None else {about}, **wanted)
     return [(entry.act.method, entry.act.resource, entry.outcome) for entry in found]
 
 
@@ -39,7 +39,7 @@ async def test_change_and_its_entry_are_committed_together(opened: OpenStore) ->
     with acting(one):
         await opened.store.lifecycle.suspend(TENANT, reason="unpaid")
     assert one.is_written
-    (entry,) = await opened.store.audit.page(tenant_id=None, start_at=None, end_at=None, before="", count_max=10)
+    (entry,) = await opened.store.audit.page(among=None, start_at=None, end_at=None, before="", count_max=10)
     assert (entry.act, entry.outcome, entry.recorded_at) == (one.act, OK, opened.clock.now())
 
 
@@ -89,8 +89,8 @@ async def test_entries_are_found_by_tenant_and_time_a_page_at_a_time(opened: Ope
     span: dict[str, Any] = {"start_at": began_at + timedelta(seconds=10), "end_at": began_at + timedelta(seconds=30)}
     assert [method for method, _, _ in await told(opened, **span)] == ["M/2", "M/1"]
     page = opened.store.audit.page
-    first = await page(tenant_id=None, start_at=None, end_at=None, before="", count_max=2)
-    rest = await page(tenant_id=None, start_at=None, end_at=None, before=first[-1].id, count_max=9)
+    first = await page(among=None, start_at=None, end_at=None, before="", count_max=2)
+    rest = await page(among=None, start_at=None, end_at=None, before=first[-1].id, count_max=9)
     assert [entry.act.method for entry in (*first, *rest)] == numbers
 
 

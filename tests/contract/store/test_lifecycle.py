@@ -337,5 +337,5 @@ async def test_purged_tenant_leaves_no_word_about_anybody(opened: OpenStore) -> 
     assert kept == []
     if opened.path.suffix == ".sqlite3":
         assert CANARY.encode() not in opened.bytes_at_rest()
-    audited = await opened.store.audit.page(tenant_id=TENANT, start_at=None, end_at=None, before="", count_max=10)
+    audited = await opened.store.audit.page(among={TENANT}, start_at=None, end_at=None, before="", count_max=10)
     assert len(audited) == 4

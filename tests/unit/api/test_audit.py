@@ -191,6 +191,6 @@ def test_caller_is_told_by_where_he_comes_from(peer: str, kind: CallerKind, addr
 
 def test_name_that_tls_proved_is_the_callers() -> None:
     proved = {"x509_common_name": [b"app"], "x509_subject_alternative_name": [b"app.example", b"other"]}
-    assert caller_of("ipv4:10.1.2.3:1", proved).identity == "app.example"
+    assert caller_of("ipv4:10.1.2.3:1", proved).identity == "certificate:app.example"
     del proved["x509_subject_alternative_name"]
-    assert caller_of("ipv4:10.1.2.3:1", proved).identity == "app"
+    assert caller_of("ipv4:10.1.2.3:1", proved).identity == "certificate:app"

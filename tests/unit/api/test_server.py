@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary
+from sidecar.api.door import Door
 from sidecar.api.listen import SocketLock
 from sidecar.api.server import _TENANT, ApiServer, _build_handlers
 from sidecar.errors import ApiEnded, SettingsInvalid
@@ -155,7 +156,8 @@ async def test_broken_store_is_told_as_unavailable_without_its_words(rig: Rig) -
 async def test_rpc_without_a_handler_stops_the_start() -> None:
     clock = ManualClock()
     auditor = Auditor(audit=Noted(), clock=clock)
-    boundary = Boundary(calls_max=1, waiting_max=1, auditor=auditor, clock=clock, metrics=Counts())
+    door = Door(callers=None, clock=clock)
+    boundary = Boundary(door=door, calls_max=1, waiting_max=1, auditor=auditor, clock=clock, metrics=Counts())
     with pytest.raises(LookupError, match="TenantService/"):
         _build_handlers(boundary, _TENANT, object())
 

@@ -150,6 +150,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in Problem. No check of a room succeeded within the promised time."""
     ERROR_REASON_ROOM_DRIFT: _ErrorReason.ValueType  # 74
     """Only in Problem. A full read found what neither a notification nor a delta check had named."""
+    ERROR_REASON_CALLER_REJECTED: _ErrorReason.ValueType  # 111
+    """UNAUTHENTICATED. Nobody known makes the call: metadata.cause is MISSING, MALFORMED, UNKNOWN or EXPIRED."""
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 112
+    """PERMISSION_DENIED. The caller is known and lacks what the call needs: metadata.scope."""
+    ERROR_REASON_TENANT_NOT_GRANTED: _ErrorReason.ValueType  # 114
+    """PERMISSION_DENIED. The caller may not register a tenant with this id, whether or not there is one."""
     ERROR_REASON_BOOKING_BEHIND: _ErrorReason.ValueType  # 75
     """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 90
@@ -318,6 +324,12 @@ ERROR_REASON_ROOM_STALE: ErrorReason.ValueType  # 73
 """Only in Problem. No check of a room succeeded within the promised time."""
 ERROR_REASON_ROOM_DRIFT: ErrorReason.ValueType  # 74
 """Only in Problem. A full read found what neither a notification nor a delta check had named."""
+ERROR_REASON_CALLER_REJECTED: ErrorReason.ValueType  # 111
+"""UNAUTHENTICATED. Nobody known makes the call: metadata.cause is MISSING, MALFORMED, UNKNOWN or EXPIRED."""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 112
+"""PERMISSION_DENIED. The caller is known and lacks what the call needs: metadata.scope."""
+ERROR_REASON_TENANT_NOT_GRANTED: ErrorReason.ValueType  # 114
+"""PERMISSION_DENIED. The caller may not register a tenant with this id, whether or not there is one."""
 ERROR_REASON_BOOKING_BEHIND: ErrorReason.ValueType  # 75
 """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 90

@@ -147,7 +147,9 @@ class AuditCaller(_message.Message):
     address: _builtins.str
     """Address of the peer without its port; empty for a Unix socket."""
     identity: _builtins.str
-    """Name that the caller has proved, of a TLS certificate for example; empty when it proved none."""
+    """Who the caller has proved to be; empty when it proved nothing. token:{id}/{first 8 digits of the token's SHA-256} of the
+    callers file, or certificate:{name} of its TLS certificate.
+    """
     def __init__(
         self,
         *,
