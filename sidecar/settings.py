@@ -47,9 +47,15 @@ class GrpcSettings(_Group):
     socket_mode: Annotated[int, Field(ge=0, le=0o777)] = 0o660
     """Permissions of the socket, as a number (432 is 0660): who may connect is who may read and write it."""
     addresses: tuple[str, ...] = ("127.0.0.1:50551",)
-    """TCP addresses host:port to listen on, as a JSON list. Anything but loopback needs `insecure_acknowledged`."""
+    """TCP addresses host:port to listen on, as a JSON list. Beyond loopback: only with TLS and `callers_file`."""
+    tls_cert_file: Path | None = None
+    """PEM file of the certificate for the TCP addresses, with its chain; read anew when it changes. Empty: plaintext."""
+    tls_key_file: Path | None = None
+    """PEM file of its private key; goes with `tls_cert_file`."""
+    client_ca_file: Path | None = None
+    """PEM file of the authorities whose certificates callers must have (mTLS); goes with `tls_cert_file`. Empty: none asked."""
     insecure_acknowledged: bool = False
-    """Allow plaintext gRPC on addresses other than loopback, because something else (a mesh, a network policy) guards it."""
+    """Serve beyond loopback without TLS or without `callers_file`: something else (a mesh, a network policy) guards it."""
     callers_file: Path | None = None
     """JSON or YAML file of who may call: hashes of bearer tokens, scopes, tenants. Empty: whoever reaches us."""
     reflection: bool = True
@@ -63,7 +69,26 @@ class GrpcSettings(_Group):
     drain_s: Seconds = 10.0
     """How long calls may go on after SIGTERM; watches end at once with a closing message."""
 
-    _empty_paths = field_validator("socket", "callers_file", mode="before")(_empty_is_none)
+    _empty_paths = field_validator(
+        "socket", "callers_file", "tls_cert_file", "tls_key_file", "client_ca_file", mode="before"
+    )(_empty_is_none)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> GrpcSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together")
+        if self.client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("client_ca_file asks callers for certificates, which takes tls_cert_file and tls_key_file")
+        return self
+
+    @property
+    def lacking(self) -> str:
+        """What the TCP addresses lack to be reached from other machines; empty: nothing."""
+        needed = {
+            "TLS (tls_cert_file, tls_key_file)": self.tls_cert_file,
+            "tokens (callers_file)": self.callers_file,
+        }
+        return " and ".join(name for name, given in needed.items() if given is None)
 
 
 class StoreSettings(_Group):
@@ -284,7 +309,7 @@ class Settings(BaseSettings):
     )
 
     profile: Literal["sidecar", "service"] = "sidecar"
-    """sidecar: beside one application, on a Unix socket and loopback. service: for several; reflection is off."""
+    """sidecar: beside one application, on a Unix socket and loopback. service: for several; TLS, tokens, no reflection."""
     roles: Annotated[tuple[Role, ...], NoDecode] = ROLES
     """What this process does. api: serve gRPC. worker: read Exchange. ingress: take webhooks. Fewer need a PostgreSQL."""
     config_file: Path | None = None
@@ -321,11 +346,11 @@ class Settings(BaseSettings):
         if "ingress" in self.roles and set(self.roles) != set(ROLES) and self.webhook.public_url is None:
             raise ValueError("roles: ingress has nothing to take without webhook.public_url")
         for address in self.grpc.addresses if "api" in self.roles else ():
-            host = split_address(address)[0]
-            if host not in {"127.0.0.1", "::1", "localhost"} and not self.grpc.insecure_acknowledged:
+            is_near = split_address(address)[0] in {"127.0.0.1", "::1", "localhost"} and self.profile == "sidecar"
+            if not is_near and self.grpc.lacking and not self.grpc.insecure_acknowledged:
                 raise ValueError(
-                    f"grpc.addresses: {address} is reachable from other machines and this release serves plaintext only; "
-                    "listen on loopback or the socket, or set grpc.insecure_acknowledged if something else guards it"
+                    f"grpc.addresses: {address} is for other machines and lacks {self.grpc.lacking}; set them, or listen on "
+                    "loopback in the profile sidecar, or set grpc.insecure_acknowledged if something else guards it"
                 )
         if "api" in self.roles and not self.grpc.addresses and self.grpc.socket is None:
             raise ValueError("grpc: neither a socket nor an address to listen on")

@@ -25,6 +25,7 @@ from sidecar.api.door import Door
 from sidecar.api.followed import FollowedFiles
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import Inquiries, build_servicers
+from sidecar.api.tls import build_credentials, follow_tls
 from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.feed.feed import Feed
 from sidecar.gen.ioffice.exchange.v1 import (
@@ -125,6 +126,7 @@ class ApiServer:
             metrics=metrics,
         )
         self._callers = _follow_callers(settings.grpc)
+        self._tls = follow_tls(settings.grpc)
         self._boundary = Boundary(
             door=Door(callers=self._callers, clock=clock),
             calls_max=settings.grpc.calls_max,
@@ -150,7 +152,8 @@ class ApiServer:
     @property
     def unusable_files_count(self) -> int:
         """How many of the files that say who may call are broken now, so that what they said before holds."""
-        return sum(not file.is_usable for file in (self._callers,) if file is not None)
+        followed: tuple[FollowedFiles[Any] | None, ...] = (self._callers, self._tls)  # Any: of whatever they hold
+        return sum(not files.is_usable for files in followed if files is not None)
 
     async def start(self) -> list[str]:
         """Listen and serve.
@@ -189,8 +192,11 @@ class ApiServer:
                 _bind(server, f"unix:{settings.socket}", "grpc.socket")
             settings.socket.chmod(settings.socket_mode)
             addresses.append(f"unix:{settings.socket}")
+        credentials = None
+        if self._tls is not None:
+            credentials = build_credentials(self._tls, asks_callers=settings.client_ca_file is not None)
         for address in settings.addresses:
-            port = _bind(server, address, "grpc.addresses")
+            port = _bind(server, address, "grpc.addresses", credentials)
             addresses.append(f"{address.rpartition(':')[0]}:{port}")
         return addresses
 
@@ -235,9 +241,13 @@ class ApiServer:
             self._lock = None
 
 
-def _bind(server: grpc.aio.Server, address: str, setting: str) -> int:
+def _bind(
+    server: grpc.aio.Server, address: str, setting: str, credentials: grpc.ServerCredentials | None = None
+) -> int:
     try:
-        port = server.add_insecure_port(address)
+        port = (
+            server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+        )
     except RuntimeError as error:
         raise SettingsInvalid("cannot listen", details={setting: f"{address} is taken or cannot be used"}) from error
     if port == 0:

@@ -72,6 +72,7 @@ def migrate(config: ConfigOption = None) -> None:
 def check(config: ConfigOption = None) -> None:
     """Read all settings and say what is wrong with them, everything at once."""
     from sidecar.api.callers import read_callers
+    from sidecar.api.tls import follow_tls
     from sidecar.store.vault import load_vault
 
     with failing_clearly():
@@ -79,6 +80,7 @@ def check(config: ConfigOption = None) -> None:
         load_vault(settings.vault.key_ring_file)
         if settings.grpc.callers_file is not None:
             read_callers(settings.grpc.callers_file)
+        follow_tls(settings.grpc)
         if settings.store.dsn_file is not None:
             from sidecar.store.postgres_link import read_dsn
 

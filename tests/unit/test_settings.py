@@ -133,15 +133,39 @@ def test_listeners_of_the_api_are_checked_only_where_it_is_served(
 def test_plaintext_on_the_network_must_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Least privilege by default: other machines get in only when somebody says so."""
     monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", '["0.0.0.0:50551"]')
-    assert "reachable from other machines" in mistakes()["settings"]
+    assert "0.0.0.0:50551 is for other machines and lacks TLS" in mistakes()["settings"]
     monkeypatch.setenv("EXCHANGE_GRPC__INSECURE_ACKNOWLEDGED", "true")
     assert load_settings().grpc.addresses == ("0.0.0.0:50551",)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:50551", "127.0.0.1:50551"])
+def test_service_for_several_needs_tls_and_tokens(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Each alone is not enough, and one sentence says what is lacking."""
+    monkeypatch.setenv("EXCHANGE_PROFILE", "service")
+    monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", f'["{address}"]')
+    assert "lacks TLS (tls_cert_file, tls_key_file) and tokens (callers_file);" in mistakes()["settings"]
+    monkeypatch.setenv("EXCHANGE_GRPC__CALLERS_FILE", "/etc/exchange/callers.json")
+    assert "lacks TLS (tls_cert_file, tls_key_file);" in mistakes()["settings"]
+    monkeypatch.setenv("EXCHANGE_GRPC__TLS_CERT_FILE", "/etc/exchange/tls.crt")
+    monkeypatch.setenv("EXCHANGE_GRPC__TLS_KEY_FILE", "/etc/exchange/tls.key")
+    assert load_settings().grpc.addresses == (address,)
+    monkeypatch.delenv("EXCHANGE_GRPC__CALLERS_FILE")
+    assert "lacks tokens (callers_file);" in mistakes()["settings"]
+
+
+def test_service_for_several_on_a_socket_alone_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its permissions say who may."""
+    monkeypatch.setenv("EXCHANGE_PROFILE", "service")
+    monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", "[]")
+    assert load_settings().profile == "service"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("GRPC__ADDRESSES", '["50551"]'),
+        ("GRPC__TLS_CERT_FILE", "/etc/exchange/tls.crt"),
+        ("GRPC__CLIENT_CA_FILE", "/etc/exchange/ca.crt"),
         ("PROBES__LISTEN", "127.0.0.1"),
         ("SYNC__POLL_MAX_S", "290"),
         ("SYNC__POLL_MIN_S", "250"),
