@@ -449,6 +449,19 @@ class CallLimit(LimitReached):
     reason = "CALL_LIMIT"
 
 
+class CallerLimit(LimitReached):
+    """One caller asks for more than its share; `retry_after_s` says when it may ask again."""
+
+    reason = "CALLER_LIMIT"
+    retryable = True
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, details: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, details=details)
+        self.retry_after_s = retry_after_s
+
+
 class ApiEnded(SidecarError):
     """Inner: the gRPC server is gone though nobody stopped it; only a new process helps."""
 

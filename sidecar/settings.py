@@ -66,6 +66,12 @@ class GrpcSettings(_Group):
     """Calls under way at once, watches not counted; more are refused with CALL_LIMIT."""
     watches_max: Annotated[int, Field(ge=1)] = 10_000
     """Watches open at once; more are refused with WATCHER_LIMIT. An idle watch costs up to 35 KB."""
+    caller_calls_per_s: Annotated[float, Field(gt=0, le=1_000_000)] = 1_000.0
+    """Calls that each caller of `callers_file` may begin in a second, and at once after a pause; more: CALLER_LIMIT."""
+    caller_calls_max: Annotated[int, Field(ge=1)] = 256
+    """Of `calls_max`, what one caller of `callers_file` may have; half of it, so that none can keep all others out."""
+    caller_watches_max: Annotated[int, Field(ge=1)] = 5_000
+    """Of `watches_max`, what one caller of `callers_file` may have; calls that wait for Microsoft count as well."""
     drain_s: Seconds = 10.0
     """How long calls may go on after SIGTERM; watches end at once with a closing message."""
 

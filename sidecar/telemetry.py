@@ -46,6 +46,8 @@ COUNTERS = {
     "requests.broken_off": "Webhook requests that ended before their body did.",
     "rpc_calls": "Calls of the API.",
     "rpc_errors": "Calls of the API that failed.",
+    "rpc_rejected": "Calls of callers that are not known.",
+    "rpc_limited": "Calls refused because one caller was over its own limits.",
 }
 """Name and meaning. In Prometheus: exchange_<name with _ for .>_total."""
 

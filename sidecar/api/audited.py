@@ -17,6 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
+from sidecar.aio.budget import Budget
 from sidecar.aio.clock import Clock
 from sidecar.aio.supervise import contain
 from sidecar.model.audit import OK, Act, Caller
@@ -139,9 +140,7 @@ class Auditor:
 
     def __init__(self, *, audit: AuditLog, clock: Clock) -> None:
         self._audit = audit
-        self._clock = clock
-        self._budget = float(_BURST)
-        self._filled_s = clock.monotonic()
+        self._budget = Budget(most=_BURST, per_s=_REFUSALS_PER_S, clock=clock)
         self._skipped_count = 0
 
     def begin(
@@ -176,7 +175,7 @@ class Auditor:
         if one is None or (outcome == OK and one.is_written):
             return
         if outcome != OK and not one.is_written:
-            if not self._may_note():
+            if self._budget.take():
                 self._skipped_count += 1
                 return
             if self._skipped_count:
@@ -185,16 +184,6 @@ class Auditor:
         error = await contain(self._audit.note(one, outcome=outcome))
         if error is not None:
             log.error("audit.not_written", audited_method=one.act.method, error=type(error).__name__)
-
-    def _may_note(self) -> bool:
-        """Take a refusal from the budget, which fills up with time; False when it is used up."""
-        now_s = self._clock.monotonic()
-        self._budget = min(_BURST, self._budget + (now_s - self._filled_s) * _REFUSALS_PER_S)
-        self._filled_s = now_s
-        if self._budget < 1.0:
-            return False
-        self._budget -= 1.0
-        return True
 
 
 def _set_fields(message: Message, prefix: str = "", depth: int = 1) -> Iterator[str]:

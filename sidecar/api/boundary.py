@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol, cast
@@ -19,12 +20,16 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from sidecar.aio.budget import Budget
 from sidecar.aio.clock import Clock
 from sidecar.api.access import Path
 from sidecar.api.audited import Auditor
 from sidecar.api.door import Door, Visitor, refusal_of, seeing, tenants_of
+from sidecar.api.limits import CallerLimits
 from sidecar.api.status import DETAILS_KEY, Failure, build_failure, describe
 from sidecar.errors import (
+    CallerLimit,
+    CallerRejected,
     CallLimit,
     FieldViolation,
     InvalidArgument,
@@ -46,6 +51,8 @@ _ANSWER_SHARE = 0.9
 _LEAST_S = 0.05
 _TENANT_CHARS_MAX = 63
 _LOGGED_FIELDS_MAX = 5
+_LINES_BURST, _LINES_PER_S = 20, 1.0
+"""Lines of the log about callers that are not known, or over their limits; the rest is counted."""
 _OUTSIDE = (TenantNotFound, TenantNotGranted)
 """How a caller is refused that names a tenant which does not exist for it."""
 
@@ -105,9 +112,20 @@ class Boundary:
     """Wraps handlers."""
 
     def __init__(
-        self, *, door: Door, calls_max: int, waiting_max: int, auditor: Auditor, clock: Clock, metrics: Metrics
+        self,
+        *,
+        door: Door,
+        caller_limits: CallerLimits,
+        calls_max: int,
+        waiting_max: int,
+        auditor: Auditor,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._door = door
+        self._caller_limits = caller_limits
+        self._lines = Budget(most=_LINES_BURST, per_s=_LINES_PER_S, clock=clock)
+        self._unlogged_count = 0
         self._limits = {Pool.CALLS: calls_max, Pool.WAITING: waiting_max}
         self._counts = dict.fromkeys(Pool, 0)
         self._total = 0
@@ -142,8 +160,7 @@ class Boundary:
             act: Acting | None = None
             try:
                 visitor = self._door.identify(context)  # first: who is not known takes nobody's place
-                self._admit(rpc.pool)
-                try:
+                with self._entered(rpc, visitor):
                     request = _parse(rpc, raw, visitor)
                     tenants = tenants_of(visitor.grant, request, rpc.naming)
                     refusal = refusal_of(visitor.grant, rpc.method, tenants)
@@ -155,8 +172,6 @@ class Boundary:
                     with acting(act), seeing(visitor.grant):
                         response = await handler(request)
                     await self._auditor.end(act)
-                finally:
-                    self._leave(rpc.pool)
                 return response if isinstance(response, bytes) else response.SerializeToString()
             except Exception as error:
                 failure = self._fail(error, began_s)
@@ -176,8 +191,7 @@ class Boundary:
             self._metrics.count("rpc_calls", 1)
             try:
                 visitor = self._door.identify(context)
-                self._admit(rpc.pool)
-                try:
+                with self._entered(rpc, visitor):
                     request = _parse(rpc, raw, visitor)
                     tenants = tenants_of(visitor.grant, request, rpc.naming)
                     refusal = refusal_of(visitor.grant, rpc.method, tenants)
@@ -190,8 +204,6 @@ class Boundary:
 
                     with seeing(visitor.grant):
                         await handler(request, send)
-                finally:
-                    self._leave(rpc.pool)
                 return
             except Exception as error:
                 if context.cancelled():  # the peer is gone, and with it whoever would want to know
@@ -205,6 +217,20 @@ class Boundary:
         """Answer a call of a method that this server does not have."""
         message = "the method is not part of this server"
         await _abort(context, build_failure(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", message, {}, []))
+
+    @contextmanager
+    def _entered(self, rpc: Rpc, visitor: Visitor) -> Iterator[None]:
+        """Count a call while inside, for its caller and for the server.
+
+        Raises:
+            CallerLimit, ServerDraining, CallLimit, WatcherLimit: it is not counted.
+        """
+        with self._caller_limits.counted(visitor.grant.caller, is_waiting=rpc.pool is not Pool.CALLS):
+            self._admit(rpc.pool)
+            try:
+                yield
+            finally:
+                self._leave(rpc.pool)
 
     def _admit(self, pool: Pool) -> None:
         """Count a call in.
@@ -244,6 +270,13 @@ class Boundary:
             fields["fields"] = [violation.field for violation in error.violations[:_LOGGED_FIELDS_MAX]]
         elif isinstance(error, SidecarError):
             fields["error"] = error.message
+        if isinstance(error, CallerRejected | CallerLimit):
+            self._metrics.count("rpc_rejected" if isinstance(error, CallerRejected) else "rpc_limited", 1)
+            # Whoever reaches the port can have these as often as he likes; his log would be everybody's.
+            if self._lines.take():
+                self._unlogged_count += 1
+                return failure
+            fields["unlogged_count"], self._unlogged_count = self._unlogged_count, 0
         is_callers = failure.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
         (log.info if is_callers else log.warning)("rpc.failed", **fields)
         return failure

@@ -23,6 +23,7 @@ from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.callers import Callers, read_callers
 from sidecar.api.door import Door
 from sidecar.api.followed import FollowedFiles
+from sidecar.api.limits import CallerLimits
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import Inquiries, build_servicers
 from sidecar.api.tls import build_credentials, follow_tls
@@ -129,6 +130,7 @@ class ApiServer:
         self._tls = follow_tls(settings.grpc)
         self._boundary = Boundary(
             door=Door(callers=self._callers, clock=clock),
+            caller_limits=CallerLimits(settings.grpc, clock=clock),
             calls_max=settings.grpc.calls_max,
             waiting_max=settings.grpc.watches_max,
             auditor=Auditor(audit=store.audit, clock=clock),

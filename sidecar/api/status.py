@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from sidecar import errors
-from sidecar.errors import InvalidArgument, SidecarError, Unavailable
+from sidecar.errors import CallerLimit, InvalidArgument, SidecarError, Unavailable
 
 DOMAIN = "exchange.ioffice.com"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -108,6 +108,7 @@ _TABLE: dict[type[SidecarError], tuple[grpc.StatusCode, str, str | None]] = {
     errors.LimitReached: _INTERNAL,
     errors.WatcherTooSlow: (_CODE.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", None),
     errors.WatcherLimit: (_CODE.RESOURCE_EXHAUSTED, "WATCHER_LIMIT", None),
+    errors.CallerLimit: (_CODE.RESOURCE_EXHAUSTED, "CALLER_LIMIT", None),
     errors.CallLimit: (_CODE.RESOURCE_EXHAUSTED, "CALL_LIMIT", None),
     errors.SettingsInvalid: _INTERNAL,
     errors.ApiEnded: _INTERNAL,
@@ -183,7 +184,7 @@ def _more(error: Exception) -> list[Message]:
             description = _cut(violation.description, _SENTENCE_CHARS_MAX)
             bad.field_violations.add(field=_cut(violation.field, 100), description=description)
         return [bad]
-    if isinstance(error, Unavailable) and error.retry_after_s is not None:
+    if isinstance(error, Unavailable | CallerLimit) and error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(int(error.retry_after_s * 1_000))
         return [retry]

@@ -16,11 +16,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary
 from sidecar.api.door import Door
+from sidecar.api.limits import CallerLimits
 from sidecar.api.listen import SocketLock
 from sidecar.api.server import _TENANT, ApiServer, _build_handlers
 from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
+from sidecar.settings import GrpcSettings
 from tests.support.stores import ManualClock
 from tests.unit.api.rig import Counts, Noted, Rig, failing, make_settings, raw, serving
 
@@ -157,7 +159,10 @@ async def test_rpc_without_a_handler_stops_the_start() -> None:
     clock = ManualClock()
     auditor = Auditor(audit=Noted(), clock=clock)
     door = Door(callers=None, clock=clock)
-    boundary = Boundary(door=door, calls_max=1, waiting_max=1, auditor=auditor, clock=clock, metrics=Counts())
+    limits = CallerLimits(GrpcSettings(), clock=clock)
+    boundary = Boundary(
+        door=door, caller_limits=limits, calls_max=1, waiting_max=1, auditor=auditor, clock=clock, metrics=Counts()
+    )
     with pytest.raises(LookupError, match="TenantService/"):
         _build_handlers(boundary, _TENANT, object())
 

@@ -60,6 +60,7 @@ def test_code_of_every_reason_is_the_one_its_comment_in_the_protos_says() -> Non
         "BOOKING_NOT_OURS": "FAILED_PRECONDITION",
         "OCCURRENCE_OUT_OF_PLACE": "FAILED_PRECONDITION",
         "SERIES_UNREADABLE": "FAILED_PRECONDITION",
+        "CALLER_LIMIT": "RESOURCE_EXHAUSTED",
         "CALLER_REJECTED": "UNAUTHENTICATED",
         "SCOPE_MISSING": "PERMISSION_DENIED",
         "TENANT_NOT_GRANTED": "PERMISSION_DENIED",

@@ -154,6 +154,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. Nobody known makes the call: metadata.cause is MISSING, MALFORMED, UNKNOWN or EXPIRED."""
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 112
     """PERMISSION_DENIED. The caller is known and lacks what the call needs: metadata.scope."""
+    ERROR_REASON_CALLER_LIMIT: _ErrorReason.ValueType  # 113
+    """RESOURCE_EXHAUSTED. The caller asks for more than its share: metadata.limit names the setting, google.rpc.RetryInfo says when
+    to ask again.
+    """
     ERROR_REASON_TENANT_NOT_GRANTED: _ErrorReason.ValueType  # 114
     """PERMISSION_DENIED. The caller may not register a tenant with this id, whether or not there is one."""
     ERROR_REASON_BOOKING_BEHIND: _ErrorReason.ValueType  # 75
@@ -328,6 +332,10 @@ ERROR_REASON_CALLER_REJECTED: ErrorReason.ValueType  # 111
 """UNAUTHENTICATED. Nobody known makes the call: metadata.cause is MISSING, MALFORMED, UNKNOWN or EXPIRED."""
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 112
 """PERMISSION_DENIED. The caller is known and lacks what the call needs: metadata.scope."""
+ERROR_REASON_CALLER_LIMIT: ErrorReason.ValueType  # 113
+"""RESOURCE_EXHAUSTED. The caller asks for more than its share: metadata.limit names the setting, google.rpc.RetryInfo says when
+to ask again.
+"""
 ERROR_REASON_TENANT_NOT_GRANTED: ErrorReason.ValueType  # 114
 """PERMISSION_DENIED. The caller may not register a tenant with this id, whether or not there is one."""
 ERROR_REASON_BOOKING_BEHIND: ErrorReason.ValueType  # 75
