@@ -179,7 +179,11 @@ class Service:
         """Return the application behind the webhook address."""
         sink = MarkingSink(self.store.subscriptions, settings=self._settings.sync, telemetry=self._telemetry)
         return build_intake(
-            sink=sink, counters=self._telemetry, settings=self._settings.webhook, store_id=self._store_id
+            sink=sink,
+            counters=self._telemetry,
+            settings=self._settings.webhook,
+            store_id=self._store_id,
+            clock=self._clock,
         )
 
     async def drain(self) -> None:

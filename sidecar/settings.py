@@ -169,6 +169,9 @@ class WebhookSettings(_Group):
     requests_max: Annotated[int, Field(ge=1)] = 64
     """Bodies worked on at once; more wait their turn, and with four times as many connections new ones get 503."""
 
+    requests_per_s: Annotated[float, Field(ge=1, le=1_000_000)] = 2_000.0
+    """Requests taken in a second, and at once after a pause; more get 503, and Graph sends what it sent again."""
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str | None) -> str | None:

@@ -43,6 +43,7 @@ COUNTERS = {
     "requests.malformed": "Webhook requests that could not be read.",
     "requests.too_large": "Webhook requests with too large a body.",
     "requests.too_slow": "Webhook requests whose body took too long.",
+    "requests.too_fast": "Webhook requests refused because too many came in one second; Graph sends its own again.",
     "requests.broken_off": "Webhook requests that ended before their body did.",
     "rpc_calls": "Calls of the API.",
     "rpc_errors": "Calls of the API that failed.",

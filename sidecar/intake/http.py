@@ -12,10 +12,14 @@ from typing import Protocol
 
 import structlog
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sidecar.aio.budget import Budget
+from sidecar.aio.clock import Clock
 from sidecar.errors import NotificationBodyInvalid, StoreUnavailable
 from sidecar.graph.notifications import parse_notifications
 from sidecar.model.handshake import PROOF_HEADER, is_own_token, prove
@@ -30,7 +34,11 @@ _TOKEN_CHARS_MAX = 2_048
 """Longest validation token that is echoed; Graph's have some hundred characters."""
 _BODY_S = 8.0
 """A body that takes longer is no longer awaited: Graph gives up after ten seconds, and a slow one holds a place."""
-_NO_SNIFF = {"x-content-type-options": "nosniff"}
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),  # what is echoed is a stranger's text
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'"),
+)
 
 
 class MarkOutcome(Protocol):
@@ -67,21 +75,39 @@ class Counters(Protocol):
         """Add to a counter."""
 
 
-def build_intake(*, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str) -> Starlette:
+def build_intake(
+    *, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str, clock: Clock
+) -> Starlette:
     """Build the application. Both paths take both kinds of notification: some set-ups have one address for both.
 
     Args:
         store_id: what our own handshakes are answered with, so that whoever sent one knows who answered.
     """
-    intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id)
+    intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id, clock=clock)
     app = Starlette(
         routes=[
             Route(NOTIFICATIONS_PATH, intake.receive, methods=["POST"]),
             Route(LIFECYCLE_PATH, intake.receive, methods=["POST"]),
-        ]
+        ],
+        middleware=[Middleware(_Headers)],
     )
     app.router.redirect_slashes = False
     return app
+
+
+class _Headers:
+    """Puts on every answer what tells browsers and caches to make nothing of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_on)
 
 
 class _TooLarge(Exception):
@@ -93,7 +119,10 @@ class _TooMuch(Exception):
 
 
 class _Intake:
-    def __init__(self, *, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str) -> None:
+    def __init__(
+        self, *, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str, clock: Clock
+    ) -> None:
+        self._rate = Budget(most=settings.requests_per_s, per_s=settings.requests_per_s, clock=clock)
         self._sink = sink
         self._counters = counters
         self._settings = settings
@@ -103,6 +132,9 @@ class _Intake:
 
     async def receive(self, request: Request) -> Response:
         """Answer a handshake at once, and a batch when it is durable."""
+        if self._rate.take():
+            self._counters.count("requests.too_fast", 1)
+            return Response(status_code=503, headers={"retry-after": "1"})  # Graph sends it again
         if "validationToken" in request.query_params:
             return self._echo(request.query_params["validationToken"])
         if _told_bytes(request) > self._settings.body_bytes_max:
@@ -167,9 +199,9 @@ class _Intake:
         if not token or len(token) > _TOKEN_CHARS_MAX:
             return self._refuse(400, "malformed")
         if is_own_token(token):
-            return PlainTextResponse(token, headers={**_NO_SNIFF, PROOF_HEADER: prove(self._store_id, token)})
+            return PlainTextResponse(token, headers={PROOF_HEADER: prove(self._store_id, token)})
         self._counters.count("handshakes.answered", 1)
-        return PlainTextResponse(token, headers=_NO_SNIFF)
+        return PlainTextResponse(token)
 
     def _refuse(self, status: int, why: str) -> Response:
         self._counters.count(f"requests.{why}", 1)

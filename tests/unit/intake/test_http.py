@@ -20,6 +20,7 @@ from sidecar.intake.http import build_intake
 from sidecar.model.handshake import OWN_TOKEN_PREFIX, PROOF_HEADER, prove
 from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
+from tests.support.stores import ManualClock
 
 CANARY = "CANARY-5f2b9e"
 STORE = "store-1"
@@ -54,8 +55,13 @@ class Stage:
     def __init__(self, **settings: int) -> None:
         self.sink = FakeSink()
         self.counts: Counter[str] = Counter()
+        self.clock = ManualClock()
         self.app = build_intake(
-            sink=self.sink, counters=self, settings=WebhookSettings.model_validate(settings), store_id=STORE
+            sink=self.sink,
+            counters=self,
+            settings=WebhookSettings.model_validate(settings),
+            store_id=STORE,
+            clock=self.clock,
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="https://hooks.example")
 
@@ -83,8 +89,43 @@ async def test_handshake_is_echoed_as_plain_text(path: str) -> None:
 
     assert (reply.status_code, reply.text) == (200, token)
     assert reply.headers["content-type"].startswith("text/plain")
-    assert reply.headers["x-content-type-options"] == "nosniff"
     assert stage.sink.marked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", f"{NOTIFICATIONS_PATH}?validationToken=x", 200),
+        ("POST", NOTIFICATIONS_PATH, 400),
+        ("GET", NOTIFICATIONS_PATH, 405),
+        ("PUT", LIFECYCLE_PATH, 405),
+        ("POST", f"{NOTIFICATIONS_PATH}/", 404),
+        ("POST", f"{NOTIFICATIONS_PATH}/x", 404),
+        ("GET", "/", 404),
+        ("GET", "/metrics", 404),
+        ("GET", "/readyz", 404),
+        ("GET", "/docs", 404),
+    ],
+)
+async def test_only_the_two_paths_answer_and_no_answer_is_kept_or_guessed_at(
+    method: str, path: str, status: int
+) -> None:
+    reply = await Stage().client.request(method, path)
+    assert reply.status_code == status
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["cache-control"] == "no-store"
+    assert reply.headers["content-security-policy"] == "default-src 'none'"
+    assert "server" not in reply.headers
+
+
+async def test_requests_faster_than_the_rate_are_put_off_and_not_lost() -> None:
+    stage = Stage(requests_per_s=2)
+    replies = [await stage.client.post(NOTIFICATIONS_PATH, content=body(item())) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [202, 202, 503]
+    assert replies[2].headers["retry-after"] == "1"
+    assert stage.counts["requests.too_fast"] == 1
+    stage.clock.advance(1.0)
+    assert (await stage.client.post(NOTIFICATIONS_PATH, content=body(item()))).status_code == 202
 
 
 async def test_own_handshake_is_answered_with_a_proof_that_only_this_store_can_give() -> None:
