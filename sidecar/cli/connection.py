@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from exchange_client import SyncExchangeClient, names
+from exchange_client import SyncExchangeClient, Tls, TokenFile, names
 
 from sidecar.cli.output import failing_clearly
 
@@ -24,10 +27,69 @@ DEFAULT_TARGET = "127.0.0.1:50551"
 _PATIENCE_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the service is to be reached, as the options before the command say."""
+
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+    token_file: Path | None = None
+
+
+_PLAIN = Access()
+_ACCESS: ContextVar[Access] = ContextVar("access", default=_PLAIN)
+"""Of this command line: commands have only the options that they need themselves."""
+
+
+def options(
+    context: typer.Context,
+    tls: Annotated[bool, typer.Option("--tls", envvar="EXCHANGE_TLS", help="Use TLS, as --ca, --cert do.")] = False,
+    ca: Annotated[
+        Path | None, typer.Option(envvar="EXCHANGE_CA", help="PEM file of the authorities to trust, not the system's.")
+    ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(envvar="EXCHANGE_CERT", help="PEM file of your own certificate; with --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(envvar="EXCHANGE_KEY", help="PEM file of its private key.")] = None,
+    server_name: Annotated[
+        str, typer.Option(envvar="EXCHANGE_SERVER_NAME", help="Name to expect in the service's certificate.")
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="EXCHANGE_TOKEN_FILE", help="File with the bearer token to call with.")
+    ] = None,
+) -> None:
+    """Keeps Microsoft Exchange room calendars and your product in step, behind a gRPC API.
+
+    The options say how the commands reach the service; they stand before the command.
+    """
+    before = _ACCESS.set(Access(tls, ca, cert, key, server_name, token_file))
+    context.call_on_close(lambda: _ACCESS.reset(before))
+
+
+def reach(target: str) -> SyncExchangeClient:
+    """Make a client as the options of this command line say.
+
+    Raises:
+        ValueError: a file cannot be read, or the options do not fit together.
+    """
+    access = _ACCESS.get()
+    try:
+        tls = None
+        if access.tls or access.ca or access.cert or access.key or access.server_name:
+            tls = Tls.from_files(ca=access.ca, cert=access.cert, key=access.key, server_name=access.server_name)
+        token = None if access.token_file is None else TokenFile(access.token_file)
+    except OSError as error:
+        raise ValueError(f"cannot read {error.filename}: {error.strerror}") from error
+    return SyncExchangeClient.connect(target, tls=tls, token=token, timeout_s=_PATIENCE_S)
+
+
 @contextmanager
 def connected(target: str) -> Iterator[SyncExchangeClient]:
     """Connect for the time of a command; failures end it with a sentence and an exit code."""
-    with failing_clearly(), SyncExchangeClient.connect(target, timeout_s=_PATIENCE_S) as client:
+    with failing_clearly(), reach(target) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ import typer
 from exchange_client import NotFound, SyncExchangeClient, Unavailable
 from exchange_client.messages import CheckResult, DiagnoseTenantResponse, Problem, Tenant
 
-from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, tenant_of
+from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, reach, tenant_of
 from sidecar.cli.output import (
     EXIT_REFUSED,
     EXIT_UNAVAILABLE,
@@ -28,7 +28,6 @@ from sidecar.cli.output import (
 )
 from sidecar.cli.server import ConfigOption
 
-_PATIENCE_S = 5.0
 _TENANTS_MAX = 50
 """One page; whoever has more asks for one, or a program for all with `tenant list`."""
 _LOCAL = "this machine"
@@ -113,7 +112,7 @@ def _look_at_machine(config: Path | None) -> Iterable[CheckResult]:
 
 def _ask_service(target: str, tenant: str) -> tuple[str, Sequence[DiagnoseTenantResponse]]:
     """Return why the service cannot be asked, "" when it can, and what it says of its tenants."""
-    with SyncExchangeClient.connect(target, timeout_s=_PATIENCE_S) as client:
+    with reach(target) as client:
         try:
             if tenant:
                 return "", [_diagnose(client, tenant_of(tenant))]

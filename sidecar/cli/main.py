@@ -8,6 +8,7 @@ from sidecar.cli import (
     audit,
     backups,
     bookings,
+    connection,
     demo,
     doctor,
     emulator,
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.callback()(connection.options)
 app.command()(server.serve)
 app.command()(server.migrate)
 app.add_typer(server.config_app, name="config")

@@ -35,6 +35,7 @@ from exchange_client.mirror_room import ChangeKind, MirrorChange
 from exchange_client.requests import BookingList, DiscoveredRooms, MapOutcome, room_mapping
 from exchange_client.sync_client import SyncExchangeClient
 from exchange_client.sync_watch import SyncWatch
+from exchange_client.token_file import TokenFile
 from exchange_client.tokens import FileTokenStore, MemoryTokenStore, TokenStore
 from exchange_client.watching import Backoff, Reconnected
 
@@ -69,6 +70,7 @@ __all__ = [
     "SyncExchangeClient",
     "SyncWatch",
     "Tls",
+    "TokenFile",
     "TokenStore",
     "Unavailable",
     "Unsupported",

@@ -138,7 +138,9 @@ class WatchSession(Generic[M]):
         Raises:
             ExchangeError: `error` itself, when trying again is of no use.
         """
-        if isinstance(error, ClientClosed) or error.code not in RETRYABLE_CODES:
+        # In the midst of a stream it is the token of its beginning that was taken back: today's may be another one.
+        is_token_old = error.code == "UNAUTHENTICATED" and self._heard and self._attempts == 0
+        if isinstance(error, ClientClosed) or (error.code not in RETRYABLE_CODES and not is_token_old):
             self.finished = True
             raise error
         self._lost(error, error.retry_after_s or 0.0)

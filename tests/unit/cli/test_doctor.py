@@ -8,7 +8,7 @@ import pytest
 from exchange_client import NotFound, Unavailable
 from exchange_client.messages import CheckResult, DiagnoseTenantResponse, Tenant
 
-from sidecar.cli import doctor
+from sidecar.cli import connection, doctor
 
 
 class FakeClient:
@@ -33,7 +33,7 @@ class FakeClient:
 
 
 def test_tenant_that_cannot_be_diagnosed_keeps_no_other_from_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "SyncExchangeClient", FakeClient)
+    monkeypatch.setattr(connection, "SyncExchangeClient", FakeClient)
     unreachable, answers = doctor._ask_service("127.0.0.1:1", "")
     assert unreachable == ""
     assert [answer.tenant.name for answer in answers] == ["tenants/slow", "tenants/good"]
@@ -42,7 +42,7 @@ def test_tenant_that_cannot_be_diagnosed_keeps_no_other_from_the_page(monkeypatc
 
 
 def test_service_that_does_not_answer_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "SyncExchangeClient", FakeClient)
+    monkeypatch.setattr(connection, "SyncExchangeClient", FakeClient)
 
     def away(_self: FakeClient, _name: str) -> DiagnoseTenantResponse:
         raise Unavailable("no connection", "UNAVAILABLE")

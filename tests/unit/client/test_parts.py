@@ -20,6 +20,7 @@ from exchange_client import (
     MemoryTokenStore,
     ResumeTokenInvalid,
     Tls,
+    TokenFile,
     TokenStore,
     Unavailable,
     WatcherTooSlow,
@@ -197,3 +198,25 @@ def test_watch_of_chosen_rooms_has_a_name_of_its_own() -> None:
     assert watch_name("tenants/acme", rooms) == watch_name("tenants/acme", rooms[::-1]) != "tenants/acme"
     with pytest.raises(ValueError, match="sequence"):
         checked_rooms("tenants/acme/rooms/r1")
+
+
+def test_token_file_is_read_anew_when_it_changes_and_kept_while_it_is_missing(tmp_path: Path) -> None:
+    """A secret is replaced under a running process, and never for an instant is there none."""
+    path = tmp_path / "token"
+    path.write_text("one\n")
+    token = TokenFile(path)
+    assert token() == "one"
+    fresh = tmp_path / "fresh"
+    fresh.write_text("two")
+    fresh.replace(path)
+    assert token() == "two"
+    path.unlink()
+    assert token() == "two"
+    path.write_text("")
+    assert token() == "two"
+    path.write_text("two lines\nof text")
+    assert token() == "two"
+    with pytest.raises(ValueError, match="one token"):
+        TokenFile(path)
+    with pytest.raises(OSError, match="missing"):
+        TokenFile(tmp_path / "missing")

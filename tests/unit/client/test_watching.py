@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from exchange_client.errors import GapError, Unavailable
+from exchange_client.errors import AccessDenied, GapError, Unavailable
 from exchange_client.messages import StreamClosing, WatchRoomResponse
 from exchange_client.watching import RETRY_AFTER_MAX_S, Backoff, Reconnected, WatchSession
 
@@ -43,6 +43,19 @@ def test_pauses_double_up_to_the_cap_and_start_over_after_a_message() -> None:
     watch.received(checkpoint("t1"))
     watch.failed(DOWN)
     assert watch.delay_s == pytest.approx(0.2)
+
+
+def test_token_taken_back_in_the_midst_of_a_stream_is_tried_anew_once() -> None:
+    """The client may hold another by now; a refusal of the new call is final."""
+    watch, refused = session(), AccessDenied("no", "UNAUTHENTICATED")
+    watch.calling()
+    watch.received(checkpoint("t1"))
+    watch.failed(refused)
+    assert not watch.finished
+    watch.calling()
+    with pytest.raises(AccessDenied):
+        watch.failed(refused)
+    assert watch.finished
 
 
 def test_pause_is_drawn_from_the_whole_range() -> None:
