@@ -205,6 +205,19 @@ def test_service_takes_the_rendered_settings(objects: list[KubeObject], monkeypa
     assert settings.webhook.public_url
 
 
+def test_files_of_the_lock_are_mounted_where_the_settings_look_for_them() -> None:
+    """Certificates of callers too, once they are asked for."""
+    objects = chart.render_objects(sets=["grpc.tls.clientCa=true"])
+    pod = pod_of(objects)
+    (container,) = pod["containers"]
+    folders = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    items = {volume["name"]: volume["secret"]["items"] for volume in pod["volumes"] if "secret" in volume}
+    settings = settings_of(container)
+    for name in ("TLS_CERT_FILE", "TLS_KEY_FILE", "CLIENT_CA_FILE", "CALLERS_FILE"):
+        folder, _, file = settings[f"EXCHANGE_GRPC__{name}"].rpartition("/")
+        assert file in {item["path"] for item in items[folders[folder]]}, name
+
+
 @pytest.mark.parametrize("case", ALL_IN_ONE, indirect=True)
 def test_services_reach_the_pod(objects: list[KubeObject]) -> None:
     deployment = chart.only(objects, "Deployment")["spec"]
@@ -297,7 +310,8 @@ def test_digest_decides_over_the_tag() -> None:
     [
         ("replicas=2", "replicas is 2: the SQLite store belongs to one process, so run 1 replica, or set"),
         ("image.repository=", "image.repository is empty: name the image in your registry"),
-        ("grpc.insecureAcknowledged=false", "serves gRPC to other pods without TLS and without a token"),
+        ("grpc.tls.secretName=", "grpc.tls.secretName is empty: gRPC would cross the network without TLS"),
+        ("grpc.callers.existingSecret=", "grpc.callers.existingSecret is empty: whoever reaches the port could"),
         ("webhook.publicUrl=", "webhook.publicUrl is empty: name the https address of the Ingress"),
         ("webhook.publicUrl=https://hooks.example.com:8443", "webhook.publicUrl names a port"),
         ("webhook.publicUrl=https://hooks.example.com/base", "webhook.publicUrl has a path"),
@@ -329,7 +343,7 @@ def test_problems_are_reported_together() -> None:
     ("change", "complaint"),
     [
         ("replica=1", "replica is not allowed"),
-        ("grpc.tls=true", "tls is not allowed"),
+        ("grpc.token=true", "token is not allowed"),
         ("vault.keyRing=canary", "keyRing is not allowed"),
         ("mode=both", "mode must be one of"),
         ("split.worker.roles=api", "roles is not allowed"),

@@ -52,6 +52,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 EXCHANGE_PROFILE: service
 EXCHANGE_GRPC__ADDRESSES: {{ printf "[\"0.0.0.0:%d\"]" (int .Values.grpc.port) | quote }}
 EXCHANGE_GRPC__INSECURE_ACKNOWLEDGED: {{ .Values.grpc.insecureAcknowledged | quote }}
+{{- if .Values.grpc.tls.secretName }}
+EXCHANGE_GRPC__TLS_CERT_FILE: /etc/exchange/tls/tls.crt
+EXCHANGE_GRPC__TLS_KEY_FILE: /etc/exchange/tls/tls.key
+{{- if .Values.grpc.tls.clientCa }}
+EXCHANGE_GRPC__CLIENT_CA_FILE: /etc/exchange/tls/ca.crt
+{{- end }}
+{{- end }}
+{{- if .Values.grpc.callers.existingSecret }}
+EXCHANGE_GRPC__CALLERS_FILE: /etc/exchange/callers/callers.yaml
+{{- end }}
 # For an operator's commands inside the pod; no other container shares it.
 EXCHANGE_GRPC__SOCKET: /run/exchange/exchange.sock
 EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3

@@ -28,6 +28,16 @@ volumeMounts:
     mountPath: /etc/exchange/postgres
     readOnly: true
   {{- end }}
+  {{- if .Values.grpc.tls.secretName }}
+  - name: tls
+    mountPath: /etc/exchange/tls
+    readOnly: true
+  {{- end }}
+  {{- if .Values.grpc.callers.existingSecret }}
+  - name: callers
+    mountPath: /etc/exchange/callers
+    readOnly: true
+  {{- end }}
   - name: run
     mountPath: /run/exchange
   - name: tmp
@@ -64,6 +74,32 @@ resources:
     items:
       - key: {{ $.Values.postgres.key }}
         path: dsn
+{{- end }}
+{{- with .Values.grpc.tls }}
+{{- if .secretName }}
+- name: tls
+  secret:
+    secretName: {{ .secretName }}
+    defaultMode: 0440
+    items:
+      - key: tls.crt
+        path: tls.crt
+      - key: tls.key
+        path: tls.key
+      {{- if .clientCa }}
+      - key: ca.crt
+        path: ca.crt
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.grpc.callers.existingSecret }}
+- name: callers
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: callers.yaml
+        path: callers.yaml
 {{- end }}
 - name: run
   emptyDir:

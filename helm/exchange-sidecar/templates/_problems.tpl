@@ -18,7 +18,15 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- $problems = append $problems "image.repository is empty: name the image in your registry; no public image exists." }}
 {{- end }}
 {{- if not .Values.grpc.insecureAcknowledged }}
-{{- $problems = append $problems "grpc.insecureAcknowledged is false: this release serves gRPC to other pods without TLS and without a token; set it to true to accept that." }}
+{{- if not .Values.grpc.tls.secretName }}
+{{- $problems = append $problems "grpc.tls.secretName is empty: gRPC would cross the network without TLS; name a TLS secret, or set grpc.insecureAcknowledged to accept that." }}
+{{- end }}
+{{- if not .Values.grpc.callers.existingSecret }}
+{{- $problems = append $problems "grpc.callers.existingSecret is empty: whoever reaches the port could read and book every room; name the secret with the callers, or set grpc.insecureAcknowledged to accept that." }}
+{{- end }}
+{{- end }}
+{{- if and .Values.grpc.tls.clientCa (not .Values.grpc.tls.secretName) }}
+{{- $problems = append $problems "grpc.tls.clientCa is true and grpc.tls.secretName is empty: without TLS nobody can be asked for a certificate." }}
 {{- end }}
 {{- if not .Values.vault.existingSecret }}
 {{- $problems = append $problems "vault.existingSecret is empty: create a secret with the key ring and name it here; the chart never makes or carries one." }}
