@@ -43,9 +43,9 @@ class GrpcSettings(_Group):
     """The gRPC listener that the application talks to."""
 
     socket: Path | None = Path("/run/exchange/exchange.sock")
-    """Unix socket to listen on; a lock file lies beside it. Empty: none."""
-    socket_mode: Annotated[int, Field(ge=0, le=0o777)] = 0o660
-    """Permissions of the socket, as a number (432 is 0660): who may connect is who may read and write it."""
+    """Unix socket to listen on; a lock file lies beside it, a missing folder is made with 0750. Empty: none."""
+    socket_mode: int = 0o660
+    """Permissions of the socket: 432 (0660) lets its owner and group in, 384 (0600) its owner only."""
     addresses: tuple[str, ...] = ("127.0.0.1:50551",)
     """TCP addresses host:port to listen on, as a JSON list. Beyond loopback: only with TLS and `callers_file`."""
     tls_cert_file: Path | None = None
@@ -78,6 +78,13 @@ class GrpcSettings(_Group):
     _empty_paths = field_validator(
         "socket", "callers_file", "tls_cert_file", "tls_key_file", "client_ca_file", mode="before"
     )(_empty_is_none)
+
+    @field_validator("socket_mode")
+    @classmethod
+    def _check_mode(cls, value: int) -> int:
+        if value not in (0o600, 0o660):
+            raise ValueError("must be 384 (0600) or 432 (0660): whoever may open the socket may do everything")
+        return value
 
     @model_validator(mode="after")
     def _check_tls(self) -> GrpcSettings:

@@ -12,8 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from sidecar.errors import SettingsInvalid
 
+log = structlog.get_logger(__name__)
+
+_FOLDER_MODE = 0o750
+"""Of a folder that is made: who may reach the socket is the group, as its own permissions say."""
 _PATH_BYTES_MAX = 107
 """What fits into sockaddr_un on Linux."""
 
@@ -33,6 +39,7 @@ class SocketLock:
         """
         if len(os.fsencode(self._path)) > _PATH_BYTES_MAX:
             raise _refuse(self._path, f"is longer than {_PATH_BYTES_MAX} bytes, which no Unix socket can be")
+        self._prepare_folder()
         lock_path = self._path.with_name(self._path.name + ".lock")
         try:
             descriptor = os.open(lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -49,6 +56,24 @@ class SocketLock:
         except SettingsInvalid:
             self.release()
             raise
+
+    def _prepare_folder(self) -> None:
+        """Make the folder if it is missing; say so if anybody could put another socket into the place of ours."""
+        folder = self._path.parent
+        try:
+            try:
+                folder.mkdir(_FOLDER_MODE)
+            except FileExistsError:
+                found = folder.stat()
+            else:
+                folder.chmod(_FOLDER_MODE)  # whatever the umask was
+                return
+        except OSError as error:
+            raise _refuse(folder, f"cannot be made or used: {error.strerror}") from error
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            log.warning("socket.folder_open", folder=str(folder), mode=f"{stat.S_IMODE(found.st_mode):04o}")
+        elif found.st_uid not in (0, os.geteuid()):
+            log.warning("socket.folder_foreign", folder=str(folder), owner_uid=found.st_uid)
 
     def _remove_leftover(self) -> None:
         try:

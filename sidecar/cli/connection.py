@@ -78,7 +78,8 @@ def reach(target: str) -> SyncExchangeClient:
     access = _ACCESS.get()
     try:
         tls = None
-        if access.tls or access.ca or access.cert or access.key or access.server_name:
+        is_wanted = access.tls or access.ca or access.cert or access.key or access.server_name
+        if is_wanted and not target.startswith("unix:"):  # a socket is plain, whatever the environment says of others
             tls = Tls.from_files(ca=access.ca, cert=access.cert, key=access.key, server_name=access.server_name)
         token = None if access.token_file is None else TokenFile(access.token_file)
     except OSError as error:

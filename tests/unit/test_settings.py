@@ -164,6 +164,7 @@ def test_service_for_several_on_a_socket_alone_needs_nothing(monkeypatch: pytest
     ("name", "value"),
     [
         ("GRPC__ADDRESSES", '["50551"]'),
+        ("GRPC__SOCKET_MODE", "438"),
         ("GRPC__TLS_CERT_FILE", "/etc/exchange/tls.crt"),
         ("GRPC__CLIENT_CA_FILE", "/etc/exchange/ca.crt"),
         ("PROBES__LISTEN", "127.0.0.1"),

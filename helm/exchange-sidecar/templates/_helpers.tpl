@@ -63,7 +63,8 @@ EXCHANGE_GRPC__CLIENT_CA_FILE: /etc/exchange/tls/ca.crt
 EXCHANGE_GRPC__CALLERS_FILE: /etc/exchange/callers/callers.yaml
 {{- end }}
 # For an operator's commands inside the pod; no other container shares it.
-EXCHANGE_GRPC__SOCKET: /run/exchange/exchange.sock
+EXCHANGE_GRPC__SOCKET: /run/exchange/private/exchange.sock
+EXCHANGE_TARGET: unix:///run/exchange/private/exchange.sock
 EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
 {{- if .Values.postgres.existingSecret }}
 EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -212,6 +213,19 @@ async def test_socket_has_the_mode_that_was_set(tmp_path: Path) -> None:
         assert stat.S_IMODE(rig.socket.stat().st_mode) == 0o600
 
 
+def test_missing_folder_of_the_socket_is_made_for_owner_and_group(tmp_path: Path) -> None:
+    SocketLock(tmp_path / "run" / "api.sock").take()
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize(("mode", "events"), [(0o777, ["socket.folder_open"]), (0o1777, []), (0o770, []), (0o755, [])])
+def test_folder_where_anybody_could_replace_the_socket_is_told(tmp_path: Path, mode: int, events: list[str]) -> None:
+    tmp_path.chmod(mode)
+    with structlog.testing.capture_logs() as lines:
+        SocketLock(tmp_path / "api.sock").take()
+    assert [line["event"] for line in lines] == events
+
+
 async def test_second_server_on_a_socket_is_refused_and_the_first_goes_on(rig: Rig) -> None:
     with pytest.raises(SettingsInvalid) as caught:
         await second(rig, rig.socket).start()
@@ -239,7 +253,7 @@ def test_file_in_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_path_that_cannot_be_a_socket_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / ("x" * 120), tmp_path / "missing" / "api.sock"):
+    for path in (tmp_path / ("x" * 120), tmp_path / "missing" / "too" / "api.sock"):
         with pytest.raises(SettingsInvalid):
             SocketLock(path).take()
 
