@@ -165,7 +165,7 @@ class Boundary:
                     tenants = tenants_of(visitor.grant, request, rpc.naming)
                     refusal = refusal_of(visitor.grant, rpc.method, tenants)
                     act = self._auditor.begin(
-                        rpc.method, request, lambda: visitor.caller, is_outside=isinstance(refusal, _OUTSIDE)
+                        rpc.method, request, visitor.caller, is_outside=isinstance(refusal, _OUTSIDE)
                     )
                     if refusal is not None:
                         raise refusal

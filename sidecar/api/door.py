@@ -7,9 +7,9 @@ by the time that it takes. Which calls need what is said in `access`.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -35,6 +35,8 @@ _SCHEME = "bearer "
 _HEADER = "authorization"
 _TOKEN_CHARS_MAX = 512
 """Longer ones are not hashed: ours have 47 characters."""
+
+_NOTHING = Proof(token_digest=None)
 
 _TENANTS: contextvars.ContextVar[frozenset[TenantId] | None] = contextvars.ContextVar("tenants", default=None)
 
@@ -62,9 +64,14 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who makes a call: how it came in, what it brought, and what that was good for when it did."""
+    """Who makes a call.
 
-    caller: Caller
+    Attributes:
+        caller: tells for the audit how it came in; asked only where that is written down, since gRPC makes it up each time.
+        proof, grant: what it brought, and what that was good for when it came in.
+    """
+
+    caller: Callable[[], Caller]
     proof: Proof
     grant: Grant
 
@@ -102,18 +109,17 @@ class Door:
         Raises:
             CallerRejected: somebody who is not known.
         """
-        proved = {key: list(values) for key, values in context.auth_context().items()}
-        caller = caller_of(context.peer(), proved)
         if self._callers is None:
-            return Visitor(caller, Proof(token_digest=None), TRUSTED)
+            return Visitor(lambda: _caller(context), _NOTHING, TRUSTED)
+        caller = _caller(context)
         proof = Proof(
-            token_digest=_token_digest(context.invocation_metadata() or ()), certificate_names=certificate_names(proved)
+            token_digest=_token_digest(context.invocation_metadata() or ()),
+            certificate_names=certificate_names(_proved(context)),
         )
         if caller.kind is CallerKind.UNIX_SOCKET and proof.token_digest is None:
-            return Visitor(caller, proof, TRUSTED)  # the permissions of the socket have let it in
+            return Visitor(lambda: caller, proof, TRUSTED)  # the permissions of the socket have let it in
         grant = self._callers.current.find(proof, now=self._clock.now())
-        proven = Caller(kind=caller.kind, address=caller.address, identity=grant.identity)
-        return Visitor(proven, proof, grant)
+        return Visitor(lambda: replace(caller, identity=grant.identity), proof, grant)
 
     def check_again(self, visitor: Visitor, method: str, tenants: frozenset[TenantId]) -> None:
         """Check that a caller whose call goes on may still make it: tokens are taken back, and expire.
@@ -152,6 +158,14 @@ def _refusal(grant: Grant, method: str, tenants: frozenset[TenantId]) -> Sidecar
     if method in CREATING:
         return TenantNotGranted("the caller may not register a tenant with this id")
     return TenantNotFound("there is no such tenant")
+
+
+def _caller(context: Peer) -> Caller:
+    return caller_of(context.peer(), _proved(context))
+
+
+def _proved(context: Peer) -> dict[str, list[bytes]]:
+    return {key: list(values) for key, values in context.auth_context().items()}
 
 
 def _token_digest(metadata: Iterable[tuple[str, str | bytes]]) -> bytes | None:

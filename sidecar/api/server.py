@@ -23,6 +23,7 @@ from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.callers import Callers, read_callers
 from sidecar.api.door import Door
 from sidecar.api.followed import FollowedFiles
+from sidecar.api.health import LimitedHealth
 from sidecar.api.limits import CallerLimits
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import Inquiries, build_servicers
@@ -146,7 +147,7 @@ class ApiServer:
             (_DIAGNOSTICS, servicers.diagnostics),
         ]
         self._handlers = [_build_handlers(self._boundary, *pair) for pair in self._servicers]
-        self._health = health.aio.HealthServicer()
+        self._health = LimitedHealth()
         self._server: grpc.aio.Server | None = None
         self._lock: SocketLock | None = None
         self._is_stopping = False

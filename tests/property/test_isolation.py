@@ -25,11 +25,17 @@ from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as watch_pb
+from sidecar.model.ids import RoomId, TenantId
+from sidecar.model.window import Window
+from sidecar.model.write import WriteKind
+from sidecar.store.writes import NewWrite
+from tests.support.builders import NOW
 from tests.support.callers import bearing, entry, make_token, write
 from tests.unit.api.rig import Rig, Told, failing, raw, serving, window_of
 
 ALL, LIMITED = make_token(), make_token()
 MINE, OTHER, GHOST = "mine", "other", "ghost"
+DAY = Window(NOW, NOW + timedelta(days=1))
 FORMS = ("tenants/{}", "tenants/{}/rooms/r1", "tenants/{}/rooms/-", "tenants/{}/rooms/r1/bookings/b1")
 TEXTS_NAMING_NOTHING = {
     *("mailbox", "mailboxes", "query", "time_zone", "display_name", "reason", "comment"),
@@ -178,10 +184,47 @@ async def test_resume_token_of_somebody_else_is_foreign_whoever_it_is_of(rig: Ri
     if tenant_id == GHOST:
         gone = pb.DeleteTenantRequest(name=f"tenants/{GHOST}", purge=True)
         await rig.tenants.DeleteTenant(gone, metadata=bearing(ALL))
-    request = watch_pb.ReadChangesRequest(parent=f"tenants/{MINE}", resume_token=token)
-    told = await failing(rig.watch.ReadChanges(request, metadata=bearing(LIMITED)))
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "RESUME_TOKEN_SCOPE_MISMATCH")
-    assert told.message == "the resume token was given out for another tenant or other rooms"
+    me, room = f"tenants/{MINE}", f"tenants/{MINE}/rooms/r1"
+    calls = [
+        rig.watch.ReadChanges(watch_pb.ReadChangesRequest(parent=me, resume_token=token), metadata=bearing(LIMITED)),
+        rig.watch.WatchRooms(
+            watch_pb.WatchRoomsRequest(parent=me, options=watch_pb.WatchOptions(resume_token=token)),
+            metadata=bearing(LIMITED),
+        ),
+        rig.bookings.ListBookings(
+            booking_pb.ListBookingsRequest(parent=room, window=window_of(), read_after_token=token),
+            metadata=bearing(LIMITED),
+        ),
+        rig.bookings.GetBooking(
+            booking_pb.GetBookingRequest(name=f"{room}/bookings/b1", read_after_token=token), metadata=bearing(LIMITED)
+        ),
+        rig.bookings.FindAvailability(
+            booking_pb.FindAvailabilityRequest(parent=me, window=window_of(DAY), read_after_token=token),
+            metadata=bearing(LIMITED),
+        ),
+    ]
+    for call in calls:
+        told = await failing(call)
+        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "RESUME_TOKEN_SCOPE_MISMATCH")
+        assert told.message == "the resume token was given out for another tenant or other rooms"
+
+
+async def test_request_id_of_somebody_elses_write_is_not_known(rig: Rig) -> None:
+    """Two tenants may use the same id, and neither hears of the other's."""
+    theirs = await rig.db.store.rooms.load(TenantId(OTHER), RoomId("r1"))
+    mine = await rig.db.store.tenants.load(TenantId(MINE))
+    new = NewWrite(
+        tenant_uid=theirs.tenant_uid,
+        room_uid=theirs.uid,
+        request_id="q1",
+        kind=WriteKind.CREATE,
+        digest=b"d",
+        payload=b"p",
+    )
+    await rig.db.store.writes.begin(new, claim_s=60.0)
+    assert await rig.db.store.writes.find(theirs.tenant_uid, "q1") is not None
+    assert await rig.db.store.writes.find(mine.uid, "q1") is None
+    assert not await rig.db.store.writes.is_known(mine.uid, "q1")
 
 
 def test_rooms_of_a_batch_are_all_looked_at() -> None:

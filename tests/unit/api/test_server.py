@@ -14,6 +14,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from sidecar.api import health as health_module
 from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary
 from sidecar.api.door import Door
@@ -98,6 +99,19 @@ async def test_stop_does_not_wait_for_watches_of_the_health_service(rig: Rig) ->
     assert (await stream.read()).status == SERVING
     async with asyncio.timeout(5):
         await rig.server.stop(3_600.0)
+
+
+async def test_watches_of_the_health_service_are_limited(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers may ask it, and shall not hold any number of streams."""
+    monkeypatch.setattr(health_module, "_WATCHES_MAX", 1)
+    stub = health_pb2_grpc.HealthStub(rig.channel)
+    first = stub.Watch(health_pb2.HealthCheckRequest())
+    assert (await first.read()).status == SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Watch(health_pb2.HealthCheckRequest()).read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await health(rig, "") == SERVING
+    first.cancel()
 
 
 async def test_more_calls_than_the_limit_are_refused_and_counted(tmp_path: Path) -> None:
