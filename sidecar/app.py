@@ -10,7 +10,7 @@ import gc
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
@@ -37,6 +37,7 @@ from sidecar.graph.throttle import Throttle
 from sidecar.graph.time_told import fetch_time
 from sidecar.graph.transport import Transport, build_http
 from sidecar.graph.webhook_call import WebhookCaller
+from sidecar.intake.path_secrets import read_path_secrets
 from sidecar.model.room import freshness_limits
 from sidecar.service import Listening, Service
 from sidecar.settings import Settings, StoreSettings
@@ -136,7 +137,8 @@ async def build_service(
     if settings.store.dsn_file is None:
         await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
         await store.writes.break_claims()
-    address = await _announce_address(settings, store=store, clock=clock)
+    path_secrets = read_path_secrets(settings.webhook.path_secrets_file)
+    address = await _announce_address(_url_told(settings, path_secrets), settings, store=store, clock=clock)
     throttle = Throttle(settings=settings.graph, clock=clock)
     breaker = Breaker(clock=clock, rng=rng)
     skew = SkewWatch()
@@ -258,18 +260,27 @@ async def build_service(
         inquiries=inquiries,
         api=api,
         address=address,
+        path_secrets=path_secrets,
         telemetry=telemetry,
         clock=clock,
         rng=rng,
     )
 
 
-async def _announce_address(settings: Settings, *, store: Store, clock: Clock) -> WebhookAddress | None:
+def _url_told(settings: Settings, path_secrets: Sequence[str]) -> str | None:
+    """Return the base URL that Microsoft is told; None: there is none."""
+    url = settings.webhook.public_url
+    return f"{url}/{path_secrets[0]}" if url is not None and path_secrets else url
+
+
+async def _announce_address(
+    url: str | None, settings: Settings, *, store: Store, clock: Clock
+) -> WebhookAddress | None:
     """Say where Microsoft is to call, for whoever works; return what goes on saying it, None where nobody has to hear it."""
     if "worker" not in settings.roles:
         return None
     is_alone = settings.store.dsn_file is None  # a file has no other process
-    address = WebhookAddress(urls=store.webhook_urls, url=settings.webhook.public_url, is_alone=is_alone, clock=clock)
+    address = WebhookAddress(urls=store.webhook_urls, url=url, is_alone=is_alone, clock=clock)
     await address.begin()
     return None if is_alone else address
 

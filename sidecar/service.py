@@ -73,6 +73,7 @@ class Service:
         inquiries: Inquiries,
         api: ApiServer | None,
         address: WebhookAddress | None,
+        path_secrets: Sequence[str],
         telemetry: Telemetry,
         clock: Clock,
         rng: Random,
@@ -85,6 +86,7 @@ class Service:
         self._runner = runner
         self._api = api
         self._address = address
+        self._path_secrets = path_secrets
         self._telemetry = telemetry
         self._gauges = FreshnessGauges(
             store=store, limits=freshness_limits(settings.sync), clock=clock, telemetry=telemetry
@@ -184,6 +186,7 @@ class Service:
             settings=self._settings.webhook,
             store_id=self._store_id,
             clock=self._clock,
+            path_secrets=self._path_secrets,
         )
 
     async def drain(self) -> None:

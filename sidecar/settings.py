@@ -169,6 +169,8 @@ class WebhookSettings(_Group):
     """Address host:port of the listener for the two webhook paths; TLS ends in front of it."""
     public_url: str | None = None
     """Base URL under which Microsoft reaches it, such as https://hooks.example.com. Empty: rooms are polled."""
+    path_secrets_file: Path | None = None
+    """File of words, one a line, of which the first goes into the path that Microsoft is told; all are taken. Empty: none."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * 1024
     """Largest body taken, in bytes."""
     items_max: Annotated[int, Field(ge=1)] = 1_000
@@ -178,6 +180,8 @@ class WebhookSettings(_Group):
 
     requests_per_s: Annotated[float, Field(ge=1, le=1_000_000)] = 2_000.0
     """Requests taken in a second, and at once after a pause; more get 503, and Graph sends what it sent again."""
+
+    _empty_secrets = field_validator("path_secrets_file", mode="before")(_empty_is_none)
 
     @field_validator("public_url")
     @classmethod

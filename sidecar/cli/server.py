@@ -73,6 +73,7 @@ def check(config: ConfigOption = None) -> None:
     """Read all settings and say what is wrong with them, everything at once."""
     from sidecar.api.callers import read_callers
     from sidecar.api.tls import follow_tls
+    from sidecar.intake.path_secrets import read_path_secrets
     from sidecar.store.vault import load_vault
 
     with failing_clearly():
@@ -81,6 +82,7 @@ def check(config: ConfigOption = None) -> None:
         if settings.grpc.callers_file is not None:
             read_callers(settings.grpc.callers_file)
         follow_tls(settings.grpc)
+        read_path_secrets(settings.webhook.path_secrets_file)
         if settings.store.dsn_file is not None:
             from sidecar.store.postgres_link import read_dsn
 

@@ -51,7 +51,8 @@ def build_diagnosis(
         reader=reader,
         caller=caller,
         tell_time=tell_time,
-        public_url=settings.webhook.public_url,
+        # With a word in its path only the database knows the whole address: workers, who know the word, announce it.
+        public_url=None if settings.webhook.path_secrets_file else settings.webhook.public_url,
         limits=freshness_limits(settings.sync),
         clock=clock,
         rng=rng,

@@ -64,7 +64,8 @@ async def shake_hands(caller: Caller, url: str | None, *, store_id: str, rng: Ra
     """
     if not url:
         return skipped(WEBHOOK_HANDSHAKE, message=_NO_URL)
-    facts = {"url": url}
+    shown = _shown(url)
+    facts = {"url": shown}
     for path in (NOTIFICATIONS_PATH, LIFECYCLE_PATH):
         token = f"{OWN_TOKEN_PREFIX}{rng.getrandbits(128):032x}: +/="  # as Microsoft's, with what must survive the way
         told = await caller.shake(url + path, token, proof_header=PROOF_HEADER)
@@ -75,15 +76,21 @@ async def shake_hands(caller: Caller, url: str | None, *, store_id: str, rng: Ra
                 WEBHOOK_HANDSHAKE,
                 "The handshake was answered rightly, but nothing shows that this deployment answered it.",
                 reason="WEBHOOK_UNPROVEN",
-                action=f"See where {url} leads, and have answers passed on with the header {PROOF_HEADER}.",
+                action=f"See where {shown} leads, and have answers passed on with the header {PROOF_HEADER}.",
                 actor=Actor.OPERATOR,
                 now=now,
                 facts={**facts, "path": path},
             )
     how = "" if urlsplit(url).scheme == "https" else ", without TLS"
     return passed(
-        WEBHOOK_HANDSHAKE, f"A handshake sent to {url} from here arrived at this deployment{how}.", facts=facts
+        WEBHOOK_HANDSHAKE, f"A handshake sent to {shown} from here arrived at this deployment{how}.", facts=facts
     )
+
+
+def _shown(url: str) -> str:
+    """Return an address as people are told it: its path may hold a word that only Microsoft is to know."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/..." if parts.path else url
 
 
 def _failure(told: Handshake, path: str, facts: dict[str, str], now: datetime) -> CheckResult:

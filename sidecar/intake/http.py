@@ -7,7 +7,8 @@ calendars happens here. The address is public and the caller unproven until the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -39,6 +40,9 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'"),
 )
+
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class MarkOutcome(Protocol):
@@ -76,23 +80,45 @@ class Counters(Protocol):
 
 
 def build_intake(
-    *, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str, clock: Clock
+    *,
+    sink: NotificationSink,
+    counters: Counters,
+    settings: WebhookSettings,
+    store_id: str,
+    clock: Clock,
+    path_secrets: Sequence[str] = (),
 ) -> Starlette:
     """Build the application. Both paths take both kinds of notification: some set-ups have one address for both.
 
     Args:
+        path_secrets: words of which one must stand before the paths; none: the paths stand alone.
         store_id: what our own handshakes are answered with, so that whoever sent one knows who answered.
     """
     intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id, clock=clock)
+    before, receive = ("/{word}", _guarded(intake.receive, path_secrets)) if path_secrets else ("", intake.receive)
     app = Starlette(
         routes=[
-            Route(NOTIFICATIONS_PATH, intake.receive, methods=["POST"]),
-            Route(LIFECYCLE_PATH, intake.receive, methods=["POST"]),
+            Route(before + NOTIFICATIONS_PATH, receive, methods=["POST"]),
+            Route(before + LIFECYCLE_PATH, receive, methods=["POST"]),
         ],
         middleware=[Middleware(_Headers)],
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _guarded(receive: Handler, path_secrets: Sequence[str]) -> Handler:
+    """Let through what names one of the words in its path; for the rest there is nothing."""
+    known = [word.encode() for word in path_secrets]
+
+    async def receive_known(request: Request) -> Response:
+        given = str(request.path_params["word"]).encode("utf-8", "surrogateescape")
+        # All are compared, so that time tells nothing of any.
+        if not sum([hmac.compare_digest(given, word) for word in known]):
+            return PlainTextResponse("Not Found", status_code=404)  # as the router answers for unknown paths
+        return await receive(request)
+
+    return receive_known
 
 
 class _Headers:

@@ -6,7 +6,10 @@ import asyncio
 from collections import Counter
 from random import Random
 
+import httpx
 import pytest
+from exchange_client import names
+from exchange_client.messages import CheckResult
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK
@@ -71,3 +74,42 @@ async def creations(scene: Scene) -> int:
     """Count the subscriptions that were ever made for the tenant."""
     found = await scene.directory.requests()
     return sum(one["method"] == "POST" and one["path"].endswith("/subscriptions") for one in found)
+
+
+async def test_word_in_the_path_is_told_to_microsoft_and_moves_without_a_gap(
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+) -> None:
+    """Strangers find nothing without it, and no answer and no log shows it."""
+    folder = tmp_path_factory.mktemp("s")
+    words = folder / "words"
+    former, new = "former-word-of-the-path", "new-word-of-the-path"
+    await asyncio.to_thread(words.write_text, former)
+    service = Service(folder, emulator, **QUICK, WEBHOOK__PATH_SECRETS_FILE=str(words))
+    try:
+        await asyncio.to_thread(service.start)
+        async with scene_set(service, emulator, rooms=ROOMS) as scene, scene.watching() as watcher:
+            assert await addresses(scene) == {f"{service.webhooks}/{former}": ROOMS}
+            office = scene.office(Random(6))
+            await office.work(1.0, pause_s=0.1)
+            await scene.converged(watcher)
+            assert await service.metric("notifications_marked_total") > 0
+            async with httpx.AsyncClient(trust_env=False) as stranger:
+                answer = await stranger.post(f"{service.webhooks}/graph/notifications?validationToken=x")
+            assert answer.status_code == 404
+            report = await scene.client.diagnose_tenant(names.tenant(scene.tenant_id))
+            handshakes = [check for check in report.checks if check.check_id == "webhook.handshake"]
+            assert [check.outcome for check in handshakes] == [CheckResult.OUTCOME_PASSED]
+            await asyncio.to_thread(words.write_text, f"{new}\n{former}\n")
+            await asyncio.to_thread(service.stop)
+            await asyncio.to_thread(service.start)
+
+            async def moved() -> bool:
+                return await addresses(scene) == {f"{service.webhooks}/{new}": ROOMS}
+
+            await eventually(moved, "all rooms are announced with the new word", service=service)
+            await office.work(1.0, pause_s=0.1)
+            await scene.converged(watcher, deadline_s=60.0)
+            log = await asyncio.to_thread(service.log_file.read_text)
+            assert not any(word in text for word in (former, new) for text in (log, str(report)))
+    finally:
+        await asyncio.to_thread(service.close)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -14,9 +15,10 @@ import pytest
 from starlette.types import Message
 from structlog.testing import capture_logs
 
-from sidecar.errors import StoreUnavailable
+from sidecar.errors import SettingsInvalid, StoreUnavailable
 from sidecar.intake import http
 from sidecar.intake.http import build_intake
+from sidecar.intake.path_secrets import read_path_secrets
 from sidecar.model.handshake import OWN_TOKEN_PREFIX, PROOF_HEADER, prove
 from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
@@ -52,7 +54,7 @@ class FakeSink:
 class Stage:
     """The webhook behind a client."""
 
-    def __init__(self, **settings: int) -> None:
+    def __init__(self, *path_secrets: str, **settings: int) -> None:
         self.sink = FakeSink()
         self.counts: Counter[str] = Counter()
         self.clock = ManualClock()
@@ -62,6 +64,7 @@ class Stage:
             settings=WebhookSettings.model_validate(settings),
             store_id=STORE,
             clock=self.clock,
+            path_secrets=path_secrets,
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="https://hooks.example")
 
@@ -116,6 +119,43 @@ async def test_only_the_two_paths_answer_and_no_answer_is_kept_or_guessed_at(
     assert reply.headers["cache-control"] == "no-store"
     assert reply.headers["content-security-policy"] == "default-src 'none'"
     assert "server" not in reply.headers
+
+
+async def test_address_with_a_word_takes_any_of_its_words_and_nothing_else() -> None:
+    """The former word is still taken while subscriptions move to the new one."""
+    new, former = "new-word-of-the-path", "former-word-of-the-path"
+    stage = Stage(new, former)
+    for word in (new, former):
+        assert (await stage.client.post(f"/{word}{NOTIFICATIONS_PATH}", content=body(item()))).status_code == 202
+    unknown = await stage.client.post("/nothing")
+    for path in (
+        NOTIFICATIONS_PATH,
+        f"/{'x' * len(new)}{NOTIFICATIONS_PATH}",
+        f"/{new[:-1]}{LIFECYCLE_PATH}",
+        f"/%ff{LIFECYCLE_PATH}",
+    ):
+        refused = await stage.client.post(path, params={"validationToken": "x"})
+        assert (refused.status_code, refused.text) == (404, unknown.text)
+        assert refused.headers == unknown.headers
+    assert stage.counts["handshakes.answered"] == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "short", "a word with spaces in it", "word-enough-for-a-path\n" * 5, f"{CANARY}/{CANARY}"]
+)
+def test_words_that_cannot_stand_in_a_path_are_refused_without_being_quoted(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "words"
+    path.write_text(text)
+    with pytest.raises(SettingsInvalid) as caught:
+        read_path_secrets(path)
+    assert CANARY not in str(caught.value.details)
+
+
+def test_words_are_read_a_line_each(tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    path.write_text("new-word-of-the-path\nformer-word-of-the-path\n")
+    assert read_path_secrets(path) == ("new-word-of-the-path", "former-word-of-the-path")
+    assert read_path_secrets(None) == ()
 
 
 async def test_requests_faster_than_the_rate_are_put_off_and_not_lost() -> None:
