@@ -13,6 +13,7 @@ import enum
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Protocol, cast
 
@@ -22,7 +23,7 @@ from google.protobuf.message import DecodeError, Message
 
 from sidecar.aio.budget import Budget
 from sidecar.aio.clock import Clock
-from sidecar.api.access import Path
+from sidecar.api.access import Path, tenants_named
 from sidecar.api.audited import Auditor
 from sidecar.api.door import Door, Visitor, refusal_of, seeing, tenants_of
 from sidecar.api.limits import CallerLimits
@@ -198,8 +199,10 @@ class Boundary:
                     if refusal is not None:
                         raise refusal
 
+                    check = self._door.recheck(visitor, rpc.method, partial(tenants_named, request, rpc.naming))
+
                     async def send(message: bytes) -> None:
-                        self._door.check_again(visitor, rpc.method, tenants)
+                        check()
                         await context.write(message)
 
                     with seeing(visitor.grant):

@@ -121,19 +121,33 @@ class Door:
         grant = self._callers.current.find(proof, now=self._clock.now())
         return Visitor(lambda: replace(caller, identity=grant.identity), proof, grant)
 
-    def check_again(self, visitor: Visitor, method: str, tenants: frozenset[TenantId]) -> None:
-        """Check that a caller whose call goes on may still make it: tokens are taken back, and expire.
+    def recheck(self, visitor: Visitor, method: str, named: Callable[[], frozenset[TenantId]]) -> Callable[[], None]:
+        """Return what checks that a caller whose call goes on may still make it: tokens are taken back, and expire.
 
-        Raises:
-            CallerRejected, ScopeMissing, TenantNotFound.
+        It is cheap while nothing has changed: it is asked before each message of each stream.
+
+        Args:
+            named: tells all tenants that the request names, also for a caller that could name any when it came.
+        Returns:
+            A function that raises CallerRejected, ScopeMissing or TenantNotFound.
         """
-        if visitor.grant is TRUSTED or self._callers is None:
-            return
-        grant = self._callers.current.find(visitor.proof, now=self._clock.now())
-        if grant != visitor.grant:
-            refusal = _refusal(grant, method, tenants)
+        callers, grant = self._callers, visitor.grant
+        if grant is TRUSTED or callers is None:
+            return lambda: None
+        seen: Callers | None = None
+
+        def check() -> None:
+            nonlocal seen
+            current, now = callers.current, self._clock.now()
+            if current is seen and (grant.expire_at is None or now < grant.expire_at):
+                return
+            found = current.find(visitor.proof, now=now)
+            refusal = None if found == grant else _refusal(found, method, named())
             if refusal is not None:
                 raise refusal
+            seen = current if found == grant else None
+
+        return check
 
 
 def tenants_of(grant: Grant, request: Message, paths: tuple[Path, ...]) -> frozenset[TenantId]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from sidecar.errors import SettingsInvalid
 from sidecar.gen.ioffice.exchange.v1 import audit_service_pb2 as audit_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as watch_pb
+from tests.support.builders import NOW, make_booking
 from tests.support.callers import bearing, entry, make_token, write
-from tests.unit.api.rig import Rig, failing, raw, serving, told
+from tests.unit.api.rig import Rig, Told, failing, raw, serving, told
 from tests.unit.api.test_tenants import registration
 
 ALL, MINE, READER = make_token(), make_token(), make_token()
@@ -42,9 +44,37 @@ async def locked(tmp_path: Path) -> AsyncIterator[Rig]:
         yield rig
 
 
-async def _read_out(stream: Any) -> None:  # a stream of any type
-    while await stream.read() is not grpc.aio.EOF:
-        pass
+class Watching:
+    """A watch of a room that has said all there is; the next message comes when `stir` makes one."""
+
+    def __init__(self, rig: Rig, token: str) -> None:
+        self._rig = rig
+        self._made_count = 0
+        request = watch_pb.WatchRoomsRequest(parent="tenants/acme")
+        self.stream: Any = rig.watch.WatchRooms(request, metadata=bearing(token))  # of one of many types
+
+    async def rest(self) -> None:
+        """Read on until the snapshot is over."""
+        self._room = await self._rig.db.add_filled_room()
+        while not (await self.stream.read()).HasField("snapshot_end"):
+            pass
+
+    async def stir(self) -> None:
+        """Have something told."""
+        self._made_count += 1
+        bookings = [make_booking(f"b{number}") for number in range(self._made_count)]
+        await self._rig.db.fill(await self._rig.db.reload(self._room), *bookings)
+
+    async def ended(self) -> Told:
+        """Return how the stream ends once something is to be told."""
+        await self.stir()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self._read_out()
+        return told(caught.value)
+
+    async def _read_out(self) -> None:
+        while await self.stream.read() is not grpc.aio.EOF:
+            pass
 
 
 def test_every_call_has_its_scope() -> None:
@@ -76,7 +106,9 @@ async def test_wrong_token_is_refused_over_the_socket_too(locked: Rig) -> None:
         assert (await failing(locked.tenants.GetTenant(GET, metadata=bearing("x")))).metadata == {"cause": "UNKNOWN"}
 
 
-@pytest.mark.parametrize("value", ["Basic eDp5", "Bearer", "Bearer ", f"Bearer {'x' * 600}", ALL])
+@pytest.mark.parametrize(
+    "value", ["Basic eDp5", "Bearer", "Bearer ", f"Bearer {'x' * 600}", pytest.param(ALL, id="bare")]
+)
 async def test_header_that_is_no_bearer_token_is_refused(locked: Rig, value: str) -> None:
     told = await failing(locked.tenants.GetTenant(GET, metadata=(("authorization", value),)))
     assert told.metadata == {"cause": "MALFORMED"}
@@ -144,25 +176,40 @@ async def test_broken_file_lets_nobody_else_in(locked: Rig, tmp_path: Path) -> N
 
 
 async def test_watch_of_a_token_taken_back_ends_before_its_next_message(locked: Rig, tmp_path: Path) -> None:
-    await locked.db.add_filled_room()
-    stream = locked.watch.WatchRooms(watch_pb.WatchRoomsRequest(parent="tenants/acme"), metadata=bearing(READER))
-    await stream.read()
+    watching = Watching(locked, READER)
+    await watching.rest()
     write(tmp_path / "callers.json", ENTRIES[:2])
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await _read_out(stream)
-    ended = told(caught.value)
+    ended = await watching.ended()
     assert (ended.code, ended.metadata) == (grpc.StatusCode.UNAUTHENTICATED, {"cause": "UNKNOWN"})
 
 
+@pytest.mark.parametrize("changes", [{"tenants": ["mine"]}, {"scopes": ["tenants.read"]}])
+async def test_watch_ends_when_its_caller_may_no_longer_make_it(
+    locked: Rig, tmp_path: Path, changes: dict[str, list[str]]
+) -> None:
+    """Also of a caller that could name any tenant when it came."""
+    watching = Watching(locked, ALL)
+    await watching.rest()
+    write(tmp_path / "callers.json", [entry("ops", ALL, **changes)])
+    assert (await watching.ended()).reason == ("TENANT_NOT_FOUND" if "tenants" in changes else "SCOPE_MISSING")
+
+
+async def test_watch_of_a_token_that_expires_ends(locked: Rig, tmp_path: Path) -> None:
+    write(tmp_path / "callers.json", [entry("ops", ALL, expire_at=(NOW + timedelta(seconds=9)).isoformat())])
+    watching = Watching(locked, ALL)
+    await watching.rest()
+    locked.clock.at += timedelta(seconds=9)
+    assert (await watching.ended()).metadata == {"cause": "EXPIRED"}
+
+
 async def test_watch_goes_on_when_the_file_changes_for_others(locked: Rig, tmp_path: Path) -> None:
-    room = await locked.db.add_filled_room()
-    stream = locked.watch.WatchRooms(watch_pb.WatchRoomsRequest(parent="tenants/acme"), metadata=bearing(READER))
-    while not (await stream.read()).HasField("snapshot_end"):
-        pass
-    write(tmp_path / "callers.json", [*ENTRIES, entry("new", make_token())])
-    await locked.db.store.rooms.resync(room.tenant_id, room.room_id)
-    assert (await stream.read()).ByteSize() > 0
-    stream.cancel()
+    watching = Watching(locked, READER)
+    await watching.rest()
+    for others in ([], [entry("new", make_token())]):
+        write(tmp_path / "callers.json", [ENTRIES[2], *others])
+        await watching.stir()
+        assert (await watching.stream.read()).ByteSize() > 0
+    watching.stream.cancel()
 
 
 async def test_call_that_names_no_tenant_is_refused_for_a_limited_caller(locked: Rig) -> None:
