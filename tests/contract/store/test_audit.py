@@ -128,3 +128,14 @@ async def test_entries_outlive_the_tenant_they_are_about(opened: OpenStore) -> N
         await opened.store.lifecycle.delete(TENANT, etag="")
     await opened.store.tenants.erase(tenant.uid)
     assert len(await told(opened, TENANT)) == 1
+
+
+async def test_page_among_several_tenants_holds_entries_about_these_only(opened: OpenStore, clock: ManualClock) -> None:
+    """The newest first, whichever of them it is about."""
+    for name in ("tenants/t1", "tenants/t2/rooms/r1", "tenants/t3", ""):
+        await opened.store.audit.note(act(resource=name), outcome="X")
+        clock.advance(1.0)
+    wanted: dict[str, Any] = {"start_at": None, "end_at": None, "before": "", "count_max": 9}
+    found = await opened.store.audit.page(among={TenantId("t1"), TenantId("t2")}, **wanted)
+    assert [entry.act.resource for entry in found] == ["tenants/t2/rooms/r1", "tenants/t1"]
+    assert await opened.store.audit.page(among=frozenset(), **wanted) == []

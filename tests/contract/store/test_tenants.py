@@ -223,3 +223,14 @@ async def test_tenants_are_paged_by_id(opened: OpenStore) -> None:
     first = await opened.store.tenants.page(after=TenantId(""), count_max=2)
     second = await opened.store.tenants.page(after=first[-1].tenant_id, count_max=2)
     assert [tenant.tenant_id for tenant in (*first, *second)] == ["a", "b", "c"]
+
+
+async def test_page_among_some_holds_only_these_and_counts_only_these(opened: OpenStore) -> None:
+    """A caller that may name some tenants gets full pages of them; one that may name none gets nothing."""
+    for tenant_id in ("t1", "t2", "t3", "t4"):
+        await opened.add_tenant(tenant_id)
+    some = {TenantId("t4"), TenantId("t2"), TenantId("ghost")}
+    first = await opened.store.tenants.page(after=TenantId(""), count_max=1, among=some)
+    second = await opened.store.tenants.page(after=first[-1].tenant_id, count_max=9, among=some)
+    assert ([tenant.tenant_id for tenant in first], [tenant.tenant_id for tenant in second]) == (["t2"], ["t4"])
+    assert await opened.store.tenants.page(after=TenantId(""), count_max=9, among=frozenset()) == []
