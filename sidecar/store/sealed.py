@@ -20,6 +20,7 @@ from sidecar.store.organizer_events import ORGANIZER_ROLE
 from sidecar.store.settings import HASH_KEY_ROLE
 from sidecar.store.subscriptions import CLIENT_STATE_ROLE
 from sidecar.store.vault import HEAD_BYTES_MAX, Vault, key_id_of
+from sidecar.store.writes import DIGEST_ROLE
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ _KINDS = (
     _Kind("subscriptions", "sealed_state", "tenant_uid", "key", lambda key: CLIENT_STATE_ROLE + key),
     _Kind("tenants", "hash_key", "uid", "uid", lambda _: HASH_KEY_ROLE),
     _Kind("writes", "sealed", "tenant_uid", "uid", lambda key: key),
+    _Kind("writes", "digest", "tenant_uid", "uid", lambda key: DIGEST_ROLE + key),
     _Kind("organizer_events", "sealed", "tenant_uid", "write_uid", lambda key: ORGANIZER_ROLE + key),
 )
 

@@ -30,6 +30,9 @@ WRITES = "writes"
 Step = Callable[[Connection], Awaitable[None]]
 """Part of a transaction: it notes how far a write has come. Raises StoreConflict when somebody else works on it now."""
 
+DIGEST_ROLE = "digest of "
+"""Digests are sealed: they stay longer than what was asked for, and short texts and known people can be guessed from them."""
+
 _COLUMNS = (
     "uid, tenant_uid, room_uid, request_id, kind, state, sealed, event_id, event_created_at, booking_key, failure, fence,"
     " claimed_until, created_at, answer, hold"
@@ -126,7 +129,7 @@ class Writes:
             write.kind.value,
             write.state.value,
             new.hold.value,
-            new.digest,
+            self._vault.seal(new.digest, tenant_uid=write.tenant_uid, role=DIGEST_ROLE + write.uid),
             self._vault.seal(new.payload, tenant_uid=write.tenant_uid, role=write.uid),
             write.event_id,
             write.booking_key,
@@ -181,9 +184,11 @@ class Writes:
         )
         if row is None:
             return None
-        if bytes(row[0]) != digest:
+        write = self._from_row(row[1:])
+        known = self._vault.unseal(bytes(row[0]), tenant_uid=tenant_uid, role=DIGEST_ROLE + write.uid)
+        if known != digest:
             raise RequestIdReused("the request id was used for a request with other contents")
-        return self._from_row(row[1:])
+        return write
 
     async def is_other_first(self, write: Write, event_id: EventId) -> bool:
         """Tell whether another write is half-way with an event, with its series, or with an occurrence of it.

@@ -13,7 +13,9 @@ from sidecar.model.ids import BookingKey, EventId, RoomUid
 from sidecar.model.intent import IntentKind
 from sidecar.model.room import Room
 from sidecar.model.write import Failure, Hold, Write, WriteKind, WriteState
-from sidecar.store.writes import NewWrite, step_to
+from sidecar.store.sealed import SealedRecords
+from sidecar.store.vault import Vault, key_id_of
+from sidecar.store.writes import NewWrite, Writes, step_to
 from tests.support.builders import CANARY, NOW, TENANT
 from tests.support.stores import ManualClock, OpenStore
 
@@ -80,6 +82,21 @@ async def test_request_id_with_other_contents_is_refused(opened: OpenStore, room
     await _begin(opened, room)
     with pytest.raises(RequestIdReused):
         await opened.store.writes.begin(_new(room, digest=b"d2"), claim_s=_CLAIM_S)
+
+
+async def test_contents_cannot_be_guessed_from_what_stays_of_a_write(opened: OpenStore, room: Room) -> None:
+    """Short texts and known people could be tried against a plain digest. When the key is replaced callers notice nothing."""
+    await _begin(opened, room)
+    ((kept,),) = await opened.fetch("SELECT digest FROM writes")
+    assert b"d1" not in bytes(kept)
+    await opened.engine.write(lambda c: c.execute("UPDATE writes SET sealed = NULL"))
+    both = Vault(primary="k2", keys={"k1": bytes(range(32)), "k2": bytes(32)})
+    await SealedRecords(opened.engine, both).reseal()
+    assert key_id_of(bytes((await opened.fetch("SELECT digest FROM writes"))[0][0])) == "k2"
+    writes = Writes(opened.engine, both)
+    assert not (await writes.begin(_new(room), claim_s=_CLAIM_S)).is_ours
+    with pytest.raises(RequestIdReused):
+        await writes.begin(_new(room, digest=b"d2"), claim_s=_CLAIM_S)
 
 
 async def test_write_for_a_room_that_was_unmapped_is_refused(opened: OpenStore, room: Room) -> None:
