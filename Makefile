@@ -51,8 +51,8 @@ contract: ## Conformance suites only
 	$(RUN) $(PY) -m pytest -q -n 2 tests/contract
 
 SEEDS ?= 20
-sim: ## Simulate whole lives of the service on virtual time, SEEDS=20 of them from FIRST=0 on
-	$(RUN) $(PY) -m tests.simulation --seeds $(SEEDS) --first $(or $(FIRST),0)
+sim: ## Simulate whole lives of the service on virtual time, SEEDS=20 of them from FIRST=0 on, also KIND=writes, invites or rests
+	$(RUN) $(PY) -m tests.simulation --seeds $(SEEDS) --first $(or $(FIRST),0) $(if $(KIND),--$(KIND))
 
 sim-mutations: ## Break one rule at a time on purpose, and see that a simulated life finds it
 	$(RUN) $(PY) -m tests.simulation --mutations --seeds 1000
