@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,6 +17,7 @@ from sidecar.model.plan import Applied, CompleteRead, DeltaRead, Removal, RoomPl
 from sidecar.model.problem import PASSING_REASONS
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
+from sidecar.model.write import Hold
 from sidecar.store import booking_rows, journal, locks, reads, rows, unsettled
 from sidecar.store.attendances import load_attendances
 from sidecar.store.changes import LogHead, load_head
@@ -24,7 +25,7 @@ from sidecar.store.departing import BodyStamper, load_departing
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.notices import renew_soon
 from sidecar.store.rooms import load_tenant_uid, save_problem
-from sidecar.store.writes import Step
+from sidecar.store.writes import ENDED, Step
 
 Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 """A pure function of the stored bookings in question; runs inside the transaction."""
@@ -245,6 +246,37 @@ class Calendars:
             return [Window(from_micros(row[0]), from_micros(row[1])) for row in found]
 
         return await self._engine.read(run)
+
+    async def load_taken(
+        self, room_uid: RoomUid, window: Window, *, besides: Collection[EventId]
+    ) -> tuple[Sequence[Window], Sequence[Window]]:
+        """Return when within a window the copy says that the room is taken.
+
+        Args:
+            besides: events and series that do not count.
+        Returns:
+            By bookings whose series a write is half-way with, so that Exchange may not show them just now; and by all others.
+        """
+
+        async def run(c: Connection) -> Sequence[Row]:
+            return await c.fetch(
+                "SELECT b.start_at, b.end_at, b.event_id, b.master_id, (SELECT COUNT(*) FROM writes w"  # noqa: S608  (ours)
+                f" WHERE w.room_uid = b.room_uid AND w.hold = $4 AND w.state NOT IN ({ENDED})"
+                " AND w.event_id IN (b.event_id, b.master_id)) FROM bookings b"
+                " WHERE b.room_uid = $1 AND b.start_at < $2 AND b.end_at > $3 AND b.end_at > b.start_at AND b.takes_room = 1"
+                " ORDER BY b.start_at, b.end_at",
+                room_uid,
+                to_micros(window.end_at),
+                to_micros(window.start_at),
+                Hold.FROZEN.value,
+            )
+
+        frozen: list[Window] = []
+        others: list[Window] = []
+        for start_at, end_at, event_id, master_id, frozen_count in await self._engine.read(run):
+            if event_id not in besides and master_id not in besides:
+                (frozen if frozen_count else others).append(Window(from_micros(start_at), from_micros(end_at)))
+        return frozen, others
 
     async def load_stored(self, room_uid: RoomUid) -> dict[BookingKey, StoredBooking]:
         """Return what is stored of a room's bookings."""

@@ -67,6 +67,20 @@ def find_meetings(wanted: Iterable[Window], taken: Iterable[Window]) -> list[Con
     return found
 
 
+def not_shown(copied: Iterable[Window], shown: Iterable[Booking], *, not_these: Collection[EventId]) -> list[Window]:
+    """Return what of the windows that the copy knows a calendar did not show.
+
+    Args:
+        not_these: our own events and series, which show nobody else.
+    """
+    known = {
+        (booking.start_at, booking.end_at)
+        for booking in shown
+        if booking.event_id not in not_these and booking.master_id not in not_these
+    }
+    return [window for window in copied if (window.start_at, window.end_at) not in known]
+
+
 def was_first(other: Booking, *, event_id: EventId, created_at: datetime | None) -> bool:
     """Tell whether another booking was made before an event of ours.
 

@@ -33,7 +33,7 @@ from sidecar.store.store import Store
 from sidecar.store.writes import Step
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import RoomReader
-from sidecar.writes.conflicts import find_conflicts, find_meetings, room_conflict, was_first
+from sidecar.writes.conflicts import Conflict, find_conflicts, find_meetings, not_shown, room_conflict, was_first
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.making import EventCalls, make_once
@@ -199,15 +199,17 @@ class RoomCreator:
             if first is not None and first.state.takes_room:
                 bookings, ours = await self._look(scene, event_id, _wider(_span(scene), first))
                 if not ours and first.end_at > now:
-                    return now + min(max(now - work.write.created_at, _LOOK_AGAIN_MIN), _LOOK_AGAIN_MAX)
+                    return self._next_look_at(work)
             if not ours:  # it is gone, or filed into another calendar: no view has shown it until its end
                 gone = BookingNotFound("somebody has removed the booking meanwhile")
                 await self._end_without(work, scene, gone=failure_of(gone), cause=Cause.DELETED)
                 return None
-        created_at = work.write.event_created_at
-        rivals = [other for other in bookings if was_first(other, event_id=event_id, created_at=created_at)]
-        windows = [Window(one.start_at, one.end_at) for one in ours if one.end_at > one.start_at]
-        conflicts = find_conflicts(windows, rivals, not_these=(event_id,))
+        conflicts, is_sure = await self._meetings(work, scene, bookings, ours)
+        if not is_sure:
+            bookings, ours = await self._look(scene, event_id, _wider(_span(scene), ours[0]))
+            if not ours:
+                return self._next_look_at(work)
+            conflicts, _ = await self._meetings(work, scene, bookings, ours)
         if conflicts:
             await work.note(state=WriteState.WITHDRAWING, failure=failure_of(room_conflict(conflicts)))
             await self._withdraw(work, scene)
@@ -219,6 +221,31 @@ class RoomCreator:
             booking_key=first.key,
         )
         return None
+
+    def _next_look_at(self, work: Work) -> datetime:
+        """Return when to look again for what no view shows: ever more seldom."""
+        now = self._clock.now()
+        return now + min(max(now - work.write.created_at, _LOOK_AGAIN_MIN), _LOOK_AGAIN_MAX)
+
+    async def _meetings(
+        self, work: Work, scene: _Scene, bookings: Sequence[Booking], ours: Sequence[Booking]
+    ) -> tuple[Sequence[Conflict], bool]:
+        """Return what is in the way of a booking, and whether the copy knows of nothing that the calendar did not show.
+
+        While a series is changed Exchange forgets what is different about single days: their hours look free, and are not.
+        """
+        event_id = work.write.event_id
+        assert event_id is not None, "it was made"
+        created_at = work.write.event_created_at
+        rivals = [other for other in bookings if was_first(other, event_id=event_id, created_at=created_at)]
+        windows = [Window(one.start_at, one.end_at) for one in ours if one.end_at > one.start_at]
+        conflicts = find_conflicts(windows, rivals, not_these=(event_id,))
+        if conflicts or not windows:
+            return conflicts, True
+        span = Window(min(one.start_at for one in windows), max(one.end_at for one in windows))
+        frozen, others = await self._store.calendars.load_taken(scene.room.uid, span, besides={event_id})
+        hidden = not_shown(others, bookings, not_these={event_id})
+        return find_meetings(windows, frozen), not find_meetings(windows, hidden)
 
     async def _look(
         self, scene: _Scene, event_id: EventId, span: Window

@@ -32,7 +32,7 @@ from sidecar.model.room import Room
 from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteState, write_of
 from sidecar.sync.reading import Found, RoomReader
-from sidecar.writes.conflicts import find_conflicts, room_conflict, was_first
+from sidecar.writes.conflicts import find_conflicts, find_meetings, not_shown, room_conflict, was_first
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.rewrites import CancelOrder, Cut, Json, Rewrite, UpdateOrder, encode_order
@@ -261,8 +261,15 @@ class Rewriter:
         """Look whether hours are ours; return what is in the way."""
         if not windows:
             return None
-        others, _ = await self._reading.view(ground.room, ground.tenant, span_of_all(windows))
+        span = span_of_all(windows)
+        others, _ = await self._reading.view(ground.room, ground.tenant, span)
         conflicts = find_conflicts(windows, others, not_these=not_these)
+        frozen, copied = await self._endings.taken(ground, span, besides=not_these)
+        # Another series that is being changed may have lost its different days for a moment, or have had until just now.
+        conflicts += find_meetings(windows, frozen)
+        if not conflicts and find_meetings(windows, not_shown(copied, others, not_these=not_these)):
+            others, _ = await self._reading.view(ground.room, ground.tenant, span)
+            conflicts = find_conflicts(windows, others, not_these=not_these)
         return room_conflict(conflicts) if conflicts else None
 
     async def _look_for_tail(self, write: Write, ground: Ground, plan: Cut, tail_id: EventId) -> SidecarError | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.plan import RoomPlan, Scope
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
+from sidecar.model.window import Window
 from sidecar.model.write import Write
 from sidecar.store.store import Store
 from sidecar.sync.plan import plan_hinted
@@ -66,6 +67,12 @@ class Endings:
                 return turn > 0
             await self._clock.sleep(_TURN_S)
         raise GraphUnavailable("another change of the booking is under way")
+
+    async def taken(
+        self, ground: Ground, window: Window, *, besides: Collection[EventId]
+    ) -> tuple[Sequence[Window], Sequence[Window]]:
+        """Return when the copy says that the room is taken; see `Calendars.load_taken`."""
+        return await self._store.calendars.load_taken(ground.room.uid, window, besides=besides)
 
     async def read(self, ground: Ground, event_ids: Sequence[EventId]) -> Found:
         """Read what events are now. A room that was never read as a whole has nothing to compare them with."""

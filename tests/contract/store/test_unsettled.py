@@ -9,10 +9,11 @@ import pytest
 from sidecar.model.booking import Booking, BookingState
 from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.room import Room
+from sidecar.model.window import Window
 from sidecar.model.write import Failure, Hold, Write, WriteKind, WriteState
 from sidecar.store.writes import NewWrite, step_to
 from tests.support.builders import after, make_booking
-from tests.support.stores import OpenStore, decoded
+from tests.support.stores import ManualClock, OpenStore, decoded
 
 
 @pytest.fixture
@@ -135,3 +136,44 @@ async def test_tail_that_a_series_is_to_be_cut_for_does_not_appear_before_the_cu
     await _step(opened, write, WriteState.DONE)
     await opened.fill(room, replace(tail, mark=write.uid), make_booking("other", start_at=after(minutes=90)))
     assert len(await _states(opened)) == 2
+
+
+async def test_younger_write_of_an_event_waits_for_the_one_that_is_half_way(
+    opened: OpenStore, room: Room, clock: ManualClock
+) -> None:
+    """For one with its series or with an occurrence of it, too; what has ended or sent nothing is waited for by nobody."""
+    writes = opened.store.writes
+    other = await _step(opened, await _begin(opened, room, hold=Hold.NONE), WriteState.SENT, "e1")
+    new = NewWrite(
+        tenant_uid=room.tenant_uid,
+        room_uid=room.uid,
+        request_id="q2",
+        kind=WriteKind.UPDATE,
+        digest=b"d",
+        payload=b"p",
+    )
+    clock.advance(1)
+    younger = (await writes.begin(new, claim_s=45.0)).write
+    assert await writes.is_other_first(younger, EventId("e1"))
+    assert not await writes.is_other_first(younger, EventId("e2"))
+    assert not await writes.is_other_first(other, EventId("e1"))
+    other = await _step(opened, other, WriteState.DONE, "e1")
+    assert not await writes.is_other_first(younger, EventId("e1"))
+
+
+async def test_hours_of_a_series_that_is_being_changed_are_told_apart(opened: OpenStore) -> None:
+    """Exchange may not show them just now; those of the events that do not count are not told at all."""
+    await opened.add_tenant()
+    booking = make_booking("b1", start_at=after(minutes=60))
+    other = make_booking("b2", start_at=after(minutes=180))
+    room = await opened.add_filled_room("r1", booking, other)
+    day = Window(after(), after(minutes=1_440))
+    windows = [Window(one.start_at, one.end_at) for one in (booking, other)]
+    calendars = opened.store.calendars
+    assert await calendars.load_taken(room.uid, day, besides=()) == ([], windows)
+    write = await _begin(opened, room, hold=Hold.FROZEN)
+    write = await _step(opened, write, WriteState.SENT, booking.event_id)
+    assert await calendars.load_taken(room.uid, day, besides=()) == (windows[:1], windows[1:])
+    assert await calendars.load_taken(room.uid, day, besides={booking.event_id}) == ([], windows[1:])
+    await _step(opened, write, WriteState.DONE, booking.event_id)
+    assert await calendars.load_taken(room.uid, day, besides={other.event_id}) == ([], windows[:1])

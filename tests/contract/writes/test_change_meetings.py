@@ -123,6 +123,52 @@ async def test_lost_answer_and_another_change_do_not_spare_the_look(tmp_path: Pa
         await desk.mirror.check_equal()
 
 
+async def test_moved_day_of_a_series_loses_its_hour_to_nobody(tmp_path: Path) -> None:
+    """While Exchange has forgotten that the day was moved, its hour looks free."""
+    async with desk_set(tmp_path) as desk:
+        await desk.create(rrule="FREQ=WEEKLY;COUNT=4")
+        made = await desk.listed()
+        await desk.change(made[1].name, start_at=NINE + WEEK + 5 * HOUR, request_id="u0")
+        taken: list[object] = []
+
+        async def meanwhile() -> None:
+            with suppress(RoomConflict, OutcomeUnknown):
+                taken.append(await desk.create(NINE + WEEK + 5 * HOUR, request_id="q2", booking_subject="Next"))
+
+        desk.after("PATCH", meanwhile)
+        await _try_change(desk, made[0].name, "u1", start_at=NINE + HOUR, scope=SERIES_SCOPE_SERIES)
+        assert await _overlaps(desk) == []
+        await desk.mirror.check_equal()
+
+
+async def test_look_from_before_a_series_was_put_right_is_made_again(tmp_path: Path) -> None:
+    """Exchange has answered it while the day was forgotten; by the time it is judged the change has ended."""
+    async with desk_set(tmp_path) as desk:
+        await desk.create(rrule="FREQ=WEEKLY;COUNT=4")
+        made = await desk.listed()
+        at = NINE + WEEK + 5 * HOUR
+        await desk.change(made[1].name, start_at=at, request_id="u0")
+        await asyncio.sleep(1.0)  # else both are made in the same instant, and the order of ids decides
+        answered, ended = asyncio.Event(), asyncio.Event()
+        booking: list[asyncio.Task[object]] = []
+
+        async def hold_the_answer() -> None:
+            answered.set()
+            await ended.wait()
+
+        async def meanwhile() -> None:
+            desk.mirror.moments.plan("after", "GET", hold_the_answer, skip=1)
+            booking.append(asyncio.create_task(desk.create(at, request_id="q2", booking_subject="Next")))
+            await answered.wait()
+
+        desk.after("PATCH", meanwhile)
+        await desk.change(made[0].name, start_at=NINE + HOUR, scope=SERIES_SCOPE_SERIES)
+        ended.set()
+        with pytest.raises(RoomConflict):
+            await booking[0]
+        assert await _overlaps(desk) == []
+
+
 async def test_tail_of_a_series_gives_way_to_whom_only_the_whole_series_was_before(tmp_path: Path) -> None:
     """Somebody booked after the series and looks after its cut: the tail is younger than his booking."""
     async with desk_set(tmp_path) as desk:
