@@ -344,7 +344,7 @@ class OrganizerUnreachable(SidecarError):
 
 
 class BookingNotOurs(SidecarError):
-    """The meeting lies in somebody's calendar; only there it can be changed."""
+    """The meeting lies in somebody's calendar and is not ours; or all that follow in a series there were meant."""
 
     reason = "BOOKING_NOT_OURS"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sidecar.aio.clock import Clock
@@ -11,9 +11,12 @@ from sidecar.api.booking_writes import BookingWriter
 from sidecar.api.change_requests import ChangeWish, check_new_time, masked, read_cancel, read_update
 from sidecar.api.times import set_time
 from sidecar.api.written_tokens import WrittenTokens
-from sidecar.errors import BookingNotFound, BookingNotOurs, EtagMismatch, InvalidArgument
+from sidecar.errors import BookingNotFound, BookingNotOurs, EtagMismatch, FieldViolation, InvalidArgument
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
+from sidecar.gen.ioffice.exchange.v1 import common_pb2
 from sidecar.model.booking import Booking, StoredBooking, booking_digest, etag_of
+from sidecar.model.ids import EventId
+from sidecar.model.organizer_event import OrganizerEvent
 from sidecar.model.room import Room
 from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteKind
@@ -25,12 +28,64 @@ from sidecar.writes.changes import Scope
 from sidecar.writes.driver import Goal
 from sidecar.writes.failures import refusal_of
 from sidecar.writes.recaller import RecallOrder
-from sidecar.writes.rewrites import CancelOrder, UpdateOrder, encode_order
+from sidecar.writes.reinviter import ReinviteOrder
+from sidecar.writes.rewrites import CancelOrder, Cut, Rewrite, UpdateOrder, encode_order
 from sidecar.writes.splits import Lost
 from sidecar.writes.writing import Writing
 
 _INSTANT = timedelta(seconds=1)
 """A window is never empty; a booking may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Invited:
+    """A booking that was made through the API in a person's calendar.
+
+    Attributes:
+        calendar_uid: of the booking.
+        etag: its version.
+        master_id: the room's own id of the series that it belongs to.
+        window: when it takes place.
+    """
+
+    event: OrganizerEvent
+    calendar_uid: str
+    etag: str
+    master_id: EventId | None
+    window: Window
+
+    def check(self, order: UpdateOrder | CancelOrder) -> None:
+        """Check what does not need Exchange.
+
+        Raises:
+            EtagMismatch: it is not the version that the caller knows.
+            BookingNotOurs: all of a series can be changed and cancelled there, or one of its bookings.
+        """
+        if order.etag and order.etag != self.etag:
+            raise EtagMismatch("somebody has changed it meanwhile; read it and decide again")
+        if self.master_id is not None and order.scope is Scope.FOLLOWING:
+            raise BookingNotOurs("of a series in a person's calendar all can be changed and cancelled, or one")
+
+    def order_of(self, order: UpdateOrder) -> ReinviteOrder:
+        """Return how it is changed.
+
+        Raises:
+            InvalidArgument: annotations belong to all of a meeting. What `check` raises.
+        """
+        self.check(order)
+        told = ReinviteOrder(
+            key=order.key,
+            calendar_uid=self.calendar_uid,
+            is_in_series=self.master_id is not None,
+            scope=order.scope,
+            window=self.window,
+            is_versioned=bool(order.etag),
+            change=order.change,
+        )
+        if order.change.annotations is not None and not told.is_whole:
+            text = "belong to the whole series in a person's calendar: say the scope SERIES"
+            raise InvalidArgument([FieldViolation("booking.annotations", text)])
+        return told
 
 
 class BookingChanger:
@@ -50,9 +105,13 @@ class BookingChanger:
         wish, order = read_update(request)
         room = await self._room(wish)
         await self._check_time(wish, order, room)
+        invited = await self._invited(wish, room)
         if request.validate_only:
-            return await self._preview(request, wish, order, room)
-        write = await self._submit(wish, room, WriteKind.UPDATE)
+            return await self._preview(request, wish, order, room, invited)
+        if invited is None:
+            write = await self._submit(wish, room, WriteKind.UPDATE)
+        else:
+            write = await self._reinvite(request, wish, order, room, invited)
         body = await self._writer.told(write, wish.tenant_id, wish.room_id)
         return pb.UpdateBookingResponse(
             booking=pb.Booking.FromString(body),
@@ -88,16 +147,21 @@ class BookingChanger:
             EtagMismatch: it is not the version that the caller knows.
             BookingNotOurs: only all of a series, or one of its bookings, can be cancelled there.
         """
-        named = await self._invited(wish, order, room)
-        if named is None:
+        invited = await self._invited(wish, room)
+        if invited is None:
             return None
-        etag, recall = named
-        if order.etag and order.etag != etag:
-            raise EtagMismatch("somebody has changed it meanwhile; read it and decide again")
-        if recall.occurrence_uid and order.scope is Scope.FOLLOWING:
-            raise BookingNotOurs("of a series in a person's calendar all can be cancelled, or one")
-        if order.scope is not Scope.OCCURRENCE:
-            recall = replace(recall, occurrence_uid="")
+        invited.check(order)
+        is_one = invited.master_id is not None and order.scope is Scope.OCCURRENCE
+        recall = RecallOrder(
+            organizer=invited.event.mailbox,
+            event_id=invited.event.event_id,
+            made_by=invited.event.write_uid,
+            key=order.key,
+            master_id=invited.master_id,
+            occurrence_uid=invited.calendar_uid if is_one else "",
+            window=invited.window,
+            comment=order.comment,
+        )
         return NewWrite(
             tenant_uid=room.tenant_uid,
             room_uid=room.uid,
@@ -108,14 +172,35 @@ class BookingChanger:
             booking_key=order.key,
         )
 
-    async def _invited(self, wish: ChangeWish, order: CancelOrder, room: Room) -> tuple[str, RecallOrder] | None:
-        """Find the meeting behind a booking, also one that the copy does not reach; return the booking's version, too."""
-        stored: StoredBooking | Booking | None = await self._store.calendars.load_one(room.uid, order.key)
-        body = await self._store.calendars.load_body(wish.tenant_id, wish.room_id, order.key)
+    async def _reinvite(
+        self, request: pb.UpdateBookingRequest, wish: ChangeWish, order: UpdateOrder, room: Room, invited: _Invited
+    ) -> Write:
+        """Change a booking of ours in a person's calendar, or wait for what an equal request began."""
+        goal = Goal.ENDED if request.completion == common_pb2.WRITE_COMPLETION_ROOM_ANSWERED else Goal.TAKEN
+        wait_s = self._writer.wait_s(wish.wait_s)
+        driver = self._writing.driver
+        begun = await driver.repeat(room.tenant_uid, wish.request_id, wish.digest, goal=goal, wait_s=wait_s)
+        if begun is not None:
+            return begun
+        new = NewWrite(
+            tenant_uid=room.tenant_uid,
+            room_uid=room.uid,
+            request_id=wish.request_id,
+            kind=WriteKind.REINVITE,
+            digest=wish.digest,
+            payload=invited.order_of(order).encode(),
+            booking_key=order.key,
+        )
+        return await driver.submit(new, goal=goal, wait_s=wait_s)
+
+    async def _invited(self, wish: ChangeWish, room: Room) -> _Invited | None:
+        """Find the meeting of ours behind a booking, also one that the copy does not reach; None when it is not ours."""
+        stored: StoredBooking | Booking | None = await self._store.calendars.load_one(room.uid, wish.key)
+        body = await self._store.calendars.load_body(wish.tenant_id, wish.room_id, wish.key)
         if isinstance(stored, StoredBooking) and body is not None:
             uid, etag = pb.Booking.FromString(body).calendar_uid, etag_of(stored.digest)
         else:
-            write = await self._store.writes.find_invitation(room.uid, order.key)
+            write = await self._store.writes.find_invitation(room.uid, wish.key)
             stored = None if write is None else await self._writing.inviter.look_up(room, write)
             if stored is None:
                 return None
@@ -123,17 +208,8 @@ class BookingChanger:
         event = await self._store.organizer_events.find(room.uid, uid)
         if event is None:
             return None
-        recall = RecallOrder(
-            organizer=event.mailbox,
-            event_id=event.event_id,
-            made_by=event.write_uid,
-            key=order.key,
-            master_id=stored.master_id,
-            occurrence_uid="" if stored.master_id is None else uid,
-            window=Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT)),
-            comment=order.comment,
-        )
-        return etag, recall
+        window = Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT))
+        return _Invited(event=event, calendar_uid=uid, etag=etag, master_id=stored.master_id, window=window)
 
     async def _room(self, wish: ChangeWish) -> Room:
         room = await self._store.rooms.load(wish.tenant_id, wish.room_id)
@@ -163,10 +239,19 @@ class BookingChanger:
         return await self._writing.driver.submit(new, goal=Goal.ENDED, wait_s=self._writer.wait_s(wish.wait_s))
 
     async def _preview(
-        self, request: pb.UpdateBookingRequest, wish: ChangeWish, order: UpdateOrder, room: Room
+        self,
+        request: pb.UpdateBookingRequest,
+        wish: ChangeWish,
+        order: UpdateOrder,
+        room: Room,
+        invited: _Invited | None,
     ) -> pb.UpdateBookingResponse:
         tenant = await self._store.tenants.load_by_uid(room.tenant_uid)
-        plan = await self._writing.changer.check(room, tenant, order)
+        plan: Rewrite | Cut
+        if invited is None:
+            plan = await self._writing.changer.check(room, tenant, order)
+        else:
+            plan = await self._writing.reinviter.check(room, tenant, invited.order_of(order))
         body = await self._store.calendars.load_body(wish.tenant_id, wish.room_id, wish.key)
         if body is None:
             raise BookingNotFound("there is no such booking")

@@ -131,11 +131,15 @@ class BookingWriter:
         Raises:
             OutcomeUnknown: it cannot be read now. It was made, so no error may say that it was not.
         """
-        maker = self._writing.inviter if write.kind is WriteKind.INVITE else self._writing.room_creator
         try:
             refusal = refusal_of(room)
             if refusal is not None:
                 raise refusal
+            if write.kind is WriteKind.REINVITE and write.booking_key is not None:
+                # Beyond the copy a booking is known by the write that made it.
+                made = await self._store.writes.find_invitation(room.uid, write.booking_key)
+                return None if made is None else await self._writing.inviter.look_up(room, made)
+            maker = self._writing.inviter if write.kind is WriteKind.INVITE else self._writing.room_creator
             return await maker.look_up(room, write)
         except SidecarError as error:
             raise OutcomeUnknown(

@@ -40,6 +40,8 @@ class WriteKind(enum.StrEnum):
     """A booking is to be gone: taken out, or declined for the room."""
     RECALL = "recall"
     """A booking in a person's calendar is to be gone: the meeting is cancelled there."""
+    REINVITE = "reinvite"
+    """A booking in a person's calendar is to be another: the meeting is changed there, and the room answers anew."""
 
 
 class Hold(enum.IntEnum):
@@ -54,6 +56,8 @@ class Hold(enum.IntEnum):
     """If it goes, it was released, whoever finds out first."""
     FROZEN = 4
     """It stays as it was, and so do all occurrences of its series: what Exchange shows half-way is nobody's news."""
+    MOVED = 5
+    """It is told as the write tells it: the room may not have heard of the new time, and shows its answer to the old one."""
 
 
 class WriteState(enum.StrEnum):

@@ -47,6 +47,7 @@ class _Unsettled:
     releasing: set[BookingKey] = field(default_factory=set)
     frozen: set[EventId] = field(default_factory=set)
     freezing: set[WriteUid] = field(default_factory=set)
+    moving: set[WriteUid] = field(default_factory=set)
 
     def holds(self, booking: Booking) -> bool:
         """Tell whether a booking is one that such a write makes or changes."""
@@ -91,6 +92,13 @@ async def hold_back(
         if write_of(booking.transaction_id) in failed or unsettled.freezes(booking):
             continue
         if (waiting := unsettled.staying.get(booking.key)) is not None:
+            if waiting in unsettled.moving:
+                # Whether it is the answer to the new time is found out by whoever asks the organizer's calendar.
+                if booking.mark == waiting:
+                    upserts.append(upsert)
+                else:
+                    await ask_in(c, waiting, room.tenant_uid)
+                continue
             if booking.state in _ANSWERS:
                 await answer_in(c, waiting, _ANSWERS[booking.state])
             elif not booking.state.takes_room:
@@ -187,6 +195,8 @@ async def _load(c: Connection, room_uid: RoomUid) -> _Unsettled:
                 unsettled.frozen.add(EventId(event_id))
         elif key is not None:
             unsettled.staying[BookingKey(key)] = WriteUid(uid)
+            if hold == Hold.MOVED:
+                unsettled.moving.add(WriteUid(uid))
     return unsettled
 
 

@@ -248,10 +248,11 @@ class Writes:
 
         async def run(c: Connection) -> frozenset[EventId]:
             found = await c.fetch(
-                f"SELECT event_id FROM writes WHERE room_uid = $1 AND hold = $2 AND state NOT IN ({ENDED})"  # noqa: S608
+                f"SELECT event_id FROM writes WHERE room_uid = $1 AND hold IN ($2, $3) AND state NOT IN ({ENDED})"  # noqa: S608
                 " AND event_id IS NOT NULL",
                 room_uid,
                 Hold.PRESENT.value,
+                Hold.MOVED.value,
             )
             return frozenset(EventId(row[0]) for row in found)
 
@@ -451,6 +452,25 @@ async def answer_in(c: Connection, uid: WriteUid, state: WriteState) -> None:
     if state.is_ended:
         await _forget_intent(c, uid)
     c.announce(WRITES, uid)
+
+
+async def supersede_in(c: Connection, room_uid: RoomUid, key: BookingKey, *, by: WriteUid) -> None:
+    """End the writes that wait for what a room answers of a booking: another one has asked it for something else."""
+    found = await c.fetch(
+        "UPDATE writes SET state = $5, updated_at = $6, sealed = NULL WHERE room_uid = $1 AND booking_key = $2"  # noqa: S608
+        f" AND uid <> $3 AND hold IN ($4, $7) AND state NOT IN ({ENDED}, '{WriteState.STARTED.value}',"
+        f" '{WriteState.SENT.value}') RETURNING uid",
+        room_uid,
+        key,
+        by,
+        Hold.PRESENT.value,
+        WriteState.DONE.value,
+        to_micros(c.now),
+        Hold.MOVED.value,
+    )
+    for (uid,) in found:
+        await _forget_intent(c, WriteUid(uid))
+        c.announce(WRITES, uid)
 
 
 async def ask_in(c: Connection, uid: WriteUid, tenant_uid: TenantUid) -> None:

@@ -149,7 +149,7 @@ class Canceller:
                     "somebody else's series can be declined as a whole or one by one, not from a day on"
                 )
             return named.event.id
-        master, series, day = await self._planner.series(ground, named, master_id)
+        master, series, day = await self._planner.series(ground, named.event, master_id)
         if order.scope is Scope.OCCURRENCE:
             # Exchange knows no series without occurrences.
             return master_id if is_last(series, day) else named.event.id

@@ -42,7 +42,7 @@ from sidecar.model.recurrence import Recurrence
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
-from sidecar.model.write import Write, WriteState
+from sidecar.model.write import Hold, Write, WriteState, WriteUid
 from sidecar.store import journal
 from sidecar.store.calendars import Planner
 from sidecar.store.engine import Connection
@@ -81,6 +81,7 @@ class InviteOrder:
         organizer: address of the person whose calendar it is made in.
         room_address, room_name: by which the room is invited.
         calendar_no: of the room when it was begun; a room may be given another mailbox meanwhile.
+        made_by: the write that made the meeting, if this one changes all of it; "": this one.
     """
 
     organizer: str = field(repr=False)
@@ -88,6 +89,7 @@ class InviteOrder:
     room_name: str
     calendar_no: int
     content: EventContent = field(repr=False)
+    made_by: str = ""
 
     def encode(self) -> bytes:
         """Return it as bytes."""
@@ -197,8 +199,15 @@ class Inviter:
 
     async def carry_out(self, work: Work) -> datetime | None:
         """See `Steps`."""
+        return await self.await_answer(work, is_new=work.write.state.is_fresh)
+
+    async def await_answer(self, work: Work, *, is_new: bool) -> datetime | None:
+        """Make the meeting of a write that knows none yet, and wait for what the room answers; see `carry_out`.
+
+        Args:
+            is_new: the room was asked just now.
+        """
         until_s = self._clock.monotonic() + _WAITED_S
-        is_new = work.write.state.is_fresh
         scene = await self._scene(work.write)
         try:
             if work.write.event_id is None:
@@ -324,9 +333,26 @@ class Inviter:
                 await self._note_accepted(work, scene, answer)
             case BookingState.TENTATIVE if work.write.state is not WriteState.TENTATIVE:
                 await self._note_accepted(work, scene, answer)
+            case BookingState.PENDING if work.write.hold is Hold.MOVED:
+                await self._follow(work, scene, answer)
         if not work.write.state.is_ended and scene.over_at is not None and scene.over_at <= self._clock.now():
             await work.note(state=WriteState.DONE)  # nobody will answer any more
         return work.write.state.is_ended
+
+    async def _follow(self, work: Work, scene: _Scene, answer: Answer) -> None:
+        """Tell where a meeting is that somebody has moved once more, since the room's copy is no news until it answers."""
+        booking = answer.booking
+        if booking is None or scene.recurrence is not None:
+            return
+        window = Window(booking.start_at, max(booking.end_at, booking.start_at + _BEYOND))
+        if window == scene.order.content.window:
+            return
+        order = replace(scene.order, content=replace(scene.order.content, window=window))
+        told = replace(booking, state=BookingState.PENDING, mark=work.write.uid)
+        await work.note_with(
+            lambda step: self._apply(scene, lambda stored: plan_moved(scene.room, stored, told), told, step),
+            payload=order.encode(),
+        )
 
     async def _note_accepted(self, work: Work, scene: _Scene, answer: Answer) -> None:
         """Tell that the room has accepted, or said "perhaps", in the words of its own copy.
@@ -341,6 +367,8 @@ class Inviter:
         except (Unavailable, RoomBlocked, GraphRefused) as error:
             log.info("write.room_not_seen", reason=error.reason)
             return
+        if work.write.hold is Hold.MOVED and (seen is None or _times(seen) != _times(answer.booking)):
+            return  # its copy is where the meeting was
         if seen is None or seen.state is answer.state:
             await self._note(work, scene, seen or answer.booking, answer.state)
 
@@ -374,6 +402,7 @@ class Inviter:
         await work.note_with(
             lambda step: self._apply(scene, lambda stored: _plan(scene, stored, told), told, step),
             state=WriteState.TENTATIVE if state is BookingState.TENTATIVE else WriteState.DONE,
+            hold=Hold.PRESENT,  # its copy shows the time that was asked for
             booking_key=work.write.booking_key if booking is None else booking.key,
         )
 
@@ -383,7 +412,7 @@ class Inviter:
         gone = BookingNotFound("somebody has cancelled the booking meanwhile")
 
         async def forget(c: Connection) -> None:
-            await drop_in(c, work.write.uid)
+            await drop_in(c, WriteUid(scene.order.made_by or work.write.uid))
             if answer.is_mailbox_gone:
                 # The room may go on holding a meeting whose organizer is no more: its own calendar says.
                 await journal.mark(
@@ -412,6 +441,23 @@ class Inviter:
                 await part(c)
 
         return await self._store.calendars.apply(scene.room, plan, lease=None, scope=scope, step=step)
+
+
+def _times(booking: Booking) -> tuple[datetime, datetime, bool]:
+    return booking.start_at, booking.end_at, booking.is_all_day
+
+
+def plan_moved(room: Room, stored: Stored, booking: Booking) -> RoomPlan:
+    """Decide what is different in the copy when a meeting is at another time, which the room has not answered yet.
+
+    What the copy knows of the room's own item stays: that will be moved, too.
+    """
+    before = stored.get(booking.key)
+    if room.horizon is None or not room.horizon.overlaps(booking.start_at, booking.end_at):
+        return RoomPlan(removals=() if before is None else (Removal(before.key, ChangeKind.LEFT_SCOPE, Cause.NONE),))
+    if before is not None:
+        booking = replace(booking, event_id=before.event_id, master_id=before.master_id, change_key=before.change_key)
+    return RoomPlan(upserts=(Upsert(booking, booking_digest(booking), ChangeKind.UPSERTED, Cause.NONE),))
 
 
 def _plan(scene: _Scene, stored: Stored, booking: Booking | None) -> RoomPlan:

@@ -10,7 +10,7 @@ import structlog
 
 from sidecar.errors import MailboxNotFound, MailboxNotInCloud, RoomBlocked, Unavailable
 from sidecar.graph.clouds import ref_of
-from sidecar.graph.events import is_part_of_series, span_of_event
+from sidecar.graph.events import master_id_of, span_of_event
 from sidecar.graph.wire import GraphEvent, GraphResponse
 from sidecar.model.booking import Booking, BookingState
 from sidecar.model.ids import EventId
@@ -78,7 +78,7 @@ class OrganizerItems:
     ) -> Answer:
         """Return what an item says that was read, or just made. Raises whatever reading raises."""
         first: GraphEvent | None = event
-        if is_part_of_series(event):
+        if master_id_of(event) == event.id:
             first = await self._first_of(tenant, mailbox, event)
         if first is None:
             return Answer(answer_of(event, addresses), None)

@@ -107,7 +107,7 @@ class Planner:
                 raise EtagMismatch("somebody has changed it in Exchange meanwhile; read it and decide again")
         return Named(stored, event)
 
-    async def series(self, ground: Ground, named: Named, master_id: EventId) -> tuple[GraphEvent, Series, date]:
+    async def series(self, ground: Ground, named: GraphEvent, master_id: EventId) -> tuple[GraphEvent, Series, date]:
         """Return the series of a booking, and the day on which its pattern put the booking.
 
         Raises:
@@ -117,7 +117,7 @@ class Planner:
         if told is None:
             raise BookingNotFound("it was removed in Exchange")
         series = to_series(told, room=ground.room)
-        day = None if series is None else day_of(named.event, series.timing)
+        day = None if series is None else day_of(named, series.timing)
         if series is None or day is None or not has_day(series.timing, day):
             raise SeriesUnreadable("Exchange tells a pattern or a zone of this series that cannot be worked with")
         if told.cancelled is None:
@@ -134,18 +134,26 @@ class Planner:
         named = await self.find(ground, order.key, etag=order.etag)
         if named.event.is_organizer is not True:
             raise BookingNotOurs(_NOT_OURS)
-        plan: Rewrite | Cut
+        plan = await self.plan_event(ground, named.event, order.scope, order.change)
+        await self._check_free(ground, plan)
+        return plan
+
+    async def plan_event(self, ground: Ground, event: GraphEvent, scope: Scope, change: Change) -> Rewrite | Cut:
+        """Decide what a change of an event does, or of its series, whoever may be in the way.
+
+        Args:
+            ground: its mailbox is the one whose calendar the event is in.
+        Raises:
+            BookingNotFound, SeriesUnreadable. InvalidArgument: the change cannot be what is meant.
+        """
         try:
-            if named.master_id is None or order.scope is Scope.OCCURRENCE:
-                plan = await self._plan_event(ground, named, order.change)
-            else:
-                plan = await self._plan_series(ground, named, named.master_id, order)
+            if not event.series_master_id or scope is Scope.OCCURRENCE:
+                return await self._plan_one(ground, event, change)
+            return await self._plan_series(ground, event, EventId(event.series_master_id), scope, change)
         except ChangeRefused as refused:
             raise InvalidArgument([FieldViolation(refused.field_name, str(refused))]) from None
         except RuleRefused as refused:
             raise InvalidArgument([FieldViolation("rrule", str(refused))]) from None
-        await self._check_free(ground, plan)
-        return plan
 
     async def _check_free(self, ground: Ground, plan: Rewrite | Cut) -> None:
         if not plan.windows:
@@ -155,8 +163,8 @@ class Planner:
         if conflicts:
             raise room_conflict(conflicts)
 
-    async def _plan_event(self, ground: Ground, named: Named, change: Change) -> Rewrite:
-        room, event = ground.room, named.event
+    async def _plan_one(self, ground: Ground, event: GraphEvent, change: Change) -> Rewrite:
+        room = ground.room
         if change.rule:
             raise ChangeRefused(
                 "rrule", "only a series has a rule, and only all of it or all that follows gets another"
@@ -180,20 +188,22 @@ class Planner:
             back = _as_before(contents, forth) | event_json(before, parts=times)
         return Rewrite(
             event_id=event.id,
-            change_key=named.change_key,
+            change_key=event.change_key or "",
             forth=forth,
             back=back,
             windows=added_parts(after.window, window) if must_look else (),
         )
 
-    async def _plan_series(self, ground: Ground, named: Named, master_id: EventId, order: UpdateOrder) -> Rewrite | Cut:
-        master, series, day = await self.series(ground, named, master_id)
+    async def _plan_series(
+        self, ground: Ground, event: GraphEvent, master_id: EventId, scope: Scope, change: Change
+    ) -> Rewrite | Cut:
+        master, series, day = await self.series(ground, event, master_id)
         contents = await self._contents(ground, master_id)
-        if order.scope is Scope.FOLLOWING:
+        if scope is Scope.FOLLOWING:
             cut = split(series, day)
             if cut.head is not None:
-                return await self._plan_cut(ground, master, (series, day, contents), order.change)
-        return await self._plan_whole(ground, master, (series, day, contents), order.change)
+                return await self._plan_cut(ground, master, (series, day, contents), change)
+        return await self._plan_whole(ground, master, (series, day, contents), change)
 
     async def _plan_whole(
         self, ground: Ground, master: GraphEvent, known: tuple[Series, date, Json], change: Change

@@ -24,11 +24,11 @@ from sidecar.model.write import WriteState, WriteUid
 from sidecar.store.engine import Connection
 from sidecar.store.organizer_events import drop_in
 from sidecar.store.store import Store
-from sidecar.store.writes import Step, ask_in
+from sidecar.store.writes import ask_in
 from sidecar.sync.reading import CalendarReader
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
-from sidecar.writes.steps import Endings, Ground
+from sidecar.writes.steps import Endings, Ground, both
 from sidecar.writes.verdict import organizer_refusal
 
 
@@ -147,15 +147,7 @@ class Recaller:
         scope = Scope(event_ids=series, keys=(order.key,))
         await work.note_with(
             lambda step: self._store.calendars.apply(
-                ground.room, plan, lease=None, scope=scope, step=_both(step, forget)
+                ground.room, plan, lease=None, scope=scope, step=both(step, forget)
             ),
             state=WriteState.DONE,
         )
-
-
-def _both(first: Step, second: Step) -> Step:
-    async def run(c: Connection) -> None:
-        await first(c)
-        await second(c)
-
-    return run

@@ -101,7 +101,7 @@ class Rewriter:
 
     async def go_forth(self, work: Work, ground: Ground, plan: Rewrite) -> SidecarError | None:
         """Change an event, or a series as a whole; return why it was not changed."""
-        done = await self._try_patch(work.write, ground, plan.event_id, plan.forth, plan.change_key)
+        done = await self.patch_once(work.write, ground, plan.event_id, plan.forth, plan.change_key)
         if isinstance(done, SidecarError):
             return done
         await self._show(work, ground, done, plan)
@@ -176,7 +176,7 @@ class Rewriter:
                 await work.note(state=WriteState.WITHDRAWING, failure=failure_of(conflict))
                 return None
             lost += await self._days.restore(tenant, room, plan.tail_id, plan.tail)
-        done = await self._try_patch(work.write, ground, plan.event_id, plan.forth, plan.change_key)
+        done = await self.patch_once(work.write, ground, plan.event_id, plan.forth, plan.change_key)
         if isinstance(done, SidecarError):
             await work.note(state=WriteState.WITHDRAWING, failure=failure_of(done))
             return None
@@ -216,10 +216,10 @@ class Rewriter:
         )
         return made
 
-    async def _try_patch(
+    async def patch_once(
         self, write: Write, ground: Ground, event_id: EventId, changes: Json, change_key: str
     ) -> GraphEvent | SidecarError | None:
-        """Change an event that is as it was read.
+        """Change an event that is as it was read; an earlier try of the same write may have.
 
         Returns:
             The event, None when an earlier try had changed it already; or why it certainly was not changed.

@@ -16,7 +16,9 @@ from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
 from sidecar.model.write import Write
+from sidecar.store.engine import Connection
 from sidecar.store.store import Store
+from sidecar.store.writes import Step
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import Found, RoomReader
 from sidecar.writes.driver import Work
@@ -120,6 +122,16 @@ class Endings:
         await work.note_with(
             lambda step: self._store.calendars.apply(ground.room, plan, lease=None, scope=scope, step=step), **changes
         )
+
+
+def both(first: Step, second: Step) -> Step:
+    """Return what does two things in one transaction."""
+
+    async def run(c: Connection) -> None:
+        await first(c)
+        await second(c)
+
+    return run
 
 
 def first_of(bookings: Sequence[Booking]) -> BookingKey | None:

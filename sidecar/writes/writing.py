@@ -19,6 +19,7 @@ from sidecar.writes.inviter import Inviter
 from sidecar.writes.making import EventCalls
 from sidecar.writes.planning import ChangeReader, Planner
 from sidecar.writes.recaller import Recaller
+from sidecar.writes.reinviter import Reinviter
 from sidecar.writes.releaser import ReleaseCalls, Releaser
 from sidecar.writes.rewriting import ChangeCalls, Rewriter
 from sidecar.writes.single_days import SingleDays
@@ -34,6 +35,7 @@ class Writing:
     inviter: Inviter
     changer: Changer
     canceller: Canceller
+    reinviter: Reinviter
 
 
 class WriteCalls(EventCalls, ReleaseCalls, ChangeCalls, CancelCalls, Protocol):
@@ -59,12 +61,23 @@ def build_writing(
     rewriter = Rewriter(calls=calls, reader=reader, days=days, reading=reading, endings=endings)
     changer = Changer(planner=planner, rewriter=rewriter, endings=endings, clock=clock)
     canceller = Canceller(planner=planner, rewriter=rewriter, endings=endings, calls=calls, clock=clock)
+    reinviter = Reinviter(
+        store=store,
+        planner=planner,
+        rewriter=rewriter,
+        inviter=inviter,
+        endings=endings,
+        reader=reader,
+        reading=reading,
+        clock=clock,
+    )
     steps: dict[WriteKind, Steps] = {
         WriteKind.CREATE: room_creator,
         WriteKind.INVITE: inviter,
         WriteKind.UPDATE: changer,
         WriteKind.CANCEL: canceller,
         WriteKind.RECALL: Recaller(store=store, calls=calls, reader=reader, endings=endings, clock=clock),
+        WriteKind.REINVITE: reinviter,
         WriteKind.RELEASE: Releaser(store=store, calls=calls, reader=reader, reading=reading),
     }
     return Writing(
@@ -73,4 +86,5 @@ def build_writing(
         inviter=inviter,
         changer=changer,
         canceller=canceller,
+        reinviter=reinviter,
     )

@@ -389,9 +389,7 @@ async def test_rule_for_a_single_booking_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processing", ["None", "AutoUpdate"])
-async def test_meeting_that_the_room_has_not_answered_is_refused_as_somebody_elses_and_not_as_gone(
-    tmp_path: Path, processing: str
-) -> None:
+async def test_meeting_that_the_room_has_not_answered_is_changed_where_it_lies(tmp_path: Path, processing: str) -> None:
     """The copy knows it by the organizer's id, under which the room has nothing."""
     async with desk_set(tmp_path) as desk:
         settings = {"settings": {"AutomateProcessing": processing}}
@@ -401,5 +399,9 @@ async def test_meeting_that_the_room_has_not_answered_is_refused_as_somebody_els
             mode=WRITE_MODE_ORGANIZER,
             completion=WRITE_COMPLETION_SUBMITTED,
         )
-        with pytest.raises(BookingNotOurs):
-            await desk.change(made.booking.name, booking_subject="New")
+        changed = (
+            await desk.change(made.booking.name, booking_subject="New", completion=WRITE_COMPLETION_SUBMITTED)
+        ).booking
+        assert (changed.name, changed.state) == (made.booking.name, made.booking.state)
+        (event,) = await desk.rig.truth(desk.rig.ada)
+        assert event["subject"] == "New"

@@ -1043,7 +1043,7 @@ class UpdateBookingRequest(_message.Message):
     request_id: _builtins.str
     """See CreateBookingRequest."""
     completion: _common_pb2.WriteCompletion.ValueType
-    """See CreateBookingRequest."""
+    """See CreateBookingRequest; it counts for a booking in a person's calendar that gets another time."""
     validate_only: _builtins.bool
     """Say only whether it could be done: the answer is the booking as it would be, and what would be lost."""
     rrule: _builtins.str

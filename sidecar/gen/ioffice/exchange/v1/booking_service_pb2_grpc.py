@@ -146,8 +146,11 @@ class BookingServiceServicer(object):
 
     def UpdateBooking(self, request, context):
         """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
-        time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
-        meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+        time is taken stays where it was. One that was made through this API in a person's calendar is changed there, one or all of
+        its series: at a new time it is PENDING until the room has answered anew, and if the room declines the answer says DECLINED,
+        and the meeting stays at its new time without the room. Annotations are the whole series' there. Errors: as CreateBooking,
+        and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (somebody else's meeting, or all that follow in a series of a
+        person's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,8 +72,11 @@ class BookingServiceStub:
     """
     UpdateBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.UpdateBookingRequest, _booking_service_pb2.UpdateBookingResponse]
     """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
-    time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
-    meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+    time is taken stays where it was. One that was made through this API in a person's calendar is changed there, one or all of
+    its series: at a new time it is PENDING until the room has answered anew, and if the room declines the answer says DECLINED,
+    and the meeting stays at its new time without the room. Annotations are the whole series' there. Errors: as CreateBooking,
+    and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (somebody else's meeting, or all that follow in a series of a
+    person's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
     """
     CancelBooking: _grpc.UnaryUnaryMultiCallable[_booking_service_pb2.CancelBookingRequest, _booking_service_pb2.CancelBookingResponse]
     """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
@@ -126,8 +129,11 @@ class BookingServiceAsyncStub(BookingServiceStub):
     """
     UpdateBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.UpdateBookingRequest, _booking_service_pb2.UpdateBookingResponse]  # type: ignore[assignment]
     """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
-    time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
-    meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+    time is taken stays where it was. One that was made through this API in a person's calendar is changed there, one or all of
+    its series: at a new time it is PENDING until the room has answered anew, and if the room declines the answer says DECLINED,
+    and the meeting stays at its new time without the room. Annotations are the whole series' there. Errors: as CreateBooking,
+    and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (somebody else's meeting, or all that follow in a series of a
+    person's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
     """
     CancelBooking: _aio.UnaryUnaryMultiCallable[_booking_service_pb2.CancelBookingRequest, _booking_service_pb2.CancelBookingResponse]  # type: ignore[assignment]
     """Cancels a booking: one, all that follow in its series, or the whole series. One in the room's own calendar is taken out, and
@@ -219,8 +225,11 @@ class BookingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_booking_service_pb2.UpdateBookingResponse, _abc.Awaitable[_booking_service_pb2.UpdateBookingResponse]]:
         """Changes a booking in the room's own calendar: one, all that follow in its series, or the whole series. A booking whose new
-        time is taken stays where it was. Errors: as CreateBooking, and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (the
-        meeting is in its organizer's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
+        time is taken stays where it was. One that was made through this API in a person's calendar is changed there, one or all of
+        its series: at a new time it is PENDING until the room has answered anew, and if the room declines the answer says DECLINED,
+        and the meeting stays at its new time without the room. Annotations are the whole series' there. Errors: as CreateBooking,
+        and BOOKING_NOT_FOUND, ETAG_MISMATCH, BOOKING_NOT_OURS (somebody else's meeting, or all that follow in a series of a
+        person's calendar), OCCURRENCE_OUT_OF_PLACE, SERIES_UNREADABLE.
         """
 
     @_abc_1.abstractmethod

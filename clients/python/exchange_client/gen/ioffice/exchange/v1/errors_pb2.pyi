@@ -187,7 +187,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CHECK_IN_CLOSED: _ErrorReason.ValueType  # 104
     """FAILED_PRECONDITION. Nobody can have come to the booking then; metadata has open_time and close_time."""
     ERROR_REASON_BOOKING_NOT_OURS: _ErrorReason.ValueType  # 97
-    """FAILED_PRECONDITION. The meeting lies in its organizer's calendar, not in the room's: only its organizer can change it."""
+    """FAILED_PRECONDITION. The meeting lies in somebody's calendar and was not made through this API: only its organizer can change
+    it. Or it was, and all that follow in its series are meant: all can be changed and cancelled there, or one.
+    """
     ERROR_REASON_OCCURRENCE_OUT_OF_PLACE: _ErrorReason.ValueType  # 98
     """FAILED_PRECONDITION. Exchange does not move an occurrence past, or onto, another one of its series."""
     ERROR_REASON_SERIES_UNREADABLE: _ErrorReason.ValueType  # 99
@@ -365,7 +367,9 @@ ERROR_REASON_BOOKING_OVER: ErrorReason.ValueType  # 103
 ERROR_REASON_CHECK_IN_CLOSED: ErrorReason.ValueType  # 104
 """FAILED_PRECONDITION. Nobody can have come to the booking then; metadata has open_time and close_time."""
 ERROR_REASON_BOOKING_NOT_OURS: ErrorReason.ValueType  # 97
-"""FAILED_PRECONDITION. The meeting lies in its organizer's calendar, not in the room's: only its organizer can change it."""
+"""FAILED_PRECONDITION. The meeting lies in somebody's calendar and was not made through this API: only its organizer can change
+it. Or it was, and all that follow in its series are meant: all can be changed and cancelled there, or one.
+"""
 ERROR_REASON_OCCURRENCE_OUT_OF_PLACE: ErrorReason.ValueType  # 98
 """FAILED_PRECONDITION. Exchange does not move an occurrence past, or onto, another one of its series."""
 ERROR_REASON_SERIES_UNREADABLE: ErrorReason.ValueType  # 99
