@@ -31,6 +31,7 @@ from sidecar.graph.wire import GraphEvent
 from sidecar.model.booking import Booking, BookingState
 from sidecar.model.event import EventContent
 from sidecar.model.ids import BookingKey, EventId, Mailbox
+from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
 from sidecar.model.plan import RoomPlan
 from sidecar.model.plan import Scope as PlanScope
@@ -38,6 +39,7 @@ from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
 from sidecar.model.write import Hold, WriteState
+from sidecar.store import journal
 from sidecar.store.engine import Connection
 from sidecar.store.store import Store
 from sidecar.store.writes import supersede_in
@@ -334,19 +336,41 @@ class Reinviter:
         """End a change of which the room is asked nothing, and show what its calendar shows."""
         room, tenant = scene.ground.room, scene.ground.tenant
 
-        await self._store.organizer_events.save(event)
         held, _ = await self._reading.view(room, tenant, order.window)
         shown = [one for one in held if meeting_uid_of(one.calendar_uid) == event.meeting_uid]
+        if all(one.key != order.key for one in shown):
+            shown += await self._unanswered(scene, order)
+        keep = self._store.organizer_events.saving(event)
+
+        async def also(c: Connection) -> None:
+            await keep(c)
+            if order.is_in_series and order.change.annotations is not None:
+                # They are told of the other days, too, and nothing in the room's calendar announces them.
+                await journal.mark(c, IntentKind.ROOM_COMPARE, room.uid, tenant.uid, priority=Priority.COMPARE)
+
         found = Found(bookings=shown, gone=frozenset(), series=frozenset(), broken=frozenset())
         await self._endings.note(
             work,
             scene.ground,
             (),
             found,
+            also=also,
             state=WriteState.DONE,
             booking_key=order.key,
             answer=encode_lost(lost),
         )
+
+    async def _unanswered(self, scene: _Scene, order: ReinviteOrder) -> list[Booking]:
+        """Return the booking as the organizer's item tells it, if the room has not answered, and shows nothing of it."""
+        with _organizers_calendar():
+            named = await self._named(scene, order)
+            if named is None:
+                return []
+            room = scene.ground.room
+            answer = await self._items.answer(
+                room, scene.ground.tenant, scene.event.mailbox, named, addresses=(room.mailbox,)
+            )
+        return [answer.booking] if answer.booking is not None and answer.state is BookingState.PENDING else []
 
 
 @contextmanager

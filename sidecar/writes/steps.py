@@ -91,6 +91,7 @@ class Endings:
         found: Found,
         *,
         cause: Cause = Cause.DELETED,
+        also: Step | None = None,
         **changes: Any,
     ) -> None:
         """Note how far a write has come, and have the copy show it, in one transaction (Any: fields of `Write`).
@@ -98,6 +99,7 @@ class Endings:
         Args:
             found: what the events are now.
             cause: why bookings that are gone are.
+            also: what else belongs into the transaction.
         """
         horizon = ground.room.horizon
 
@@ -120,7 +122,10 @@ class Endings:
             keys=tuple(booking.key for booking in found.bookings),
         )
         await work.note_with(
-            lambda step: self._store.calendars.apply(ground.room, plan, lease=None, scope=scope, step=step), **changes
+            lambda step: self._store.calendars.apply(
+                ground.room, plan, lease=None, scope=scope, step=step if also is None else both(step, also)
+            ),
+            **changes,
         )
 
 

@@ -25,6 +25,7 @@ from sidecar.gen.ioffice.exchange.v1.common_pb2 import (
     SERIES_SCOPE_SERIES,
     WRITE_COMPLETION_ROOM_ANSWERED,
 )
+from sidecar.model.intent import IntentKind
 from sidecar.model.write import WriteState
 from tests.contract.writes.test_inviting import (
     CONFIRMED,
@@ -153,6 +154,32 @@ async def test_other_words_keep_the_rooms_answer(tmp_path: Path) -> None:
         shown = await body_of(desk, made.name)
         assert shown is not None
         assert dict(shown.annotations) == {"desk": "8"}
+
+
+async def test_other_words_of_a_meeting_that_the_room_has_not_answered_are_told(tmp_path: Path) -> None:
+    """And the answer is still waited for."""
+    async with desk_set(tmp_path, AutomateProcessing="None") as desk:
+        made = (await invite(desk, booking_annotations={"desk": "7"})).booking
+        answer = await desk.change(made.name, booking_annotations={"desk": "8"})
+        assert answer.booking.state == Booking.STATE_PENDING
+        assert dict(answer.booking.annotations) == {"desk": "8"}
+        write = await desk.write()
+        assert write is not None
+        assert write.state is WriteState.UNSETTLED
+
+
+async def test_annotations_of_a_series_are_told_of_its_other_days_by_a_read_that_is_due(tmp_path: Path) -> None:
+    """The room's calendar does not hold them, so it announces nothing."""
+    async with desk_set(tmp_path) as desk:
+        await invite(desk, rrule="FREQ=DAILY;COUNT=5")
+        await desk.mirror.compare()
+        third = (await desk.listed())[2]
+        answer = await desk.change(third.name, scope=SERIES_SCOPE_SERIES, booking_annotations={"desk": "8"})
+        assert dict(answer.booking.annotations) == {"desk": "8"}
+        due = await desk.mirror.opened.fetch("SELECT 1 FROM intents WHERE kind = $1", IntentKind.ROOM_COMPARE.value)
+        assert len(due) == 1
+        await desk.mirror.compare()
+        assert {one.annotations["desk"] for one in await desk.listed()} == {"8"}
 
 
 async def test_same_request_is_carried_out_once_though_it_names_the_version_before(tmp_path: Path) -> None:
