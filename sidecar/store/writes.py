@@ -199,7 +199,8 @@ class Writes:
         async def run(c: Connection) -> bool:
             found = await c.fetch_one(
                 "SELECT 1 FROM writes WHERE room_uid = $1 AND uid <> $2"
-                " AND (state IN ($4, $5) OR (state = $6 AND uid < $2)) AND kind <> $7"
+                " AND (state IN ($4, $5) OR (state = $6 AND (created_at < $8 OR created_at = $8 AND uid < $2)))"
+                " AND kind <> $7"
                 " AND (event_id = $3"
                 " OR event_id IN (SELECT event_id FROM bookings WHERE room_uid = $1 AND master_id = $3)"
                 " OR event_id IN (SELECT master_id FROM bookings WHERE room_uid = $1 AND event_id = $3)) LIMIT 1",
@@ -210,6 +211,7 @@ class Writes:
                 WriteState.WITHDRAWING.value,
                 WriteState.SENT.value,
                 WriteKind.INVITE.value,
+                to_micros(write.created_at),
             )
             return found is not None
 
