@@ -348,4 +348,4 @@ async def _either(*works: Any) -> None:  # coroutines and tasks
 
 
 TestTwoWriters = TwoWriters.TestCase
-TestTwoWriters.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TestTwoWriters.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
