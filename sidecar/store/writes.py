@@ -230,9 +230,9 @@ class Writes:
         """Tell whether a write of ours waits for a room's answer to the meeting behind a booking."""
 
         async def run(c: Connection) -> bool:
-            waiting = f"hold = $3 AND state NOT IN ({ENDED})"
+            waiting = f"hold IN ($3, $4) AND state NOT IN ({ENDED})"
             statement = f"SELECT 1 FROM writes WHERE room_uid = $1 AND booking_key = $2 AND {waiting}"  # noqa: S608  (ours)
-            return await c.fetch_one(statement, room_uid, key, Hold.PRESENT.value) is not None
+            return await c.fetch_one(statement, room_uid, key, Hold.PRESENT.value, Hold.MOVED.value) is not None
 
         return await self._engine.read(run)
 

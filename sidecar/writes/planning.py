@@ -47,7 +47,6 @@ from sidecar.writes.splits import Outcome, bound, exception_on, has_day, regular
 from sidecar.writes.steps import Ground
 
 _RESOURCE = "resource"
-_NOT_OURS = "the meeting lies in its organizer's calendar; only there it can be changed"
 
 
 class ChangeReader(CalendarReader, SeriesReader, Protocol):
@@ -88,8 +87,7 @@ class Planner:
         """Return the booking that a call names.
 
         Raises:
-            BookingNotFound. EtagMismatch: it is not the version that the caller knows. BookingNotOurs: it is a meeting that the
-                room has not answered, and is known by the organizer's id alone.
+            BookingNotFound. EtagMismatch: it is not the version that the caller knows.
         """
         stored = await self._store.calendars.load_one(ground.room.uid, key)
         if stored is None:
@@ -98,8 +96,6 @@ class Planner:
             raise EtagMismatch("somebody has changed it meanwhile; read it and decide again")
         event = await self._graph.fetch_event(ref_of(ground.tenant), ground.room.address, stored.event_id)
         if event is None:
-            if await self._store.writes.is_awaited(ground.room.uid, key):
-                raise BookingNotOurs(_NOT_OURS)
             raise BookingNotFound("it was removed in Exchange")
         if etag and event.change_key != stored.change_key:
             told = await self._reading.meanings(ground.room, [event])
@@ -133,7 +129,7 @@ class Planner:
         """
         named = await self.find(ground, order.key, etag=order.etag)
         if named.event.is_organizer is not True:
-            raise BookingNotOurs(_NOT_OURS)
+            raise BookingNotOurs("the meeting lies in its organizer's calendar; only there it can be changed")
         plan = await self.plan_event(ground, named.event, order.scope, order.change)
         await self._check_free(ground, plan)
         return plan

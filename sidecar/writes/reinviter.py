@@ -246,7 +246,7 @@ class Reinviter:
             # Whether the hours are free is the room's to say.
             lost = await self._rewriter.settle(scene.theirs, replace(plan, windows=()))
             assert not isinstance(lost, SidecarError), "nothing is in the way of nothing"
-            asked = await self._asked(scene, order, plan) if plan.back else None
+            asked = await self._asked(scene, plan) if plan.back else None
         event = self._kept(scene, order)
         if asked is None:
             await self._end(work, scene, order, event, lost)
@@ -256,7 +256,7 @@ class Reinviter:
         await self._ask(work, scene, order, event, target, booking, content, lost)
         return await self._inviter.await_answer(work, is_new=True)
 
-    async def _asked(self, scene: _Scene, order: ReinviteOrder, plan: Rewrite) -> tuple[EventId, Booking] | None:
+    async def _asked(self, scene: _Scene, plan: Rewrite) -> tuple[EventId, Booking] | None:
         """Return the item that tells the room's answer, and its booking; None when there is none to ask about."""
         tenant, mailbox = ref_of(scene.ground.tenant), scene.event.mailbox
         found: Sequence[GraphEvent]
@@ -283,7 +283,7 @@ class Reinviter:
         if change.window is not None and over_at is not None:
             over_at = max(over_at, change.window.end_at)
         if change.rule:
-            over_at = None  # kept for as long as the tenant is: a rule may have no end
+            over_at = None  # kept for as long as the room is: a rule may have no end
         annotations = event.annotations if change.annotations is None else change.annotations
         return replace(event, over_at=over_at, annotations=annotations)
 

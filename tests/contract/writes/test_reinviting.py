@@ -156,9 +156,12 @@ async def test_other_words_keep_the_rooms_answer(tmp_path: Path) -> None:
         assert dict(shown.annotations) == {"desk": "8"}
 
 
-async def test_other_words_of_a_meeting_that_the_room_has_not_answered_are_told(tmp_path: Path) -> None:
-    """And the answer is still waited for."""
-    async with desk_set(tmp_path, AutomateProcessing="None") as desk:
+@pytest.mark.parametrize("processing", ["None", "AutoUpdate"])
+async def test_other_words_of_a_meeting_that_the_room_has_not_answered_are_told(
+    tmp_path: Path, processing: str
+) -> None:
+    """And the answer is still waited for. The copy knows it by the organizer's id, under which the room has nothing."""
+    async with desk_set(tmp_path, AutomateProcessing=processing) as desk:
         made = (await invite(desk, booking_annotations={"desk": "7"})).booking
         answer = await desk.change(made.name, booking_annotations={"desk": "8"})
         assert answer.booking.state == Booking.STATE_PENDING
