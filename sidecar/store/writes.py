@@ -193,14 +193,15 @@ class Writes:
     async def is_other_first(self, write: Write, event_id: EventId) -> bool:
         """Tell whether another write is half-way with an event, with its series, or with an occurrence of it.
 
-        Two that have both merely sent something do not wait for each other: the younger one waits.
+        Two that have both merely sent something do not wait for each other: the younger one waits. Nobody waits for what a room
+        has still to answer.
         """
 
         async def run(c: Connection) -> bool:
             found = await c.fetch_one(
                 "SELECT 1 FROM writes WHERE room_uid = $1 AND uid <> $2"
                 " AND (state IN ($4, $5) OR (state = $6 AND (created_at < $8 OR created_at = $8 AND uid < $2)))"
-                " AND kind <> $7"
+                " AND kind <> $7 AND (kind <> $9 OR state = $6)"
                 " AND (event_id = $3"
                 " OR event_id IN (SELECT event_id FROM bookings WHERE room_uid = $1 AND master_id = $3)"
                 " OR event_id IN (SELECT master_id FROM bookings WHERE room_uid = $1 AND event_id = $3)) LIMIT 1",
@@ -212,6 +213,7 @@ class Writes:
                 WriteState.SENT.value,
                 WriteKind.INVITE.value,
                 to_micros(write.created_at),
+                WriteKind.REINVITE.value,
             )
             return found is not None
 

@@ -204,8 +204,12 @@ class Reinviter:
 
     async def _decide(self, work: Work, scene: _Scene, order: ReinviteOrder) -> ReinviteOrder:
         with _organizers_calendar():
-            order = replace(order, rewrite=await self._plan(scene, order))
-        await work.note(state=WriteState.SENT, payload=order.encode())
+            plan = await self._plan(scene, order)
+            while await self._endings.has_waited(work, scene.event.event_id):
+                plan = await self._plan(scene, order)
+        order = replace(order, rewrite=plan)
+        # By the id of the whole meeting: the days of a series are done again while one of them may be named.
+        await work.note(state=WriteState.SENT, payload=order.encode(), event_id=scene.event.event_id)
         return order
 
     async def _plan(self, scene: _Scene, order: ReinviteOrder) -> Rewrite:

@@ -356,6 +356,41 @@ async def test_series_gets_another_time_and_keeps_its_single_days(tmp_path: Path
         assert {one.annotations["desk"] for one in after} == {"8"}
 
 
+async def test_change_of_a_series_waits_for_another_one_that_is_half_way(tmp_path: Path) -> None:
+    """Exchange forgets single days with each change of a series: whoever reads half-way takes them for not there."""
+    async with desk_set(tmp_path) as desk:
+        await invite(desk, rrule="FREQ=DAILY;COUNT=5")
+        await desk.mirror.compare()
+        listed = await desk.listed()
+        await desk.cancel(listed[1].name)
+        others: list[asyncio.Task[pb.UpdateBookingResponse]] = []
+        patched: list[int] = []
+
+        async def patches() -> int:
+            found = (await desk.rig.told("GET", desk.rig.path("/requests")))["requests"]
+            return sum(one["method"] == "PATCH" for one in found)
+
+        async def begin_another() -> None:
+            await desk.mirror.advance(1.0)  # the younger one waits
+            at = NINE + timedelta(days=4, hours=2)
+            other = desk.change(listed[4].name, start_at=at, scope=SERIES_SCOPE_SERIES, request_id="u2")
+            others.append(asyncio.create_task(other))
+            await asyncio.sleep(1.0)
+            patched.append(await patches())
+
+        desk.after("PATCH", begin_another)
+        before_count = await patches()
+        await move(desk, listed[2].name, start_at=NINE + timedelta(days=2, hours=1), scope=SERIES_SCOPE_SERIES)
+        await others[0]
+        assert patched == [before_count + 1]
+        await desk.rig.rest()
+        await desk.mirror.compare()
+        starts = [
+            (one.time.start_time.ToDatetime().day, one.time.start_time.ToDatetime().hour) for one in await desk.listed()
+        ]
+        assert starts == [(24, 11), (26, 11), (27, 11), (28, 11)]
+
+
 async def test_rest_of_a_series_in_a_persons_calendar_cannot_be_changed(tmp_path: Path) -> None:
     async with desk_set(tmp_path) as desk:
         await invite(desk, rrule="FREQ=DAILY;COUNT=5")
