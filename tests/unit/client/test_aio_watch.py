@@ -8,6 +8,7 @@ import gc
 import grpc
 import pytest
 from exchange_client import (
+    AccessDenied,
     ClientClosed,
     ExchangeClient,
     ExchangeError,
@@ -85,7 +86,6 @@ async def test_stream_that_ends_without_a_word_is_resumed(server: FakeServer, cl
         (Fault(grpc.StatusCode.INVALID_ARGUMENT, "RESUME_TOKEN_MALFORMED"), InvalidRequest),
         (Fault(grpc.StatusCode.NOT_FOUND, "ROOM_NOT_FOUND"), NotFound),
         (Fault(grpc.StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"), GapError),
-        (Fault(grpc.StatusCode.UNAUTHENTICATED), ExchangeError),
         (Fault(grpc.StatusCode.PERMISSION_DENIED), ExchangeError),
     ],
     ids=lambda value: value.code.name if isinstance(value, Fault) else "",
@@ -101,6 +101,27 @@ async def test_what_cannot_pass_ends_a_watch(
         with pytest.raises(StopAsyncIteration):
             await anext(watch)
     assert server.requests["WatchRoom"][0].options.gap_policy == GapPolicy.GAP_POLICY_FAIL
+
+
+async def test_watch_whose_token_was_taken_back_calls_again_once(server: FakeServer, client: ExchangeClient) -> None:
+    """With the token of now; who is refused then, too, is not let in by asking on."""
+    refused = Fault(grpc.StatusCode.UNAUTHENTICATED)
+    server.streams["WatchRoom"] = [[checkpoint("t1"), refused], [refused]]
+    async with client.watch_room(ROOM) as watch:
+        assert await take(watch, 1) == ["t1"]
+        with pytest.raises(AccessDenied):
+            await anext(watch)
+    assert len(server.requests["WatchRoom"]) == 2
+
+
+async def test_watch_whose_first_call_is_refused_does_not_call_again(
+    server: FakeServer, client: ExchangeClient
+) -> None:
+    server.streams["WatchRoom"] = [[Fault(grpc.StatusCode.UNAUTHENTICATED)]]
+    async with client.watch_room(ROOM) as watch:
+        with pytest.raises(AccessDenied):
+            await anext(watch)
+    assert len(server.requests["WatchRoom"]) == 1
 
 
 async def test_watch_ends_normally_after_the_scope_is_gone(server: FakeServer, client: ExchangeClient) -> None:
