@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sidecar.aio.clock import Clock
 from sidecar.api.booking_writes import BookingWriter
@@ -32,9 +31,6 @@ from sidecar.writes.reinviter import ReinviteOrder
 from sidecar.writes.rewrites import CancelOrder, Cut, Rewrite, UpdateOrder, encode_order
 from sidecar.writes.splits import Lost
 from sidecar.writes.writing import Writing
-
-_INSTANT = timedelta(seconds=1)
-"""A window is never empty; a booking may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +204,7 @@ class BookingChanger:
         event = await self._store.organizer_events.find(room.uid, uid)
         if event is None:
             return None
-        window = Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT))
+        window = Window.around(stored.start_at, stored.end_at)
         return _Invited(event=event, calendar_uid=uid, etag=etag, master_id=stored.master_id, window=window)
 
     async def _room(self, wish: ChangeWish) -> Room:

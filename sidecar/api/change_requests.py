@@ -11,35 +11,21 @@ from sidecar.api.validate import Check
 from sidecar.api.write_requests import (
     COMMENT_CHARS_MAX,
     WAIT_DEFAULT_S,
+    WRITABLE,
     check_time,
     check_words,
     digest_of,
+    invited_of,
     read_request_id,
     read_time,
     read_wait_s,
 )
 from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1 import common_pb2
-from sidecar.model.booking import Person
-from sidecar.model.event import Invited
 from sidecar.model.ids import BookingKey, RoomId, TenantId
 from sidecar.writes.changes import Change, Scope
 from sidecar.writes.rewrites import CancelOrder, UpdateOrder
 from sidecar.writes.rrule import RULE_CHARS_MAX
-
-_MASK_PATHS = frozenset(
-    {
-        "time",
-        "time_zone",
-        "all_day",
-        "subject",
-        "attendees",
-        "is_private",
-        "annotations",
-        "body_text",
-        "online_meeting",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +111,7 @@ def check_new_time(change: Change, *, now: datetime) -> None:
 def masked(request: pb.UpdateBookingRequest) -> pb.Booking:
     """Return what a request asks a booking to say, and nothing else."""
     told = pb.Booking()
-    FieldMask(paths=sorted(_MASK_PATHS & set(request.update_mask.paths))).MergeMessage(request.booking, told)
+    FieldMask(paths=sorted(WRITABLE & set(request.update_mask.paths))).MergeMessage(request.booking, told)
     return told
 
 
@@ -138,8 +124,8 @@ def _change(check: Check, request: pb.UpdateBookingRequest, scope: Scope) -> Cha
     paths = set(request.update_mask.paths)
     if not paths and not request.rrule:
         check.refuse("update_mask", "must name what to change")
-    elif not paths <= _MASK_PATHS:
-        check.refuse("update_mask", f"must hold nothing but {', '.join(sorted(_MASK_PATHS))}")
+    elif not paths <= WRITABLE:
+        check.refuse("update_mask", f"must hold nothing but {', '.join(sorted(WRITABLE))}")
     if "all_day" in paths and "time" not in paths:
         check.refuse("update_mask", "must name time with all_day")
     check.text("rrule", request.rrule, RULE_CHARS_MAX)
@@ -154,16 +140,10 @@ def _change(check: Check, request: pb.UpdateBookingRequest, scope: Scope) -> Cha
         time_zone=(told.time_zone or None) if "time_zone" in paths else None,
         is_all_day=told.all_day if "all_day" in paths else None,
         subject=told.subject if "subject" in paths else None,
-        attendees=_invited(told) if "attendees" in paths else None,
+        attendees=invited_of(told) if "attendees" in paths else None,
         is_private=told.is_private if "is_private" in paths else None,
         body_text=told.body_text if "body_text" in paths else None,
         is_online_meeting=told.online_meeting if "online_meeting" in paths else None,
         annotations=dict(told.annotations) if "annotations" in paths else None,
         rule=request.rrule,
-    )
-
-
-def _invited(told: pb.Booking) -> tuple[Invited, ...]:
-    return tuple(
-        Invited(Person(one.person.email, one.person.display_name), one.optional_attendee) for one in told.attendees
     )

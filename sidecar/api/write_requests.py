@@ -48,7 +48,7 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _ANNOTATION_KEY = re.compile(r"[a-z0-9._/-]{1,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_WRITABLE = frozenset(
+WRITABLE = frozenset(
     {
         "time",
         "time_zone",
@@ -126,7 +126,7 @@ def read_booking(check: Check, booking: pb.Booking, *, also: frozenset[str]) -> 
         also: fields beyond the usual ones that may be set.
     """
     for descriptor, _ in booking.ListFields():
-        if descriptor.name not in _WRITABLE | also:
+        if descriptor.name not in WRITABLE | also:
             check.refuse(f"booking.{descriptor.name}", "cannot be written")
     window = read_time(check, booking)
     check_words(check, booking)
@@ -252,6 +252,14 @@ def organizer_of(booking: pb.Booking, mode: WriteMode, *, room: Room) -> str:
     return email
 
 
+def invited_of(booking: pb.Booking) -> tuple[Invited, ...]:
+    """Return whom a booking is to invite."""
+    return tuple(
+        Invited(Person(told.person.email, told.person.display_name), told.optional_attendee)
+        for told in booking.attendees
+    )
+
+
 def content_of(booking: pb.Booking, window: Window, rrule: str, *, room: Room) -> EventContent:
     """Return what is to be written for a checked booking of a room.
 
@@ -277,10 +285,7 @@ def content_of(booking: pb.Booking, window: Window, rrule: str, *, room: Room) -
         time_zone=zone_name,
         is_all_day=booking.all_day,
         subject=booking.subject,
-        attendees=tuple(
-            Invited(Person(told.person.email, told.person.display_name), told.optional_attendee)
-            for told in booking.attendees
-        ),
+        attendees=invited_of(booking),
         is_private=booking.is_private,
         body_text=booking.body_text,
         is_online_meeting=booking.online_meeting,

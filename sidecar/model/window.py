@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LEAST = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,11 @@ class Window:
 
     def __post_init__(self) -> None:
         assert self.start_at < self.end_at, "a window ends after it starts"
+
+    @staticmethod
+    def around(start_at: datetime, end_at: datetime) -> Window:
+        """Return a window that holds something that may have no length: a second of it at least."""
+        return Window(start_at, max(end_at, start_at + _LEAST))
 
     def overlaps(self, start_at: datetime, end_at: datetime) -> bool:
         """Tell whether a span shares an instant with this window; a span of no length counts as an instant."""

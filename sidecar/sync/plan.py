@@ -67,6 +67,11 @@ def plan_hinted(
     return _plan(stored, bookings, horizon, is_gone=is_gone)
 
 
+def plan_gone(stored: Stored, cause: Cause) -> RoomPlan:
+    """Decide what is different when stored bookings are gone; of those that took no room nobody is told."""
+    return RoomPlan(removals=tuple(_removal(before, ChangeKind.REMOVED, cause) for before in stored.values()))
+
+
 def _is_dead_twin(booking: Booking, stored: Stored, gone_events: frozenset[EventId]) -> bool:
     """Tell whether an entry is a cancelled copy of a meeting whose live copy is another event: it frees nothing."""
     before = stored.get(booking.key)

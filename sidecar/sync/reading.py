@@ -25,8 +25,15 @@ _ADDRESS_CHARS_MAX = 254
 """Of an address that Microsoft tells; mail knows no longer ones."""
 
 
-class CalendarReader(Protocol):
-    """Reading calendars at Microsoft; `graph.client.GraphClient` is one. Errors are those it names."""
+class EventReader(Protocol):
+    """Reading single events at Microsoft; `graph.client.GraphClient` is one. Errors are those it names."""
+
+    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
+        """Read one event; None when it is gone."""
+
+
+class CalendarReader(EventReader, Protocol):
+    """Reading calendars at Microsoft, as well."""
 
     async def fetch_view(self, tenant: TenantRef, mailbox: str, window: Window) -> list[GraphEvent]:
         """Read all events that touch a window."""
@@ -38,9 +45,6 @@ class CalendarReader(Protocol):
         self, tenant: TenantRef, mailbox: str, master_id: str, window: Window
     ) -> list[GraphEvent] | None:
         """Read the occurrences of a series; None when it is gone."""
-
-    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
-        """Read one event; None when it is gone."""
 
     async def fetch_mailbox(self, tenant: TenantRef, mailbox: str) -> tuple[str | None, str | None]:
         """Read a mailbox's object id and zone; None for what may not be known."""

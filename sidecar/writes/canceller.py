@@ -15,7 +15,6 @@ from sidecar.errors import (
     BookingNotFound,
     BookingNotOurs,
     MailboxDenied,
-    MailboxWriteDenied,
     SidecarError,
     Unavailable,
 )
@@ -25,11 +24,12 @@ from sidecar.model.ids import EventId
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.write import Hold, Write, WriteState
-from sidecar.writes.changer import PATIENCE
 from sidecar.writes.changes import Scope
 from sidecar.writes.driver import Lapsed, Work
-from sidecar.writes.failures import failure_of
+from sidecar.writes.failures import failure_of, write_denied
+from sidecar.writes.making import is_late
 from sidecar.writes.planning import Named, Planner
+from sidecar.writes.recaller import RecallCalls
 from sidecar.writes.rewrites import CancelOrder, Cut, decode_cancel, encode_order
 from sidecar.writes.rewriting import Rewriter
 from sidecar.writes.splits import is_last, split
@@ -39,14 +39,8 @@ _MISSING = b"missing"
 """Answer of a cancellation that found nothing to cancel."""
 
 
-class CancelCalls(Protocol):
-    """Taking events away at Microsoft; `graph.event_writer.EventWriter` is one. Errors are those it names."""
-
-    async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
-        """Make sure that an event does not exist."""
-
-    async def cancel(self, tenant: TenantRef, mailbox: str, event_id: EventId, *, comment: str) -> None:
-        """Make sure that a meeting of the mailbox does not take place, and tell those who were invited why."""
+class CancelCalls(RecallCalls, Protocol):
+    """Taking events away at Microsoft, also others' meetings out of a room."""
 
     async def decline(self, tenant: TenantRef, mailbox: str, event_id: EventId, *, comment: str) -> None:
         """Make sure that somebody else's meeting does not take the mailbox's time."""
@@ -87,7 +81,8 @@ class Canceller:
         assert work.write.payload is not None, "it has not ended"
         order = decode_cancel(work.write.payload)
         if order.cut is not None:
-            await self._lapse(work, ground, order.cut)
+            if self._is_late(work):
+                await self._rewriter.lapse(work, ground, order.cut)
             await self._cut(work, ground, order, order.cut)
             return None
         try:
@@ -168,7 +163,7 @@ class Canceller:
             else:
                 await self._calls.delete(tenant, mailbox, target)
         except MailboxDenied as error:
-            raise MailboxWriteDenied("the app may not write to this mailbox", details=error.details) from error
+            raise write_denied(error) from error
 
     async def _cut(self, work: Work, ground: Ground, order: CancelOrder, plan: Cut) -> None:
         is_cut = work.write.state is not WriteState.WITHDRAWING
@@ -178,19 +173,8 @@ class Canceller:
         found = await self._endings.read(ground, [plan.event_id])
         await self._endings.note(work, ground, [plan.event_id], found, state=WriteState.FAILED)
 
-    async def _lapse(self, work: Work, ground: Ground, plan: Cut) -> None:
-        """Give up what Exchange did not take for long.
-
-        Raises:
-            Lapsed: nothing of it was done.
-        """
-        if self._is_late(work) and not await self._rewriter.is_begun(work.write, ground, plan):
-            found = await self._endings.read(ground, [plan.event_id])
-            await self._endings.note(work, ground, [plan.event_id], found, state=WriteState.SENT, hold=Hold.NONE)
-            raise Lapsed
-
     def _is_late(self, work: Work) -> bool:
-        return self._clock.now() - work.write.created_at > PATIENCE
+        return is_late(work.write, now=self._clock.now())
 
     async def _end(self, work: Work, ground: Ground, event_ids: list[EventId]) -> None:
         found = await self._endings.read(ground, event_ids)

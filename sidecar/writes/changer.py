@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
@@ -17,14 +17,13 @@ from sidecar.model.write import Hold, WriteState
 from sidecar.sync.reading import Found
 from sidecar.writes.driver import Lapsed, Work
 from sidecar.writes.failures import failure_of
+from sidecar.writes.making import is_late
 from sidecar.writes.planning import Planner
 from sidecar.writes.rewrites import Cut, Rewrite, UpdateOrder, decode_update, encode_order
 from sidecar.writes.rewriting import Rewriter
 from sidecar.writes.splits import Lost
 from sidecar.writes.steps import Endings, Ground, first_of
 
-PATIENCE = timedelta(minutes=10)
-"""A change that Exchange did not take for so long is not made any more: whoever wanted it has gone on without it."""
 _TRIES = 3
 """How often a change is decided anew because somebody else changes the event all the time."""
 
@@ -48,8 +47,8 @@ class Changer:
         assert work.write.payload is not None, "it has not ended"
         order = decode_update(work.write.payload)
         plan = order.cut or order.rewrite
-        if plan is not None and work.write.state is WriteState.SENT:
-            await self._lapse(work, ground, plan)
+        if plan is not None and work.write.state is WriteState.SENT and self._is_late(work):
+            await self._rewriter.lapse(work, ground, plan)
         if plan is None:
             if not work.write.state.is_fresh and self._is_late(work):
                 raise Lapsed
@@ -59,20 +58,8 @@ class Changer:
                 return None
         raise GraphUnavailable("somebody changes the booking all the time")
 
-    async def _lapse(self, work: Work, ground: Ground, plan: Rewrite | Cut) -> None:
-        """Give up what Exchange did not take for long.
-
-        Raises:
-            Lapsed: nothing of it was done.
-        """
-        if self._is_late(work) and not await self._rewriter.is_begun(work.write, ground, plan):
-            event_ids = [plan.event_id]
-            found = await self._endings.read(ground, event_ids)
-            await self._endings.note(work, ground, event_ids, found, state=WriteState.SENT, hold=Hold.NONE)
-            raise Lapsed
-
     def _is_late(self, work: Work) -> bool:
-        return self._clock.now() - work.write.created_at > PATIENCE
+        return is_late(work.write, now=self._clock.now())
 
     async def _decide(self, work: Work, ground: Ground, order: UpdateOrder) -> None:
         """Decide what is to be done, and note it; nothing was sent before."""

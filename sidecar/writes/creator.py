@@ -17,29 +17,29 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.aio.clock import Clock
-from sidecar.errors import BookingNotFound, MailboxDenied, MailboxWriteDenied, RoomConflict, RoomNotFound
+from sidecar.errors import BookingNotFound, MailboxDenied, RoomConflict
 from sidecar.graph.clouds import ref_of
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.booking import Booking, BookingState, StoredBooking
-from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.change import Cause
 from sidecar.model.event import EventContent
 from sidecar.model.ids import BookingKey, EventId, Mailbox
-from sidecar.model.plan import Applied, Removal, RoomPlan, Scope
+from sidecar.model.plan import Applied, RoomPlan, Scope
 from sidecar.model.room import FreshnessLimits, Room, SyncState, sync_state
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteState
 from sidecar.store.store import Store
 from sidecar.store.writes import Step
-from sidecar.sync.plan import plan_hinted
+from sidecar.sync.plan import plan_gone, plan_hinted
 from sidecar.sync.reading import RoomReader
 from sidecar.writes.conflicts import Conflict, find_conflicts, find_meetings, not_shown, room_conflict, was_first
 from sidecar.writes.driver import Work
-from sidecar.writes.failures import failure_of
+from sidecar.writes.failures import failure_of, write_denied
 from sidecar.writes.making import EventCalls, make_once
-from sidecar.writes.occurrences import occurrence_windows, span_of
+from sidecar.writes.occurrences import reach_at, span_around, span_of, windows_of
+from sidecar.writes.steps import first_of, ground_of
 
-_BEYOND = timedelta(seconds=1)
 _LOOK_AGAIN_MIN, _LOOK_AGAIN_MAX = timedelta(seconds=2), timedelta(hours=1)
 """Between two looks for a booking that no view shows. A pause is as long as the waiting was before it."""
 
@@ -79,12 +79,6 @@ class _Scene:
     tenant: Tenant
     order: CreateOrder
 
-    @property
-    def reach_at(self) -> datetime:
-        """Up to when occurrences of a series are looked at: the end of the copy, and never before the first one."""
-        horizon_end_at = self.room.horizon.end_at if self.room.horizon is not None else self.order.content.window.end_at
-        return max(horizon_end_at, self.order.content.window.start_at + _BEYOND)
-
 
 class RoomCreator:
     """The steps of a booking in the room's own calendar."""
@@ -107,7 +101,7 @@ class RoomCreator:
             RoomConflict, and whatever reading raises.
         """
         scene = _Scene(room=room, tenant=tenant, order=CreateOrder.of(room, content))
-        wanted = _windows(scene)
+        wanted = windows_of(content, until_at=reach_at(content, room.horizon))
         if not must_look and not self._is_look_due(scene):
             busy = await self._store.calendars.load_busy(room.uid, _span(scene))
             if not find_meetings(wanted, busy):
@@ -152,14 +146,11 @@ class RoomCreator:
         return await self._settle(work, scene)
 
     async def _scene(self, work: Work) -> _Scene:
-        room = await self._store.rooms.load_by_uid(work.write.room_uid)
-        if room is None:
-            raise RoomNotFound("there is no such room")
-        tenant = await self._store.tenants.load_by_uid(work.write.tenant_uid)
+        ground = await ground_of(self._store, work.write)
         assert work.write.payload is not None, "it has not ended"
         order = CreateOrder.decode(work.write.payload)
-        room = replace(room, mailbox=Mailbox(order.mailbox), object_id=None, calendar_no=order.calendar_no)
-        return _Scene(room=room, tenant=tenant, order=order)
+        room = replace(ground.room, mailbox=Mailbox(order.mailbox), object_id=None, calendar_no=order.calendar_no)
+        return _Scene(room=room, tenant=ground.tenant, order=order)
 
     async def _make(self, work: Work, scene: _Scene) -> None:
         """Make the event, or find the one that was made, and put it into the copy: pending."""
@@ -179,9 +170,7 @@ class RoomCreator:
         try:
             return await make_once(self._calls, work.write, tenant, order.mailbox, order.content, now=self._clock.now())
         except MailboxDenied as error:
-            denied = MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
-            denied.may_be_done = error.may_be_done
-            raise denied from error
+            raise write_denied(error) from error
 
     async def _settle(self, work: Work, scene: _Scene) -> datetime | None:
         """Look whether the room is ours, and say so, or take the booking out again.
@@ -214,11 +203,10 @@ class RoomCreator:
             await work.note(state=WriteState.WITHDRAWING, failure=failure_of(room_conflict(conflicts)))
             await self._withdraw(work, scene)
             return None
-        first = min(ours, key=lambda booking: (booking.start_at, booking.key))
         await work.note_with(
             lambda step: self._apply(scene.room, event_id, ours, step),
             state=WriteState.DONE,
-            booking_key=first.key,
+            booking_key=first_of(ours),
         )
         return None
 
@@ -242,7 +230,7 @@ class RoomCreator:
         conflicts = find_conflicts(windows, rivals, not_these=(event_id,))
         if conflicts or not windows:
             return conflicts, True
-        span = Window(min(one.start_at for one in windows), max(one.end_at for one in windows))
+        span = span_around(windows)
         frozen, others = await self._store.calendars.load_taken(scene.room.uid, span, besides={event_id})
         hidden = not_shown(others, bookings, not_these={event_id})
         return find_meetings(windows, frozen), not find_meetings(windows, hidden)
@@ -266,7 +254,7 @@ class RoomCreator:
         await work.note_with(
             lambda step: self._store.calendars.apply(
                 scene.room,
-                lambda stored: _plan_removal(stored, cause),
+                lambda stored: plan_gone(stored, cause),
                 lease=None,
                 scope=Scope(event_ids=(event_id,), keys=()),
                 step=step,
@@ -289,29 +277,12 @@ class RoomCreator:
         return await self._store.calendars.apply(room, plan, lease=None, scope=scope, step=step)
 
 
-def _plan_removal(stored: Mapping[BookingKey, StoredBooking], cause: Cause) -> RoomPlan:
-    return RoomPlan(
-        removals=tuple(
-            Removal(key, ChangeKind.REMOVED if before.takes_room else None, cause if before.takes_room else Cause.NONE)
-            for key, before in stored.items()
-        )
-    )
-
-
-def _windows(scene: _Scene) -> list[Window]:
-    content = scene.order.content
-    if content.recurrence is None:
-        return [content.window]
-    zone = ZoneInfo(content.time_zone)
-    return list(occurrence_windows(content.recurrence, content.window, zone=zone, until_at=scene.reach_at))
-
-
 def _span(scene: _Scene) -> Window:
     content = scene.order.content
     if content.recurrence is None:
         return content.window
-    zone = ZoneInfo(content.time_zone)
-    return span_of(content.recurrence, content.window, zone=zone, until_at=scene.reach_at)
+    until_at = reach_at(content, scene.room.horizon)
+    return span_of(content.recurrence, content.window, zone=ZoneInfo(content.time_zone), until_at=until_at)
 
 
 def _wider(span: Window, booking: Booking) -> Window:

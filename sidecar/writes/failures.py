@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar import errors
-from sidecar.errors import SidecarError
+from sidecar.errors import MailboxDenied, MailboxWriteDenied, SidecarError
 from sidecar.model.room import Room
 from sidecar.model.tenant import BLOCKING_REASONS
 from sidecar.model.write import Failure
@@ -42,6 +42,13 @@ _CLASSES: dict[str, type[SidecarError]] = {
 def failure_of(error: SidecarError) -> Failure:
     """Return how a refusal is remembered."""
     return Failure(error.reason, error.message, error.details)
+
+
+def write_denied(error: MailboxDenied) -> MailboxWriteDenied:
+    """Say of a refused write what a refusal of reading would not mean: the app may read there, perhaps, but not write."""
+    denied = MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
+    denied.may_be_done = error.may_be_done
+    return denied
 
 
 def error_of(failure: Failure) -> SidecarError:

@@ -24,7 +24,6 @@ from sidecar.errors import (
     MailboxNotFound,
     MailboxNotInCloud,
     RoomBlocked,
-    RoomNotFound,
     StoreConflict,
     Unavailable,
 )
@@ -55,9 +54,10 @@ from sidecar.writes.conflicts import find_conflicts
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.making import EventCalls, make_once
-from sidecar.writes.occurrences import span_around, windows_of
+from sidecar.writes.occurrences import reach_at, span_around, windows_of
 from sidecar.writes.organizer_items import Answer, OrganizerItems
 from sidecar.writes.rrule import occurrence_dates
+from sidecar.writes.steps import ground_of
 from sidecar.writes.verdict import Asked, organizer_refusal, why_declined
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,6 @@ unless they say so, and short of the time that one try may take."""
 _PAUSE_S_MIN, _PAUSE_S_MAX = 1.0, 3_600.0
 """Between two questions about one meeting. A pause is as long as the waiting was before it, so questions come after 1, 2, 4, 8
 seconds and so on, 12 in the first hour, and one an hour from then on."""
-_BEYOND = timedelta(seconds=1)
 _DAY_OF_ANY_ZONE = timedelta(days=2)
 """By then a day that has begun anywhere is over everywhere."""
 
@@ -128,12 +127,6 @@ class _Scene:
     def addresses(self) -> tuple[str, ...]:
         """Those by which the room was invited, and is known by now."""
         return self.order.room_address, self.room.mailbox
-
-    @property
-    def reach_at(self) -> datetime:
-        """Up to when occurrences are looked at: the end of the copy, and never before the first one."""
-        horizon_end_at = self.room.horizon.end_at if self.room.horizon is not None else self.order.content.window.end_at
-        return max(horizon_end_at, self.order.content.window.start_at + _BEYOND)
 
     @property
     def last_on(self) -> date | None:
@@ -225,16 +218,14 @@ class Inviter:
             return None
 
     async def _scene(self, write: Write) -> _Scene:
-        room = await self._store.rooms.load_by_uid(write.room_uid)
-        if room is None:
-            raise RoomNotFound("there is no such room")
-        tenant = await self._store.tenants.load_by_uid(write.tenant_uid)
+        ground = await ground_of(self._store, write)
+        room = ground.room
         assert write.payload is not None, "it has not ended"
         order = InviteOrder.decode(write.payload)
         if room.calendar_no != order.calendar_no:
             # The answer is the former mailbox's, and nothing of it belongs into the copy of the new one.
             room = replace(room, mailbox=Mailbox(order.room_address), object_id=None, calendar_no=order.calendar_no)
-        return _Scene(room=room, tenant=tenant, order=order)
+        return _Scene(room=room, tenant=ground.tenant, order=order)
 
     async def _invite(self, work: Work, scene: _Scene) -> Answer:
         """Make the meeting, or find the one that was made; put its booking into the copy, pending."""
@@ -279,7 +270,6 @@ class Inviter:
             )
         except (RoomBlocked, BookingNotFound) as error:
             refusal = organizer_refusal(error)
-            refusal.may_be_done = error.may_be_done
             is_gone = isinstance(error, MailboxNotFound | MailboxNotInCloud)
             if not work.write.state.is_fresh and (is_gone or order.content.window.end_at <= self._clock.now()):
                 # Whatever an earlier try may have made is gone with the mailbox, or nobody's concern any more.
@@ -344,7 +334,7 @@ class Inviter:
         booking = answer.booking
         if booking is None or scene.recurrence is not None:
             return
-        window = Window(booking.start_at, max(booking.end_at, booking.start_at + _BEYOND))
+        window = Window.around(booking.start_at, booking.end_at)
         if window == scene.order.content.window:
             return
         order = replace(scene.order, content=replace(scene.order.content, window=window))
@@ -374,7 +364,7 @@ class Inviter:
 
     async def _seen(self, scene: _Scene, booking: Booking) -> Booking | None:
         """Read the room's own copy of a meeting; None when it has none."""
-        window = Window(booking.start_at, max(booking.end_at, booking.start_at + _BEYOND))
+        window = Window.around(booking.start_at, booking.end_at)
         held, _ = await self._reading.view(scene.room, scene.tenant, window)
         return next((one for one in held if one.key == booking.key), None)
 
@@ -382,7 +372,7 @@ class Inviter:
         """Find out what may have made the room decline."""
         content = scene.order.content
         ours = "" if answer.booking is None else meeting_uid_of(answer.booking.calendar_uid)
-        wanted = windows_of(content, until_at=scene.reach_at)
+        wanted = windows_of(content, until_at=reach_at(content, scene.room.horizon))
         in_the_way: list[Window] | None = None
         try:
             held, _ = await self._reading.view(scene.room, scene.tenant, span_around(wanted))

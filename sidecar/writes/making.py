@@ -15,7 +15,7 @@ from sidecar.model.write import Write
 from sidecar.writes.driver import Lapsed
 
 _PATIENCE = timedelta(minutes=10)
-"""A booking that Exchange did not take for so long is not made any more: whoever wanted it has gone on without it."""
+"""What Exchange did not take for so long is not done any more: whoever wanted it has gone on without it."""
 _SENDING = timedelta(minutes=8)
 """No request is sent later than this, so that one that is still on its way has arrived when the patience ends: a try takes a
 minute at most, and what it was cut off from may be carried out after that."""
@@ -41,6 +41,11 @@ class EventCalls(Protocol):
 
     async def delete(self, tenant: TenantRef, mailbox: str, event_id: EventId) -> None:
         """Make sure that an event does not exist."""
+
+
+def is_late(write: Write, *, now: datetime) -> bool:
+    """Tell whether a write that Exchange has not taken by now is given up."""
+    return now - write.created_at > _PATIENCE
 
 
 async def make_once(
@@ -72,6 +77,6 @@ async def make_once(
     found = await calls.find(tenant, mailbox, transaction_id=write.transaction_id)
     if found is not None:
         return found
-    if age > _PATIENCE:
+    if is_late(write, now=now):
         raise Lapsed
     raise GraphUnavailable("Exchange does not show what an earlier try may have made")

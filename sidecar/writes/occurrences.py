@@ -15,6 +15,8 @@ from sidecar.model.recurrence import Recurrence
 from sidecar.model.window import Window
 from sidecar.writes.rrule import occurrence_dates
 
+_BEYOND = timedelta(seconds=1)
+
 
 def occurrence_windows(recurrence: Recurrence, first: Window, *, zone: tzinfo, until_at: datetime) -> Iterator[Window]:
     """Give the occurrences that start before `until_at`, soonest first; the first one is `first`.
@@ -47,7 +49,7 @@ def span_of(recurrence: Recurrence, first: Window, *, zone: tzinfo, until_at: da
     last = first
     for window in occurrence_windows(recurrence, first, zone=zone, until_at=until_at):
         last = window
-    return Window(first.start_at, max(first.end_at, last.end_at, first.start_at + timedelta(seconds=1)))
+    return Window(first.start_at, max(first.end_at, last.end_at, first.start_at + _BEYOND))
 
 
 def windows_of(content: EventContent, *, until_at: datetime) -> list[Window]:
@@ -56,6 +58,16 @@ def windows_of(content: EventContent, *, until_at: datetime) -> list[Window]:
         return [content.window]
     zone = ZoneInfo(content.time_zone)
     return list(occurrence_windows(content.recurrence, content.window, zone=zone, until_at=until_at))
+
+
+def reach_at(content: EventContent, horizon: Window | None) -> datetime:
+    """Return up to when occurrences are looked at: the end of the copy, and never before the first one.
+
+    Args:
+        horizon: what the copy holds; None: nothing yet.
+    """
+    end_at = content.window.end_at if horizon is None else horizon.end_at
+    return max(end_at, content.window.start_at + _BEYOND)
 
 
 def span_around(windows: Sequence[Window]) -> Window:

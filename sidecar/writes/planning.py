@@ -39,8 +39,8 @@ from sidecar.writes.changes import (
     timing_after,
 )
 from sidecar.writes.conflicts import find_conflicts, room_conflict
+from sidecar.writes.occurrences import span_around
 from sidecar.writes.rewrites import Cut, Json, Rewrite, UpdateOrder
-from sidecar.writes.rewriting import span_of_all
 from sidecar.writes.rrule import RuleRefused
 from sidecar.writes.single_days import SeriesReader, SingleDays
 from sidecar.writes.splits import Outcome, bound, exception_on, has_day, regular_window, retime, split, windows_of
@@ -154,7 +154,7 @@ class Planner:
     async def _check_free(self, ground: Ground, plan: Rewrite | Cut) -> None:
         if not plan.windows:
             return
-        others, _ = await self._reading.view(ground.room, ground.tenant, span_of_all(plan.windows))
+        others, _ = await self._reading.view(ground.room, ground.tenant, span_around(plan.windows))
         conflicts = find_conflicts(plan.windows, others, not_these=(plan.event_id,))
         if conflicts:
             raise room_conflict(conflicts)

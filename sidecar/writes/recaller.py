@@ -5,7 +5,6 @@ The room frees itself when the cancellation reaches it. The booking leaves the c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -15,16 +14,16 @@ import msgspec
 from sidecar.aio.clock import Clock
 from sidecar.errors import GraphRefused, MailboxNotFound, MailboxNotInCloud, RoomBlocked
 from sidecar.graph.clouds import TenantRef, ref_of
-from sidecar.model.booking import StoredBooking
-from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.change import Cause
 from sidecar.model.ids import BookingKey, EventId
-from sidecar.model.plan import Removal, RoomPlan, Scope
+from sidecar.model.plan import RoomPlan, Scope
 from sidecar.model.window import Window
 from sidecar.model.write import WriteState, WriteUid
 from sidecar.store.engine import Connection
 from sidecar.store.organizer_events import drop_in
 from sidecar.store.store import Store
 from sidecar.store.writes import ask_in
+from sidecar.sync.plan import Stored, plan_gone
 from sidecar.sync.reading import CalendarReader
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
@@ -100,7 +99,6 @@ class Recaller:
             pass  # with the mailbox went the meeting
         except RoomBlocked as error:
             refusal = organizer_refusal(error)
-            refusal.may_be_done = error.may_be_done
             if work.write.state.is_fresh or order.window.end_at > self._clock.now():
                 raise refusal from error
             await work.note(state=WriteState.FAILED, failure=failure_of(refusal))  # it is over by now
@@ -126,16 +124,8 @@ class Recaller:
     async def _end(self, work: Work, ground: Ground, order: RecallOrder) -> None:
         is_whole = not order.occurrence_uid
 
-        def plan(stored: Mapping[BookingKey, StoredBooking]) -> RoomPlan:
-            gone = (one for key, one in stored.items() if is_whole or key == order.key)
-            return RoomPlan(
-                removals=tuple(
-                    Removal(one.key, ChangeKind.REMOVED, Cause.CANCELLED)
-                    if one.takes_room
-                    else Removal(one.key, None, Cause.NONE)
-                    for one in gone
-                )
-            )
+        def plan(stored: Stored) -> RoomPlan:
+            return plan_gone({key: one for key, one in stored.items() if is_whole or key == order.key}, Cause.CANCELLED)
 
         async def forget(c: Connection) -> None:
             if is_whole:

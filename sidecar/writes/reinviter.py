@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
@@ -45,11 +45,12 @@ from sidecar.store.store import Store
 from sidecar.store.writes import supersede_in
 from sidecar.sync.plan import Stored
 from sidecar.sync.reading import CalendarReader, Found, RoomReader
-from sidecar.writes.changer import PATIENCE, encode_lost
+from sidecar.writes.changer import encode_lost
 from sidecar.writes.changes import Change, Scope
 from sidecar.writes.driver import Lapsed, Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.inviter import InviteOrder, Inviter, plan_moved
+from sidecar.writes.making import is_late
 from sidecar.writes.organizer_items import OrganizerItems
 from sidecar.writes.planning import Planner
 from sidecar.writes.rewrites import Rewrite
@@ -62,8 +63,6 @@ _TRIES = 3
 """How often a change is decided anew because somebody else changes the meeting all the time."""
 _FINAL = (BookingNotFound, EtagMismatch, InvalidArgument, OrganizerUnreachable, SeriesUnreadable)
 """Refusals that end a change which somebody goes on with; of the organizer's mailbox not before the booking is over."""
-_INSTANT = timedelta(seconds=1)
-"""A window is never empty; a booking may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +195,7 @@ class Reinviter:
         Raises:
             Lapsed: nothing of it was done.
         """
-        if self._clock.now() - work.write.created_at <= PATIENCE:
+        if not is_late(work.write, now=self._clock.now()):
             return
         with _organizers_calendar():
             if not await self._rewriter.is_begun(work.write, scene.theirs, plan):
@@ -238,10 +237,10 @@ class Reinviter:
             done = await self._rewriter.patch_once(work.write, scene.theirs, plan.event_id, plan.forth, plan.change_key)
         except RoomBlocked as error:
             if error.may_be_done or work.write.fence > 1:
-                raise _refusal_of(error) from error
-            return _refusal_of(error)
+                raise organizer_refusal(error) from error
+            return organizer_refusal(error)
         if isinstance(done, RoomBlocked):
-            return _refusal_of(done)
+            return organizer_refusal(done)
         return done if isinstance(done, SidecarError) else None
 
     async def _go_on(self, work: Work, scene: _Scene, order: ReinviteOrder, plan: Rewrite) -> datetime | None:
@@ -268,7 +267,7 @@ class Reinviter:
             event = await self._reader.fetch_event(tenant, mailbox, plan.event_id)
             found = () if event is None else (event,)
         else:
-            span = Window(plan.named_at, plan.named_at + _INSTANT)
+            span = Window.around(plan.named_at, plan.named_at)
             found = await self._reader.fetch_instances(tenant, mailbox, plan.event_id, span) or ()
         addresses = (scene.ground.room.mailbox,)
         for event in found:
@@ -387,13 +386,7 @@ def _organizers_calendar() -> Iterator[None]:
     try:
         yield
     except RoomBlocked as error:
-        raise _refusal_of(error) from error
-
-
-def _refusal_of(error: RoomBlocked) -> OrganizerUnreachable:
-    refusal = organizer_refusal(error)
-    refusal.may_be_done = error.may_be_done
-    return refusal
+        raise organizer_refusal(error) from error
 
 
 def _asked_for(booking: Booking, plan: Rewrite) -> EventContent:
@@ -407,7 +400,7 @@ def _asked_for(booking: Booking, plan: Rewrite) -> EventContent:
             recurrence=timing.recurrence,
         )
     return EventContent(
-        window=Window(booking.start_at, max(booking.end_at, booking.start_at + _INSTANT)),
+        window=Window.around(booking.start_at, booking.end_at),
         time_zone=booking.time_zone or "UTC",
         is_all_day=booking.is_all_day,
     )

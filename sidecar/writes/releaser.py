@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol, assert_never
 
 import msgspec
 
-from sidecar.errors import BookingNotFound, BookingOver, EtagMismatch, GraphUnavailable, RoomNotFound, SidecarError
+from sidecar.errors import BookingNotFound, BookingOver, EtagMismatch, GraphUnavailable, SidecarError
 from sidecar.graph.clouds import TenantRef, ref_of
 from sidecar.graph.wire import GraphEvent
 from sidecar.model.attendance import release_end
 from sidecar.model.booking import Booking, StoredBooking, booking_digest
-from sidecar.model.change import Cause, ChangeKind
+from sidecar.model.change import Cause
 from sidecar.model.event import EventContent
 from sidecar.model.ids import BookingKey, EventId
-from sidecar.model.plan import Removal, RoomPlan, Scope
+from sidecar.model.plan import RoomPlan, Scope
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
@@ -30,14 +30,12 @@ from sidecar.store.attendances import released_with
 from sidecar.store.calendars import Planner
 from sidecar.store.store import Store
 from sidecar.store.writes import Step
-from sidecar.sync.plan import plan_hinted
-from sidecar.sync.reading import RoomReader
+from sidecar.sync.plan import plan_gone, plan_hinted
+from sidecar.sync.reading import EventReader, RoomReader
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
 from sidecar.writes.releasing import Release, choose_release
-
-_INSTANT = timedelta(seconds=1)
-"""A view of no length shows nothing."""
+from sidecar.writes.steps import ground_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +80,6 @@ class ReleaseCalls(Protocol):
         """Make sure that somebody else's meeting does not take the mailbox's time, and tell its organizer."""
 
 
-class EventReader(Protocol):
-    """Reading events at Microsoft; `graph.client.GraphClient` is one."""
-
-    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
-        """Read one event; None when it is gone."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
     """What is released: `stored` is the booking as the copy has it, None: it is gone."""
@@ -121,16 +112,14 @@ class Releaser:
         return None
 
     async def _scene(self, work: Work) -> _Scene:
-        room = await self._store.rooms.load_by_uid(work.write.room_uid)
-        if room is None:
-            raise RoomNotFound("there is no such room")
+        ground = await ground_of(self._store, work.write)
         assert work.write.payload is not None, "it has not ended"
         order = ReleaseOrder.decode(work.write.payload)
         return _Scene(
-            room=room,
-            tenant=await self._store.tenants.load_by_uid(work.write.tenant_uid),
+            room=ground.room,
+            tenant=ground.tenant,
             order=order,
-            stored=await self._store.calendars.load_one(room.uid, order.key),
+            stored=await self._store.calendars.load_one(ground.room.uid, order.key),
         )
 
     async def _release(self, work: Work, scene: _Scene, stored: StoredBooking) -> None:
@@ -170,7 +159,7 @@ class Releaser:
         event = await self._reader.fetch_event(ref_of(scene.tenant), scene.room.address, event_id)
         booking = await self._meaning(scene, event)
         if booking is None:
-            window = Window(stored.start_at, max(stored.end_at, stored.start_at + _INSTANT))
+            window = Window.around(stored.start_at, stored.end_at)
             held, _ = await self._reading.view(scene.room, scene.tenant, window)
             event_id = next((one.event_id for one in held if one.key == scene.order.key), event_id)
         if event_id != stored.event_id:
@@ -224,16 +213,7 @@ class Releaser:
 
     async def _end_without(self, work: Work, scene: _Scene, cause: Cause) -> None:
         """Note that the booking is gone from the room."""
-
-        def plan(stored: Mapping[BookingKey, StoredBooking]) -> RoomPlan:
-            return RoomPlan(
-                removals=tuple(
-                    Removal(key, ChangeKind.REMOVED, cause) if before.takes_room else Removal(key, None, Cause.NONE)
-                    for key, before in stored.items()
-                )
-            )
-
-        await self._end(work, scene, plan, released_at=None)
+        await self._end(work, scene, lambda stored: plan_gone(stored, cause), released_at=None)
 
     async def _end(self, work: Work, scene: _Scene, plan: Planner, *, released_at: datetime | None) -> None:
         scope = Scope(event_ids=(), keys=(scene.order.key,))

@@ -8,7 +8,7 @@ the times of making say nothing. A change is then taken back, and the booking is
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -18,7 +18,6 @@ from sidecar.errors import (
     GraphRefused,
     GraphUnavailable,
     MailboxDenied,
-    MailboxWriteDenied,
     OccurrenceOutOfPlace,
     SidecarError,
 )
@@ -30,11 +29,12 @@ from sidecar.graph.wire_writes import mark_json
 from sidecar.model.ids import EventId
 from sidecar.model.room import Room
 from sidecar.model.window import Window
-from sidecar.model.write import Write, WriteState, write_of
-from sidecar.sync.reading import Found, RoomReader
+from sidecar.model.write import Hold, Write, WriteState, write_of
+from sidecar.sync.reading import EventReader, Found, RoomReader
 from sidecar.writes.conflicts import find_conflicts, find_meetings, not_shown, room_conflict, was_first
-from sidecar.writes.driver import Work
-from sidecar.writes.failures import failure_of
+from sidecar.writes.driver import Lapsed, Work
+from sidecar.writes.failures import failure_of, write_denied
+from sidecar.writes.occurrences import span_around
 from sidecar.writes.rewrites import CancelOrder, Cut, Json, Rewrite, UpdateOrder, encode_order
 from sidecar.writes.single_days import SingleDays
 from sidecar.writes.splits import Lost
@@ -73,13 +73,6 @@ class ChangeCalls(Protocol):
         """Make sure that an event does not exist."""
 
 
-class EventReader(Protocol):
-    """Reading events at Microsoft; `graph.client.GraphClient` is one."""
-
-    async def fetch_event(self, tenant: TenantRef, mailbox: str, event_id: str) -> GraphEvent | None:
-        """Read one event; None when it is gone."""
-
-
 class Rewriter:
     """The steps of rewrites and cuts, up to the last one: that is the caller's, because it ends the write."""
 
@@ -98,6 +91,19 @@ class Rewriter:
             tenant, mailbox = ref_of(ground.tenant), ground.room.address
             return await self._calls.find(tenant, mailbox, transaction_id=write.transaction_id) is not None
         return await self._mark(ground, plan.event_id) == write.uid
+
+    async def lapse(self, work: Work, ground: Ground, plan: Rewrite | Cut) -> None:
+        """Give up what was decided, if Exchange took nothing of it.
+
+        Raises:
+            Lapsed: nothing of it was done.
+        """
+        if await self.is_begun(work.write, ground, plan):
+            return
+        event_ids = [plan.event_id]
+        found = await self._endings.read(ground, event_ids)
+        await self._endings.note(work, ground, event_ids, found, state=WriteState.SENT, hold=Hold.NONE)
+        raise Lapsed
 
     async def go_forth(self, work: Work, ground: Ground, plan: Rewrite) -> SidecarError | None:
         """Change an event, or a series as a whole; return why it was not changed."""
@@ -261,7 +267,7 @@ class Rewriter:
         """Look whether hours are ours; return what is in the way."""
         if not windows:
             return None
-        span = span_of_all(windows)
+        span = span_around(windows)
         others, _ = await self._reading.view(ground.room, ground.tenant, span)
         conflicts = find_conflicts(windows, others, not_these=not_these)
         frozen, copied = await self._endings.taken(ground, span, besides=not_these)
@@ -280,7 +286,7 @@ class Rewriter:
         """
         if not plan.windows and not plan.kept:
             return None
-        span = span_of_all((*plan.windows, *plan.kept))
+        span = span_around((*plan.windows, *plan.kept))
         others, _ = await self._reading.view(ground.room, ground.tenant, span)
         others = [one for one in others if was_first(one, event_id=tail_id, created_at=write.event_created_at)]
         between = [
@@ -302,7 +308,7 @@ def _is_first_try(write: Write) -> bool:
 def _refusal_of(error: GraphRefused | MailboxDenied) -> SidecarError:
     """Return what a refusal means for whoever asked for a change."""
     if isinstance(error, MailboxDenied):
-        return MailboxWriteDenied("the app may not write to this mailbox", details=error.details)
+        return write_denied(error)
     if error.details.get("code", "").casefold() == _CROSSING:
         return OccurrenceOutOfPlace("Exchange does not move an occurrence past another one of its series")
     return error
@@ -317,12 +323,6 @@ def _was_moved_on(event: GraphEvent, plan: Rewrite, room: Room) -> bool:
     if plan.before is not None or window is None or mark_of(event).endswith(_BACK):
         return False
     return not any(one.overlaps(window.start_at, window.end_at) for one in plan.windows)
-
-
-def span_of_all(windows: Iterable[Window]) -> Window:
-    """Return the window that holds others."""
-    listed = list(windows)
-    return Window(min(one.start_at for one in listed), max(one.end_at for one in listed))
 
 
 def _marked(changes: Json, mark: str) -> dict[str, Any]:  # Any: JSON

@@ -36,6 +36,18 @@ class Ground:
     tenant: Tenant
 
 
+async def ground_of(store: Store, write: Write) -> Ground:
+    """Return where a write takes place.
+
+    Raises:
+        RoomNotFound: it was unmapped meanwhile.
+    """
+    room = await store.rooms.load_by_uid(write.room_uid)
+    if room is None:
+        raise RoomNotFound("there is no such room")
+    return Ground(room, await store.tenants.load_by_uid(write.tenant_uid))
+
+
 class Endings:
     """Begins and ends the steps of changes."""
 
@@ -45,15 +57,8 @@ class Endings:
         self._clock = clock
 
     async def ground(self, write: Write) -> Ground:
-        """Return where a write takes place.
-
-        Raises:
-            RoomNotFound: it was unmapped meanwhile.
-        """
-        room = await self._store.rooms.load_by_uid(write.room_uid)
-        if room is None:
-            raise RoomNotFound("there is no such room")
-        return Ground(room, await self._store.tenants.load_by_uid(write.tenant_uid))
+        """See `ground_of`."""
+        return await ground_of(self._store, write)
 
     async def has_waited(self, work: Work, event_id: EventId) -> bool:
         """Wait for other writes that are half-way with an event or its series; say whether there were any.

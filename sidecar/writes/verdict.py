@@ -112,4 +112,6 @@ def organizer_refusal(error: SidecarError) -> OrganizerUnreachable:
     else:
         cause = error.details.get("cause", _DENIED)
         message = "the application may not write to the organizer's calendar; the customer has to include the mailbox"
-    return OrganizerUnreachable(message, details={**error.details, "cause": cause})
+    refusal = OrganizerUnreachable(message, details={**error.details, "cause": cause})
+    refusal.may_be_done = error.may_be_done
+    return refusal
