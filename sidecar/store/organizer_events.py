@@ -20,7 +20,8 @@ from sidecar.store.vault import Vault
 
 ORGANIZER_ROLE = "organizer of "
 """Before the uid of the write that made the event."""
-
+_AT_ONCE = 100
+"""Meetings that one query asks for: a full read of a room asks for hundreds, and each query is a way to the database."""
 
 _EVENT = (
     "SELECT room_uid, meeting_uid, tenant_uid, write_uid, event_id, sealed, annotations, over_at FROM organizer_events"
@@ -127,12 +128,17 @@ async def load_known(c: Connection, room_uid: RoomUid, calendar_uids: Iterable[s
     if not wanted or await c.fetch_one("SELECT 1 FROM organizer_events WHERE room_uid = $1 LIMIT 1", room_uid) is None:
         return {}
     known: dict[str, Known] = {}
-    for meeting_uid, uids in wanted.items():
-        row = await c.fetch_one(
-            "SELECT write_uid, annotations FROM organizer_events WHERE room_uid = $1 AND meeting_uid = $2",
+    meeting_uids = sorted(wanted)
+    for first in range(0, len(meeting_uids), _AT_ONCE):
+        asked = meeting_uids[first : first + _AT_ONCE]
+        places = ", ".join(f"${number}" for number in range(2, len(asked) + 2))
+        found = await c.fetch(
+            "SELECT meeting_uid, write_uid, annotations FROM organizer_events"  # noqa: S608  (numbers of places)
+            f" WHERE room_uid = $1 AND meeting_uid IN ({places})",
             room_uid,
-            meeting_uid,
+            *asked,
         )
-        if row is not None:
-            known |= dict.fromkeys(uids, Known(WriteUid(row[0]), tuple(sorted(json.loads(row[1]).items()))))
+        for meeting_uid, write_uid, noted in found:
+            told = Known(WriteUid(write_uid), tuple(sorted(json.loads(noted).items())))
+            known |= dict.fromkeys(wanted[meeting_uid], told)
     return known

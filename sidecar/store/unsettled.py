@@ -206,14 +206,22 @@ async def _load_failed(c: Connection, room: Room, plan: RoomPlan, began_at: date
     What a later read shows is there: somebody has restored it, or Exchange did not show it for a moment.
     """
     read_at = c.now - _READING if began_at is None else began_at - _SKEW
+    makers = {write_of(upsert.booking.transaction_id) for upsert in plan.upserts} - {None}
     failed: set[WriteUid | None] = set()
-    for uid in {write_of(upsert.booking.transaction_id) for upsert in plan.upserts} - {None}:
-        row = await c.fetch_one("SELECT state, updated_at FROM writes WHERE uid = $1", uid)
-        if row is None or row[0] != WriteState.FAILED.value or int(row[1]) < to_micros(read_at):
+    if not makers:
+        return failed
+    found = await c.fetch(
+        "SELECT uid, updated_at FROM writes WHERE room_uid = $1 AND state = $2 AND updated_at >= $3",
+        room.uid,
+        WriteState.FAILED.value,
+        to_micros(read_at),
+    )
+    for uid, failed_at in found:
+        if uid not in makers:
             continue
-        failed.add(uid)
+        failed.add(WriteUid(uid))
         if began_at is None:
-            ready_at = from_micros(row[1]) + _READING
+            ready_at = from_micros(failed_at) + _READING
             kind, priority = IntentKind.ROOM_COMPARE, Priority.COMPARE
             await journal.mark(c, kind, room.uid, room.tenant_uid, priority=priority, ready_at=ready_at)
     return failed
