@@ -32,6 +32,7 @@ NAMES = (
     "commits",
     "emulator",
     "many_rooms",
+    "everything",
 )
 
 

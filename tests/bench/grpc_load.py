@@ -54,8 +54,12 @@ class _Load:
         match job["op"]:
             case "unary":
                 return await self._unary(job)
+            case "paced":
+                return await _paced(job)
             case "watch":
                 return await self._watch(job)
+            case "counts":
+                return {"changes": [stream.changes_count for stream in self._streams]}
             case "await":
                 return await self._await(job["changes"])
             case "kept":
@@ -171,6 +175,38 @@ class _Load:
         self._streams, self._tasks, self._channels = [], [], []
         self._known.clear()
         return {}
+
+
+async def _paced(job: Json) -> Json:
+    """Call at fixed times, the requests in turn; how long a call took counts from when it was due."""
+    requests = [from_text(text) for text in job["requests"]]
+    durations_s: list[float] = []
+    failed: list[str] = []
+    async with grpc.aio.insecure_channel(job["target"], _OPTIONS) as channel:
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(job["method"])
+
+        async def call(number: int, due_s: float) -> None:
+            try:
+                await method(requests[number % len(requests)], timeout=_PATIENCE_S)
+            except grpc.aio.AioRpcError as error:
+                failed.append(error.code().name)
+            durations_s.append(time.perf_counter() - due_s)
+
+        began_s = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(job["rate"] * job["seconds"])):
+                due_s = began_s + number / job["rate"]
+                await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+                group.create_task(call(number, due_s))
+        took_s = time.perf_counter() - began_s
+    return {
+        "rps": len(durations_s) / took_s,
+        "p50_s": quantile(durations_s, 0.5),
+        "p99_s": quantile(durations_s, 0.99),
+        "max_s": max(durations_s),
+        "failed": len(failed),
+        "codes": sorted(set(failed)),
+    }
 
 
 async def _main() -> None:

@@ -28,7 +28,7 @@ def run(folder: Path, scale: Scale) -> list[Figure]:
     """Measure with one notification a body, and with ten."""
     seconds = 3.0 if scale.is_quick else _SECONDS
     with stage(folder, rooms_count=_ROOMS, bookings_count=20) as (service, emulator), program("webhook_load") as load:
-        items = _items(emulator)
+        items = genuine_items(emulator)
         ceiling = _commit_alone(folder)
         return [_measure(service, emulator, load, items, size, seconds, ceiling) for size in (1, 10)]
 
@@ -42,8 +42,7 @@ def _measure(
     seconds: float,
     ceiling: str,
 ) -> Figure:
-    rng = Random(1)
-    bodies = [json.dumps({"value": rng.sample(items, size)}) for _ in range(_BODIES)]
+    bodies = posts(items, size, Random(1))
     wait_idle(service.pid, emulator.started.process.pid)
     before_s = cpu_s(service.pid)
     got = load.ask(port=service.webhook_port, rate=_RATE / size, seconds=seconds, bodies=bodies)
@@ -61,7 +60,12 @@ def _measure(
     )
 
 
-def _items(emulator: Microsoft) -> list[Json]:
+def posts(items: list[Json], size: int, rng: Random) -> list[str]:
+    """Return bodies of so many notifications each."""
+    return [json.dumps({"value": rng.sample(items, size)}) for _ in range(_BODIES)]
+
+
+def genuine_items(emulator: Microsoft) -> list[Json]:
     """Return genuine notifications, some for each room."""
     found: list[Json] = []
     for subscription in emulator.get("/subscriptions")["subscriptions"]:
