@@ -55,7 +55,7 @@ from sidecar.tasks.chores import Chores
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
 from sidecar.tasks.tenant_health import TenantHealth
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor

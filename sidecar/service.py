@@ -33,7 +33,7 @@ from sidecar.store.store import Store
 from sidecar.sync.freshness import FreshnessGauges
 from sidecar.sync.webhook_address import WebhookAddress
 from sidecar.tasks.runner import Runner
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 

@@ -35,7 +35,7 @@ def serve(config: ConfigOption = None, roles: RolesOption = None) -> None:
 
     from sidecar.app import run, tune_collector
     from sidecar.service import Listening
-    from sidecar.telemetry import set_up_logging
+    from sidecar.telemetry.logs import set_up_logging
 
     def announce(listening: Listening) -> None:
         line = {

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sidecar.errors import StoreUnavailable
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 
 def build_probes(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sidecar.model.subscription import Notification
 from sidecar.settings import SyncSettings
 from sidecar.store.subscriptions import MarkOutcome, Subscriptions
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 
 class MarkingSink:

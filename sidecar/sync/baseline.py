@@ -20,7 +20,7 @@ from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
 from sidecar.sync.delta import events_named
 from sidecar.sync.reading import RoomReader
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from sidecar.aio.clock import Clock
 from sidecar.errors import StoreUnavailable
 from sidecar.model.room import FreshnessLimits, SyncState
 from sidecar.store.store import Store
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 _AGE_MAX_S = 15.0
 """The usual time between two scrapes; several scrapers share one look."""

@@ -17,7 +17,7 @@ from sidecar.model.ids import BookingKey, EventId, Mailbox, TenantUid
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ from sidecar.sync.delta import events_named, plan_check
 from sidecar.sync.plan import find_missing, plan_compare, plan_hinted
 from sidecar.sync.problems import hold_of
 from sidecar.sync.reading import CalendarReader, Found, RoomReader
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 

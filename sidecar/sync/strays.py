@@ -20,7 +20,7 @@ from sidecar.settings import NOTIFICATIONS_PATH
 from sidecar.store.store import Store
 from sidecar.sync.pace import SubscriptionPace
 from sidecar.sync.subscriptions import NotYet
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 

@@ -32,7 +32,7 @@ from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.pace import SubscriptionPace
 from sidecar.sync.renewals import Step, plan_renewal, plan_upkeep
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from sidecar.store.store import Store
 from sidecar.tasks.chores import Chores, Later, PutOff
 from sidecar.tasks.retries import retry_wait_s
 from sidecar.tasks.tenant_health import PAUSED
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 

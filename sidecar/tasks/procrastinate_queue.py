@@ -8,7 +8,7 @@ What was found out about Procrastinate 3.10, and how it is met here:
 - A notification that comes while the worker fetches is forgotten until the next poll. The poll is short.
 - A job whose process died stays `doing`. That hinders nobody, because only waiting jobs lock the queue, and it is pruned.
 - Its worker ends when one of its connections does. The runner starts it again.
-- Its log tells whole jobs and drivers' words: `telemetry.py` silences it, and the runner says what matters.
+- Its log tells whole jobs and drivers' words: `telemetry/logs.py` silences it, and the runner says what matters.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from sidecar.model.room import FreshnessLimits
 from sidecar.model.write import WriteKind
 from sidecar.store.store import Store
 from sidecar.sync.reading import RoomReader
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from sidecar.writes.canceller import CancelCalls, Canceller
 from sidecar.writes.changer import Changer
 from sidecar.writes.creator import RoomCreator

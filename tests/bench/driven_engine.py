@@ -15,7 +15,7 @@ from sidecar.store.store import Store
 from sidecar.tasks.chores import Chore, Chores
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 
 
 class InPlaceOfChores(Protocol):

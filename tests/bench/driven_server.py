@@ -28,7 +28,7 @@ from sidecar.settings import GrpcSettings, Settings, StoreSettings
 from sidecar.store.migrate import migrate_sqlite
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from tests.bench.lines import Json, announce, answer_lines
 from tests.support.builders import TENANT, always, complete_read, make_booking, make_mapping, make_registration, upsert
 from tests.support.fake_directory import FakeDirectory

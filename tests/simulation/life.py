@@ -18,7 +18,7 @@ from sidecar.graph.transport import build_http
 from sidecar.service import Service
 from sidecar.settings import Settings
 from sidecar.store.store import Store
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from tests.simulation.engine import MortalEngine
 from tests.simulation.loop import ShiftedClock
 from tests.simulation.network import GraphTransport, InProcessLogin, PeerGone, Spawn, elsewhere

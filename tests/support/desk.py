@@ -19,7 +19,7 @@ from sidecar.sync.pace import SubscriptionPace
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import SubscriptionKeeper
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from tests.support.builders import make_notification, secret_hash
 from tests.support.fake_calendar import FakeCalendar, FakeSubscriptions
 from tests.support.stores import ManualClock, OpenStore, open_store

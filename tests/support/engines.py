@@ -27,7 +27,7 @@ from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.procrastinate_queue import ProcrastinateQueue
 from sidecar.tasks.procrastinate_runner import ProcrastinateRunner
 from sidecar.tasks.runner import EmbeddedRunner, Runner
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from tests.support import postgres
 from tests.support.processes import eventually
 from tests.support.stores import OpenStore, open_postgres, open_store

@@ -13,7 +13,7 @@ from sidecar.model.ids import EventId
 from sidecar.model.room import freshness_limits
 from sidecar.settings import SyncSettings
 from sidecar.store.store import Store
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from sidecar.writes.writing import Writing, build_writing
 from tests.support.fake_calendar import FakeCalendar, event
 

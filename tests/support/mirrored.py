@@ -34,7 +34,7 @@ from sidecar.model.tenant import Tenant
 from sidecar.settings import GraphSettings, SyncSettings
 from sidecar.store.store import Store
 from sidecar.sync.rooms import RoomSync
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from tests.support.builders import make_mapping
 from tests.support.stores import OpenStore, make_vault, open_store
 from tests.support.truth import ZONE, Stay, expected, stay_of

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.errors import StoreUnavailable
 from sidecar.intake.probes import build_probes
-from sidecar.telemetry import COUNTERS, DURATIONS, Telemetry
+from sidecar.telemetry.metrics import COUNTERS, DURATIONS, Telemetry
 
 
 @dataclass

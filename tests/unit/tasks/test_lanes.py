@@ -21,7 +21,7 @@ from sidecar.settings import TasksSettings
 from sidecar.tasks.chores import Chores, Done, Outcome, PutOff
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from tests.support.stores import OpenStore, TickingClock, open_store, run_virtually
 
 LANE = TenantUid("t1")

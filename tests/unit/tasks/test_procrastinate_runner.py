@@ -20,7 +20,7 @@ from sidecar.settings import TasksSettings
 from sidecar.tasks.chores import Chores, Done, Outcome
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.procrastinate_runner import ProcrastinateRunner, Take
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.metrics import Telemetry
 from tests.support.stores import OpenStore, TickingClock, open_store, run_virtually
 
 SETTINGS = TasksSettings(lease_s=3.0, linger_s=0.2, sweep_s=2.0, lanes_max=2)

@@ -1,4 +1,4 @@
-"""Log set-up, and every metric the service has, with its name and its fixed labels.
+"""Every metric the service has, with its name and its fixed labels.
 
 Ids are never labels, but for one gauge that has a series for each tenant of which something is known: a metric has as many
 series as this file says, however many rooms there are.
@@ -6,20 +6,15 @@ series as this file says, however many rooms there are.
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
-import structlog
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from prometheus_client import CollectorRegistry, generate_latest
-
-from sidecar.settings import LogSettings
 
 COUNTERS = {
     "changes": "Changes of bookings told to watchers.",
@@ -72,10 +67,6 @@ GAUGES = {
 }
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
-
-_WORDY = ("asyncpg", "procrastinate", "psycopg")
-"""Libraries whose warnings quote hosts, users and rows; whoever uses them tells their trouble in our words."""
 
 
 class Telemetry:
@@ -143,26 +134,3 @@ class Telemetry:
     def close(self) -> None:
         """Release what the meters hold."""
         self._provider.shutdown()
-
-
-def set_up_logging(settings: LogSettings) -> None:
-    """Write structured lines to standard error: one event name and its fields, secrets never among them."""
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if settings.format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    # Libraries log through logging: their warnings are ours, their details may hold URLs and are left out.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    for name in _WORDY:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
