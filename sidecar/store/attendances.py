@@ -20,7 +20,7 @@ from sidecar.store import journal, locks, rows
 from sidecar.store.departing import BodyStamper
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.rooms import load_named
-from sidecar.store.writes import Step
+from sidecar.store.write_steps import Step
 
 _LEFT_BEHIND = timedelta(days=7)
 """How long data without a booking is kept: longer than any trouble in which a booking is away for a while."""

@@ -25,7 +25,7 @@ from sidecar.store.departing import BodyStamper, load_departing
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.notices import renew_soon
 from sidecar.store.rooms import load_tenant_uid, save_problem
-from sidecar.store.writes import ENDED, Step
+from sidecar.store.write_steps import ENDED, Step
 
 Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 """A pure function of the stored bookings in question; runs inside the transaction."""

@@ -14,7 +14,7 @@ from sidecar.store import epochs, holds, journal, locks
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.propagations import end_watch
 from sidecar.store.tenants import load_tenant, tell_all_rooms
-from sidecar.store.writes import ask_all_in
+from sidecar.store.write_steps import ask_all_in
 
 
 class Lifecycle:

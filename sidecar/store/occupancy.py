@@ -16,7 +16,7 @@ from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import rows
 from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.rooms import load_tenant_uid
-from sidecar.store.writes import ENDED
+from sidecar.store.write_steps import ENDED
 
 _SIZES = (1, 20, 100, 500)
 """Each number of places makes a statement of its own, which a database prepares and remembers; so there are few."""

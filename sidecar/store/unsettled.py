@@ -22,7 +22,7 @@ from sidecar.model.write import Hold, WriteState, WriteUid, transaction_id_of, w
 from sidecar.store import journal
 from sidecar.store.engine import Connection
 from sidecar.store.organizer_events import load_known
-from sidecar.store.writes import ENDED, answer_in, ask_in
+from sidecar.store.write_steps import ENDED, answer_in, ask_in
 
 _SETTLED = (BookingState.CONFIRMED, BookingState.TENTATIVE)
 _ANSWERS = {

@@ -30,7 +30,7 @@ from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteState
 from sidecar.store.store import Store
-from sidecar.store.writes import Step
+from sidecar.store.write_steps import Step
 from sidecar.sync.plan import plan_gone, plan_hinted
 from sidecar.sync.reading import RoomReader
 from sidecar.writes.conflicts import Conflict, find_conflicts, find_meetings, not_shown, room_conflict, was_first

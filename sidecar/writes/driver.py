@@ -35,7 +35,8 @@ from sidecar.errors import (
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.ids import TenantUid
 from sidecar.model.write import Write, WriteKind, WriteUid
-from sidecar.store.writes import NewWrite, Step, Writes
+from sidecar.store.write_steps import Step
+from sidecar.store.writes import NewWrite, Writes
 from sidecar.writes.failures import error_of
 
 log = structlog.get_logger(__name__)

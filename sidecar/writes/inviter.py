@@ -47,7 +47,7 @@ from sidecar.store.calendars import Planner
 from sidecar.store.engine import Connection
 from sidecar.store.organizer_events import drop_in
 from sidecar.store.store import Store
-from sidecar.store.writes import Step
+from sidecar.store.write_steps import Step
 from sidecar.sync.plan import Stored
 from sidecar.sync.reading import CalendarReader, RoomReader
 from sidecar.writes.conflicts import find_conflicts

@@ -22,7 +22,7 @@ from sidecar.model.write import WriteState, WriteUid
 from sidecar.store.engine import Connection
 from sidecar.store.organizer_events import drop_in
 from sidecar.store.store import Store
-from sidecar.store.writes import ask_in
+from sidecar.store.write_steps import ask_in
 from sidecar.sync.plan import Stored, plan_gone
 from sidecar.sync.reading import CalendarReader
 from sidecar.writes.driver import Work

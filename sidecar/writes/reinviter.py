@@ -42,7 +42,7 @@ from sidecar.model.write import Hold, WriteState
 from sidecar.store import journal
 from sidecar.store.engine import Connection
 from sidecar.store.store import Store
-from sidecar.store.writes import supersede_in
+from sidecar.store.write_steps import supersede_in
 from sidecar.sync.plan import Stored
 from sidecar.sync.reading import CalendarReader, Found, RoomReader
 from sidecar.writes.changer import encode_lost

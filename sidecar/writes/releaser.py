@@ -29,7 +29,7 @@ from sidecar.model.write import WriteState
 from sidecar.store.attendances import released_with
 from sidecar.store.calendars import Planner
 from sidecar.store.store import Store
-from sidecar.store.writes import Step
+from sidecar.store.write_steps import Step
 from sidecar.sync.plan import plan_gone, plan_hinted
 from sidecar.sync.reading import EventReader, RoomReader
 from sidecar.writes.driver import Work

@@ -18,7 +18,7 @@ from sidecar.model.window import Window
 from sidecar.model.write import Write
 from sidecar.store.engine import Connection
 from sidecar.store.store import Store
-from sidecar.store.writes import Step
+from sidecar.store.write_steps import Step
 from sidecar.sync.plan import plan_hinted
 from sidecar.sync.reading import Found, RoomReader
 from sidecar.writes.driver import Work

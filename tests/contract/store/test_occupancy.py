@@ -14,7 +14,8 @@ from sidecar.model.room import Room
 from sidecar.model.window import Window
 from sidecar.model.write import Write, WriteKind, WriteState
 from sidecar.store.occupancy import Occupancy
-from sidecar.store.writes import NewWrite, step_to
+from sidecar.store.write_steps import step_to
+from sidecar.store.writes import NewWrite
 from tests.support.builders import NOW, TENANT, after, make_booking
 from tests.support.stores import OpenStore
 

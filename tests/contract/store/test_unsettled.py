@@ -11,7 +11,8 @@ from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.room import Room
 from sidecar.model.window import Window
 from sidecar.model.write import Failure, Hold, Write, WriteKind, WriteState
-from sidecar.store.writes import NewWrite, step_to
+from sidecar.store.write_steps import step_to
+from sidecar.store.writes import NewWrite
 from tests.support.builders import after, make_booking
 from tests.support.stores import ManualClock, OpenStore, decoded
 

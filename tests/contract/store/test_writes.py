@@ -15,7 +15,8 @@ from sidecar.model.room import Room
 from sidecar.model.write import Failure, Hold, Write, WriteKind, WriteState
 from sidecar.store.sealed import SealedRecords
 from sidecar.store.vault import Vault, key_id_of
-from sidecar.store.writes import NewWrite, Writes, step_to
+from sidecar.store.write_steps import step_to
+from sidecar.store.writes import NewWrite, Writes
 from tests.support.builders import CANARY, NOW, TENANT
 from tests.support.stores import ManualClock, OpenStore
 

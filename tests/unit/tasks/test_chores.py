@@ -43,7 +43,8 @@ from sidecar.model.window import to_micros
 from sidecar.model.write import Write, WriteKind, WriteState
 from sidecar.settings import CredentialSettings, StoreSettings
 from sidecar.store.audit import Acting
-from sidecar.store.writes import NewWrite, step_to
+from sidecar.store.write_steps import step_to
+from sidecar.store.writes import NewWrite
 from sidecar.sync.brake import SECOND_READ
 from sidecar.sync.pace import BURST_MAX
 from sidecar.sync.webhook_watch import WebhookWatch
