@@ -19,7 +19,7 @@ from sidecar.store.writes import NewWrite
 from sidecar.writes.creator import CreateOrder
 from sidecar.writes.driver import Goal
 from sidecar.writes.failures import refusal_of
-from sidecar.writes.inviter import InviteOrder
+from sidecar.writes.invitations import InviteOrder
 from sidecar.writes.writing import Writing
 
 

@@ -15,9 +15,7 @@ from exchange_client.messages import Booking, WriteMode
 
 from sidecar.cli.availability import FORMATS
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, connected, room_of
-from sidecar.cli.output import EXIT_REFUSED, EXIT_UNAVAILABLE, Output, OutputOption, at, fail, short, show_one
-
-_SHOWN = "%Y-%m-%d %H:%MZ"
+from sidecar.cli.output import EXIT_REFUSED, EXIT_UNAVAILABLE, Output, OutputOption, at, fail, instant, short, show_one
 
 
 class Mode(enum.StrEnum):
@@ -104,7 +102,7 @@ def writing(target: str) -> Iterator[SyncExchangeClient]:
         try:
             yield client
         except RoomConflict as error:
-            taken = ", ".join(f"{_shown(start_at)} to {_shown(end_at)}" for start_at, end_at in error.windows)
+            taken = ", ".join(f"{instant(start_at)} to {instant(end_at)}" for start_at, end_at in error.windows)
             more = int(error.metadata.get("conflicts_count", "0")) - len(error.windows)
             others = f" and {more} more" if more > 0 else ""
             fail(
@@ -156,7 +154,3 @@ def annotations_of(pairs: Sequence[str]) -> dict[str, str]:
     if any(not sign for _, sign, _ in split):
         raise ValueError("an annotation is written KEY=VALUE")
     return {key: value for key, _, value in split}
-
-
-def _shown(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime(_SHOWN)

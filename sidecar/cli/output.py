@@ -155,7 +155,12 @@ def at(timestamp: Timestamp) -> str:
     """Return an instant for people: UTC, to the minute; empty when unset."""
     if not timestamp.seconds:
         return ""
-    return datetime.fromtimestamp(timestamp.seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
+    return instant(datetime.fromtimestamp(timestamp.seconds, UTC))
+
+
+def instant(moment: datetime) -> str:
+    """Return an instant for people: UTC, to the minute."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def short(name: str, prefix: str) -> str:

@@ -8,12 +8,9 @@ latter tells of a refusal: the room's copy is simply not there any more, or neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-import msgspec
 import structlog
 
 from sidecar.aio.clock import Clock
@@ -27,17 +24,15 @@ from sidecar.errors import (
     StoreConflict,
     Unavailable,
 )
-from sidecar.graph.clouds import TenantRef, ref_of
+from sidecar.graph.clouds import ref_of
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.graph.wire import GraphEvent
-from sidecar.model.booking import Booking, BookingState, Decline, booking_digest
+from sidecar.model.booking import Booking, BookingState, Decline
 from sidecar.model.change import Cause, ChangeKind
-from sidecar.model.event import EventContent
 from sidecar.model.ids import BookingKey, Mailbox
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
-from sidecar.model.plan import Applied, Removal, RoomPlan, Scope, Upsert
-from sidecar.model.recurrence import Recurrence
+from sidecar.model.plan import Applied, Removal, RoomPlan, Scope
 from sidecar.model.room import Room
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import Window
@@ -53,10 +48,10 @@ from sidecar.sync.reading import CalendarReader, RoomReader
 from sidecar.writes.conflicts import find_conflicts
 from sidecar.writes.driver import Work
 from sidecar.writes.failures import failure_of
+from sidecar.writes.invitations import InviteOrder, Scene, plan_moved, plan_told
 from sidecar.writes.making import EventCalls, make_once
 from sidecar.writes.occurrences import reach_at, span_around, windows_of
 from sidecar.writes.organizer_items import Answer, OrganizerItems
-from sidecar.writes.rrule import occurrence_dates
 from sidecar.writes.steps import ground_of
 from sidecar.writes.verdict import Asked, organizer_refusal, why_declined
 
@@ -68,86 +63,6 @@ unless they say so, and short of the time that one try may take."""
 _PAUSE_S_MIN, _PAUSE_S_MAX = 1.0, 3_600.0
 """Between two questions about one meeting. A pause is as long as the waiting was before it, so questions come after 1, 2, 4, 8
 seconds and so on, 12 in the first hour, and one an hour from then on."""
-_DAY_OF_ANY_ZONE = timedelta(days=2)
-"""By then a day that has begun anywhere is over everywhere."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InviteOrder:
-    """What is needed to go on with a meeting: the payload of its write.
-
-    Attributes:
-        organizer: address of the person whose calendar it is made in.
-        room_address, room_name: by which the room is invited.
-        calendar_no: of the room when it was begun; a room may be given another mailbox meanwhile.
-        made_by: the write that made the meeting, if this one changes all of it; "": this one.
-    """
-
-    organizer: str = field(repr=False)
-    room_address: str
-    room_name: str
-    calendar_no: int
-    content: EventContent = field(repr=False)
-    made_by: str = ""
-
-    def encode(self) -> bytes:
-        """Return it as bytes."""
-        return msgspec.msgpack.encode(self)
-
-    @staticmethod
-    def decode(payload: bytes) -> InviteOrder:
-        """Read what `encode` wrote."""
-        return msgspec.msgpack.decode(payload, type=InviteOrder)
-
-    @property
-    def room(self) -> Mapping[str, str]:
-        """The room as an attendee."""
-        return {"address": self.room_address, "name": self.room_name}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
-    """A meeting on its way: for which room, of which tenant, and what was asked for."""
-
-    room: Room
-    tenant: Tenant
-    order: InviteOrder
-
-    @property
-    def ref(self) -> TenantRef:
-        """The tenant, as Graph's client wants it."""
-        return ref_of(self.tenant)
-
-    @property
-    def recurrence(self) -> Recurrence | None:
-        """None for a single meeting."""
-        return self.order.content.recurrence
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Those by which the room was invited, and is known by now."""
-        return self.order.room_address, self.room.mailbox
-
-    @property
-    def last_on(self) -> date | None:
-        """The day of the last occurrence; None when there is none."""
-        first_on = self.order.content.window.start_at.astimezone(ZoneInfo(self.order.content.time_zone)).date()
-        if self.recurrence is None:
-            return first_on
-        if self.recurrence.is_endless:
-            return None
-        return max(occurrence_dates(self.recurrence, first_on), default=first_on)
-
-    @property
-    def over_at(self) -> datetime | None:
-        """When the last occurrence is over, at the latest; None: never."""
-        window = self.order.content.window
-        if self.recurrence is None:
-            return window.end_at
-        last_on = self.last_on
-        if last_on is None:
-            return None
-        return datetime.combine(last_on, time(), tzinfo=UTC) + _DAY_OF_ANY_ZONE + (window.end_at - window.start_at)
 
 
 class Inviter:
@@ -217,7 +132,7 @@ class Inviter:
             work.write = found
             return None
 
-    async def _scene(self, write: Write) -> _Scene:
+    async def _scene(self, write: Write) -> Scene:
         ground = await ground_of(self._store, write)
         room = ground.room
         assert write.payload is not None, "it has not ended"
@@ -225,9 +140,9 @@ class Inviter:
         if room.calendar_no != order.calendar_no:
             # The answer is the former mailbox's, and nothing of it belongs into the copy of the new one.
             room = replace(room, mailbox=Mailbox(order.room_address), object_id=None, calendar_no=order.calendar_no)
-        return _Scene(room=room, tenant=ground.tenant, order=order)
+        return Scene(room=room, tenant=ground.tenant, order=order)
 
-    async def _invite(self, work: Work, scene: _Scene) -> Answer:
+    async def _invite(self, work: Work, scene: Scene) -> Answer:
         """Make the meeting, or find the one that was made; put its booking into the copy, pending."""
         event = await self._make(work, scene)
         work.is_made = True
@@ -248,7 +163,7 @@ class Inviter:
             )
         )
         await work.note_with(
-            lambda step: self._apply(scene, lambda stored: _plan(scene, stored, booking), booking, step, keep),
+            lambda step: self._apply(scene, lambda stored: plan_told(scene, stored, booking), booking, step, keep),
             state=WriteState.UNSETTLED,
             event_id=event.id,
             event_created_at=event.created_date_time,
@@ -256,7 +171,7 @@ class Inviter:
         )
         return answer
 
-    async def _make(self, work: Work, scene: _Scene) -> GraphEvent:
+    async def _make(self, work: Work, scene: Scene) -> GraphEvent:
         order = scene.order
         try:
             return await make_once(
@@ -277,14 +192,14 @@ class Inviter:
                 raise StoreConflict("the write has ended") from error
             raise refusal from error
 
-    async def _ask(self, write: Write, scene: _Scene) -> Answer:
+    async def _ask(self, write: Write, scene: Scene) -> Answer:
         assert write.event_id is not None, "it was made"
         return await self._items.ask(
             scene.room, scene.tenant, scene.order.organizer, write.event_id, addresses=scene.addresses
         )
 
     async def _await_answer(
-        self, work: Work, scene: _Scene, answer: Answer, *, until_s: float, is_new: bool
+        self, work: Work, scene: Scene, answer: Answer, *, until_s: float, is_new: bool
     ) -> datetime | None:
         """Tell the room's answer when it is there; ask for it again and again until then, and leave the rest for later.
 
@@ -311,7 +226,7 @@ class Inviter:
         finally:
             stop()
 
-    async def _is_told(self, work: Work, scene: _Scene, answer: Answer) -> bool:
+    async def _is_told(self, work: Work, scene: Scene, answer: Answer) -> bool:
         """Note an answer; say whether it is the last word."""
         match answer.state:
             case BookingState.CANCELLED:
@@ -329,7 +244,7 @@ class Inviter:
             await work.note(state=WriteState.DONE)  # nobody will answer any more
         return work.write.state.is_ended
 
-    async def _follow(self, work: Work, scene: _Scene, answer: Answer) -> None:
+    async def _follow(self, work: Work, scene: Scene, answer: Answer) -> None:
         """Tell where a meeting is that somebody has moved once more, since the room's copy is no news until it answers."""
         booking = answer.booking
         if booking is None or scene.recurrence is not None:
@@ -344,7 +259,7 @@ class Inviter:
             payload=order.encode(),
         )
 
-    async def _note_accepted(self, work: Work, scene: _Scene, answer: Answer) -> None:
+    async def _note_accepted(self, work: Work, scene: Scene, answer: Answer) -> None:
         """Tell that the room has accepted, or said "perhaps", in the words of its own copy.
 
         They are those that the room shows from now on. While its copy does not show that answer nothing is noted: it soon will,
@@ -362,13 +277,13 @@ class Inviter:
         if seen is None or seen.state is answer.state:
             await self._note(work, scene, seen or answer.booking, answer.state)
 
-    async def _seen(self, scene: _Scene, booking: Booking) -> Booking | None:
+    async def _seen(self, scene: Scene, booking: Booking) -> Booking | None:
         """Read the room's own copy of a meeting; None when it has none."""
         window = Window.around(booking.start_at, booking.end_at)
         held, _ = await self._reading.view(scene.room, scene.tenant, window)
         return next((one for one in held if one.key == booking.key), None)
 
-    async def _why(self, scene: _Scene, answer: Answer) -> Decline:
+    async def _why(self, scene: Scene, answer: Answer) -> Decline:
         """Find out what may have made the room decline."""
         content = scene.order.content
         ours = "" if answer.booking is None else meeting_uid_of(answer.booking.calendar_uid)
@@ -385,18 +300,18 @@ class Inviter:
         return why_declined(asked, now=self._clock.now(), zone_name=scene.room.time_zone, in_the_way=in_the_way)
 
     async def _note(
-        self, work: Work, scene: _Scene, booking: Booking | None, state: BookingState, *, decline: Decline | None = None
+        self, work: Work, scene: Scene, booking: Booking | None, state: BookingState, *, decline: Decline | None = None
     ) -> None:
         """Tell a booking's state, and note how far the write has come by that."""
         told = None if booking is None else replace(booking, state=state, decline=decline)
         await work.note_with(
-            lambda step: self._apply(scene, lambda stored: _plan(scene, stored, told), told, step),
+            lambda step: self._apply(scene, lambda stored: plan_told(scene, stored, told), told, step),
             state=WriteState.TENTATIVE if state is BookingState.TENTATIVE else WriteState.DONE,
             hold=Hold.PRESENT,  # its copy shows the time that was asked for
             booking_key=work.write.booking_key if booking is None else booking.key,
         )
 
-    async def _note_gone(self, work: Work, scene: _Scene, answer: Answer) -> None:
+    async def _note_gone(self, work: Work, scene: Scene, answer: Answer) -> None:
         """End a write whose meeting is no more, or does not invite the room any more."""
         key, event_id = work.write.booking_key, work.write.event_id
         gone = BookingNotFound("somebody has cancelled the booking meanwhile")
@@ -420,7 +335,7 @@ class Inviter:
         )
 
     async def _apply(
-        self, scene: _Scene, plan: Planner, about: Booking | BookingKey | None, *steps: Step
+        self, scene: Scene, plan: Planner, about: Booking | BookingKey | None, *steps: Step
     ) -> Applied | None:
         """Carry out a plan for one booking, and the steps, in one transaction."""
         key = about.key if isinstance(about, Booking) else about
@@ -435,37 +350,3 @@ class Inviter:
 
 def _times(booking: Booking) -> tuple[datetime, datetime, bool]:
     return booking.start_at, booking.end_at, booking.is_all_day
-
-
-def plan_moved(room: Room, stored: Stored, booking: Booking) -> RoomPlan:
-    """Decide what is different in the copy when a meeting is at another time, which the room has not answered yet.
-
-    What the copy knows of the room's own item stays: that will be moved, too.
-    """
-    before = stored.get(booking.key)
-    if room.horizon is None or not room.horizon.overlaps(booking.start_at, booking.end_at):
-        return RoomPlan(removals=() if before is None else (Removal(before.key, ChangeKind.LEFT_SCOPE, Cause.NONE),))
-    if before is not None:
-        booking = replace(booking, event_id=before.event_id, master_id=before.master_id, change_key=before.change_key)
-    return RoomPlan(upserts=(Upsert(booking, booking_digest(booking), ChangeKind.UPSERTED, Cause.NONE),))
-
-
-def _plan(scene: _Scene, stored: Stored, booking: Booking | None) -> RoomPlan:
-    """Decide what is different in the copy by what is known of a booking now.
-
-    One that was declined has the organizer's id there: what the room once held of it is gone, and a late notice of that is not
-    to take this away, too.
-    """
-    horizon = scene.room.horizon
-    if booking is None or horizon is None or not horizon.overlaps(booking.start_at, booking.end_at):
-        return RoomPlan()
-    before = stored.get(booking.key)
-    if before is not None and booking.state is BookingState.PENDING:
-        return RoomPlan()  # a read of the room's calendar was quicker, and knows more
-    took_room = before is not None and before.takes_room
-    upsert = Upsert(booking, booking_digest(booking), None, Cause.NONE)
-    if booking.state.takes_room:
-        upsert = replace(upsert, kind=ChangeKind.UPSERTED)
-    elif took_room:
-        upsert = replace(upsert, kind=ChangeKind.REMOVED, cause=Cause.DECLINED)
-    return RoomPlan(upserts=(upsert,))

@@ -49,7 +49,8 @@ from sidecar.writes.changer import encode_lost
 from sidecar.writes.changes import Change, Scope
 from sidecar.writes.driver import Lapsed, Work
 from sidecar.writes.failures import failure_of
-from sidecar.writes.inviter import InviteOrder, Inviter, plan_moved
+from sidecar.writes.invitations import InviteOrder, plan_moved
+from sidecar.writes.inviter import Inviter
 from sidecar.writes.making import is_late
 from sidecar.writes.organizer_items import OrganizerItems
 from sidecar.writes.planning import Planner

@@ -32,7 +32,7 @@ from sidecar.model.ids import BookingKey
 from sidecar.model.privacy import Privacy, Visibility
 from sidecar.model.tenant_settings import TenantSettings
 from sidecar.model.write import WriteMode, WriteState
-from sidecar.writes.inviter import InviteOrder
+from sidecar.writes.invitations import InviteOrder
 from tests.support.builders import TENANT
 from tests.support.stores import make_vault
 from tests.support.write_desk import NINE, WriteDesk, write_desk
