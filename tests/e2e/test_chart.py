@@ -8,13 +8,12 @@ import sys
 import tomllib
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 import yaml
 
 from sidecar.settings import load_settings
 from tests.support import chart
-from tests.support.chart import CASES, CHART, ROOT, ChartRefused, KubeObject, pod_of, pods_of, settings_of
+from tests.support.chart import CASES, CHART, ROOT, ChartRefused, KubeObject, pod_of, pods_of, refusal, settings_of
 
 pytestmark = [
     pytest.mark.e2e,
@@ -37,13 +36,6 @@ def objects(case: str) -> list[KubeObject]:
     return chart.render_objects(case)
 
 
-def refusal(*sets: str, case: str = "default") -> str:
-    """What Helm says when it refuses these changes to a case."""
-    with pytest.raises(ChartRefused) as refused:
-        chart.render(case, sets=sets)
-    return str(refused.value)
-
-
 def test_lint_finds_nothing(case: str) -> None:
     result = chart.run_helm("lint", "--strict", CHART, "--values", chart.values_file(case))
     assert result.returncode == 0, result.stdout + result.stderr
@@ -56,8 +48,7 @@ def test_render_equals_golden(case: str) -> None:
 @pytest.mark.parametrize("minor", range(28, 38))
 def test_render_is_valid_for_kubernetes(case: str, minor: int) -> None:
     version = f"1.{minor}.0"
-    for rendered in chart.render_objects(case, kube_version=version):
-        assert kubernetes_validate.validate(rendered, version, strict=True) == f"1.{minor}"
+    chart.check_valid(chart.render_objects(case, kube_version=version), version)
 
 
 def test_kubernetes_older_than_tested_is_refused() -> None:

@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import yaml
+
+from tests.support import custom_objects
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "exchange-sidecar"
@@ -76,6 +79,24 @@ def render_objects(
     """Render like `render` and read the manifests; empty documents are left out."""
     manifests = render(case, chart=chart, sets=sets, kube_version=kube_version)
     return [document for document in yaml.safe_load_all(manifests) if document]
+
+
+def refusal(*sets: str, case: str = "default") -> str:
+    """Return what Helm says when it refuses these changes to a case; fail when it takes them."""
+    try:
+        render(case, sets=sets)
+    except ChartRefused as refused:
+        return str(refused)
+    raise AssertionError(f"the chart took {', '.join(sets)}")
+
+
+def check_valid(objects: Sequence[KubeObject], kube_version: str) -> None:
+    """Fail unless every object is what this version of Kubernetes, or the definition of its kind, allows."""
+    for rendered in objects:
+        if custom_objects.is_custom(rendered):
+            assert custom_objects.mistakes(rendered) == [], rendered["kind"]
+        else:
+            kubernetes_validate.validate(rendered, kube_version, strict=True)
 
 
 def render_notes(case: str, folder: Path) -> str:

@@ -48,6 +48,9 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if ne (len (list (int .Values.grpc.port) (int .Values.webhook.port) (int .Values.probes.port) | uniq)) 3 }}
 {{- $problems = append $problems "grpc.port, webhook.port and probes.port must differ: the three listeners live in one pod." }}
 {{- end }}
+{{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
+{{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor are both on: Prometheus would count every pod twice; keep one." }}
+{{- end }}
 {{- if and .Values.postgres.existingSecret .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) }}
 {{- $problems = append $problems "networkPolicy.extraEgress is empty: the policy keeps the pods from every PostgreSQL; name yours and its port there." }}
 {{- end }}
