@@ -160,6 +160,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TENANT_NOT_GRANTED: _ErrorReason.ValueType  # 114
     """PERMISSION_DENIED. The caller may not register a tenant with this id, whether or not there is one."""
+    ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 115
+    """NOT_FOUND. No task has this name."""
+    ERROR_REASON_TASK_RUN_NOT_FOUND: _ErrorReason.ValueType  # 116
+    """NOT_FOUND. No run of a task has this name, or it is forgotten."""
+    ERROR_REASON_TASK_RUN_TOO_LARGE: _ErrorReason.ValueType  # 117
+    """FAILED_PRECONDITION. A run would be about too much at once; metadata.items_max tells how much is taken. Name a tenant."""
+    ERROR_REASON_TASK_RUN_LIMIT: _ErrorReason.ValueType  # 118
+    """RESOURCE_EXHAUSTED. Too many runs are under way for the tenant, or for all tenants; metadata.runs_max tells how many are taken."""
+    ERROR_REASON_DRAIN_LIMIT: _ErrorReason.ValueType  # 119
+    """RESOURCE_EXHAUSTED. This process drains as many lanes as it may; metadata.lanes_max tells how many. Call again, or elsewhere."""
     ERROR_REASON_BOOKING_BEHIND: _ErrorReason.ValueType  # 75
     """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 90
@@ -340,6 +350,16 @@ to ask again.
 """
 ERROR_REASON_TENANT_NOT_GRANTED: ErrorReason.ValueType  # 114
 """PERMISSION_DENIED. The caller may not register a tenant with this id, whether or not there is one."""
+ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 115
+"""NOT_FOUND. No task has this name."""
+ERROR_REASON_TASK_RUN_NOT_FOUND: ErrorReason.ValueType  # 116
+"""NOT_FOUND. No run of a task has this name, or it is forgotten."""
+ERROR_REASON_TASK_RUN_TOO_LARGE: ErrorReason.ValueType  # 117
+"""FAILED_PRECONDITION. A run would be about too much at once; metadata.items_max tells how much is taken. Name a tenant."""
+ERROR_REASON_TASK_RUN_LIMIT: ErrorReason.ValueType  # 118
+"""RESOURCE_EXHAUSTED. Too many runs are under way for the tenant, or for all tenants; metadata.runs_max tells how many are taken."""
+ERROR_REASON_DRAIN_LIMIT: ErrorReason.ValueType  # 119
+"""RESOURCE_EXHAUSTED. This process drains as many lanes as it may; metadata.lanes_max tells how many. Call again, or elsewhere."""
 ERROR_REASON_BOOKING_BEHIND: ErrorReason.ValueType  # 75
 """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 90
