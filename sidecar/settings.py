@@ -10,14 +10,22 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from sidecar.errors import SettingsInvalid
+from sidecar.setting_names import judge_variables, no_such_setting
 
 NOTIFICATIONS_PATH = "/graph/notifications"
 LIFECYCLE_PATH = "/graph/lifecycle"
@@ -26,6 +34,15 @@ LIFECYCLE_PATH = "/graph/lifecycle"
 Role = Literal["api", "worker", "ingress"]
 ROLES: tuple[Role, ...] = ("api", "worker", "ingress")
 """All roles: what a process does unless told otherwise."""
+
+_FILE_BYTES_MAX = 1024 * 1024
+"""All settings with all their comments are some kilobytes."""
+_OUR_WORDS = {
+    "tuple_type": 'must be a list; in a variable as JSON: ["one", "two"]',
+    "model_type": "must be a mapping of settings; in a variable as JSON",
+    "model_attributes_type": "must be a mapping of settings; in a variable as JSON",
+}
+"""For mistakes that pydantic tells in words of Python's."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
 
@@ -405,7 +422,18 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over what was read from the file."""
-        return env_settings, init_settings
+        return Environment(settings_cls), init_settings
+
+
+class Environment(EnvSettingsSource):
+    """The environment, of which a value that is no JSON where there has to be some is told with all other mistakes."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # of any setting
+        """Return what a JSON text says, and anything else as it is: its setting refuses it."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -422,20 +450,59 @@ def load_settings(config_file: Path | None = None) -> Settings:
     Raises:
         SettingsInvalid: with every mistake at once, one sentence for each setting.
     """
+    mistakes, _ = judge_variables(Settings, os.environ)
     try:
-        tree: object = {}
-        if config_file is None and os.environ.get("EXCHANGE_CONFIG_FILE"):
-            config_file = Path(os.environ["EXCHANGE_CONFIG_FILE"])
-        if config_file is not None:
-            tree = yaml.safe_load(config_file.read_text()) or {}
-        if not isinstance(tree, dict):
-            raise SettingsInvalid(f"{config_file} does not hold a mapping", details={"config_file": "not a mapping"})
-        return Settings(**tree)
+        settings = Settings(**read_config_file(named_config_file(config_file)))
     except ValidationError as error:
-        mistakes = {
-            ".".join(str(part) for part in item["loc"]) or "settings": item["msg"].removeprefix("Value error, ")
-            for item in error.errors(include_url=False, include_input=False)
-        }
-        raise SettingsInvalid("the configuration breaks rules", details=mistakes) from None
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsInvalid(f"cannot read {config_file}", details={"config_file": str(error)}) from error
+        mistakes = {**mistakes, **tell_mistakes(error)}
+    if mistakes:
+        raise SettingsInvalid("the configuration breaks rules", details=mistakes)
+    return settings
+
+
+def named_config_file(config_file: Path | None) -> Path | None:
+    """Return the file that the command line names, or else the environment."""
+    named = os.environ.get("EXCHANGE_CONFIG_FILE")
+    return Path(named) if config_file is None and named else config_file
+
+
+def read_config_file(config_file: Path | None) -> dict[str, Any]:  # Any: what stands in the file
+    """Return the tree of a file; None: an empty one.
+
+    Raises:
+        SettingsInvalid: it cannot be read, or holds no tree.
+    """
+    if config_file is None:
+        return {}
+    try:
+        with config_file.open("rb") as file:
+            text = file.read(_FILE_BYTES_MAX + 1)
+        if len(text) > _FILE_BYTES_MAX:
+            raise _unreadable(config_file, f"has more than {_FILE_BYTES_MAX} bytes")
+        tree: object = yaml.safe_load(text) or {}
+    except OSError as error:
+        raise _unreadable(config_file, f"cannot be read ({error.strerror})") from None
+    except yaml.MarkedYAMLError as error:
+        place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise _unreadable(config_file, f"is no YAML: {error.problem or 'its form is broken'}{place}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise _unreadable(config_file, "is no YAML") from None
+    if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
+        raise _unreadable(config_file, "does not hold a mapping of settings")
+    return tree
+
+
+def tell_mistakes(error: ValidationError) -> dict[str, str]:
+    """Return a sentence for each setting that was refused; values are not quoted."""
+    mistakes: dict[str, str] = {}
+    for item in error.errors(include_url=False, include_input=False):
+        path = ".".join(str(part) for part in item["loc"]) or "settings"
+        if item["type"] == "extra_forbidden":
+            mistakes[path] = no_such_setting(Settings, path)
+        else:
+            mistakes[path] = _OUR_WORDS.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+    return mistakes
+
+
+def _unreadable(config_file: Path, sentence: str) -> SettingsInvalid:
+    return SettingsInvalid("cannot read the settings", details={"config_file": f"{config_file} {sentence}"})

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,6 +77,11 @@ class Callers:
 
     def __init__(self, known: Collection[_Known]) -> None:
         self._known = tuple(known)
+
+    @property
+    def grants(self) -> Sequence[Grant]:
+        """What each entry allows, in the order of the file."""
+        return tuple(one.grant for one in self._known)
 
     def find(self, proof: Proof, *, now: datetime) -> Grant:
         """Return what whoever brings a proof may do.

@@ -8,6 +8,7 @@ from sidecar.cli import (
     audit,
     backups,
     bookings,
+    config,
     connection,
     demo,
     doctor,
@@ -33,7 +34,7 @@ app = typer.Typer(
 app.callback()(connection.options)
 app.command()(server.serve)
 app.command()(server.migrate)
-app.add_typer(server.config_app, name="config")
+app.add_typer(config.app, name="config")
 app.add_typer(vault.app, name="vault")
 app.command(  # the emulator reads its own options, which are the same as those of `python -m sidecar.emulator`
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}

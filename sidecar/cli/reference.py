@@ -10,10 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode
 
+from sidecar.setting_names import settings_of, variable_of
 from sidecar.settings import Settings
 
 _README = Path(__file__).resolve().parents[2] / "README.md"
@@ -23,13 +23,7 @@ _BEGIN, _END = "<!-- settings -->", "<!-- end of settings -->"
 def settings_table() -> str:
     """Return the table in Markdown: a row for each setting, in the order of the code."""
     lines = ["| environment variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            for inner, inner_field in field.annotation.model_fields.items():
-                default = inner_field.default
-                lines.append(_row(f"{name}__{inner}", default, inner_field.description))
-        else:
-            lines.append(_row(name, _default(field), field.description))
+    lines += [_row(path, _default(field), field.description) for path, field in settings_of(Settings)]
     return "\n".join(lines)
 
 
@@ -38,10 +32,10 @@ def _default(field: FieldInfo) -> object:
     return ",".join(field.default) if NoDecode in field.metadata else field.default
 
 
-def _row(name: str, default: object, meaning: str | None) -> str:
+def _row(path: str, default: object, meaning: str | None) -> str:
     shown = "" if default is None else default if isinstance(default, str) else json.dumps(default, default=str)
     text = " ".join((meaning or "").split()).replace("|", "\\|")
-    return f"| `EXCHANGE_{name.upper()}` | {f'`{str(shown).strip(chr(34))}`' if shown != '' else 'none'} | {text} |"
+    return f"| `{variable_of(path)}` | {f'`{str(shown).strip(chr(34))}`' if shown != '' else 'none'} | {text} |"
 
 
 def updated(readme: str) -> str:

@@ -11,9 +11,8 @@ from typing import Annotated
 import typer
 
 from sidecar.cli.output import failing_clearly
-from sidecar.settings import Settings, load_settings
-
-config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+from sidecar.setting_names import variable_of
+from sidecar.settings import load_settings
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML file with settings; the environment wins over it.")
@@ -23,9 +22,21 @@ ConfigOption = Annotated[
 RolesOption = Annotated[
     str | None, typer.Option("--roles", help="What this process does, as EXCHANGE_ROLES: api,worker,ingress.")
 ]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="Whom this process serves, as EXCHANGE_PROFILE: sidecar or service.")
+]
 
 
-def serve(config: ConfigOption = None, roles: RolesOption = None) -> None:
+def take_from_command_line(*, roles: str | None, profile: str | None) -> frozenset[str]:
+    """Let the command line win over the environment, and that over the file; return which settings it gives."""
+    given = {"roles": roles, "profile": profile}
+    for name, value in given.items():
+        if value is not None:
+            os.environ[variable_of(name)] = value
+    return frozenset(name for name, value in given.items() if value is not None)
+
+
+def serve(config: ConfigOption = None, roles: RolesOption = None, profile: ProfileOption = None) -> None:
     """Run the service until SIGTERM or SIGINT.
 
     When everything listens it prints one JSON line with the addresses on standard output; the log is on standard error.
@@ -47,8 +58,7 @@ def serve(config: ConfigOption = None, roles: RolesOption = None) -> None:
         }
         print(json.dumps(line), flush=True)
 
-    if roles is not None:
-        os.environ["EXCHANGE_ROLES"] = roles  # the command line wins over the environment, and that over the file
+    take_from_command_line(roles=roles, profile=profile)
     with failing_clearly():
         settings = load_settings(config)
         set_up_logging(settings.log)
@@ -66,32 +76,3 @@ def migrate(config: ConfigOption = None) -> None:
         with_hints = settings.tasks.runner == "procrastinate"
         was_needed = asyncio.run(schema.migrate(settings.store, with_hints=with_hints))
         print(f"schema {schema.SCHEMA_VERSION}: {'brought up to date' if was_needed else 'was up to date'}")
-
-
-@config_app.command()
-def check(config: ConfigOption = None) -> None:
-    """Read all settings and say what is wrong with them, everything at once."""
-    from sidecar.api.callers import read_callers
-    from sidecar.api.tls import follow_tls
-    from sidecar.intake.path_secrets import read_path_secrets
-    from sidecar.store.vault import load_vault
-
-    with failing_clearly():
-        settings = load_settings(config)
-        load_vault(settings.vault.key_ring_file)
-        if settings.grpc.callers_file is not None:
-            read_callers(settings.grpc.callers_file)
-        follow_tls(settings.grpc)
-        read_path_secrets(settings.webhook.path_secrets_file)
-        if settings.store.dsn_file is not None:
-            from sidecar.store.postgres_link import read_dsn
-
-            read_dsn(settings.store.dsn_file)
-        print("the configuration is in order")
-
-
-@config_app.command("show")
-def show_config(config: ConfigOption = None) -> None:
-    """Print the settings in force as JSON. Secrets are not among them: settings only name their files."""
-    with failing_clearly():
-        print(Settings.model_dump_json(load_settings(config), indent=2))

@@ -269,8 +269,9 @@ def test_config_check_lists_every_mistake_at_once(service: Service, tmp_path: Pa
     for name in ("webhook.public_url", "sync.future_days", "sync.colour", "watch.heartbeat_s", "grpc.watches_max"):
         assert f"\n  {name}: " in checked.stderr
     assert "Traceback" not in checked.stderr
-    shown = run_cli("config", "show", env=env)
-    assert json.loads(shown.stdout)["store"]["path"] == str(service.database)
+    shown = run_cli("config", "show", "-o", "json", env=env)
+    (path,) = [row for row in json.loads(shown.stdout) if row["setting"] == "store.path"]
+    assert path == {"setting": "store.path", "value": str(service.database), "from": "environment"}
     assert (service.folder / "keyring.json").read_text() not in shown.stdout
 
 

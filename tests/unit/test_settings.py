@@ -59,10 +59,43 @@ def test_unknown_setting_in_a_file_is_refused(tmp_path: Path) -> None:
     file.write_text("sync: {past_day: 3}\n")
     with pytest.raises(SettingsInvalid) as refused:
         load_settings(file)
-    assert set(refused.value.details) == {"sync.past_day"}
+    assert refused.value.details == {"sync.past_day": "there is no such setting; did you mean sync.past_days?"}
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"])
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("EXCHANGE_SYNC_PAST_DAYS", "there is no such setting; did you mean EXCHANGE_SYNC__PAST_DAYS?"),
+        ("EXCHANGE_ROLE", "there is no such setting; did you mean EXCHANGE_ROLES?"),
+        ("EXCHANGE_SINK__DEPTH", "there is no such setting"),
+    ],
+)
+def test_misspelled_variable_is_refused_with_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch, variable: str, sentence: str
+) -> None:
+    """A variable that nobody reads is a wish that is never heard, too."""
+    monkeypatch.setenv(variable, "5")
+    assert mistakes() == {variable: sentence}
+
+
+@pytest.mark.parametrize(
+    "variable", ["EXCHANGE_PORT", "EXCHANGE_SIDECAR_SERVICE_HOST", "EXCHANGE_RATES", "EXCHANGE_TARGET"]
+)
+def test_variable_of_somebody_else_stops_nothing(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Kubernetes writes some for each service of the namespace, and other programs have theirs."""
+    monkeypatch.setenv(variable, "tcp://10.0.0.1:50551")
+    assert load_settings().roles
+
+
+def test_list_that_is_no_json_is_told_with_all_other_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with its name."""
+    monkeypatch.setenv("EXCHANGE_GRPC__ADDRESSES", "127.0.0.1:1")
+    monkeypatch.setenv("EXCHANGE_SYNC__PAST_DAYS", "-1")
+    assert set(mistakes()) == {"grpc.addresses", "sync.past_days"}
+    assert "must be a list" in mistakes()["grpc.addresses"]
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words", "1: 2", "\x00", "[" * 5_000, "#" * 1_048_577])
 def test_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> None:
     """Broken YAML, or YAML of another shape."""
     file = tmp_path / "settings.yaml"
