@@ -17,9 +17,10 @@ pytestmark = [
 
 
 def monitored(kind: str, case: str = "split") -> list[KubeObject]:
-    """What a case renders with this kind of monitor."""
-    value = f"monitoring.{kind[0].lower()}{kind[1:]}"
-    return chart.render_objects(case, sets=[f"{value}.enabled=true", f"{value}.labels.release=kube-prometheus"])
+    """What a case renders with this kind of monitor and no other."""
+    given = {other: f"monitoring.{other[0].lower()}{other[1:]}" for other in ("PodMonitor", "ServiceMonitor")}
+    switches = [f"{value}.enabled={str(other == kind).lower()}" for other, value in given.items()]
+    return chart.render_objects(case, sets=[*switches, f"{given[kind]}.labels.release=kube-prometheus"])
 
 
 def labels_of_pods(objects: list[KubeObject]) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from tests.support import custom_objects
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "exchange-sidecar"
 HELM = ROOT / ".tools" / "bin" / "helm"
-CASES = ("default", "no-ingress", "ephemeral", "postgres", "split")
+CASES = ("default", "no-ingress", "no-address", "ephemeral", "postgres", "split")
 # The newest version of the schemas that were there when the goldens were made; nothing in the chart depends on it.
 KUBE_VERSION = "1.37.0"
 

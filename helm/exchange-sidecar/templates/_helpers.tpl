@@ -47,6 +47,42 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{/*
+The kinds of pods there are, as YAML under `parts`: the role (empty: all), what the name ends in, how many pods at least and
+at most, and their resources. Everything that exists once for each kind of pod is made from this list.
+*/}}
+{{- define "exchange-sidecar.parts" -}}
+{{- $parts := list }}
+{{- if eq .Values.mode "split" }}
+{{- range $role := list "api" "worker" "ingress" }}
+{{- if or (ne $role "ingress") $.Values.webhook.publicUrl }}
+{{- $part := index $.Values.split $role }}
+{{- $most := max (int $part.replicas) (int (default 0 $part.maxReplicas)) }}
+{{- $resources := default $.Values.resources $part.resources }}
+{{- $parts = append $parts (dict "role" $role "suffix" (printf "-%s" $role) "least" (int $part.replicas) "most" $most "resources" $resources) }}
+{{- end }}
+{{- end }}
+{{- else }}
+{{- $most := max (int .Values.replicas) (int .Values.maxReplicas) }}
+{{- $parts = append $parts (dict "role" "" "suffix" "" "least" (int .Values.replicas) "most" $most "resources" .Values.resources) }}
+{{- end }}
+{{- toYaml (dict "parts" $parts) }}
+{{- end }}
+
+{{/*
+The paths that are let through to the webhooks, as YAML under `paths`; `isWhole`: this path and nothing below it. Where a
+secret word stands before them no manifest may have it, so all paths go to the service, which knows its own.
+*/}}
+{{- define "exchange-sidecar.webhookPaths" -}}
+paths:
+{{- if .Values.webhook.pathSecrets.existingSecret }}
+  - {path: /, isWhole: false}
+{{- else }}
+  - {path: /graph/notifications, isWhole: true}
+  - {path: /graph/lifecycle, isWhole: true}
+{{- end }}
+{{- end }}
+
 {{/* The settings the chart owns, as YAML of name: value. */}}
 {{- define "exchange-sidecar.ownSettings" -}}
 EXCHANGE_PROFILE: service
@@ -72,5 +108,8 @@ EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
 EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
 EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.webhook.port) }}
 EXCHANGE_WEBHOOK__PUBLIC_URL: {{ .Values.webhook.publicUrl | trimSuffix "/" | quote }}
+{{- if .Values.webhook.pathSecrets.existingSecret }}
+EXCHANGE_WEBHOOK__PATH_SECRETS_FILE: /etc/exchange/webhook/words
+{{- end }}
 EXCHANGE_PROBES__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.probes.port) }}
 {{- end }}

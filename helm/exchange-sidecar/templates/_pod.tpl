@@ -1,4 +1,4 @@
-{{/* What the migration and the service container share; both read the whole configuration. */}}
+{{/* What the migration and the service container share, resources apart; both read the whole configuration. */}}
 {{- define "exchange-sidecar.container" -}}
 image: {{ include "exchange-sidecar.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -38,12 +38,15 @@ volumeMounts:
     mountPath: /etc/exchange/callers
     readOnly: true
   {{- end }}
+  {{- if .Values.webhook.pathSecrets.existingSecret }}
+  - name: webhook
+    mountPath: /etc/exchange/webhook
+    readOnly: true
+  {{- end }}
   - name: run
     mountPath: /run/exchange
   - name: tmp
     mountPath: /tmp
-resources:
-  {{- toYaml .Values.resources | nindent 2 }}
 {{- end }}
 
 {{- define "exchange-sidecar.volumes" -}}
@@ -100,6 +103,17 @@ resources:
     items:
       - key: callers.yaml
         path: callers.yaml
+{{- end }}
+{{- with .Values.webhook.pathSecrets }}
+{{- if .existingSecret }}
+- name: webhook
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: words
+{{- end }}
 {{- end }}
 - name: run
   emptyDir:

@@ -8,11 +8,22 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if and (eq .Values.mode "split") (not .Values.postgres.existingSecret) }}
 {{- $problems = append $problems "mode is split: the SQLite store belongs to one process, so run all-in-one, or set postgres.existingSecret." }}
 {{- end }}
-{{- if and (eq .Values.mode "split") (not .Values.webhook.publicUrl) }}
-{{- $problems = append $problems "mode is split and webhook.publicUrl is empty: the ingress pods would have nothing to take; set it, or run all-in-one and let the rooms be polled." }}
+{{- if and (eq .Values.mode "split") .Values.maxReplicas }}
+{{- $problems = append $problems "mode is split and maxReplicas is set: each kind of pods is scaled by itself; use split.api.maxReplicas and split.ingress.maxReplicas." }}
 {{- end }}
 {{- if and (eq .Values.mode "all-in-one") (gt (int .Values.replicas) 1) (not .Values.postgres.existingSecret) }}
 {{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, so run 1 replica, or set postgres.existingSecret." (int .Values.replicas)) }}
+{{- end }}
+{{- if and (eq .Values.mode "all-in-one") (gt (int .Values.maxReplicas) 1) (not .Values.postgres.existingSecret) }}
+{{- $problems = append $problems (printf "maxReplicas is %d: the SQLite store belongs to one process, so it cannot be scaled, or set postgres.existingSecret." (int .Values.maxReplicas)) }}
+{{- end }}
+{{- range $name, $part := dict "" .Values "split.api." .Values.split.api "split.ingress." .Values.split.ingress }}
+{{- if and $part.maxReplicas (lt (int $part.maxReplicas) (int $part.replicas)) }}
+{{- $problems = append $problems (printf "%smaxReplicas is %d and %sreplicas is %d: the most cannot be less than the least." $name (int $part.maxReplicas) $name (int $part.replicas)) }}
+{{- end }}
+{{- if and $part.maxReplicas (not $part.replicas) }}
+{{- $problems = append $problems (printf "%sreplicas is 0 and %smaxReplicas is set: an autoscaler never begins with no pod; set %smaxReplicas to 0 to stop." $name $name $name) }}
+{{- end }}
 {{- end }}
 {{- if not .Values.image.repository }}
 {{- $problems = append $problems "image.repository is empty: name the image in your registry; no public image exists." }}
@@ -31,19 +42,32 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if not .Values.vault.existingSecret }}
 {{- $problems = append $problems "vault.existingSecret is empty: create a secret with the key ring and name it here; the chart never makes or carries one." }}
 {{- end }}
-{{- if .Values.ingress.enabled }}
-{{- if not .Values.webhook.publicUrl }}
-{{- $problems = append $problems "webhook.publicUrl is empty: name the https address of the Ingress, or turn the Ingress off and let the rooms be polled." }}
+{{- if and .Values.ingress.enabled .Values.httpRoute.enabled }}
+{{- $problems = append $problems "ingress and httpRoute are both on: one address has one door; set ingress.enabled to false, or httpRoute.enabled." }}
 {{- end }}
+{{- range $door := list (dict "name" "Ingress" "value" .Values.ingress) (dict "name" "HTTPRoute" "value" .Values.httpRoute) }}
+{{- if $door.value.enabled }}
+{{- if not $.Values.webhook.publicUrl }}
+{{- $problems = append $problems (printf "webhook.publicUrl is empty: name the https address of the %s, or turn the %s off and let the rooms be polled." $door.name $door.name) }}
+{{- end }}
+{{- if trimSuffix "/" $url.path }}
+{{- $problems = append $problems (printf "webhook.publicUrl has a path: the %s does not rewrite paths; leave the path out or turn the %s off." $door.name $door.name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.ingress.enabled }}
 {{- if not .Values.ingress.tls.secretName }}
 {{- $problems = append $problems "ingress.tls.secretName is empty: Microsoft calls HTTPS only, so the Ingress needs a certificate." }}
 {{- end }}
 {{- if contains ":" $url.host }}
 {{- $problems = append $problems "webhook.publicUrl names a port: an Ingress listens on 443 only; leave the port out or turn the Ingress off." }}
 {{- end }}
-{{- if trimSuffix "/" $url.path }}
-{{- $problems = append $problems "webhook.publicUrl has a path: the Ingress does not rewrite paths; leave the path out or turn the Ingress off." }}
 {{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- $problems = append $problems "httpRoute.parentRefs is empty: no Gateway would take the route; name yours." }}
+{{- end }}
+{{- if and .Values.webhook.pathSecrets.existingSecret (not .Values.webhook.publicUrl) }}
+{{- $problems = append $problems "webhook.pathSecrets.existingSecret is set and webhook.publicUrl is empty: nobody is told the words." }}
 {{- end }}
 {{- if ne (len (list (int .Values.grpc.port) (int .Values.webhook.port) (int .Values.probes.port) | uniq)) 3 }}
 {{- $problems = append $problems "grpc.port, webhook.port and probes.port must differ: the three listeners live in one pod." }}
