@@ -1,4 +1,4 @@
-"""Make the table of values in helm/README.md from the comments of the chart's values.yaml.
+"""Make the tables of values in the charts' READMEs from the comments of their values.yaml.
 
 The comment above a value is its only documentation, so the table cannot drift from the file an operator edits. Only the
 subset of YAML that values.yaml uses is read here: two-space indents and every value on one line; anything else is an
@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-VALUES = HERE / "exchange-sidecar" / "values.yaml"
-README = HERE / "README.md"
+TABLES = {
+    HERE / "exchange-sidecar" / "values.yaml": HERE / "README.md",
+    HERE / "exchange-sidecar-lib" / "values.yaml": HERE / "exchange-sidecar-lib" / "README.md",
+}
+"""Where the values are, and the README that shows them."""
 BEGIN = "<!-- values: made by helm/values_table.py -->"
 END = "<!-- end of values -->"
 
@@ -80,22 +83,26 @@ def replace_table(readme: str, table: str) -> str:
 
 
 def main() -> int:
-    """Rewrite the README, or with --check only say whether it is current; 0 means it is."""
+    """Rewrite the READMEs, or with --check only say whether they are current; 0 means they are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when the table is out of date")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a table is out of date")
     check = parser.parse_args().check
-    readme = README.read_text(encoding="utf-8")
+    return max(_update(values, readme, check=check) for values, readme in TABLES.items())
+
+
+def _update(values: Path, readme: Path, *, check: bool) -> int:
+    found = readme.read_text(encoding="utf-8")
     try:
-        wanted = replace_table(readme, build_table(parse_values(VALUES.read_text(encoding="utf-8"))))
+        wanted = replace_table(found, build_table(parse_values(values.read_text(encoding="utf-8"))))
     except ValuesUnreadable as error:
-        sys.stderr.write(f"values.yaml: {error}\n")
+        sys.stderr.write(f"{values.relative_to(HERE.parent)}: {error}\n")
         return 1
-    if wanted == readme:
+    if wanted == found:
         return 0
     if check:
-        sys.stderr.write("helm/README.md is out of date; run: python helm/values_table.py\n")
+        sys.stderr.write(f"{readme.relative_to(HERE.parent)} is out of date; run: python helm/values_table.py\n")
         return 1
-    README.write_text(wanted, encoding="utf-8")
+    readme.write_text(wanted, encoding="utf-8")
     return 0
 
 
