@@ -66,7 +66,9 @@ class SocketLock:
             except FileExistsError:
                 found = folder.stat()
             else:
-                folder.chmod(_FOLDER_MODE)  # whatever the umask was
+                # Whatever the umask was; and on a pod's volume the folder has inherited the bit by which the socket gets the
+                # pod's group, which an app with another user is in.
+                folder.chmod(_FOLDER_MODE | (folder.stat().st_mode & stat.S_ISGID))
                 return
         except OSError as error:
             raise _refuse(folder, f"cannot be made or used: {error.strerror}") from error

@@ -232,6 +232,13 @@ def test_missing_folder_of_the_socket_is_made_for_owner_and_group(tmp_path: Path
     assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o750
 
 
+def test_made_folder_goes_on_handing_down_the_group_of_its_parent(tmp_path: Path) -> None:
+    """A pod's volume has the pod's group and this bit; without it an app with another user could not open the socket."""
+    tmp_path.chmod(0o2777)
+    SocketLock(tmp_path / "app" / "api.sock").take()
+    assert stat.S_IMODE((tmp_path / "app").stat().st_mode) == 0o2750
+
+
 @pytest.mark.parametrize(("mode", "events"), [(0o777, ["socket.folder_open"]), (0o1777, []), (0o770, []), (0o755, [])])
 def test_folder_where_anybody_could_replace_the_socket_is_told(tmp_path: Path, mode: int, events: list[str]) -> None:
     tmp_path.chmod(mode)
