@@ -1,59 +1,83 @@
-"""All commands in one tree."""
+"""All commands in one tree.
+
+A command's module is imported when the command is used, or when all of them are listed: what one needs, such as a database
+or an HTTP client, the others do not wait for.
+"""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from sidecar.cli import (
-    audit,
-    backups,
-    bookings,
-    config,
-    connection,
-    demo,
-    doctor,
-    emulator,
-    kit,
-    rooms,
-    server,
-    tenant_settings,
-    tenant_watch,
-    tenants,
-    tokens,
-    vault,
-    watch,
-)
+import typer
+from typer.core import TyperGroup
+
+from sidecar.cli import connection
+
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context  # typer brings a click of its own, and names these nowhere else
+
+COMMANDS: Mapping[str, str] = {
+    "serve": "server:serve",
+    "migrate": "server:migrate",
+    "config": "config:app",
+    "vault": "vault:app",
+    "emulator": "emulator:emulator",
+    "backup": "backups:backup",
+    "restore": "backups:restore",
+    "epoch": "backups:epoch_app",
+    "demo": "demo:demo",
+    "doctor": "doctor:doctor",
+    "tenant": "tenant_commands:app",
+    "room": "rooms:app",
+    "booking": "bookings:app",
+    "kit": "kit:app",
+    "audit": "audit:app",
+    "token": "tokens:app",
+    "watch": "watch:watch",
+}
+"""Where each command is, in the order in which they are listed: a module of this package, and in it a function or a Typer."""
+_READING_THEMSELVES = {"emulator"}
+"""Commands that read their own options, which are the same as those of the program they start."""
+
+
+class _Commands(TyperGroup):
+    """Finds a command where COMMANDS says."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """Return the names of all, in their order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """Import a command; None when there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(f"sidecar.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            command: Command = typer.main.get_group(found)
+        else:
+            single = typer.Typer(add_completion=False)
+            if cmd_name in _READING_THEMSELVES:
+                settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+                single.command(add_help_option=False, context_settings=settings)(found)
+            else:
+                single.command()(found)
+            command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="exchange-sidecar",
+    cls=_Commands,
     help="Keeps Microsoft Exchange room calendars and your product in step, behind a gRPC API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(connection.options)
-app.command()(server.serve)
-app.command()(server.migrate)
-app.add_typer(config.app, name="config")
-app.add_typer(vault.app, name="vault")
-app.command(  # the emulator reads its own options, which are the same as those of `python -m sidecar.emulator`
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(emulator.emulator)
-app.command()(backups.backup)
-app.command()(backups.restore)
-app.add_typer(backups.epoch_app, name="epoch")
-app.command()(demo.demo)
-tenants.app.command()(tenant_settings.show)
-tenants.app.command()(tenant_settings.update)
-tenants.app.command()(tenant_watch.watch)
-app.command()(doctor.doctor)
-app.add_typer(tenants.app, name="tenant")
-app.add_typer(rooms.app, name="room")
-app.add_typer(bookings.app, name="booking")
-app.add_typer(kit.app, name="kit")
-app.add_typer(audit.app, name="audit")
-app.add_typer(tokens.app, name="token")
-app.command()(watch.watch)
 
 
 def main() -> None:
