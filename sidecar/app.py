@@ -44,7 +44,9 @@ from sidecar.settings import Settings, StoreSettings
 from sidecar.store.engine import Engine
 from sidecar.store.migrate import migrate
 from sidecar.store.sqlite import SqliteEngine
+from sidecar.store.sqlite_files import free_bytes, size_bytes
 from sidecar.store.store import Store
+from sidecar.store.timed import TimedEngine
 from sidecar.store.vault import load_vault
 from sidecar.sync.rooms import RoomSync
 from sidecar.sync.strays import SubscriptionAudit
@@ -82,12 +84,16 @@ async def running(
         telemetry = Telemetry()
         stack.callback(telemetry.close)
         engine, clock = await _open_engine(settings.store, stack, clock=clock, rng=rng)
-        store = Store(engine, vault=vault, codec=ProtoBookingCodec())
+        if settings.store.dsn_file is None:
+            telemetry.observe("store_bytes", partial(size_bytes, settings.store.path))
+            telemetry.observe("store_free_bytes", partial(free_bytes, settings.store.path))
+        store = Store(TimedEngine(engine, telemetry=telemetry), vault=vault, codec=ProtoBookingCodec())
         tokens = TokenSource(
             credentials=store.credentials,
             settings=settings.graph,
             token_files_folder=settings.credentials.token_files_folder,
             clock=clock,
+            telemetry=telemetry,
         )
         stack.callback(tokens.close)
         http = await stack.enter_async_context(build_http(settings.graph))
@@ -151,6 +157,7 @@ async def build_service(
         clock=clock,
         rng=rng,
         settings=settings.graph,
+        telemetry=telemetry,
     )
     graph = GraphClient(transport=transport, settings=settings.graph)
     room_sync = RoomSync(store=store, reader=graph, clock=clock, settings=settings.sync, telemetry=telemetry)
@@ -197,6 +204,7 @@ async def build_service(
         rng=rng,
         sync_settings=settings.sync,
         store_settings=settings.store,
+        telemetry=telemetry,
     )
     owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(3)}"
     lanes = Lanes(
@@ -214,6 +222,7 @@ async def build_service(
         watches_max=settings.grpc.watches_max,
         clock=clock,
         rng=rng,
+        telemetry=telemetry,
     )
     diagnosis = build_diagnosis(
         store=store,
@@ -246,11 +255,16 @@ async def build_service(
             metrics=telemetry,
         )
         telemetry.observe("access_files_unusable", lambda: api.unusable_files_count)
+        telemetry.observe("watches_stalled", lambda: api.stalled_watches_count)
     telemetry.observe("key_ring_keys", lambda: store.sealed.keys_count)
     telemetry.observe("watches_open", lambda: feed.watches_count)
     telemetry.observe("tenants_paused", lambda: breaker.open_count)
     telemetry.observe("requests_under_way", lambda: throttle.under_way_count)
     telemetry.observe("requests_waiting", lambda: throttle.waiting_count)
+    telemetry.observe("clock_ahead_seconds", lambda: skew.ahead_s)
+    telemetry.observe("writes_under_way", lambda: writing.driver.under_way_count)
+    telemetry.observe("lanes_draining", lambda: lanes.draining_count)
+    telemetry.observe("runner_silent_seconds", runner.silent_s)
     return Service(
         settings,
         store=store,

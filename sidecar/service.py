@@ -11,12 +11,14 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from random import Random
 
 import structlog
 from starlette.applications import Starlette
 
 from sidecar.aio.clock import Clock
+from sidecar.aio.lag import LoopLag
 from sidecar.aio.serving import address_of, bind, serving
 from sidecar.aio.supervise import keep_running
 from sidecar.api.server import ApiServer
@@ -31,6 +33,7 @@ from sidecar.settings import Role, Settings, split_address
 from sidecar.store.resealing import KeyRingKeeper
 from sidecar.store.store import Store
 from sidecar.sync.freshness import FreshnessGauges
+from sidecar.sync.standing import StandingGauges
 from sidecar.sync.webhook_address import WebhookAddress
 from sidecar.tasks.runner import Runner
 from sidecar.telemetry.metrics import Telemetry
@@ -91,6 +94,11 @@ class Service:
         self._gauges = FreshnessGauges(
             store=store, limits=freshness_limits(settings.sync), clock=clock, telemetry=telemetry
         )
+        self._standing = StandingGauges(store=store, clock=clock, telemetry=telemetry)
+        self._lag = LoopLag(clock=clock)
+        telemetry.observe("loop_lag_seconds", lambda: self._lag.worst_s)
+        telemetry.observe("serving", lambda: float(self._is_serving))
+        telemetry.observe_each("build_info", lambda: {version("exchange-sidecar"): 1.0})
         self._clock = clock
         self._rng = rng
         self._is_serving = False
@@ -117,11 +125,13 @@ class Service:
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             working, *others = self.start_work(group)
+            # Here and not with the work: a simulated life has no use for it, and it never rests.
+            others.append(group.create_task(self._lag.run(), name="loop lag"))
             # What is entered last is left first: the probes outlive everything, so that the kubelet sees the draining.
             probes = build_probes(
                 telemetry=self._telemetry,
                 check_store=self.store.check,
-                look=self._gauges.look,
+                look=self._look,
                 is_serving=lambda: self._is_serving,
                 trouble=self._trouble,
             )
@@ -151,6 +161,11 @@ class Service:
             self._is_serving = True
             yield Listening(roles=settings.roles, grpc=grpc, webhooks=webhooks, probes=address_of(probes_socket))
 
+    async def _look(self) -> None:
+        """Bring up to date what is counted only when it is asked for."""
+        await self._gauges.look()
+        await self._standing.look()
+
     def _trouble(self) -> str | None:
         """Say what keeps the process from what it is for; who also serves callers goes on serving them meanwhile."""
         if self._settings.roles == ("worker",) and self._runner.silent_s() > _SILENT_MAX_S:
@@ -173,9 +188,14 @@ class Service:
         if self._address is not None:
             bodies["webhook address"] = self._address.run
         return tuple(
-            group.create_task(keep_running(name, body, clock=self._clock, rng=self._rng), name=name)
+            group.create_task(
+                keep_running(name, body, clock=self._clock, rng=self._rng, failed=self._note_failure), name=name
+            )
             for name, body in bodies.items()
         )
+
+    def _note_failure(self) -> None:
+        self._telemetry.count("loop_failures", 1)
 
     def intake(self) -> Starlette:
         """Return the application behind the webhook address."""

@@ -18,11 +18,21 @@ _CAP_S = 30.0
 _HEALTHY_AFTER_S = 60.0
 
 
-async def keep_running(name: str, body: Callable[[], Awaitable[None]], *, clock: Clock, rng: Random) -> None:
+async def keep_running(
+    name: str,
+    body: Callable[[], Awaitable[None]],
+    *,
+    clock: Clock,
+    rng: Random,
+    failed: Callable[[], None] = lambda: None,
+) -> None:
     """Run `body` again each time it fails, waiting longer after each failure; return when it returns.
 
     A run that lasted a minute counts as healthy and resets the wait. This module and the RPC boundary are the only places that
     catch `Exception`: a fault in one loop must not take the others with it.
+
+    Args:
+        failed: called after each failure.
     """
     failures = 0
     while True:
@@ -32,6 +42,7 @@ async def keep_running(name: str, body: Callable[[], Awaitable[None]], *, clock:
             return
         except Exception as error:
             _pass_cancellation(error)
+            failed()
             failures = 1 if clock.monotonic() - began_s > _HEALTHY_AFTER_S else failures + 1
             wait_s = backoff_s(failures, base_s=_BASE_S, cap_s=_CAP_S, rng=rng)
             log.error("loop.failed", loop=name, failures_count=failures, retry_s=round(wait_s, 2), exc_info=error)

@@ -69,8 +69,8 @@ Streaming = Callable[[Message, Send], Awaitable[None]]
 class Metrics(Protocol):
     """Counts calls (`rpc_calls`), those that failed (`rpc_errors`), and how long unary ones took (`rpc_duration`)."""
 
-    def count(self, name: str, amount: int) -> None:
-        """Add to a counter."""
+    def count(self, name: str, amount: int, *values: str) -> None:
+        """Add to a counter; `values` are those of its labels."""
 
     def measure(self, name: str, duration_s: float) -> None:
         """Record a duration."""
@@ -263,7 +263,7 @@ class Boundary:
     def _fail(self, error: Exception, began_s: float) -> Failure:
         """Count a failed call, write the one line about it, and return how it is told."""
         failure = describe(error)
-        self._metrics.count("rpc_errors", 1)
+        self._metrics.count("rpc_errors", 1, failure.code.name)
         duration_s = round(self._clock.monotonic() - began_s, 4)
         fields: dict[str, object] = {"code": failure.code.name, "reason": failure.reason, "duration_s": duration_s}
         if failure.incident_id is not None:

@@ -27,6 +27,7 @@ from sidecar.api.health import LimitedHealth
 from sidecar.api.limits import CallerLimits
 from sidecar.api.listen import SocketLock, only_for
 from sidecar.api.servicers import Inquiries, build_servicers
+from sidecar.api.streaming import Streams
 from sidecar.api.tls import build_credentials, follow_tls
 from sidecar.errors import ApiEnded, SettingsInvalid
 from sidecar.feed.feed import Feed
@@ -119,6 +120,7 @@ class ApiServer:
         metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._streams = Streams(metrics)
         servicers = build_servicers(
             store=store,
             feed=feed,
@@ -126,6 +128,7 @@ class ApiServer:
             settings=settings,
             clock=clock,
             metrics=metrics,
+            streams=self._streams,
         )
         self._callers = _follow_callers(settings.grpc)
         self._tls = follow_tls(settings.grpc)
@@ -157,6 +160,11 @@ class ApiServer:
         """How many of the files that say who may call are broken now, so that what they said before holds."""
         followed: tuple[FollowedFiles[Any] | None, ...] = (self._callers, self._tls)  # Any: of whatever they hold
         return sum(not files.is_usable for files in followed if files is not None)
+
+    @property
+    def stalled_watches_count(self) -> int:
+        """How many watches have a reader that does not take what is sent."""
+        return self._streams.stalled_count
 
     async def start(self) -> list[str]:
         """Listen and serve.

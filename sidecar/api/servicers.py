@@ -19,6 +19,7 @@ from sidecar.api.diagnostics import DiagnosticsServicer
 from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
 from sidecar.api.shown import TenantDisplay
+from sidecar.api.streaming import Streams
 from sidecar.api.tenant_watch import TenantWatching
 from sidecar.api.tenants import TenantServicer
 from sidecar.api.watch import WatchServicer
@@ -65,6 +66,7 @@ def build_servicers(
     settings: Settings,
     clock: Clock,
     metrics: Metrics,
+    streams: Streams,
 ) -> Servicers:
     """Build all servicers over one store and one feed."""
     limits = freshness_limits(settings.sync)
@@ -87,7 +89,7 @@ def build_servicers(
             display=display,
             credential_calls=credential_calls,
             asking=inquiries.diagnosis.tenants,
-            watching=TenantWatching(feed=feed, settings=settings.watch),
+            watching=TenantWatching(feed=feed, settings=settings.watch, streams=streams),
             clock=clock,
             grace=timedelta(days=settings.store.grace_days),
         ),
@@ -122,6 +124,8 @@ def build_servicers(
         diagnostics=DiagnosticsServicer(
             reports=inquiries.diagnosis.reports, display=display, converter=converter, clock=clock
         ),
-        watch=WatchServicer(feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics),
+        watch=WatchServicer(
+            feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics, streams=streams
+        ),
         audit=AuditServicer(audit=store.audit),
     )

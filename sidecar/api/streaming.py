@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 import structlog
 from google.protobuf.duration_pb2 import Duration
 
-from sidecar.api.boundary import Send
+from sidecar.api.boundary import Metrics, Send
 from sidecar.api.validate import Check
 from sidecar.errors import WatcherTooSlow
 from sidecar.feed.events import Closing
@@ -22,6 +22,8 @@ from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as pb
 
 _HEARTBEAT_LEAST_S, _HEARTBEAT_MOST_S = 5.0, 60.0
 _WATCHER_ID_CHARS_MAX = 100
+_STALLED_S = 1.0
+"""A message that is not taken for longer finds megabytes in flight before it."""
 
 E = TypeVar("E")
 
@@ -48,38 +50,64 @@ def closing_to_proto(event: Closing) -> pb.StreamClosing:
     return pb.StreamClosing(reason=reason, retry_after=retry_after)  # type: ignore[arg-type]  # the API's numbers
 
 
-async def send_events(
-    events: AsyncGenerator[E, None],
-    *,
-    encode: Callable[[E], bytes],
-    send: Send,
-    send_s: float,
-    taken: Callable[[E], None] | None = None,
-) -> None:
-    """Send a watch's events until it ends.
+class Streams:
+    """The streams under way, and how they end; one for all watches of a process."""
 
-    Args:
-        taken: called with each event that the transport has taken.
-    Raises:
-        WatcherTooSlow: the reader does not take what is sent.
-    """
-    limit = asyncio.timeout(None)
-    try:
-        async with limit, aclosing(events):
-            with _Patience(limit, send_s) as patience:
-                async for event in events:
-                    frame = encode(event)
-                    patience.begin()
-                    await send(frame)
-                    patience.end()
-                    if taken is not None:
-                        taken(event)
-    except TimeoutError:
-        if not limit.expired():
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._patiences: set[_Patience] = set()
+
+    @property
+    def stalled_count(self) -> int:
+        """Streams of which a message has not been taken for more than a second."""
+        return sum(patience.is_stalled for patience in tuple(self._patiences))
+
+    async def send_events(
+        self,
+        events: AsyncGenerator[E, None],
+        *,
+        encode: Callable[[E], bytes],
+        send: Send,
+        send_s: float,
+        taken: Callable[[E], None] | None = None,
+    ) -> None:
+        """Send a watch's events until it ends.
+
+        Args:
+            taken: called with each event that the transport has taken.
+        Raises:
+            WatcherTooSlow: the reader does not take what is sent.
+        """
+        limit = asyncio.timeout(None)
+        ended = "failed"
+        try:
+            async with limit, aclosing(events):
+                with _Patience(limit, send_s) as patience:
+                    self._patiences.add(patience)
+                    try:
+                        async for event in events:
+                            frame = encode(event)
+                            patience.begin()
+                            await send(frame)
+                            patience.end()
+                            if taken is not None:
+                                taken(event)
+                            if isinstance(event, Closing):
+                                ended = event.reason.name.lower()
+                    finally:
+                        self._patiences.discard(patience)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            ended = "too_slow"
+            raise WatcherTooSlow(
+                "the watcher took no message for too long; resume when it is ready", details={"send_s": f"{send_s:g}"}
+            ) from None
+        except asyncio.CancelledError:
+            ended = "left"
             raise
-        raise WatcherTooSlow(
-            "the watcher took no message for too long; resume when it is ready", details={"send_s": f"{send_s:g}"}
-        ) from None
+        finally:
+            self._metrics.count("watches_ended", 1, ended)
 
 
 class _Patience:
@@ -91,6 +119,11 @@ class _Patience:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._began_s: float | None = None
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a message has not been taken for more than `_STALLED_S`."""
+        return self._began_s is not None and self._loop.time() - self._began_s > _STALLED_S
 
     def __enter__(self) -> Self:
         return self

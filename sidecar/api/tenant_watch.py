@@ -8,7 +8,7 @@ from cachetools import LRUCache
 
 from sidecar.api.boundary import Send
 from sidecar.api.convert import ROOM_STATES, SYNC_STATES, tenant_to_proto
-from sidecar.api.streaming import closing_to_proto, read_heartbeat_s, read_watcher_id, send_events
+from sidecar.api.streaming import Streams, closing_to_proto, read_heartbeat_s, read_watcher_id
 from sidecar.api.times import set_time
 from sidecar.api.validate import Check
 from sidecar.feed.events import Closing
@@ -31,8 +31,9 @@ _KINDS: Final = {
 class TenantWatching:
     """Streams of tenants' standings."""
 
-    def __init__(self, *, feed: Feed, settings: WatchSettings) -> None:
+    def __init__(self, *, feed: Feed, settings: WatchSettings, streams: Streams) -> None:
         self._feed = feed
+        self._streams = streams
         self._settings = settings
         # Of a thousand watchers of one tenant each is told the very same standing, so it is written once.
         self._told: LRUCache[TenantUid, tuple[TenantStanding, bytes]] = LRUCache(_TOLD_MAX)
@@ -46,7 +47,7 @@ class TenantWatching:
         heartbeat_s = read_heartbeat_s(check, "heartbeat_interval", wanted, default_s=self._settings.heartbeat_s)
         check.finish()
         events = self._feed.watch_tenant(tenant_id, heartbeat_s=heartbeat_s)
-        await send_events(events, encode=self._frame, send=send, send_s=self._settings.send_s)
+        await self._streams.send_events(events, encode=self._frame, send=send, send_s=self._settings.send_s)
 
     def _frame(self, event: TenantStanding | Closing) -> bytes:
         if isinstance(event, Closing):

@@ -8,7 +8,7 @@ from sidecar.aio.clock import Clock
 from sidecar.api import frames
 from sidecar.api.boundary import Metrics, Send
 from sidecar.api.convert import RoomConverter
-from sidecar.api.streaming import closing_to_proto, read_heartbeat_s, read_watcher_id, send_events
+from sidecar.api.streaming import Streams, closing_to_proto, read_heartbeat_s, read_watcher_id
 from sidecar.api.validate import Check
 from sidecar.feed.events import (
     Changed,
@@ -44,13 +44,21 @@ class WatchServicer:
     """Streams and pages of changes."""
 
     def __init__(
-        self, *, feed: Feed, converter: RoomConverter, settings: WatchSettings, clock: Clock, metrics: Metrics
+        self,
+        *,
+        feed: Feed,
+        converter: RoomConverter,
+        settings: WatchSettings,
+        clock: Clock,
+        metrics: Metrics,
+        streams: Streams,
     ) -> None:
         self._feed = feed
         self._converter = converter
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._streams = streams
         self._told = _Told()
         self._live_count = 0
 
@@ -90,7 +98,9 @@ class WatchServicer:
             fail_on_gap=options.gap_policy == pb.GAP_POLICY_FAIL,
             heartbeat_s=heartbeat_s,
         )
-        await send_events(events, encode=self._frame, send=send, send_s=self._settings.send_s, taken=self._note_taken)
+        await self._streams.send_events(
+            events, encode=self._frame, send=send, send_s=self._settings.send_s, taken=self._note_taken
+        )
 
     def _note_taken(self, event: WatchEvent) -> None:
         if isinstance(event, Changed) and event.is_live:
@@ -115,6 +125,7 @@ class WatchServicer:
                 rows = frames.watch_changes(frames.snapshot_change(body) for body in event.bodies)
                 return frames.watch_changes_response(rows, resume_token="")
             case SnapshotBegins():
+                self._metrics.count("snapshots", 1, event.reason.name.lower())
                 message = pb.WatchRoomsResponse(snapshot_start=self._snapshot_start(event))
             case SnapshotEnds():
                 end = pb.SnapshotEnd(room=event.room.name, snapshot_id=event.snapshot_id)

@@ -24,6 +24,7 @@ from sidecar.model.room import FreshnessLimits
 from sidecar.settings import WatchSettings
 from sidecar.store.changes import LogHead
 from sidecar.store.store import Store, StoreIdentity
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -60,10 +61,12 @@ class Feed(LogSource):
         watches_max: int,
         clock: Clock,
         rng: Random,
+        telemetry: Telemetry,
     ) -> None:
         super().__init__(store=store, settings=settings, limits=limits, clock=clock, rng=rng)
         self.tenants = TenantWatches(store=store, limits=limits, clock=clock)
         self._identity = identity
+        self._telemetry = telemetry
         self._watches_max = watches_max
         self._watches_count = 0
 
@@ -100,6 +103,8 @@ class Feed(LogSource):
             tenant_uid, head = await self.head(scope.tenant_id, cursor)
             room_uids = await self._resolve(scope)
             start = self._start(scope, tenant_uid, cursor, head, fail_on_gap=fail_on_gap)
+            how = "new" if cursor is None else "resumed" if start.cursor is cursor else "gap"
+            self._telemetry.count("watches_begun", 1, how)
             with self.tails.watching(tenant_uid, head):
                 watch = Watch(self, tenant_uid, room_uids, start, fail_on_gap=fail_on_gap, heartbeat_s=heartbeat_s)
                 async for event in watch.events():
@@ -115,6 +120,7 @@ class Feed(LogSource):
         """
         with self._admitted():
             tenant = await self.store.tenants.load(tenant_id)
+            self._telemetry.count("watches_begun", 1, "new")
             with self.tenants.watching(tenant.uid) as watch:
                 async for event in watch_standing(self, watch, heartbeat_s=heartbeat_s):
                     yield event

@@ -30,6 +30,7 @@ from sidecar.graph.token_files import read_token_file
 from sidecar.model.ids import TenantUid
 from sidecar.model.tenant import Credential, CredentialKind
 from sidecar.settings import GraphSettings
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +85,7 @@ class TokenSource:
         credentials: CredentialSource,
         settings: GraphSettings,
         clock: Clock,
+        telemetry: Telemetry,
         http: httpx.Client | None = None,
         token_files_folder: Path | None = None,
     ) -> None:
@@ -91,6 +93,7 @@ class TokenSource:
         self._settings = settings
         self._token_files_folder = token_files_folder
         self._clock = clock
+        self._telemetry = telemetry
         self._http = http if http is not None else build_login_http(settings)
         self._executor = ThreadPoolExecutor(max_workers=_THREADS_MAX, thread_name_prefix="login")
         self._accounts: OrderedDict[TenantUid, OrderedDict[str, _Account]] = OrderedDict()
@@ -114,11 +117,17 @@ class TokenSource:
                 return account.token
             try:
                 await self._renew(account, tenant, claims)
+                self._telemetry.count("token_requests", 1, "granted")
             except Unavailable as error:
                 if claims is not None or self._clock.monotonic() >= account.until_s:
+                    self._telemetry.count("token_requests", 1, "unavailable")
                     raise
+                self._telemetry.count("token_requests", 1, "kept")
                 account.refresh_at_s = min(self._clock.monotonic() + _RETRY_S, account.until_s)
                 log.warning("token.kept", tenant_uid=tenant.tenant_uid, reason=error.reason, **error.details)
+            except SidecarError:
+                self._telemetry.count("token_requests", 1, "refused")
+                raise
             return account.token
 
     def forget(self, tenant_uid: TenantUid, *, token: str | None = None, credential: str | None = None) -> None:

@@ -52,6 +52,11 @@ class SkewWatch:
         return None
 
     @property
+    def ahead_s(self) -> float:
+        """By how much our clock is ahead (negative: behind) as the answers agree, in seconds; 0 before there are any."""
+        return min(self._skews_s, key=abs, default=0.0)
+
+    @property
     def is_doubtful(self) -> bool:
         """Whether the latest answer says something else than the one before: another one has to tell who is right."""
         latest_s = self._skews_s[-1] if self._skews_s else 0.0

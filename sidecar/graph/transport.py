@@ -23,6 +23,7 @@ from sidecar.errors import (
     CredentialRejected,
     GraphUnavailable,
     SidecarError,
+    TenantPaused,
     Throttled,
     Unavailable,
 )
@@ -35,6 +36,7 @@ from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
 from sidecar.graph.wire import PREFER, USER_AGENT, Call
 from sidecar.model.ids import TenantUid
 from sidecar.settings import GraphSettings
+from sidecar.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +89,7 @@ class Transport:
         clock: Clock,
         rng: Random,
         settings: GraphSettings,
+        telemetry: Telemetry,
     ) -> None:
         self._http = http
         self._tokens = tokens
@@ -96,6 +99,7 @@ class Transport:
         self._clock = clock
         self._rng = rng
         self._settings = settings
+        self._telemetry = telemetry
 
     async def send(self, tenant: TenantRef, lane: str, call: Call) -> bytes:
         """Send a call, again where that helps and is safe, and return the body of the answer.
@@ -132,6 +136,7 @@ class Transport:
                 patience_s -= wait_s
                 await self._clock.sleep(wait_s)
             except Unavailable as closed:  # no slot, or the breaker is open: this try was not sent
+                self._telemetry.count("graph_put_off", 1, _why_put_off(closed))
                 closed.may_be_done = may_be_done
                 raise
             else:
@@ -144,7 +149,9 @@ class Transport:
     async def _try(self, tenant: TenantRef, lane: str, call: Call, url: str, claims: str | None) -> bytes:
         with self._breaker.passing(tenant.tenant_uid) as passage:
             token = await self._fetch_token(tenant, claims, passage)
+            came_s = self._clock.monotonic()
             async with self._throttle.slot(tenant.tenant_uid, lane):
+                self._telemetry.measure("graph_line_duration", self._clock.monotonic() - came_s)
                 passage.proceed()
                 asked_at = self._clock.now()
                 try:
@@ -192,16 +199,26 @@ class Transport:
             headers["content-type"] = "application/json"
         if call.if_match:
             headers["if-match"] = call.if_match
+        began_s = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._settings.request_s):
                 async with self._http.stream(call.method, url, headers=headers, content=call.content or None) as reply:
-                    return _Answer(reply.status_code, reply.headers, await _read(reply))
+                    answer = _Answer(reply.status_code, reply.headers, await _read(reply))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            self._note_end(call, "unreachable")
             raise _Failure(_unreachable(error, call), may_be_done=False) from error
         except (httpx.HTTPError, TimeoutError) as error:
+            is_late = isinstance(error, httpx.TimeoutException | TimeoutError)
+            self._note_end(call, "timeout" if is_late else "unreachable")
             raise _Failure(_unreachable(error, call), may_be_done=True) from error
         except httpx.InvalidURL as error:
             raise GraphUnavailable("Exchange named an address that is none") from error
+        self._note_end(call, _class_of(answer.status))
+        self._telemetry.measure("graph_request_duration", self._clock.monotonic() - began_s)
+        return answer
+
+    def _note_end(self, call: Call, outcome: str) -> None:
+        self._telemetry.count("graph_requests", 1, call.subject.value, outcome)
 
     def _wait_s(self, error: SidecarError, failures: int, patience_s: float) -> float | None:
         """Return how long to wait before the next try; None when there is none.
@@ -259,6 +276,20 @@ async def _read(reply: httpx.Response) -> bytes:
             raise httpx.DecodingError("the answer is larger than any answer to our questions")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _class_of(status: int) -> str:
+    """Return the class of a status that answers are counted by; being told to slow down is one of its own."""
+    if status == 429:
+        return "429"
+    return {2: "2xx", 4: "4xx", 5: "5xx"}.get(status // 100, "other")
+
+
+def _why_put_off(error: Unavailable) -> str:
+    """Return what kept a call from being sent, as it is counted."""
+    if isinstance(error, TenantPaused):
+        return "paused"
+    return "line" if error.details.get("cause") == "LINE" else "named"
 
 
 def _unreachable(error: Exception, call: Call) -> GraphUnavailable:

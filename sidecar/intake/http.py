@@ -95,7 +95,8 @@ def build_intake(
         store_id: what our own handshakes are answered with, so that whoever sent one knows who answered.
     """
     intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id, clock=clock)
-    before, receive = ("/{word}", _guarded(intake.receive, path_secrets)) if path_secrets else ("", intake.receive)
+    guarded = _guarded(intake.receive, path_secrets, counters)
+    before, receive = ("/{word}", guarded) if path_secrets else ("", intake.receive)
     app = Starlette(
         routes=[
             Route(before + NOTIFICATIONS_PATH, receive, methods=["POST"]),
@@ -107,7 +108,7 @@ def build_intake(
     return app
 
 
-def _guarded(receive: Handler, path_secrets: Sequence[str]) -> Handler:
+def _guarded(receive: Handler, path_secrets: Sequence[str], counters: Counters) -> Handler:
     """Let through what names one of the words in its path; for the rest there is nothing."""
     known = [word.encode() for word in path_secrets]
 
@@ -115,6 +116,7 @@ def _guarded(receive: Handler, path_secrets: Sequence[str]) -> Handler:
         given = str(request.path_params["word"]).encode("utf-8", "surrogateescape")
         # All are compared, so that time tells nothing of any.
         if not sum([hmac.compare_digest(given, word) for word in known]):
+            counters.count("requests.misdirected", 1)
             return PlainTextResponse("Not Found", status_code=404)  # as the router answers for unknown paths
         return await receive(request)
 
@@ -175,6 +177,7 @@ class _Intake:
         except _TooLarge:
             return self._refuse(413, "too_large")
         except _TooMuch:
+            self._counters.count("requests.too_much", 1)
             return Response(status_code=503)  # Graph sends it again
         except TimeoutError:
             return self._refuse(408, "too_slow")
@@ -207,6 +210,7 @@ class _Intake:
         self._counters.count("notifications.unknown", unknown_count)
         self._counters.count("notifications.unwanted", unwanted_count)
         self._counters.count("notifications.dropped", parsed.dropped_count)
+        self._counters.count("requests.taken", 1)
         return Response(status_code=202)
 
     async def _read(self, request: Request, chunks: list[bytes]) -> None:

@@ -79,7 +79,7 @@ async def _groups(c: Connection, limits: FreshnessLimits, whose: str, *values: s
     return [
         RoomGroup(
             tenant_problem=rows.problem_from_text(row[0]),
-            problem_reason=_reason(row[1]),
+            problem_reason=reason_of(row[1]),
             is_announced=bool(row[2]),
             is_paused=bool(row[5]),
             outage=rows.problem_from_text(row[6]),
@@ -92,7 +92,7 @@ async def _groups(c: Connection, limits: FreshnessLimits, whose: str, *values: s
     ]
 
 
-def _reason(text: str | None) -> str | None:
+def reason_of(text: str | None) -> str | None:
     """Return the reason that the beginning of a problem column names; it is the first field."""
     found = None if text is None else _REASON.match(text)
     return None if found is None else found[1]

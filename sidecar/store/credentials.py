@@ -296,13 +296,15 @@ class Credentials:
 
         return await self._engine.write(run)
 
-    async def expiries(self) -> Sequence[tuple[TenantId, datetime]]:
-        """Return when each tenant's current credential runs out, of those of which it is known."""
+    async def expiries(self, *, count_max: int) -> Sequence[tuple[TenantId, datetime]]:
+        """Return when tenants' current credentials run out, of those of which it is known; the first to run out first."""
 
         async def run(c: Connection) -> list[tuple[TenantId, datetime]]:
             found = await c.fetch(
                 "SELECT t.tenant_id, c.expires_at FROM credentials c JOIN tenants t ON t.uid = c.tenant_uid"
                 " WHERE c.role = 'current' AND c.expires_at IS NOT NULL AND t.deleted_at IS NULL"
+                " ORDER BY c.expires_at, t.tenant_id LIMIT $1",
+                count_max,
             )
             return [(TenantId(row[0]), at) for row in found if (at := rows.instant(row[1])) is not None]
 

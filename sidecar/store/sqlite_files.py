@@ -42,6 +42,23 @@ def lock_database(path: Path) -> int:
     return lock
 
 
+def size_bytes(path: Path) -> int:
+    """Return how much room a database takes, with its write-ahead log; 0 for what is not there."""
+    total = 0
+    for name in (path, f"{path}-wal"):
+        with suppress(OSError):
+            total += os.stat(name).st_size
+    return total
+
+
+def free_bytes(path: Path) -> int:
+    """Return how much room is left to us on the disk that a database lies on; 0 when it does not answer."""
+    with suppress(OSError):
+        found = os.statvfs(path.parent)
+        return found.f_bavail * found.f_frsize
+    return 0
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names of files in a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

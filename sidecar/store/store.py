@@ -23,6 +23,7 @@ from sidecar.store.organizer_events import OrganizerEvents
 from sidecar.store.propagations import Propagations
 from sidecar.store.rooms import Rooms
 from sidecar.store.sealed import SealedRecords
+from sidecar.store.standing import StandingReader
 from sidecar.store.subscriptions import Subscriptions
 from sidecar.store.tenants import Tenants
 from sidecar.store.vault import Vault
@@ -63,6 +64,7 @@ class Store:
         self.writes = Writes(engine, vault)
         self.organizer_events = OrganizerEvents(engine, vault)
         self.census = Census(engine)
+        self.standing = StandingReader(engine)
         self.erasure = Erasure(engine, vault, codec)
 
     @property

@@ -8,6 +8,7 @@ from sidecar.aio.clock import Clock
 from sidecar.errors import StoreUnavailable
 from sidecar.model.room import FreshnessLimits, SyncState
 from sidecar.store.store import Store
+from sidecar.telemetry.catalog import SERIES_MAX
 from sidecar.telemetry.metrics import Telemetry
 
 _AGE_MAX_S = 15.0
@@ -26,7 +27,7 @@ class FreshnessGauges:
         self._oldest_s = 0.0
         self._looked_at_s: float | None = None
         telemetry.observe_each("rooms", lambda: {state.value: self._counts.get(state, 0) for state in SyncState})
-        telemetry.observe_each("credential_expires_seconds", self._seconds_left, label="tenant")
+        telemetry.observe_each("credential_expires_seconds", self._seconds_left)
         telemetry.observe("freshness_oldest_seconds", lambda: self._oldest_s)
 
     async def look(self) -> None:
@@ -38,7 +39,7 @@ class FreshnessGauges:
         limits = self._limits
         try:
             groups = await self._store.census.groups(limits)
-            expiries = await self._store.credentials.expiries()
+            expiries = await self._store.credentials.expiries(count_max=SERIES_MAX["credential_expires_seconds"])
         except StoreUnavailable:
             return
         self._expiries = dict(expiries)

@@ -51,6 +51,7 @@ from sidecar.sync.subscriptions import NotYet, SubscriptionKeeper
 from sidecar.sync.webhook_watch import WebhookWatch
 from sidecar.tasks.propagation import PropagationWatch
 from sidecar.tasks.tenant_health import PAUSED, TELL_AFTER_ATTEMPTS, TenantHealth
+from sidecar.telemetry.metrics import Telemetry
 from sidecar.tenants.credentials import CredentialKeeper, next_look_at
 from sidecar.tenants.remove import TenantRemover
 from sidecar.writes.driver import Driver
@@ -121,6 +122,7 @@ class Chores:
         rng: Random,
         sync_settings: SyncSettings,
         store_settings: StoreSettings,
+        telemetry: Telemetry,
     ) -> None:
         self._store = store
         self._room_sync = room_sync
@@ -137,6 +139,7 @@ class Chores:
         self._clock = clock
         self._rng = rng
         self._settings = sync_settings
+        self._telemetry = telemetry
         self._retention = timedelta(days=store_settings.retention_days)
         self._retention_count = store_settings.retention_count_max
         self._audit_retention = timedelta(days=store_settings.audit_days)
@@ -476,5 +479,6 @@ class Chores:
         await self._store.organizer_events.prune(lease.lane, over_before=self._clock.now() - _WRITES_KEPT)
         if pruned.is_cut_short:
             # Readers that were away for less than they were promised get snapshots: the operator may want a longer log.
+            self._telemetry.count("log_cut_short", 1)
             log.warning("log_prune.cut_short", dropped_count=pruned.dropped_count, count_max=self._retention_count)
         return Done(self._clock.now() + _PRUNE_INTERVAL, Priority.IMPORT)

@@ -61,6 +61,11 @@ class Lanes:
         """Tell whether this process drains a lane now."""
         return lane in self._draining
 
+    @property
+    def draining_count(self) -> int:
+        """How many lanes this process drains now."""
+        return len(self._draining)
+
     def nudge(self, lane: TenantUid) -> None:
         """Tell the drain of a lane that there may be something new."""
         wakeup = self._draining.get(lane)
@@ -90,6 +95,7 @@ class Lanes:
                 await drain.run(group)
                 renewing.cancel()
         except* (LaneLost, StoreConflict):
+            self._telemetry.count("lanes_lost", 1)
             log.warning("lane.lost", lane=lane)
         finally:
             del self._draining[lane]
@@ -104,15 +110,12 @@ class Lanes:
         with structlog.contextvars.bound_contextvars(intent=intent.kind.value, key=intent.key, tenant_uid=lease.lane):
             error = await contain(self._run_chore(intent, lease))
             if error is None:
-                self._telemetry.count("intents_done", 1)
-                lag_s = (self._clock.now() - intent.ready_at).total_seconds()
-                self._telemetry.measure("hint_to_commit", max(0.0, lag_s))
                 return
             if isinstance(error, TenantSuspended):
                 return  # since it was begun: nobody may drain this lane now, or all that is due in it is the removal
             if isinstance(error, StoreConflict):
                 raise LaneLost("the lease was taken over") from error
-            self._telemetry.count("intents_failed", 1)
+            self._telemetry.count("intents_failed", 1, intent.kind.value)
             wait_s = retry_wait_s(error, attempts=intent.attempts, rng=self._rng)
             if isinstance(error, Unavailable):
                 log.warning("intent.put_off", reason=error.reason, wait_s=round(wait_s, 1), **error.details)
@@ -131,9 +134,14 @@ class Lanes:
         elif isinstance(outcome, PutOff):
             if outcome.reason != PAUSED:  # that was said once, for all of the tenant's work
                 log.info("intent.blocked", reason=outcome.reason, until=outcome.until.isoformat())
+            self._telemetry.count("intents_put_off", 1, intent.kind.value)
             await self._store.intents.put_off(intent, until=outcome.until, reason=outcome.reason)
         else:
             await self._store.intents.finish(intent, next_at=outcome.next_at, priority=outcome.priority)
+            self._telemetry.count("intents_done", 1, intent.kind.value)
+            if intent.kind is IntentKind.ROOM_SYNC:
+                lag_s = (self._clock.now() - intent.ready_at).total_seconds()
+                self._telemetry.measure("hint_to_commit", max(0.0, lag_s))
 
 
 class _Drain:

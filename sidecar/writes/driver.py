@@ -34,9 +34,10 @@ from sidecar.errors import (
 )
 from sidecar.graph.urgency import Urgency, acting_with
 from sidecar.model.ids import TenantUid
-from sidecar.model.write import Write, WriteKind, WriteUid
+from sidecar.model.write import Write, WriteKind, WriteState, WriteUid
 from sidecar.store.write_steps import Step
 from sidecar.store.writes import NewWrite, Writes
+from sidecar.telemetry.metrics import Telemetry
 from sidecar.writes.failures import error_of
 
 log = structlog.get_logger(__name__)
@@ -157,15 +158,21 @@ class _Bells:
 class Driver:
     """Begins writes, finds them again, and carries them out."""
 
-    def __init__(self, *, writes: Writes, steps: Mapping[WriteKind, Steps], clock: Clock) -> None:
+    def __init__(self, *, writes: Writes, steps: Mapping[WriteKind, Steps], clock: Clock, telemetry: Telemetry) -> None:
         self._writes = writes
         self._steps = steps
         self._clock = clock
+        self._telemetry = telemetry
         self._group: asyncio.TaskGroup | None = None
         self._under_way: dict[WriteUid, Work] = {}
         self._bells = _Bells()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def under_way_count(self) -> int:
+        """How many writes this process carries out now."""
+        return len(self._under_way)
 
     async def run(self) -> None:
         """Carry out what is submitted and resumed, until cancelled; what is under way then is left to whoever finds it."""
@@ -323,9 +330,20 @@ class Driver:
         finally:
             holding.cancel()
             del self._under_way[work.write.uid]
+            self._note_end(work.write, error)
             work.end(error)
             if not self._under_way:
                 self._idle.set()
+
+    def _note_end(self, write: Write, error: Exception | None) -> None:
+        """Count how a try ended; one that waits for the room's answer, or for its time, has not."""
+        if isinstance(error, OutcomeUnknown) and not write.state.is_ended:
+            self._telemetry.count("writes", 1, write.kind.value, "left")
+        elif write.state.is_ended or error is not None:
+            outcome = "done" if write.state is WriteState.DONE else "refused"
+            self._telemetry.count("writes", 1, write.kind.value, outcome)
+            took_s = (self._clock.now() - write.created_at).total_seconds()
+            self._telemetry.measure("write_duration", max(0.0, took_s))
 
     async def _hold(self, work: Work) -> None:
         """Keep others from a write that takes long; if the store is away, they take it over in the end."""

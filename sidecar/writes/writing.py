@@ -81,7 +81,7 @@ def build_writing(
         WriteKind.RELEASE: Releaser(store=store, calls=calls, reader=reader, reading=reading),
     }
     return Writing(
-        driver=Driver(writes=store.writes, steps=steps, clock=clock),
+        driver=Driver(writes=store.writes, steps=steps, clock=clock, telemetry=telemetry),
         room_creator=room_creator,
         inviter=inviter,
         changer=changer,

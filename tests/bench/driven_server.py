@@ -114,6 +114,7 @@ async def _main(folder: Path, rooms_count: int) -> None:
             watches_max=settings.grpc.watches_max,
             clock=clock,
             rng=rng,
+            telemetry=telemetry,
         )
         following = group.create_task(feed.run(), name="feed")
         microsoft = FakeMicrosoft()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.servicers import Servicers, build_servicers
+from sidecar.api.streaming import Streams
 from sidecar.app import build_service
 from sidecar.errors import SidecarError
 from sidecar.graph.transport import build_http
@@ -176,6 +177,7 @@ class Life:
                 settings=outside.settings,
                 clock=outside.clock,
                 metrics=self.telemetry,
+                streams=Streams(self.telemetry),
             )
             self.intake = self.service.intake()
             async with asyncio.TaskGroup() as self._group:

@@ -208,6 +208,7 @@ async def mirrored(rig: Rig, folder: Path, *, seed: int = 0, **sync_settings: An
             clock=clock,
             rng=rng,
             settings=graph_settings,
+            telemetry=telemetry,
         )
         graph = GraphClient(transport=transport, settings=graph_settings)
         settings = SyncSettings(**sync_settings)

@@ -46,6 +46,7 @@ from sidecar.store.rooms import RoomMapping
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
 from sidecar.store.vault import Vault
+from sidecar.telemetry.metrics import Telemetry
 from tests.support import postgres
 from tests.support.builders import HORIZON, NOW, TENANT, complete_read, make_mapping, make_registration, towards
 
@@ -370,6 +371,7 @@ async def open_feed(
         watches_max=watches_max,
         clock=clock,
         rng=Random(seed),
+        telemetry=Telemetry(),
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(feed.run())

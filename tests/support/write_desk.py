@@ -24,6 +24,7 @@ from sidecar.graph.event_writer import EventWriter
 from sidecar.model.room import freshness_limits
 from sidecar.model.write import Write, WriteUid
 from sidecar.settings import GraphSettings, SyncSettings, WatchSettings
+from sidecar.telemetry.metrics import Telemetry
 from sidecar.writes.writing import Writing, build_writing
 from tests.support.mirrored import Mirrored, RigClock, mirrored
 from tests.unit.emulator.rig import START, Rig
@@ -161,6 +162,7 @@ async def write_desk(rig: Rig, folder: Path, *, seed: int = 0) -> AsyncIterator[
             watches_max=10,
             clock=clock,
             rng=Random(seed),
+            telemetry=Telemetry(),
         )
         tokens = WrittenTokens(store=store, feed=feed)
         driving = asyncio.create_task(writing.driver.run(), name="writes")

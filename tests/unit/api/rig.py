@@ -35,6 +35,7 @@ from sidecar.model.window import Window, to_micros
 from sidecar.settings import GrpcSettings, Settings, WatchSettings
 from sidecar.store.audit import Acting
 from sidecar.store.store import Store
+from sidecar.telemetry.metrics import Telemetry
 from tests.support.builders import HORIZON, NOW
 from tests.support.fake_directory import FakeDirectory
 from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
@@ -63,7 +64,7 @@ class Counts:
         self.durations: Counter[str] = Counter()
         self.failed = asyncio.Event()
 
-    def count(self, name: str, amount: int) -> None:
+    def count(self, name: str, amount: int, *values: str) -> None:
         """Add to a counter."""
         self.counters[name] += amount
         if name == "rpc_errors":
@@ -161,6 +162,7 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
             watches_max=settings.grpc.watches_max,
             clock=clock,
             rng=Random(7),
+            telemetry=Telemetry(),
         )
         microsoft = FakeMicrosoft()
         diagnosis = make_diagnosis(store, microsoft, clock)

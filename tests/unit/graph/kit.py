@@ -24,6 +24,7 @@ from sidecar.model.room import Room
 from sidecar.model.tenant import Cloud
 from sidecar.model.window import Window
 from sidecar.settings import GraphSettings
+from sidecar.telemetry.metrics import Telemetry
 
 NOW = datetime(2026, 10, 6, 8, 0, tzinfo=UTC)
 WINDOW = Window(NOW, NOW + timedelta(days=30))
@@ -178,6 +179,7 @@ class Stage:
         self.settings = GraphSettings(**settings)
         self.throttle = Throttle(settings=self.settings, clock=self.clock)
         self.breaker = Breaker(clock=self.clock, rng=Random(1))
+        self.telemetry = Telemetry()
         self.transport = Transport(
             http=build_http(self.settings, transport=httpx.MockTransport(self.graph)),
             tokens=self.tokens,
@@ -187,6 +189,7 @@ class Stage:
             clock=self.clock,
             rng=Random(1),
             settings=self.settings,
+            telemetry=self.telemetry,
         )
         self.client = GraphClient(transport=self.transport, settings=self.settings)
 

@@ -38,6 +38,7 @@ from sidecar.graph.logins import build_login_http, login_error, token_roles
 from sidecar.model.ids import TenantUid
 from sidecar.model.tenant import Cloud, Credential, CredentialKind
 from sidecar.settings import GraphSettings
+from sidecar.telemetry.metrics import Telemetry
 from tests.unit.graph.kit import CANARY, NOW, TENANT, FakeClock
 
 APPLICATION = "6f1c2b1a-0000-4000-8000-0000000000aa"
@@ -100,6 +101,7 @@ class Stage:
     def __init__(self, credential: Credential = SECRET) -> None:
         self.login = FakeLogin()
         self.clock = FakeClock()
+        self.telemetry = Telemetry()
         self.credential = credential
         self.loads_count = 0
         settings = GraphSettings()
@@ -107,6 +109,7 @@ class Stage:
             credentials=self,
             settings=settings,
             clock=self.clock,
+            telemetry=self.telemetry,
             http=build_login_http(settings, transport=httpx.MockTransport(self.login)),
         )
 

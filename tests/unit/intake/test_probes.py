@@ -10,7 +10,8 @@ import pytest
 
 from sidecar.errors import StoreUnavailable
 from sidecar.intake.probes import build_probes
-from sidecar.telemetry.metrics import COUNTERS, DURATIONS, Telemetry
+from sidecar.telemetry.catalog import COUNTERS, DURATIONS
+from sidecar.telemetry.metrics import Telemetry
 
 
 @dataclass

@@ -20,7 +20,9 @@ OLD = {"lastModifiedDateTime": "2026-01-01T00:00:00Z"}
 def metric(desk: Desk, name: str) -> float:
     """Return the value of a metric."""
     lines = desk.telemetry.render().decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"exchange_{name}{{"))
+    return sum(
+        float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"exchange_{name}{{", f"exchange_{name} "))
+    )
 
 
 async def link_of(desk: Desk) -> str | None:

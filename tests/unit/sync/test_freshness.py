@@ -10,7 +10,11 @@ from tests.support.desk import Desk
 
 def shown(desk: Desk, name: str) -> dict[str, float]:
     """Return the values of a gauge by the first label."""
-    lines = [line for line in desk.telemetry.render().decode().splitlines() if line.startswith(f"exchange_{name}{{")]
+    lines = [
+        line
+        for line in desk.telemetry.render().decode().splitlines()
+        if line.startswith((f"exchange_{name}{{", f"exchange_{name} "))
+    ]
     return {line.partition('state="')[2].partition('"')[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
 
 

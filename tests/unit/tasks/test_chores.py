@@ -99,6 +99,7 @@ class Shift:
             rng=Random(1),
             sync_settings=desk.settings,
             store_settings=StoreSettings(),
+            telemetry=desk.telemetry,
         )
 
     async def run(

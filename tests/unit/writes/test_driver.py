@@ -28,6 +28,7 @@ from sidecar.model.ids import BookingKey, EventId
 from sidecar.model.room import Room
 from sidecar.model.write import Write, WriteKind, WriteState
 from sidecar.store.writes import Begun, NewWrite
+from sidecar.telemetry.metrics import Telemetry
 from sidecar.writes import driver as driver_module
 from sidecar.writes.driver import CLAIM_S, Driver, Goal, Lapsed, Work
 from sidecar.writes.failures import failure_of
@@ -112,7 +113,9 @@ async def bench(folder: Path, *scripts: Script) -> AsyncIterator[Bench]:
 @asynccontextmanager
 async def driving(opened: OpenStore, steps: Scripted) -> AsyncIterator[tuple[Driver, Scripted]]:
     """Run a driver."""
-    driver = Driver(writes=opened.store.writes, steps={WriteKind.CREATE: steps}, clock=opened.clock)
+    driver = Driver(
+        writes=opened.store.writes, steps={WriteKind.CREATE: steps}, clock=opened.clock, telemetry=Telemetry()
+    )
     running = asyncio.create_task(driver.run())
     await asyncio.sleep(0)
     try:
@@ -309,7 +312,7 @@ async def test_step_of_one_who_lost_its_claim_changes_nothing(tmp_path: Path) ->
 
 async def test_write_is_refused_while_nothing_is_carried_out(tmp_path: Path) -> None:
     async with bench(tmp_path, done) as b:
-        idle = Driver(writes=b.opened.store.writes, steps={}, clock=b.opened.clock)
+        idle = Driver(writes=b.opened.store.writes, steps={}, clock=b.opened.clock, telemetry=Telemetry())
         with pytest.raises(ServerDraining):
             await idle.submit(b.new(), goal=Goal.ENDED, wait_s=1.0)
         assert await b.rows() == []
@@ -324,7 +327,9 @@ async def test_caller_of_a_process_that_stops_hears_so_at_once(tmp_path: Path, t
         return None
 
     async with bench(tmp_path, endless) as b:
-        driver = Driver(writes=b.opened.store.writes, steps={WriteKind.CREATE: b.steps}, clock=b.opened.clock)
+        driver = Driver(
+            writes=b.opened.store.writes, steps={WriteKind.CREATE: b.steps}, clock=b.opened.clock, telemetry=Telemetry()
+        )
         running = asyncio.create_task(driver.run())
         await asyncio.sleep(0)
         call = asyncio.create_task(driver.submit(b.new(), goal=Goal.ENDED, wait_s=20.0))
