@@ -10,7 +10,7 @@ import gc
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
@@ -37,8 +37,9 @@ from sidecar.graph.throttle import Throttle
 from sidecar.graph.time_told import fetch_time
 from sidecar.graph.transport import Transport, build_http
 from sidecar.graph.webhook_call import WebhookCaller
-from sidecar.intake.path_secrets import read_path_secrets
+from sidecar.intake.path_secrets import PathSecrets, follow_path_secrets
 from sidecar.model.room import freshness_limits
+from sidecar.reloading import Reloading
 from sidecar.service import Listening, Service
 from sidecar.settings import Settings, StoreSettings
 from sidecar.store.engine import Engine
@@ -143,8 +144,8 @@ async def build_service(
     if settings.store.dsn_file is None:
         await store.intents.break_leases()  # the file is ours alone: whoever held a lane is dead
         await store.writes.break_claims()
-    path_secrets = read_path_secrets(settings.webhook.path_secrets_file)
-    address = await _announce_address(_url_told(settings, path_secrets), settings, store=store, clock=clock)
+    path_secrets = follow_path_secrets(settings.webhook.path_secrets_file)
+    address = await _announce_address(settings, path_secrets, store=store, clock=clock)
     throttle = Throttle(settings=settings.graph, clock=clock)
     breaker = Breaker(clock=clock, rng=rng)
     skew = SkewWatch()
@@ -281,22 +282,23 @@ async def build_service(
     )
 
 
-def _url_told(settings: Settings, path_secrets: Sequence[str]) -> str | None:
-    """Return the base URL that Microsoft is told; None: there is none."""
+def _url_told(settings: Settings, path_secrets: PathSecrets | None) -> str | None:
+    """Return the base URL that Microsoft is told now; None: there is none."""
     url = settings.webhook.public_url
-    return f"{url}/{path_secrets[0]}" if url is not None and path_secrets else url
+    return f"{url}/{path_secrets.current[0]}" if url is not None and path_secrets is not None else url
 
 
 async def _announce_address(
-    url: str | None, settings: Settings, *, store: Store, clock: Clock
+    settings: Settings, path_secrets: PathSecrets | None, *, store: Store, clock: Clock
 ) -> WebhookAddress | None:
     """Say where Microsoft is to call, for whoever works; return what goes on saying it, None where nobody has to hear it."""
     if "worker" not in settings.roles:
         return None
     is_alone = settings.store.dsn_file is None  # a file has no other process
+    url = partial(_url_told, settings, path_secrets)
     address = WebhookAddress(urls=store.webhook_urls, url=url, is_alone=is_alone, clock=clock)
     await address.begin()
-    return None if is_alone else address
+    return None if is_alone and path_secrets is None else address
 
 
 def _build_runner(
@@ -326,8 +328,8 @@ def tune_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-async def run(settings: Settings, *, announce: Callable[[Listening], None]) -> None:
-    """Run the service until SIGTERM or SIGINT; a second one ends it at once.
+async def run(settings: Settings, *, reloading: Reloading, announce: Callable[[Listening], None]) -> None:
+    """Run the service until SIGTERM or SIGINT; a second one ends it at once. SIGHUP has the settings read again.
 
     Args:
         announce: called once everything listens.
@@ -342,6 +344,7 @@ async def run(settings: Settings, *, announce: Callable[[Listening], None]) -> N
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
     async with running(settings) as service, service.serve() as listening:
         log.info(
             "service.ready",
@@ -351,5 +354,6 @@ async def run(settings: Settings, *, announce: Callable[[Listening], None]) -> N
             probes=listening.probes,
         )
         announce(listening)
-        await stopping.wait()
+        async with reloading.following():
+            await stopping.wait()
     log.info("service.stopped")

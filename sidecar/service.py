@@ -26,6 +26,7 @@ from sidecar.api.servicers import Inquiries
 from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
 from sidecar.intake.http import build_intake
+from sidecar.intake.path_secrets import PathSecrets
 from sidecar.intake.probes import build_probes
 from sidecar.intake.sink import MarkingSink
 from sidecar.model.room import freshness_limits
@@ -76,7 +77,7 @@ class Service:
         inquiries: Inquiries,
         api: ApiServer | None,
         address: WebhookAddress | None,
-        path_secrets: Sequence[str],
+        path_secrets: PathSecrets | None,
         telemetry: Telemetry,
         clock: Clock,
         rng: Random,

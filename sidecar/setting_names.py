@@ -37,6 +37,14 @@ def settings_of(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
             yield name, field
 
 
+def value_of(settings: BaseModel, path: str) -> object:
+    """Return the value of the setting of a path."""
+    found: object = settings
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
 def variable_of(path: str) -> str:
     """Return the environment variable of a setting."""
     return PREFIX + path.replace(".", "__").upper()

@@ -187,7 +187,7 @@ class WebhookSettings(_Group):
     public_url: str | None = None
     """Base URL under which Microsoft reaches it, such as https://hooks.example.com. Empty: rooms are polled."""
     path_secrets_file: Path | None = None
-    """File of words, one a line, of which the first goes into the path that Microsoft is told; all are taken. Empty: none."""
+    """File of words, one a line; the first goes into the path that Microsoft is told, all are taken; followed. Empty: none."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * 1024
     """Largest body taken, in bytes."""
     items_max: Annotated[int, Field(ge=1)] = 1_000
@@ -333,7 +333,7 @@ class LogSettings(_Group):
     """The log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe level written."""
+    """Least severe level written. Changed in the settings' file, it counts within seconds."""
     format: Literal["json", "console"] = "json"
     """json for machines, console for people."""
 

@@ -19,7 +19,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from sidecar.api.followed import read_bytes, unusable
+from sidecar.aio.followed import read_bytes, unusable
 from sidecar.errors import CallerRejected
 from sidecar.model.access import Grant, Scope
 from sidecar.model.ids import TenantId

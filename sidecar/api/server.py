@@ -17,12 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.aio.clock import Clock
+from sidecar.aio.followed import FollowedFiles
 from sidecar.api.access import SCOPES, naming_paths
 from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.callers import Callers, read_callers
 from sidecar.api.door import Door
-from sidecar.api.followed import FollowedFiles
 from sidecar.api.health import LimitedHealth
 from sidecar.api.limits import CallerLimits
 from sidecar.api.listen import SocketLock, only_for

@@ -13,7 +13,7 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from sidecar.api.followed import FollowedFiles, read_bytes, unusable
+from sidecar.aio.followed import FollowedFiles, read_bytes, unusable
 from sidecar.settings import GrpcSettings
 
 _FILE_BYTES_MAX = 1024 * 1024

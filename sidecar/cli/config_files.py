@@ -16,8 +16,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from sidecar.aio.followed import read_bytes
 from sidecar.api.callers import read_callers
-from sidecar.api.followed import read_bytes
 from sidecar.api.tls import read_tls
 from sidecar.errors import SettingsInvalid
 from sidecar.intake.path_secrets import read_path_secrets

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Annotated
 
 import typer
 
 from sidecar.cli.output import failing_clearly
 from sidecar.setting_names import variable_of
-from sidecar.settings import load_settings
+from sidecar.settings import load_settings, named_config_file
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML file with settings; the environment wins over it.")
@@ -44,7 +46,9 @@ def serve(config: ConfigOption = None, roles: RolesOption = None, profile: Profi
     # Imported here: the other commands start in a fraction of the time without them.
     import uvloop
 
+    from sidecar.aio.clock import SystemClock
     from sidecar.app import run, tune_collector
+    from sidecar.reloading import Reloading
     from sidecar.service import Listening
     from sidecar.telemetry.logs import set_up_logging
 
@@ -61,10 +65,18 @@ def serve(config: ConfigOption = None, roles: RolesOption = None, profile: Profi
     take_from_command_line(roles=roles, profile=profile)
     with failing_clearly():
         settings = load_settings(config)
-        set_up_logging(settings.log)
+        level = set_up_logging(settings.log)
         tune_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings, announce=announce))
+            reloading = Reloading(
+                settings,
+                file=named_config_file(config),
+                read=partial(load_settings, config),
+                log_level=level,
+                clock=SystemClock(),
+                rng=Random(),
+            )
+            runner.run(run(settings, reloading=reloading, announce=announce))
 
 
 def migrate(config: ConfigOption = None) -> None:

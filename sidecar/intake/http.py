@@ -61,6 +61,14 @@ class MarkOutcome(Protocol):
         """Notifications about tenants that nothing is read for now."""
 
 
+class PathWords(Protocol):
+    """Words of which one must stand in the path; `FollowedFiles` holds some."""
+
+    @property
+    def current(self) -> Sequence[str]:
+        """The words as they are now."""
+
+
 class NotificationSink(Protocol):
     """Makes notifications durable."""
 
@@ -86,17 +94,19 @@ def build_intake(
     settings: WebhookSettings,
     store_id: str,
     clock: Clock,
-    path_secrets: Sequence[str] = (),
+    path_secrets: PathWords | None = None,
 ) -> Starlette:
     """Build the application. Both paths take both kinds of notification: some set-ups have one address for both.
 
     Args:
-        path_secrets: words of which one must stand before the paths; none: the paths stand alone.
+        path_secrets: words of which one must stand before the paths, as they are at each request; None: the paths stand alone.
         store_id: what our own handshakes are answered with, so that whoever sent one knows who answered.
     """
     intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id, clock=clock)
-    guarded = _guarded(intake.receive, path_secrets, counters)
-    before, receive = ("/{word}", guarded) if path_secrets else ("", intake.receive)
+    receive: Handler = intake.receive
+    before = ""
+    if path_secrets is not None:
+        before, receive = "/{word}", _guarded(intake.receive, path_secrets, counters)
     app = Starlette(
         routes=[
             Route(before + NOTIFICATIONS_PATH, receive, methods=["POST"]),
@@ -108,14 +118,13 @@ def build_intake(
     return app
 
 
-def _guarded(receive: Handler, path_secrets: Sequence[str], counters: Counters) -> Handler:
+def _guarded(receive: Handler, path_secrets: PathWords, counters: Counters) -> Handler:
     """Let through what names one of the words in its path; for the rest there is nothing."""
-    known = [word.encode() for word in path_secrets]
 
     async def receive_known(request: Request) -> Response:
         given = str(request.path_params["word"]).encode("utf-8", "surrogateescape")
         # All are compared, so that time tells nothing of any.
-        if not sum([hmac.compare_digest(given, word) for word in known]):
+        if not sum([hmac.compare_digest(given, word.encode()) for word in path_secrets.current]):
             counters.count("requests.misdirected", 1)
             return PlainTextResponse("Not Found", status_code=404)  # as the router answers for unknown paths
         return await receive(request)

@@ -7,8 +7,10 @@ address, and whoever sees Microsoft's requests on their way knows them.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
+from sidecar.aio.followed import FollowedFiles
 from sidecar.errors import SettingsInvalid
 
 _WORD = re.compile("[A-Za-z0-9_-]{16,128}")
@@ -16,17 +18,27 @@ _WORDS_MAX = 4
 _FILE_BYTES_MAX = 4_096
 
 
-def read_path_secrets(path: Path | None) -> tuple[str, ...]:
-    """Read the words, one a line: the first is told to Microsoft, all of them are taken. None: there are none.
+PathSecrets = FollowedFiles[tuple[str, ...]]
 
-    To replace one, put the new one first and start anew; take the old one out when all subscriptions have moved, which they do
-    by themselves.
+
+def follow_path_secrets(path: Path | None) -> PathSecrets | None:
+    """Read the file, and go on reading it; None: there is none, and the paths stand alone.
+
+    To replace a word, put the new one behind the old one; when all processes have read it, put it first; when all subscriptions
+    have moved, which they do by themselves, take the old one out.
+
+    Raises:
+        SettingsInvalid: the file cannot be used.
+    """
+    return None if path is None else FollowedFiles("path_secrets", (path,), partial(read_path_secrets, path))
+
+
+def read_path_secrets(path: Path) -> tuple[str, ...]:
+    """Read the words, one a line and at least one: the first is told to Microsoft, all of them are taken.
 
     Raises:
         SettingsInvalid: the file cannot be read or breaks the form; nothing of it is quoted.
     """
-    if path is None:
-        return ()
     try:
         with path.open(encoding="ascii") as file:
             words = file.read(_FILE_BYTES_MAX).split()

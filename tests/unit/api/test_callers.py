@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.aio.followed import FollowedFiles
 from sidecar.api.callers import TOKEN_PREFIX, Callers, Proof, digest_of, make_token, read_callers
-from sidecar.api.followed import FollowedFiles
 from sidecar.errors import CallerRejected, SettingsInvalid
 from sidecar.model.access import Grant, Scope
 from tests.support.builders import CANARY, NOW, TENANT

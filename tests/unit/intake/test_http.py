@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from sidecar.errors import SettingsInvalid, StoreUnavailable
 from sidecar.intake import http
-from sidecar.intake.http import build_intake
-from sidecar.intake.path_secrets import read_path_secrets
+from sidecar.intake.http import PathWords, build_intake
+from sidecar.intake.path_secrets import follow_path_secrets, read_path_secrets
 from sidecar.model.handshake import OWN_TOKEN_PREFIX, PROOF_HEADER, prove
 from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
@@ -51,10 +51,17 @@ class FakeSink:
         return Outcome(len(known), len(notifications) - len(known))
 
 
+@dataclass
+class FakeWords:
+    """Words of the path, as they are now."""
+
+    current: Sequence[str]
+
+
 class Stage:
     """The webhook behind a client."""
 
-    def __init__(self, *path_secrets: str, **settings: int) -> None:
+    def __init__(self, *path_secrets: str, words: PathWords | None = None, **settings: int) -> None:
         self.sink = FakeSink()
         self.counts: Counter[str] = Counter()
         self.clock = ManualClock()
@@ -64,7 +71,7 @@ class Stage:
             settings=WebhookSettings.model_validate(settings),
             store_id=STORE,
             clock=self.clock,
-            path_secrets=path_secrets,
+            path_secrets=words or (FakeWords(path_secrets) if path_secrets else None),
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="https://hooks.example")
 
@@ -155,7 +162,25 @@ def test_words_are_read_a_line_each(tmp_path: Path) -> None:
     path = tmp_path / "words"
     path.write_text("new-word-of-the-path\nformer-word-of-the-path\n")
     assert read_path_secrets(path) == ("new-word-of-the-path", "former-word-of-the-path")
-    assert read_path_secrets(None) == ()
+
+
+async def test_word_that_is_replaced_counts_from_the_next_request(tmp_path: Path) -> None:
+    """A file that is half written lets the former words in, and nothing else."""
+    path = tmp_path / "words"
+    path.write_text("former-word-of-the-path\n")
+    words = follow_path_secrets(path)
+    assert words is not None
+    stage = Stage(words=words)
+    for text, answers in (
+        ("former-word-of-the-path\n", (202, 404)),
+        ("new-word-of-the-path\nformer-word-of-the-path\n", (202, 202)),
+        ("new\n", (202, 202)),
+        ("new-word-of-the-path\n", (404, 202)),
+    ):
+        path.write_text(text)
+        for word, status in zip(("former-word-of-the-path", "new-word-of-the-path"), answers, strict=True):
+            answer = await stage.client.post(f"/{word}{NOTIFICATIONS_PATH}", content=body(item()))
+            assert answer.status_code == status, (text, word)
 
 
 async def test_requests_faster_than_the_rate_are_put_off_and_not_lost() -> None:

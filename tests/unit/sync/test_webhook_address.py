@@ -35,7 +35,7 @@ async def test_address_is_announced_more_often_than_it_takes_to_count_as_dead() 
     """Also when two announcements in a row fail."""
     clock = ManualClock()
     board = Board(clock, trouble=(4, 5))
-    address = WebhookAddress(urls=board, url="https://old.example.com", is_alone=False, clock=clock)
+    address = WebhookAddress(urls=board, url=lambda: "https://old.example.com", is_alone=False, clock=clock)
     await address.begin()
     with pytest.raises(asyncio.CancelledError):
         await address.run()
@@ -46,9 +46,26 @@ async def test_address_is_announced_more_often_than_it_takes_to_count_as_dead() 
     assert max(later - sooner for sooner, later in itertools.pairwise(heard)) <= ALIVE.total_seconds()
 
 
+async def test_address_that_is_set_anew_is_announced_at_once_and_also_by_a_process_alone() -> None:
+    """A word of the path is replaced in its file; who is alone says nothing twice."""
+    clock = ManualClock()
+    board = Board(clock, trouble=(2,))
+
+    def url() -> str:
+        if clock.monotonic() > 100.0:
+            raise asyncio.CancelledError
+        return "former" if clock.monotonic() < 50.0 else "new"
+
+    address = WebhookAddress(urls=board, url=url, is_alone=True, clock=clock)
+    await address.begin()
+    with pytest.raises(asyncio.CancelledError):
+        await address.run()
+    assert [(at_s, told) for at_s, told, _ in board.told] == [(0.0, "former"), (50.0, "new"), (55.0, "new")]
+
+
 async def test_process_that_cannot_announce_itself_does_not_start() -> None:
     """It would work towards an address that it does not know."""
     clock = ManualClock()
-    address = WebhookAddress(urls=Board(clock, trouble=(1,)), url=None, is_alone=False, clock=clock)
+    address = WebhookAddress(urls=Board(clock, trouble=(1,)), url=lambda: None, is_alone=False, clock=clock)
     with pytest.raises(StoreUnavailable):
         await address.begin()

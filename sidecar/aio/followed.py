@@ -70,7 +70,7 @@ class FollowedFiles(Generic[T]):
         return self._is_usable
 
     def _look(self) -> tuple[tuple[int, int, int], ...]:
-        return tuple(_signature(path) for path in self._paths)
+        return tuple(signature_of(path) for path in self._paths)
 
 
 def read_bytes(path: Path, setting: str, *, bytes_max: int) -> bytes:
@@ -94,7 +94,7 @@ def unusable(setting: str, path: Path, sentence: str) -> SettingsInvalid:
     return SettingsInvalid("a file cannot be used", details={setting: f"{path} {sentence}"})
 
 
-def _signature(path: Path) -> tuple[int, int, int]:
+def signature_of(path: Path) -> tuple[int, int, int]:
     """Return what is another one when a file was changed or replaced; zeros when there is none."""
     try:
         found = path.stat()
