@@ -1,0 +1,123 @@
+"""Real brokers for tests: Debian's RabbitMQ and Redis, each with ports and a folder of its own, on loopback, ended by its id.
+
+`.ci/servers` installs them. Tests that lack one are skipped, and the mark says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import free_port
+
+_RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_EPMD = shutil.which("epmd")
+_REDIS = shutil.which("redis-server")
+_START_S = 60.0
+_STOP_S = 20.0
+_HOST = "127.0.0.1"
+
+needs_rabbitmq = pytest.mark.skipif(
+    not _RABBITMQ.exists() or _EPMD is None, reason="there is no rabbitmq-server: .ci/servers installs it"
+)
+needs_redis = pytest.mark.skipif(_REDIS is None, reason="there is no redis-server: .ci/servers installs it")
+
+
+@contextmanager
+def rabbitmq() -> Iterator[str]:
+    """Run a RabbitMQ; give its URL. Some seven seconds until it is up.
+
+    Its name server is a process of its own, or Erlang would leave a daemon behind.
+    """
+    ports = {"EPMD": free_port(), "DIST": free_port(), "NODE": free_port()}
+    with _folder("exchange-rabbitmq-") as folder:
+        plugins = folder / "plugins"
+        plugins.write_text("[].\n")
+        env = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),  # of the cookie
+            "ERL_EPMD_PORT": str(ports["EPMD"]),
+            "ERL_EPMD_ADDRESS": _HOST,
+            "RABBITMQ_NODENAME": f"exchange{ports['NODE']}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": _HOST,
+            "RABBITMQ_NODE_PORT": str(ports["NODE"]),
+            "RABBITMQ_DIST_PORT": str(ports["DIST"]),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        }
+        log = folder / "log"
+        with ExitStack() as stack:
+            names = [str(_EPMD), "-port", str(ports["EPMD"]), "-address", _HOST]
+            stack.enter_context(_running(names, env, folder / "epmd.log"))
+            _await(lambda: _listens(ports["EPMD"]), folder / "epmd.log")
+            stack.enter_context(_running([str(_RABBITMQ)], env, log))
+            _await(lambda: "Server startup complete" in log.read_text(errors="replace"), log)
+            yield f"amqp://guest:guest@{_HOST}:{ports['NODE']}//"
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """Run a Redis that writes each command to the disk before it answers, as README asks for; give its URL."""
+    port = free_port()
+    with _folder("exchange-redis-") as folder:
+        options = {"port": port, "bind": _HOST, "dir": folder, "save": "", "appendonly": "yes", "appendfsync": "always"}
+        command = [str(_REDIS), *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
+        log = folder / "log"
+        with _running(command, {"PATH": os.environ["PATH"]}, log):
+            _await(lambda: "Ready to accept connections" in log.read_text(errors="replace"), log)
+            yield f"redis://{_HOST}:{port}/0"
+
+
+@contextmanager
+def _folder(prefix: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _running(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
+    with log.open("ab") as output:
+        # A session of its own: RabbitMQ is a shell, an emulator and a helper, and all of them go together.
+        process = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((_HOST, port)) == 0
+
+
+def _await(is_up: Callable[[], bool], log: Path) -> None:
+    deadline_s = time.monotonic() + _START_S
+    while not is_up():
+        assert time.monotonic() < deadline_s, f"not up after {_START_S} s:\n{log.read_text(errors='replace')[-3000:]}"
+        time.sleep(0.05)
