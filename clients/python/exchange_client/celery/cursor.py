@@ -17,6 +17,10 @@ class CursorError(Exception):
     """The cursor cannot be used as it is; the message says why and what to do. Waiting does not mend it."""
 
 
+class CursorTaken(CursorError):
+    """Another bridge uses the cursor; once that has ended it is free."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """What is kept.
@@ -82,7 +86,7 @@ def locked(folder: Path, name: str) -> Iterator[None]:
     The lock ends with the process, however that ends. It holds on one machine; a network's file system may not keep it.
 
     Raises:
-        CursorError: another process has it.
+        CursorTaken: another bridge has it.
         OSError: the folder cannot be made or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +95,7 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CursorError(f"another bridge uses {folder}; one at a time may, and {name} needs one folder") from None
+            raise CursorTaken(f"another bridge uses {folder}; one at a time may, and {name} needs one folder") from None
         yield
     finally:
         os.close(handle)
