@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, str] = {
     "serve": "server:serve",
     "migrate": "server:migrate",
+    "probe": "probe_command:probe",
     "config": "config:app",
     "vault": "vault:app",
     "emulator": "emulator:emulator",
@@ -38,8 +39,8 @@ COMMANDS: Mapping[str, str] = {
     "watch": "watch:watch",
 }
 """Where each command is, in the order in which they are listed: a module of this package, and in it a function or a Typer."""
-_READING_THEMSELVES = {"emulator"}
-"""Commands that read their own options, which are the same as those of the program they start."""
+_READING_THEMSELVES = {"emulator", "probe"}
+"""Commands that read their own options, which are the same as those of the program they start, or of their short way in."""
 
 
 class _Commands(TyperGroup):
