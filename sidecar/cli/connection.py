@@ -13,6 +13,7 @@ import typer
 from exchange_client import SyncExchangeClient, Tls, TokenFile, names
 
 from sidecar.cli.output import failing_clearly
+from sidecar.cli.version import show_version
 
 TargetOption = Annotated[
     str,
@@ -60,6 +61,9 @@ def options(
     token_file: Annotated[
         Path | None, typer.Option(envvar="EXCHANGE_TOKEN_FILE", help="File with the bearer token to call with.")
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say which build this is, and end.")
+    ] = False,
 ) -> None:
     """Keeps Microsoft Exchange room calendars and your product in step, behind a gRPC API.
 
