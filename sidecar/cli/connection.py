@@ -79,16 +79,33 @@ def reach(target: str) -> SyncExchangeClient:
     Raises:
         ValueError: a file cannot be read, or the options do not fit together.
     """
-    access = _ACCESS.get()
+    tls = tls_for(target)
+    file = _ACCESS.get().token_file
     try:
-        tls = None
-        is_wanted = access.tls or access.ca or access.cert or access.key or access.server_name
-        if is_wanted and not target.startswith("unix:"):  # a socket is plain, whatever the environment says of others
-            tls = Tls.from_files(ca=access.ca, cert=access.cert, key=access.key, server_name=access.server_name)
-        token = None if access.token_file is None else TokenFile(access.token_file)
+        token = None if file is None else TokenFile(file)
     except OSError as error:
-        raise ValueError(f"cannot read {error.filename}: {error.strerror}") from error
+        raise _unreadable(error) from error
     return SyncExchangeClient.connect(target, tls=tls, token=token, timeout_s=_PATIENCE_S)
+
+
+def tls_for(target: str) -> Tls | None:
+    """Return what the options of this command line secure a connection with; None: nothing.
+
+    Raises:
+        ValueError: a file cannot be read, or the options do not fit together.
+    """
+    access = _ACCESS.get()
+    is_wanted = access.tls or access.ca or access.cert or access.key or access.server_name
+    if not is_wanted or target.startswith("unix:"):  # a socket is plain, whatever the environment says of others
+        return None
+    try:
+        return Tls.from_files(ca=access.ca, cert=access.cert, key=access.key, server_name=access.server_name)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> ValueError:
+    return ValueError(f"cannot read {error.filename}: {error.strerror}")
 
 
 @contextmanager

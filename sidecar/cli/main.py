@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "epoch": "backups:epoch_app",
     "demo": "demo:demo",
     "doctor": "doctor:doctor",
+    "ping": "ping:ping",
     "tenant": "tenant_commands:app",
     "room": "rooms:app",
     "booking": "bookings:app",
