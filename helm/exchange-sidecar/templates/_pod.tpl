@@ -1,5 +1,5 @@
-{{/* What the migration and the service container share, resources apart; both read the whole configuration. */}}
-{{- define "exchange-sidecar.container" -}}
+{{/* The program of every container, and what it may not do. */}}
+{{- define "exchange-sidecar.program" -}}
 image: {{ include "exchange-sidecar.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
@@ -8,6 +8,22 @@ securityContext:
     drop: [ALL]
   readOnlyRootFilesystem: true
   runAsNonRoot: true
+{{- end }}
+
+{{/* As whom every pod runs. */}}
+{{- define "exchange-sidecar.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* What the migration and the service container share, resources apart; both read the whole configuration. */}}
+{{- define "exchange-sidecar.container" -}}
+{{ include "exchange-sidecar.program" . }}
 env:
   {{- range $name, $value := include "exchange-sidecar.ownSettings" . | fromYaml }}
   - name: {{ $name }}
