@@ -19,6 +19,7 @@ import httpx
 import structlog
 
 from sidecar.aio.clock import Clock, SystemClock
+from sidecar.aio.stopping import StartGivenUp, Stop
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.api.servicers import Inquiries
@@ -329,23 +330,25 @@ def tune_collector() -> None:
 
 
 async def run(settings: Settings, *, reloading: Reloading, announce: Callable[[Listening], None]) -> None:
-    """Run the service until SIGTERM or SIGINT; a second one ends it at once. SIGHUP has the settings read again.
+    """Run the service until SIGTERM or SIGINT; a second one ends it at once, one during the start gives the start up.
+
+    SIGHUP has the settings read again.
 
     Args:
         announce: called once everything listens.
+    Raises:
+        SettingsInvalid, StoreUnavailable: it cannot start, and why.
     """
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-
-    def stop() -> None:
-        if stopping.is_set():
-            os._exit(1)  # asked twice: whoever asks wants it now; the database survives it
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
-    async with running(settings) as service, service.serve() as listening:
+    stop = Stop()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.ask)
+    async with AsyncExitStack() as stack:
+        try:
+            with stop.starting():
+                service = await stack.enter_async_context(running(settings))
+                listening = await stack.enter_async_context(service.serve())
+        except StartGivenUp:
+            log.info("service.start_given_up")
+            return
         log.info(
             "service.ready",
             roles=list(listening.roles),
@@ -355,5 +358,5 @@ async def run(settings: Settings, *, reloading: Reloading, announce: Callable[[L
         )
         announce(listening)
         async with reloading.following():
-            await stopping.wait()
+            await stop.wait()
     log.info("service.stopped")

@@ -211,13 +211,17 @@ class Service:
         )
 
     async def drain(self) -> None:
-        """First stage of stopping: unready, watches closed with a message, calls finished. The webhooks still answer."""
+        """First stage of stopping: unready, watches closed with a message, calls finished. The webhooks still answer.
+
+        Callers who only wait for something (changes, a room's answer) are told what is known; who still asks is answered.
+        """
         log.info("service.draining", watches_count=self.feed.watches_count)
         self._is_serving = False
         self.feed.drain()
         self._runner.stop()
+        self.inquiries.writing.driver.drain()
         if self._api is not None:
-            await self._api.stop(self._settings.grpc.drain_s)
+            await self._api.stop(self._settings.grpc.drain_s, quiet_s=self._settings.grpc.quiet_s)
 
     async def end_work(self, working: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
         """Last stage: background work finishes what it has begun, within its grace."""

@@ -91,6 +91,9 @@ class GrpcSettings(_Group):
     """Of `watches_max`, what one caller of `callers_file` may have; calls that wait for Microsoft count as well."""
     drain_s: Seconds = 10.0
     """How long calls may go on after SIGTERM; watches end at once with a closing message."""
+    quiet_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """After SIGTERM new calls are taken until none has come for this long, for half of `drain_s` at most: an app beside us that
+    ends at the same time may finish. 0: refused at once."""
 
     _empty_paths = field_validator(
         "socket", "callers_file", "tls_cert_file", "tls_key_file", "client_ca_file", mode="before"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.aio.budget import Budget
-from sidecar.aio.clock import Clock
+from sidecar.aio.clock import INSTANT_S, Clock
 from sidecar.api.access import Path, tenants_named
 from sidecar.api.audited import Auditor
 from sidecar.api.door import Door, Visitor, refusal_of, seeing, tenants_of
@@ -50,6 +51,8 @@ _DRAIN_RETRY_S = 1.0
 _ANSWER_SHARE = 0.9
 """Of the time that is left; the rest is for writing the answer and its way back."""
 _LEAST_S = 0.05
+_LOOK_S = 0.1
+"""Time between looks whether callers have become quiet: it happens once in the life of a process."""
 _TENANT_CHARS_MAX = 63
 _LOGGED_FIELDS_MAX = 5
 _LINES_BURST, _LINES_PER_S = 20, 1.0
@@ -134,12 +137,26 @@ class Boundary:
         self._clock = clock
         self._metrics = metrics
         self._is_refusing = False
+        self._called_at_s = -math.inf
         self._idle = asyncio.Event()
         self._idle.set()
 
     def refuse_calls(self) -> None:
         """Refuse what comes from now on; calls under way go on."""
         self._is_refusing = True
+
+    async def wait_quiet(self, quiet_s: float, timeout_s: float) -> bool:
+        """Wait until no call with one answer has been under way for `quiet_s`; say whether that came within `timeout_s`."""
+        ends_s = self._clock.monotonic() + timeout_s
+        while True:
+            now_s = self._clock.monotonic()
+            is_busy = self._total > self._counts[Pool.WATCHES]
+            left_s = quiet_s if is_busy else self._called_at_s + quiet_s - now_s
+            if left_s < INSTANT_S:
+                return True
+            if ends_s - now_s < INSTANT_S:
+                return False
+            await self._clock.sleep(min(left_s, ends_s - now_s, _LOOK_S))
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no call is under way; say whether that came before the time was over."""
@@ -255,6 +272,8 @@ class Boundary:
         self._idle.clear()
 
     def _leave(self, pool: Pool) -> None:
+        if pool is not Pool.WATCHES:
+            self._called_at_s = self._clock.monotonic()
         self._counts[pool] -= 1
         self._total -= 1
         if self._total == 0:

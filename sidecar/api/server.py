@@ -121,6 +121,7 @@ class ApiServer:
     ) -> None:
         self._settings = settings
         self._streams = Streams(metrics)
+        self._clock = clock
         servicers = build_servicers(
             store=store,
             feed=feed,
@@ -231,16 +232,24 @@ class ApiServer:
         """Tell health checks that this server goes; calls are still served. The feed ends the watches."""
         await self._health.enter_graceful_shutdown()
 
-    async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, wait up to `grace_s` for those under way, then end what is left and stop listening.
+    async def stop(self, grace_s: float, *, quiet_s: float = 0.0) -> None:
+        """Take new calls until they cease, refuse them then, wait for those under way, end what is left and stop listening.
 
         Watches are the feed's to end: drain it first.
+
+        Args:
+            grace_s: how long all of it may take, but for what is left.
+            quiet_s: calls have ceased when none was under way for so long. They are refused after half of the grace in any
+                case, so that the last ones have the other half.
         """
         self._is_stopping = True
         await self.drain()
+        ends_s = self._clock.monotonic() + grace_s
+        if self._server is not None and quiet_s > 0.0:
+            await self._boundary.wait_quiet(quiet_s, grace_s / 2)
         self._boundary.refuse_calls()
         if self._server is not None:
-            await self._boundary.wait_idle(grace_s)
+            await self._boundary.wait_idle(ends_s - self._clock.monotonic())
             # Not the whole grace: it would be waited for as long as anybody watches the health service.
             await self._server.stop(_LAST_WORDS_S)
             self._server = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sidecar.aio.clock import INSTANT_S
-from sidecar.errors import TenantNotFound
+from sidecar.errors import ServerDraining, TenantNotFound
 from sidecar.feed.feed import Feed, WatchScope
 from sidecar.feed.gaps import expired, log_epoch
 from sidecar.model.change import Cause, Change, ChangeKind, SnapshotReason
@@ -115,7 +115,10 @@ async def read_changes(
 
     Raises:
         ResumeTokenMalformed, ResumeTokenForeign, ResumeTokenExpired, TenantNotFound, RoomNotFound.
+        ServerDraining: it wants to wait, and would be back at once again and again if it were not told to go elsewhere.
     """
+    if feed.is_draining and max_wait_s >= INSTANT_S:
+        raise ServerDraining("the server is shutting down", retry_after_s=1.0)
     cursor = feed.decode(scope, resume_token)
     tenant_uid, head = await feed.head(scope.tenant_id, cursor)
     room_uid = None

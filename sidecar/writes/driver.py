@@ -52,6 +52,8 @@ _UNDER_WAY_MAX = 1_000
 """Callers who do not wait for the end could begin more than Exchange takes."""
 _ASK_AGAIN_S = 2.0
 """When a caller who was told nothing certain is advised to ask again."""
+_ANSWERED_BY_ROOMS = frozenset({WriteKind.INVITE, WriteKind.REINVITE})
+"""The end of these is a room's answer, which may take any time; of the others it is Exchange's, and soon."""
 _LOOK_S = 1.0
 """Time between looks at a write that another process carries out and whose news may have been missed."""
 
@@ -78,12 +80,16 @@ class Work:
         error: why it was left, or forgotten.
         is_over: nobody here works on it any more.
         callers_count: how many wait for it here.
+        news: rung for steps that wait: by them, when something may have come for this write, and with `must_leave`.
+        must_leave: the process stops, so its steps wait for nobody any more, and leave it for later.
         is_made: Exchange has done something of it, so whatever fails from then on does not undo it. Set by its steps.
     """
 
     def __init__(self, write: Write, writes: Writes) -> None:
         self.write = write
         self.bell = Broadcast()
+        self.news = Broadcast()
+        self.must_leave = False
         self.again_at: datetime | None = None
         self.error: Exception | None = None
         self.is_over = False
@@ -168,6 +174,7 @@ class Driver:
         self._bells = _Bells()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._is_draining = False
 
     @property
     def under_way_count(self) -> int:
@@ -194,6 +201,22 @@ class Driver:
             work.end(OutcomeUnknown("the process stops", retry_after_s=_ASK_AGAIN_S))
         self._under_way.clear()
         self._idle.set()
+
+    def drain(self) -> None:
+        """Wait for no room's answer from now on: whoever waits is told as soon as Exchange has done it.
+
+        Writes are still begun.
+        """
+        self._is_draining = True
+        for work in self._under_way.values():
+            work.must_leave = True
+            work.bell.ring()
+            work.news.ring()
+        self._bells.ring(WriteUid(""))
+
+    def _has_reached(self, write: Write, goal: Goal) -> bool:
+        is_enough = goal is Goal.TAKEN or (self._is_draining and write.kind in _ANSWERED_BY_ROOMS)
+        return write.state.is_answered or (is_enough and write.state.is_taken)
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no write is under way here; say whether that came before the time was over."""
@@ -250,14 +273,14 @@ class Driver:
             return _answer(await self._await_other(write, goal, ends_s))
         work.callers_count += 1
         try:
-            while not _has_reached(work.write, goal) and not work.is_over:
+            while not self._has_reached(work.write, goal) and not work.is_over:
                 if not await work.bell.wait(work.bell.version, self._left_s(ends_s)):
                     break
         finally:
             work.callers_count -= 1
-        if work.error is not None and not _has_reached(work.write, goal):
+        if work.error is not None and not self._has_reached(work.write, goal):
             raise work.error
-        if work.is_over and not _has_reached(work.write, goal):
+        if work.is_over and not self._has_reached(work.write, goal):
             return _answer(await self._await_other(work.write, goal, ends_s))
         return _answer(work.write)
 
@@ -296,14 +319,14 @@ class Driver:
         """Wait for a write that is another process's, or nobody's for now; return it as far as it has come."""
         bell = self._bells.take(write.uid)
         try:
-            while not _has_reached(write, goal):
+            while not self._has_reached(write, goal):
                 version = bell.version
                 found = await self._writes.load(write.uid)
                 if found is None:
                     raise OutcomeUnknown("it could not be done just now; send it again", retry_after_s=_ASK_AGAIN_S)
                 write = found
                 left_s = self._left_s(ends_s)
-                if _has_reached(write, goal) or left_s <= 0.0:
+                if self._has_reached(write, goal) or left_s <= 0.0:
                     break
                 await bell.wait(version, min(left_s, _LOOK_S))
         finally:
@@ -316,6 +339,7 @@ class Driver:
     def _start(self, write: Write) -> Work:
         group = self._working()
         work = Work(write, self._writes)
+        work.must_leave = self._is_draining
         self._under_way[write.uid] = work
         self._idle.clear()
         group.create_task(self._carry_out(work, group), name=f"write {write.uid}")
@@ -380,10 +404,6 @@ class Driver:
             work.again_at = await self._steps[work.write.kind].carry_out(work)
         if work.again_at is not None:
             await self._writes.leave(work.write, until=work.again_at)
-
-
-def _has_reached(write: Write, goal: Goal) -> bool:
-    return write.state.is_answered or (goal is Goal.TAKEN and write.state.is_taken)
 
 
 def _answer(write: Write) -> Write:

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 import structlog
 
 from sidecar.aio.clock import Clock
-from sidecar.aio.wakeup import Broadcast
 from sidecar.errors import (
     BookingNotFound,
     GraphRefused,
@@ -208,17 +207,18 @@ class Inviter:
                 for no longer than somebody does.
         """
         asked_at = work.write.event_created_at or work.write.created_at
-        bell = Broadcast()
-        stop = self._store.writes.on_news(lambda uid: bell.ring() if uid in ("", work.write.uid) else None)
+        stop = self._store.writes.on_news(lambda uid: work.news.ring() if uid in ("", work.write.uid) else None)
         try:
             while True:
-                version = bell.version
+                version = work.news.version
                 if await self._is_told(work, scene, answer):
                     return None
                 pause_s = min(max((self._clock.now() - asked_at).total_seconds(), _PAUSE_S_MIN), _PAUSE_S_MAX)
-                if self._clock.monotonic() + pause_s > until_s or not (is_new or work.callers_count):
+                may_wait = self._clock.monotonic() + pause_s <= until_s and (is_new or work.callers_count)
+                if may_wait and not work.must_leave:
+                    await work.news.wait(version, pause_s)
+                if work.must_leave or not may_wait:
                     return self._clock.now() + timedelta(seconds=pause_s)
-                await bell.wait(version, pause_s)
                 found = await self._store.writes.load(work.write.uid)
                 if found is None or found.state.is_ended:
                     raise StoreConflict("the write has ended")

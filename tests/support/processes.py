@@ -76,6 +76,7 @@ class Service:
         self.env = service_env(folder, emulator, webhook_port=free_port())
         self.env["EXCHANGE_GRPC__ADDRESSES"] = f'["127.0.0.1:{free_port()}"]'
         self.env["EXCHANGE_PROBES__LISTEN"] = f"127.0.0.1:{free_port()}"
+        self.env["EXCHANGE_GRPC__QUIET_S"] = "0.1"  # the tests end a service in the middle of calls, and that often
         self.env |= {f"EXCHANGE_{name}": value for name, value in settings.items()}
         self.arguments: list[str] = []
         """Given to `serve`."""

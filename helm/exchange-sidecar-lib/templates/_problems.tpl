@@ -72,16 +72,8 @@ chart cannot leave it out. Shapes and unknown keys are values.schema.json's busi
 {{- if ne (len (list (int $values.grpc.port) (int $values.webhook.port) (int $values.probes.port) | uniq)) 3 }}
 {{- $problems = append $problems "exchange.grpc.port, exchange.webhook.port and exchange.probes.port must differ: the listeners live in one pod." }}
 {{- end }}
-{{- if $values.networkPolicy.enabled }}
-{{- $policy := $values.networkPolicy }}
-{{- if and (not $usesFile) (not $policy.extraEgress) }}
+{{- if and $values.networkPolicy.enabled (not $usesFile) (not $values.networkPolicy.extraEgress) }}
 {{- $problems = append $problems "exchange.networkPolicy.extraEgress is empty: the policy keeps the pods from every PostgreSQL; name yours and its port there." }}
-{{- end }}
-{{- range $name, $labels := dict "webhook.namespaceLabels" $policy.webhook.namespaceLabels "metrics.namespaceLabels" $policy.metrics.namespaceLabels "dns.namespaceLabels" $policy.dns.namespaceLabels "dns.podLabels" $policy.dns.podLabels }}
-{{- if not $labels }}
-{{- $problems = append $problems (printf "exchange.networkPolicy.%s is empty: an empty selector admits everybody; name at least one label." $name) }}
-{{- end }}
-{{- end }}
 {{- end }}
 {{- $own := include "exchange-sidecar-lib.ownSettings" . | fromYaml }}
 {{- range $name := keys $values.settings | sortAlpha }}

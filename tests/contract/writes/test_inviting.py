@@ -108,6 +108,21 @@ async def test_submitted_booking_is_pending_and_later_confirmed_without_the_call
         assert await desk.told() == [PENDING, CONFIRMED]
 
 
+async def test_stop_answers_the_caller_at_once_and_leaves_the_question_for_later(tmp_path: Path) -> None:
+    """The room has not answered, which may take days: the process that comes next goes on asking."""
+    async with desk_set(tmp_path, AutomateProcessing="AutoUpdate") as desk:
+        call = asyncio.create_task(invite(desk))
+        await asyncio.sleep(9.0)
+        desk.writing.driver.drain()
+        async with asyncio.timeout(0.5):
+            assert (await call).booking.state == Booking.STATE_PENDING
+            assert await desk.writing.driver.wait_idle(0.5)
+        write = await desk.write()
+        assert write is not None
+        assert not write.state.is_ended
+        assert len(await desk.mirror.opened.fetch("SELECT 1 FROM intents WHERE kind = 'booking.write'")) == 1
+
+
 async def test_confirmed_booking_is_what_a_read_of_the_room_would_have_told(tmp_path: Path) -> None:
     """Whoever learned it from the organizer told it in the room's words, so a read finds nothing different, nor drift."""
     async with desk_set(tmp_path) as desk:

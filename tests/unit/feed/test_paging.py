@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from sidecar.errors import ResumeTokenExpired, ResumeTokenForeign, RoomNotFound, TenantNotFound
+from sidecar.errors import ResumeTokenExpired, ResumeTokenForeign, RoomNotFound, ServerDraining, TenantNotFound
 from sidecar.feed.events import Changed, SnapshotEnds
 from sidecar.feed.feed import Feed, WatchScope
 from sidecar.feed.paging import ChangesPage, read_changes
@@ -103,6 +103,17 @@ async def test_waiting_read_is_answered_when_the_service_drains(opened: OpenStor
         feed.drain()
         async with asyncio.timeout(0.1):
             assert list((await waiting).changes) == []
+
+
+async def test_read_that_would_wait_is_sent_away_while_the_service_drains(opened: OpenStore) -> None:
+    """Answered at once with nothing, its reader would be back at once, for as long as calls are still taken."""
+    await opened.add_tenant()
+    async with open_feed(opened.store, clock=opened.clock) as feed:
+        token = await start(opened, feed)
+        feed.drain()
+        with pytest.raises(ServerDraining):
+            await page(feed, token, max_wait_s=50.0)
+        assert list((await page(feed, token, max_wait_s=0.0)).changes) == []
 
 
 async def test_gap_is_always_an_error(opened: OpenStore) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -78,6 +78,7 @@ class Bench:
     room: Room
     steps: Scripted
     driver: Driver
+    kind: WriteKind = WriteKind.CREATE
 
     def new(self, request_id: str = "q1", digest: bytes = b"d") -> NewWrite:
         """Ask for something."""
@@ -85,7 +86,7 @@ class Bench:
             tenant_uid=self.room.tenant_uid,
             room_uid=self.room.uid,
             request_id=request_id,
-            kind=WriteKind.CREATE,
+            kind=self.kind,
             digest=digest,
             payload=b"p",
         )
@@ -101,20 +102,20 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, *scripts: Script) -> AsyncIterator[Bench]:
+async def bench(folder: Path, *scripts: Script, kind: WriteKind = WriteKind.CREATE) -> AsyncIterator[Bench]:
     """Run a driver over a store of its own; not a fixture, because virtual time begins with the test."""
     async with open_store(folder / "d.sqlite3", clock=TickingClock()) as opened:
         await opened.add_tenant()
         room = await opened.add_filled_room()
         async with driving(opened, Scripted(list(scripts))) as (driver, steps):
-            yield Bench(opened, room, steps, driver)
+            yield Bench(opened, room, steps, driver, kind)
 
 
 @asynccontextmanager
 async def driving(opened: OpenStore, steps: Scripted) -> AsyncIterator[tuple[Driver, Scripted]]:
     """Run a driver."""
     driver = Driver(
-        writes=opened.store.writes, steps={WriteKind.CREATE: steps}, clock=opened.clock, telemetry=Telemetry()
+        writes=opened.store.writes, steps=dict.fromkeys(WriteKind, steps), clock=opened.clock, telemetry=Telemetry()
     )
     running = asyncio.create_task(driver.run())
     await asyncio.sleep(0)
@@ -341,6 +342,48 @@ async def test_caller_of_a_process_that_stops_hears_so_at_once(tmp_path: Path, t
             with pytest.raises((OutcomeUnknown, ServerDraining)):
                 await call
         assert await driver.wait_idle(1.0)
+
+
+async def leaving(work: Work) -> datetime:
+    """Wait for a room's answer, as long as the process has the time."""
+    await work.note(state=WriteState.UNSETTLED)
+    while not work.must_leave:
+        await work.news.wait(work.news.version, 30.0)
+    return datetime.now(UTC)
+
+
+@pytest.mark.parametrize("kind", [WriteKind.INVITE, WriteKind.REINVITE])
+async def test_stop_tells_whoever_waits_for_a_room_that_it_has_not_answered_yet(
+    tmp_path: Path, kind: WriteKind
+) -> None:
+    async with bench(tmp_path, leaving, kind=kind) as b:
+        call = asyncio.create_task(b.submit())
+        await asyncio.sleep(3.0)
+        b.driver.drain()
+        async with asyncio.timeout(0.5):
+            assert (await call).state is WriteState.UNSETTLED
+        assert await b.driver.wait_idle(0.5)
+        assert await b.opened.fetch("SELECT 1 FROM intents WHERE kind = 'booking.write'") != []
+
+
+async def test_stop_lets_a_write_that_only_exchange_decides_come_to_its_end(tmp_path: Path) -> None:
+    async def slow(work: Work) -> None:
+        await work.note(state=WriteState.UNSETTLED)
+        await asyncio.sleep(3.0)
+        await done(work)
+
+    async with bench(tmp_path, slow) as b:
+        call = asyncio.create_task(b.submit())
+        await asyncio.sleep(1.0)
+        b.driver.drain()
+        assert (await call).state is WriteState.DONE
+
+
+async def test_write_that_is_begun_while_the_process_stops_is_told_when_exchange_has_it(tmp_path: Path) -> None:
+    async with bench(tmp_path, leaving, kind=WriteKind.INVITE) as b:
+        b.driver.drain()
+        async with asyncio.timeout(0.5):
+            assert (await b.submit()).state is WriteState.UNSETTLED
 
 
 async def test_more_writes_than_one_process_may_have_are_refused(
