@@ -52,11 +52,16 @@ def run_helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def render(
-    case: str | None = "default", *, chart: Path = CHART, sets: Sequence[str] = (), kube_version: str = KUBE_VERSION
+    case: str | Path | None = "default",
+    *,
+    chart: Path = CHART,
+    sets: Sequence[str] = (),
+    kube_version: str = KUBE_VERSION,
 ) -> str:
-    """Render one case as release `demo` in namespace `rooms`; no case means the chart's own values.
+    """Render one case as release `demo` in namespace `rooms`.
 
     Args:
+        case: the name of one of CASES, or a file of values; none means the chart's own.
         sets: further values as Helm's `--set` takes them.
 
     Raises:
@@ -64,7 +69,7 @@ def render(
     """
     arguments: list[str | Path] = ["template", "demo", chart, "--namespace", "rooms", "--kube-version", kube_version]
     if case is not None:
-        arguments += ["--values", values_file(case)]
+        arguments += ["--values", values_file(case) if isinstance(case, str) else case]
     for change in sets:
         arguments += ["--set", change]
     result = run_helm(*arguments)
@@ -74,7 +79,11 @@ def render(
 
 
 def render_objects(
-    case: str | None = "default", *, chart: Path = CHART, sets: Sequence[str] = (), kube_version: str = KUBE_VERSION
+    case: str | Path | None = "default",
+    *,
+    chart: Path = CHART,
+    sets: Sequence[str] = (),
+    kube_version: str = KUBE_VERSION,
 ) -> list[KubeObject]:
     """Render like `render` and read the manifests; empty documents are left out."""
     manifests = render(case, chart=chart, sets=sets, kube_version=kube_version)
