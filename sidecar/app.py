@@ -18,6 +18,7 @@ from random import Random
 import httpx
 import structlog
 
+from sidecar.aio.budget import Budget
 from sidecar.aio.clock import Clock, SystemClock
 from sidecar.aio.stopping import StartGivenUp, Stop
 from sidecar.api.booking_codec import ProtoBookingCodec
@@ -31,6 +32,7 @@ from sidecar.graph.auth import TokenSource
 from sidecar.graph.breaker import Breaker
 from sidecar.graph.client import GraphClient
 from sidecar.graph.event_writer import EventWriter
+from sidecar.graph.logins import trusting
 from sidecar.graph.reserve_test import ReserveTestCalls
 from sidecar.graph.schedules import ScheduleCalls
 from sidecar.graph.skew import SkewWatch
@@ -60,6 +62,7 @@ from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.tracing import OFF, Tracing
 from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
@@ -68,6 +71,9 @@ from sidecar.writes.asking import ScheduleAsking
 from sidecar.writes.writing import build_writing
 
 log = structlog.get_logger(__name__)
+
+_TRACES_ASKED_PER_S = 50.0
+"""Calls that are traced because their callers trace; of what comes beyond, the ratio's share is."""
 
 
 @asynccontextmanager
@@ -85,6 +91,7 @@ async def running(
     async with AsyncExitStack() as stack:
         telemetry = Telemetry()
         stack.callback(telemetry.close)
+        tracing = _begin_tracing(settings, stack, telemetry=telemetry, rng=rng)
         engine, clock = await _open_engine(settings.store, stack, clock=clock, rng=rng)
         if settings.store.dsn_file is None:
             telemetry.observe("store_bytes", partial(size_bytes, settings.store.path))
@@ -100,8 +107,30 @@ async def running(
         stack.callback(tokens.close)
         http = await stack.enter_async_context(build_http(settings.graph))
         yield await build_service(
-            settings, store=store, telemetry=telemetry, tokens=tokens, http=http, clock=clock, rng=rng
+            settings, store=store, telemetry=telemetry, tracing=tracing, tokens=tokens, http=http, clock=clock, rng=rng
         )
+
+
+def _begin_tracing(settings: Settings, stack: AsyncExitStack, *, telemetry: Telemetry, rng: Random) -> Tracing:
+    """Trace if there is a collector to send to.
+
+    Raises:
+        SettingsInvalid: the file with its headers or that with its authority cannot be used.
+    """
+    if settings.telemetry.otlp_endpoint is None:
+        return OFF
+    # Imported here: who has no collector does without what encodes for one.
+    from sidecar.telemetry.otlp import TraceSender, build_resource, open_collector
+
+    sender = TraceSender(
+        open_collector(settings.telemetry, trusting=trusting),
+        resource=build_resource(settings.telemetry, roles=settings.roles),
+        rng=Random(rng.getrandbits(64)),
+        count=telemetry.count,
+    )
+    stack.push_async_callback(sender.close)
+    asked = Budget(most=_TRACES_ASKED_PER_S, per_s=_TRACES_ASKED_PER_S, clock=SystemClock())
+    return Tracing(sender.tracer, ratio=settings.telemetry.trace_ratio, rng=Random(rng.getrandbits(64)), asked=asked)
 
 
 async def _open_engine(
@@ -134,6 +163,7 @@ async def build_service(
     http: httpx.AsyncClient,
     clock: Clock,
     rng: Random,
+    tracing: Tracing = OFF,
 ) -> Service:
     """Put the service together over an open store, and make the store fit its settings.
 
@@ -210,7 +240,14 @@ async def build_service(
     )
     owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(3)}"
     lanes = Lanes(
-        store=store, chores=chores, owner=owner, clock=clock, rng=rng, settings=settings.tasks, telemetry=telemetry
+        store=store,
+        chores=chores,
+        owner=owner,
+        clock=clock,
+        rng=rng,
+        settings=settings.tasks,
+        telemetry=telemetry,
+        tracing=tracing,
     )
     identity = await store.identity()
     runner = _build_runner(
@@ -255,6 +292,7 @@ async def build_service(
             settings=settings,
             clock=clock,
             metrics=telemetry,
+            tracing=tracing,
         )
         telemetry.observe("access_files_unusable", lambda: api.unusable_files_count)
         telemetry.observe("watches_stalled", lambda: api.stalled_watches_count)
@@ -278,6 +316,7 @@ async def build_service(
         address=address,
         path_secrets=path_secrets,
         telemetry=telemetry,
+        tracing=tracing,
         clock=clock,
         rng=rng,
     )

@@ -38,6 +38,7 @@ from sidecar.sync.standing import StandingGauges
 from sidecar.sync.webhook_address import WebhookAddress
 from sidecar.tasks.runner import Runner
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ class Service:
         address: WebhookAddress | None,
         path_secrets: PathSecrets | None,
         telemetry: Telemetry,
+        tracing: Tracing,
         clock: Clock,
         rng: Random,
     ) -> None:
@@ -92,6 +94,7 @@ class Service:
         self._address = address
         self._path_secrets = path_secrets
         self._telemetry = telemetry
+        self._tracing = tracing
         self._gauges = FreshnessGauges(
             store=store, limits=freshness_limits(settings.sync), clock=clock, telemetry=telemetry
         )
@@ -208,6 +211,7 @@ class Service:
             store_id=self._store_id,
             clock=self._clock,
             path_secrets=self._path_secrets,
+            tracing=self._tracing,
         )
 
     async def drain(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -45,6 +45,8 @@ _OUR_WORDS = {
 """For mistakes that pydantic tells in words of Python's."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
+_NEAR = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that are this machine: what goes there in clear nobody else can read."""
 
 
 class _Group(BaseModel):
@@ -332,6 +334,58 @@ class WatchSettings(_Group):
     """A stream older than this is closed with REASON_MAX_AGE, so that connections spread over new processes."""
 
 
+class TelemetrySettings(_Group):
+    """What is sent to an OpenTelemetry collector. Prometheus reads metrics at `probes.listen` in any case."""
+
+    otlp_endpoint: str | None = None
+    """Base URL of a collector that takes OTLP over HTTP, as http://collector:4318; traces go to /v1/traces below it. Empty:
+    none are made, and nothing is sent anywhere."""
+    otlp_headers_file: Path | None = None
+    """File with the headers that the collector asks for, one `name: value` a line; read again when it changes."""
+    otlp_ca_file: Path | None = None
+    """PEM file with the authority that signed the collector's certificate. Empty: those that the machine trusts."""
+    otlp_metrics_s: Seconds | None = None
+    """Time between sendings of all metrics to /v1/metrics of the same collector. Empty: Prometheus alone has them."""
+    service_name: Annotated[str, Field(min_length=1, max_length=100)] = "exchange-sidecar"
+    """What traces call this service."""
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of calls, notification batches and planned reads that are traced. Callers that trace decide for their calls."""
+
+    _empty_texts = field_validator(
+        "otlp_endpoint", "otlp_headers_file", "otlp_ca_file", "otlp_metrics_s", mode="before"
+    )(_empty_is_none)
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
+            raise ValueError("must be an http or https URL without user, query and fragment")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.otlp_endpoint is None:
+            for name in ("otlp_headers_file", "otlp_ca_file", "otlp_metrics_s"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"telemetry.{name} says nothing without telemetry.otlp_endpoint")
+            return self
+        parts = urlsplit(self.otlp_endpoint)
+        if self.otlp_headers_file is not None and parts.scheme == "http" and parts.hostname not in _NEAR:
+            raise ValueError(
+                "telemetry.otlp_headers_file: headers may be secret, and need an https endpoint or loopback"
+            )
+        return self
+
+
 class LogSettings(_Group):
     """The log on standard error."""
 
@@ -364,6 +418,7 @@ class Settings(BaseSettings):
     sync: SyncSettings = SyncSettings()
     tasks: TasksSettings = TasksSettings()
     watch: WatchSettings = WatchSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
 
     @field_validator("roles", mode="before")
@@ -386,7 +441,7 @@ class Settings(BaseSettings):
         if "ingress" in self.roles and set(self.roles) != set(ROLES) and self.webhook.public_url is None:
             raise ValueError("roles: ingress has nothing to take without webhook.public_url")
         for address in self.grpc.addresses if "api" in self.roles else ():
-            is_near = split_address(address)[0] in {"127.0.0.1", "::1", "localhost"} and self.profile == "sidecar"
+            is_near = split_address(address)[0] in _NEAR and self.profile == "sidecar"
             if not is_near and self.grpc.lacking and not self.grpc.insecure_acknowledged:
                 raise ValueError(
                     f"grpc.addresses: {address} is for other machines and lacks {self.grpc.lacking}; set them, or listen on "

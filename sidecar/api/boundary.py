@@ -42,6 +42,7 @@ from sidecar.errors import (
     WatcherLimit,
 )
 from sidecar.store.audit import Acting, acting
+from sidecar.telemetry.tracing import OFF, UNTRACED, Part, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,9 @@ _LINES_BURST, _LINES_PER_S = 20, 1.0
 """Lines of the log about callers that are not known, or over their limits; the rest is counted."""
 _OUTSIDE = (TenantNotFound, TenantNotGranted)
 """How a caller is refused that names a tenant which does not exist for it."""
+
+_TRACEPARENT = "traceparent"
+_GRPC = {"rpc.system": "grpc"}
 
 _ENDS_S: contextvars.ContextVar[float | None] = contextvars.ContextVar("ends_s", default=None)
 
@@ -125,7 +129,9 @@ class Boundary:
         auditor: Auditor,
         clock: Clock,
         metrics: Metrics,
+        tracing: Tracing = OFF,
     ) -> None:
+        self._tracing = tracing
         self._door = door
         self._caller_limits = caller_limits
         self._lines = Budget(most=_LINES_BURST, per_s=_LINES_PER_S, clock=clock)
@@ -176,8 +182,10 @@ class Boundary:
             left_s = cast("float | None", context.time_remaining())  # None without a deadline; the stubs do not know
             _ENDS_S.set(None if left_s is None else began_s + left_s)  # each call runs in a task of its own
             act: Acting | None = None
+            part = UNTRACED
             try:
                 visitor = self._door.identify(context)  # first: who is not known takes nobody's place
+                part = self._traced(rpc, context)
                 with self._entered(rpc, visitor):
                     request = _parse(rpc, raw, visitor)
                     tenants = tenants_of(visitor.grant, request, rpc.naming)
@@ -190,11 +198,14 @@ class Boundary:
                     with acting(act), seeing(visitor.grant):
                         response = await handler(request)
                     await self._auditor.end(act)
+                part.note("rpc.grpc.status_code", 0)
                 return response if isinstance(response, bytes) else response.SerializeToString()
             except Exception as error:
                 failure = self._fail(error, began_s)
+                _note_failure(part, failure)
                 await self._auditor.end(act, outcome=failure.reason)
             finally:
+                part.end()
                 self._metrics.measure("rpc_duration", self._clock.monotonic() - began_s)
             await _abort(context, failure)
             return b""
@@ -207,8 +218,10 @@ class Boundary:
         async def call(raw: bytes, context: Context) -> None:
             began_s = self._clock.monotonic()
             self._metrics.count("rpc_calls", 1)
+            part = UNTRACED
             try:
                 visitor = self._door.identify(context)
+                part = self._traced(rpc, context)
                 with self._entered(rpc, visitor):
                     request = _parse(rpc, raw, visitor)
                     tenants = tenants_of(visitor.grant, request, rpc.naming)
@@ -229,6 +242,9 @@ class Boundary:
                 if context.cancelled():  # the peer is gone, and with it whoever would want to know
                     return
                 failure = self._fail(error, began_s)
+                _note_failure(part, failure)
+            finally:
+                part.end()
             await _abort(context, failure)
 
         return call
@@ -237,6 +253,17 @@ class Boundary:
         """Answer a call of a method that this server does not have."""
         message = "the method is not part of this server"
         await _abort(context, build_failure(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", message, {}, []))
+
+    def _traced(self, rpc: Rpc, context: Context) -> Part:
+        """Begin the part of a call's trace that is ours; the call's task ends with it, so it stays the current one.
+
+        Only for callers that were let in: a stranger has nothing traced.
+        """
+        if not self._tracing.is_on:
+            return UNTRACED
+        sent = next((value for key, value in context.invocation_metadata() or () if key == _TRACEPARENT), None)
+        traceparent = sent if isinstance(sent, str) else None
+        return self._tracing.called(rpc.method, traceparent, attributes=_GRPC).begin()
 
     @contextmanager
     def _entered(self, rpc: Rpc, visitor: Visitor) -> Iterator[None]:
@@ -302,6 +329,12 @@ class Boundary:
         is_callers = failure.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
         (log.info if is_callers else log.warning)("rpc.failed", **fields)
         return failure
+
+
+def _note_failure(part: Part, failure: Failure) -> None:
+    number: int = failure.code.value[0]
+    part.note("rpc.grpc.status_code", number)
+    part.fail(failure.reason)
 
 
 def _parse(rpc: Rpc, raw: bytes, visitor: Visitor) -> Message:

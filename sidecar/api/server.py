@@ -41,6 +41,7 @@ from sidecar.gen.ioffice.exchange.v1 import (
 )
 from sidecar.settings import GrpcSettings, Settings
 from sidecar.store.store import Store
+from sidecar.telemetry.tracing import OFF, Tracing
 
 _AUDIT = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"]
 _TENANT = tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"]
@@ -118,6 +119,7 @@ class ApiServer:
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
+        tracing: Tracing = OFF,
     ) -> None:
         self._settings = settings
         self._streams = Streams(metrics)
@@ -130,6 +132,7 @@ class ApiServer:
             clock=clock,
             metrics=metrics,
             streams=self._streams,
+            tracing=tracing,
         )
         self._callers = _follow_callers(settings.grpc)
         self._tls = follow_tls(settings.grpc)
@@ -141,6 +144,7 @@ class ApiServer:
             auditor=Auditor(audit=store.audit, clock=clock),
             clock=clock,
             metrics=metrics,
+            tracing=tracing,
         )
         self._servicers: list[tuple[ServiceDescriptor, object]] = [
             (_TENANT, servicers.tenants),

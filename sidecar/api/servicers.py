@@ -15,6 +15,7 @@ from sidecar.api.bookings import BookingServicer
 from sidecar.api.boundary import Metrics
 from sidecar.api.convert import RoomConverter
 from sidecar.api.credentials import CredentialCalls
+from sidecar.api.deliveries import Deliveries
 from sidecar.api.diagnostics import DiagnosticsServicer
 from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
@@ -29,6 +30,7 @@ from sidecar.feed.feed import Feed
 from sidecar.model.room import freshness_limits
 from sidecar.settings import Settings
 from sidecar.store.store import Store
+from sidecar.telemetry.tracing import Tracing
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
 from sidecar.writes.asking import ScheduleAsking
@@ -67,6 +69,7 @@ def build_servicers(
     clock: Clock,
     metrics: Metrics,
     streams: Streams,
+    tracing: Tracing,
 ) -> Servicers:
     """Build all servicers over one store and one feed."""
     limits = freshness_limits(settings.sync)
@@ -125,7 +128,13 @@ def build_servicers(
             reports=inquiries.diagnosis.reports, display=display, converter=converter, clock=clock
         ),
         watch=WatchServicer(
-            feed=feed, converter=converter, settings=settings.watch, clock=clock, metrics=metrics, streams=streams
+            feed=feed,
+            converter=converter,
+            settings=settings.watch,
+            clock=clock,
+            metrics=metrics,
+            streams=streams,
+            deliveries=Deliveries(tracing=tracing, clock=clock),
         ),
         audit=AuditServicer(audit=store.audit),
     )

@@ -8,6 +8,7 @@ from sidecar.aio.clock import Clock
 from sidecar.api import frames
 from sidecar.api.boundary import Metrics, Send
 from sidecar.api.convert import RoomConverter
+from sidecar.api.deliveries import Deliveries
 from sidecar.api.streaming import Streams, closing_to_proto, read_heartbeat_s, read_watcher_id
 from sidecar.api.validate import Check
 from sidecar.feed.events import (
@@ -52,6 +53,7 @@ class WatchServicer:
         clock: Clock,
         metrics: Metrics,
         streams: Streams,
+        deliveries: Deliveries,
     ) -> None:
         self._feed = feed
         self._converter = converter
@@ -59,6 +61,7 @@ class WatchServicer:
         self._clock = clock
         self._metrics = metrics
         self._streams = streams
+        self._deliveries = deliveries
         self._told = _Told()
         self._live_count = 0
 
@@ -105,6 +108,7 @@ class WatchServicer:
     def _note_taken(self, event: WatchEvent) -> None:
         if isinstance(event, Changed) and event.is_live:
             self._measure(event)
+            self._deliveries.note(event.changes)
 
     def _measure(self, event: Changed) -> None:
         """Record how old a live message's newest change is, now that the transport has it; one message in some."""

@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import certifi
 import httpx
@@ -247,9 +248,14 @@ def build_login_http(settings: GraphSettings, *, transport: httpx.BaseTransport 
 
 
 def build_tls(settings: GraphSettings) -> ssl.SSLContext:
+    """Build what Microsoft's servers are known by."""
+    return trusting(settings.ca_file)
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
     """Build what is trusted: the authorities of the file named, else the machine's and, in a bare image, certifi's."""
-    if settings.ca_file is not None:
-        return ssl.create_default_context(cafile=str(settings.ca_file))
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=str(ca_file))
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"]:
         # A folder of authorities is read on demand and counts as none here; trusting both is right then, too.

@@ -7,6 +7,7 @@ error carries what is needed, and whoever handles it says so once. A call that s
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -15,6 +16,7 @@ from uuid import UUID
 
 import httpx
 import structlog
+from opentelemetry.trace import SpanKind
 
 from sidecar.aio.backoff import backoff_s
 from sidecar.aio.clock import Clock
@@ -31,18 +33,21 @@ from sidecar.graph.breaker import Breaker, Passage
 from sidecar.graph.clouds import TenantRef, endpoints_of
 from sidecar.graph.logins import build_tls, token_roles
 from sidecar.graph.refusals import parse_claims_challenge, to_error
+from sidecar.graph.routes import route_of
 from sidecar.graph.skew import SkewWatch
 from sidecar.graph.throttle import SUBSCRIPTIONS, Throttle
 from sidecar.graph.wire import PREFER, USER_AGENT, Call
 from sidecar.model.ids import TenantUid
 from sidecar.settings import GraphSettings
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.tracing import Part, child
 
 log = structlog.get_logger(__name__)
 
 _BODY_BYTES_MAX = 64 * 1024 * 1024
 """A page of 1,000 events with 500 attendees each stays below; more is not an answer to our questions."""
 _BACKOFF_BASE_S = 0.5
+_REQUEST_ID = re.compile("[0-9a-fA-F-]{36}")
 _IDLE_CONNECTION_S = 30.0
 """Shorter than any load balancer's patience in front of Graph, so that we rarely write into a closed connection."""
 
@@ -117,7 +122,7 @@ class Transport:
         was_refused = may_be_done = False
         while True:
             try:
-                body = await self._try(tenant, lane, call, url, claims)
+                body = await self._try(tenant, lane, call, url, claims, failures)
             except _Failure as failure:
                 error, claims = failure.error, failure.claims
                 may_be_done = may_be_done or failure.may_be_done
@@ -146,16 +151,22 @@ class Transport:
                     )
                 return body
 
-    async def _try(self, tenant: TenantRef, lane: str, call: Call, url: str, claims: str | None) -> bytes:
+    async def _try(
+        self, tenant: TenantRef, lane: str, call: Call, url: str, claims: str | None, failures: int
+    ) -> bytes:
         with self._breaker.passing(tenant.tenant_uid) as passage:
             token = await self._fetch_token(tenant, claims, passage)
             came_s = self._clock.monotonic()
             async with self._throttle.slot(tenant.tenant_uid, lane):
-                self._telemetry.measure("graph_line_duration", self._clock.monotonic() - came_s)
+                wait_s = self._clock.monotonic() - came_s
+                self._telemetry.measure("graph_line_duration", wait_s)
                 passage.proceed()
                 asked_at = self._clock.now()
                 try:
-                    answer = await self._exchange(call, url, token)
+                    with child(f"graph {call.method}", kind=SpanKind.CLIENT) as part:
+                        if part.is_traced:
+                            _describe(part, call, failures, wait_s=wait_s)
+                        answer = await self._exchange(call, url, token, part)
                 except _Failure as failure:
                     if isinstance(failure.error, Unavailable):
                         # Without a connection it cannot be one mailbox's trouble.
@@ -189,11 +200,13 @@ class Transport:
             passage.failed(closed, mailbox=None)
             raise _Failure(closed, may_be_done=False) from closed.__cause__
 
-    async def _exchange(self, call: Call, url: str, token: str) -> _Answer:
+    async def _exchange(self, call: Call, url: str, token: str, part: Part) -> _Answer:
+        request_id = str(UUID(int=self._rng.getrandbits(128)))
+        part.note("exchange.client_request_id", request_id)
         headers = {
             "authorization": f"Bearer {token}",
             "prefer": f"{PREFER}, {call.prefer}" if call.prefer else PREFER,
-            "client-request-id": str(UUID(int=self._rng.getrandbits(128))),
+            "client-request-id": request_id,
         }
         if call.content:
             headers["content-type"] = "application/json"
@@ -203,6 +216,8 @@ class Transport:
         try:
             async with asyncio.timeout(self._settings.request_s):
                 async with self._http.stream(call.method, url, headers=headers, content=call.content or None) as reply:
+                    if part.is_traced:
+                        _note_answer(part, reply)
                     answer = _Answer(reply.status_code, reply.headers, await _read(reply))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             self._note_end(call, "unreachable")
@@ -247,6 +262,22 @@ class Transport:
         if not is_graph:
             raise GraphUnavailable("Exchange named a next page that is not at Exchange; it was not followed")
         return path
+
+
+def _describe(part: Part, call: Call, failures: int, *, wait_s: float) -> None:
+    part.note("http.request.method", call.method)
+    part.note("url.template", route_of(call.path))
+    part.note("http.request.resend_count", failures)
+    part.note("exchange.wait_s", round(wait_s, 4))
+
+
+def _note_answer(part: Part, reply: httpx.Response) -> None:
+    part.note("http.response.status_code", reply.status_code)
+    if reply.status_code >= 400:
+        part.fail(f"HTTP_{reply.status_code}")
+    request_id = reply.headers.get("request-id", "")
+    if _REQUEST_ID.fullmatch(request_id):  # another server's words are none of ours
+        part.note("exchange.graph_request_id", request_id)
 
 
 def build_http(settings: GraphSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import structlog
+from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -26,6 +27,7 @@ from sidecar.graph.notifications import parse_notifications
 from sidecar.model.handshake import PROOF_HEADER, is_own_token, prove
 from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
+from sidecar.telemetry.tracing import OFF, Part, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,8 @@ _HEADERS = (
     (b"content-security-policy", b"default-src 'none'"),
 )
 
+
+_POST = {"http.request.method": "POST"}
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -95,6 +99,7 @@ def build_intake(
     store_id: str,
     clock: Clock,
     path_secrets: PathWords | None = None,
+    tracing: Tracing = OFF,
 ) -> Starlette:
     """Build the application. Both paths take both kinds of notification: some set-ups have one address for both.
 
@@ -102,7 +107,7 @@ def build_intake(
         path_secrets: words of which one must stand before the paths, as they are at each request; None: the paths stand alone.
         store_id: what our own handshakes are answered with, so that whoever sent one knows who answered.
     """
-    intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id, clock=clock)
+    intake = _Intake(sink=sink, counters=counters, settings=settings, store_id=store_id, clock=clock, tracing=tracing)
     receive: Handler = intake.receive
     before = ""
     if path_secrets is not None:
@@ -157,11 +162,19 @@ class _TooMuch(Exception):
 
 class _Intake:
     def __init__(
-        self, *, sink: NotificationSink, counters: Counters, settings: WebhookSettings, store_id: str, clock: Clock
+        self,
+        *,
+        sink: NotificationSink,
+        counters: Counters,
+        settings: WebhookSettings,
+        store_id: str,
+        clock: Clock,
+        tracing: Tracing,
     ) -> None:
         self._rate = Budget(most=settings.requests_per_s, per_s=settings.requests_per_s, clock=clock)
         self._sink = sink
         self._counters = counters
+        self._tracing = tracing
         self._settings = settings
         self._store_id = store_id
         self._places = asyncio.Semaphore(settings.requests_max)
@@ -182,7 +195,7 @@ class _Intake:
             async with asyncio.timeout(_BODY_S):
                 await self._read(request, chunks)
             async with self._places:
-                return await self._mark(b"".join(chunks))
+                return await self._mark_traced(b"".join(chunks))
         except _TooLarge:
             return self._refuse(413, "too_large")
         except _TooMuch:
@@ -195,7 +208,14 @@ class _Intake:
         finally:
             self._buffered_bytes -= sum(map(len, chunks))
 
-    async def _mark(self, body: bytes) -> Response:
+    async def _mark_traced(self, body: bytes) -> Response:
+        """Begin a trace with some of the batches. What the caller sends of a trace is not looked at: anybody may call."""
+        with self._tracing.root("notifications", kind=SpanKind.SERVER, attributes=_POST) as part:
+            response = await self._mark(body, part)
+            part.note("http.response.status_code", response.status_code)
+            return response
+
+    async def _mark(self, body: bytes, part: Part) -> Response:
         try:
             parsed = parse_notifications(body, items_max=self._settings.items_max)
         except NotificationBodyInvalid as error:
@@ -212,6 +232,8 @@ class _Intake:
                 return Response(status_code=503)
             marked_count, unknown_count = outcome.marked_count, outcome.unknown_count
             unwanted_count = outcome.unwanted_count
+        part.note("exchange.notifications_count", len(parsed.notifications))
+        part.note("exchange.marked_count", marked_count)
         other_count = sum(item.lifecycle is Lifecycle.OTHER for item in parsed.notifications)
         self._counters.count("notifications.lifecycle_other", other_count)
         self._counters.count("notifications.marked", marked_count)

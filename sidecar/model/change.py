@@ -51,7 +51,10 @@ class SnapshotReason(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the log. `body` is the encoded booking with this revision."""
+    """One entry of the log.
+
+    `body` is the encoded booking with this revision; `trace` the context of the trace that it was written in, if in one.
+    """
 
     revision: int
     room_uid: RoomUid
@@ -60,6 +63,7 @@ class Change:
     booking_key: BookingKey | None
     body: bytes
     recorded_at: datetime
+    trace: str | None = None
 
     @property
     def is_booking(self) -> bool:

@@ -69,7 +69,7 @@ class Intent:
 
     `key` names what it is about (a room uid, a subscription key, a tenant uid, a transaction and a mailbox); no two intents
     with the same key run at once. `generation` counts the marks: one made during a run causes one more run. `lane` is the
-    tenant.
+    tenant. `trace` holds the contexts of the traces that the marks were made in, separated by spaces.
     """
 
     kind: IntentKind
@@ -79,6 +79,7 @@ class Intent:
     ready_at: datetime
     generation: int
     attempts: int
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from sidecar.store.engine import Connection, Engine, Row
 from sidecar.store.notices import renew_soon
 from sidecar.store.rooms import load_tenant_uid, save_problem
 from sidecar.store.write_steps import ENDED, Step
+from sidecar.telemetry.tracing import child
 
 Planner = Callable[[Mapping[BookingKey, StoredBooking]], RoomPlan]
 """A pure function of the stored bookings in question; runs inside the transaction."""
@@ -166,7 +167,11 @@ class Calendars:
                 is_first=is_first,
             )
 
-        return await self._engine.write(run)
+        with child("commit") as part:
+            applied = await self._engine.write(run)
+            if applied is not None:
+                part.note("exchange.changes_count", applied.changes_count)
+        return applied
 
     async def _write(self, c: Connection, room: Room, plan: RoomPlan, *, is_first: bool) -> None:
         """Write a plan's rows and entries; revisions are taken for entries only."""

@@ -29,6 +29,10 @@ class Connection(Protocol):
     def row_lock(self) -> str:
         """What ends a SELECT that keeps its rows from other writers until the commit; empty where writers are alone."""
 
+    @property
+    def trace(self) -> str | None:
+        """Context of the trace that the transaction is a part of, to be kept with what it causes; None: it is not traced."""
+
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """Return all rows."""
 

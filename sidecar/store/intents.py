@@ -224,17 +224,20 @@ class Intents:
             else:
                 touched = await c.execute(
                     "UPDATE intents SET ready_at = $4, priority = $5, attempts = 0, held_until = 0, first_marked_at = NULL,"
-                    " last_error = NULL WHERE kind = $1 AND key = $2 AND generation = $3",
+                    " last_error = NULL, trace = NULL WHERE kind = $1 AND key = $2 AND generation = $3",
                     *values,
                     to_micros(next_at),
                     intent.priority if priority is None else priority,
                 )
             if touched == 0:
                 await c.execute(
-                    "UPDATE intents SET attempts = 0, first_marked_at = $3 WHERE kind = $1 AND key = $2",
+                    # Contexts are appended, so those of this run stand first.
+                    "UPDATE intents SET attempts = 0, first_marked_at = $3, trace = NULLIF(SUBSTR(trace, $4), '')"
+                    " WHERE kind = $1 AND key = $2",
                     intent.kind,
                     intent.key,
                     to_micros(c.now),
+                    len(intent.trace) + 2 if intent.trace else 1,
                 )
                 c.announce(journal.WORK, intent.lane)
 

@@ -16,6 +16,7 @@ from sidecar.model.ids import BookingKey, RoomUid, TenantUid
 from sidecar.model.intent import IntentKind, Lease, Priority
 from sidecar.model.window import to_micros
 from sidecar.store.engine import Connection
+from sidecar.telemetry.tracing import CONTEXT_CHARS, CONTEXTS_MAX
 
 CHANGES = "changes"
 """Channel: a tenant's log has grown; the payload is the tenant's uid."""
@@ -24,6 +25,7 @@ TENANTS = "tenants"
 WORK = "work"
 """Channel: an intent was marked; the payload is its lane."""
 _PATIENCE_SHARE_MIN = 0.6
+_TRACE_CHARS_FULL = CONTEXTS_MAX * (CONTEXT_CHARS + 1) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,10 @@ async def append(c: Connection, tenant_uid: TenantUid, entries: Iterable[Entry],
     """Write entries under the revisions that follow `after_revision`, and announce them."""
     now = to_micros(c.now)
     await c.execute_many(
-        "INSERT INTO changes (tenant_uid, revision, room_uid, kind, cause, booking_key, body, recorded_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO changes (tenant_uid, revision, room_uid, kind, cause, booking_key, body, recorded_at, trace)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         [
-            (tenant_uid, revision, entry.room_uid, entry.kind, entry.cause, entry.booking_key, entry.body, now)
+            (tenant_uid, revision, entry.room_uid, entry.kind, entry.cause, entry.booking_key, entry.body, now, c.trace)
             for revision, entry in enumerate(entries, after_revision + 1)
         ],
     )
@@ -112,21 +114,25 @@ async def mark_settling(
     """Make a room's hinted read due once its notifications have settled; return the generation of this mark.
 
     Each mark puts the read off a little, but never beyond `settle_max_s` after the first one; each room has a limit of its
-    own, from 60 % of that on, so that rooms whose notifications began together are not read together.
+    own, from 60 % of that on, so that rooms whose notifications began together are not read together. The read will tell the
+    traces that its marks were made in.
     """
     now = to_micros(c.now)
     settled = to_micros(c.now + timedelta(seconds=settle_s))
     share = _PATIENCE_SHARE_MIN + (1 - _PATIENCE_SHARE_MIN) * crc32(room_uid.encode()) / 2**32
     patience = int(settle_max_s * share * 1_000_000)
     row = await c.fetch_one(
-        "INSERT INTO intents (kind, key, lane, priority, ready_at, first_marked_at, held_until, generation, attempts)"
-        " VALUES ($1, $2, $3, $4, $5, $6, 0, 1, 0)"
+        "INSERT INTO intents"  # noqa: S608  (ours)
+        " (kind, key, lane, priority, ready_at, first_marked_at, held_until, generation, attempts, trace)"
+        " VALUES ($1, $2, $3, $4, $5, $6, 0, 1, 0, $8)"
         " ON CONFLICT (kind, key) DO UPDATE SET generation = intents.generation + 1,"
         "  priority = CASE WHEN intents.priority < $4 THEN intents.priority ELSE $4 END,"
         "  first_marked_at = COALESCE(intents.first_marked_at, $6),"
         "  ready_at = CASE WHEN intents.held_until > $5 THEN intents.held_until"
         "   WHEN intents.first_marked_at + $7 < intents.held_until THEN intents.held_until"
-        "   WHEN intents.first_marked_at + $7 < $5 THEN intents.first_marked_at + $7 ELSE $5 END"
+        "   WHEN intents.first_marked_at + $7 < $5 THEN intents.first_marked_at + $7 ELSE $5 END,"
+        f" trace = CASE WHEN $8 IS NULL OR LENGTH(intents.trace) >= {_TRACE_CHARS_FULL} THEN intents.trace"
+        "   WHEN intents.trace IS NULL THEN $8 ELSE intents.trace || ' ' || $8 END"
         " RETURNING generation",
         IntentKind.ROOM_SYNC,
         room_uid,
@@ -135,6 +141,7 @@ async def mark_settling(
         settled,
         now,
         patience,
+        c.trace,
     )
     assert row is not None, "INSERT ... RETURNING gives a row"
     c.announce(WORK, lane)

@@ -25,6 +25,7 @@ from sidecar.store.engine import Row, Transaction, Value
 from sidecar.store.postgres_bell import Bell
 from sidecar.store.postgres_clock import DatabaseClock
 from sidecar.store.postgres_link import TROUBLE, Link, Raw, is_race, translate
+from sidecar.telemetry.tracing import carried
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class _Connection:
     def __init__(self, raw: Raw, now: datetime) -> None:
         self._raw = raw
         self.now = now
+        self.trace = carried()  # each transaction runs in its caller's task, or in one that began as a copy of it
         self.announcements: list[tuple[str, str]] = []
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:

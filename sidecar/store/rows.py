@@ -70,9 +70,9 @@ SELECT key, room_uid, beside_room_uid, tenant_uid, directory_id, secret_hash, gr
   FROM subscriptions
 """
 
-INTENT = "SELECT kind, key, lane, priority, ready_at, generation, attempts FROM intents"
+INTENT = "SELECT kind, key, lane, priority, ready_at, generation, attempts, trace FROM intents"
 
-CHANGE = "SELECT revision, room_uid, kind, cause, booking_key, body, recorded_at FROM changes"
+CHANGE = "SELECT revision, room_uid, kind, cause, booking_key, body, recorded_at, trace FROM changes"
 
 _PROBLEM = msgspec.json.Decoder(Problem)
 _PRIVACY = msgspec.json.Decoder(Privacy)
@@ -251,6 +251,7 @@ def intent_from_row(row: Row) -> Intent:
         ready_at=from_micros(row[4]),
         generation=row[5],
         attempts=row[6],
+        trace=row[7] or "",
     )
 
 
@@ -264,4 +265,5 @@ def change_from_row(row: Row) -> Change:
         booking_key=None if row[4] is None else BookingKey(row[4]),
         body=bytes(row[5]),
         recorded_at=from_micros(row[6]),
+        trace=row[7],
     )

@@ -26,6 +26,7 @@ from sidecar.aio.clock import Clock
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.engine import Row, Transaction, Value
 from sidecar.store.sqlite_files import HighWaterMark, is_behind, lock_database, next_count
+from sidecar.telemetry.tracing import carried
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -47,9 +48,10 @@ class _Connection:
 
     row_lock = ""
 
-    def __init__(self, raw: sqlite3.Connection, now: datetime) -> None:
+    def __init__(self, raw: sqlite3.Connection, now: datetime, *, trace: str | None = None) -> None:
         self._raw = raw
         self.now = now
+        self.trace = trace
         self.announcements: list[tuple[str, str]] = []
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
@@ -83,6 +85,7 @@ class _Job:
     transaction: Transaction[Any]  # jobs of all result types share one queue
     now: datetime
     done: asyncio.Future[Any]
+    trace: str | None
     result: Any = None
     error: BaseException | None = None
     announcements: list[tuple[str, str]] = field(default_factory=list)
@@ -171,7 +174,7 @@ class SqliteEngine:
         self._check_open()
         self._writes_count += 1
         loop = asyncio.get_running_loop()
-        job = _Job(transaction, self._clock.now(), loop.create_future())
+        job = _Job(transaction, self._clock.now(), loop.create_future(), carried())
         self._queue.append(job)
         if not self._is_busy:
             self._is_busy = True
@@ -212,7 +215,7 @@ class SqliteEngine:
             self._is_rolled_back = False
 
     def _run_one(self, raw: sqlite3.Connection, job: _Job) -> None:
-        connection = _Connection(raw, job.now)
+        connection = _Connection(raw, job.now, trace=job.trace)
         raw.execute("SAVEPOINT job")
         try:
             job.result = _drive(cast("Coroutine[Any, Any, Any]", job.transaction(connection)))  # an async function's

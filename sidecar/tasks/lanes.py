@@ -23,6 +23,7 @@ from sidecar.tasks.chores import Chores, Later, PutOff
 from sidecar.tasks.retries import retry_wait_s
 from sidecar.tasks.tenant_health import PAUSED
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.tracing import OFF, UNTRACED, Part, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,7 @@ class Lanes:
         rng: Random,
         settings: TasksSettings,
         telemetry: Telemetry,
+        tracing: Tracing = OFF,
     ) -> None:
         self._store = store
         self._chores = chores
@@ -54,6 +56,7 @@ class Lanes:
         self._rng = rng
         self._settings = settings
         self._telemetry = telemetry
+        self._tracing = tracing
         self._draining: dict[TenantUid, Wakeup] = {}
         self.is_stopping = False
 
@@ -107,7 +110,8 @@ class Lanes:
 
     async def run_intent(self, intent: Intent, lease: Lease) -> None:
         """Run one piece of work and write down how it ended."""
-        with structlog.contextvars.bound_contextvars(intent=intent.kind.value, key=intent.key, tenant_uid=lease.lane):
+        bound = structlog.contextvars.bound_contextvars(intent=intent.kind.value, key=intent.key, tenant_uid=lease.lane)
+        with bound, self._traced(intent) as part:
             error = await contain(self._run_chore(intent, lease))
             if error is None:
                 return
@@ -115,6 +119,7 @@ class Lanes:
                 return  # since it was begun: nobody may drain this lane now, or all that is due in it is the removal
             if isinstance(error, StoreConflict):
                 raise LaneLost("the lease was taken over") from error
+            part.fail(error.reason if isinstance(error, SidecarError) else type(error).__name__)
             self._telemetry.count("intents_failed", 1, intent.kind.value)
             wait_s = retry_wait_s(error, attempts=intent.attempts, rng=self._rng)
             if isinstance(error, Unavailable):
@@ -125,6 +130,21 @@ class Lanes:
             until = self._clock.now() + timedelta(seconds=wait_s)
             # If even this cannot be written, the intent stays due and the database's own trouble paces us.
             await self._store.intents.put_off(intent, until=until, reason=reason)
+
+    def _traced(self, intent: Intent) -> Part:
+        """Return the part of a trace that work is: of that of the notifications that caused it, where these were traced."""
+        if not self._tracing.is_on:
+            return UNTRACED
+        attributes: dict[str, str | float] = {
+            "exchange.intent": intent.kind.value,
+            "exchange.tenant_uid": intent.lane,
+            "exchange.attempt": intent.attempts,
+        }
+        if intent.kind.value.startswith("room."):
+            attributes["exchange.room_uid"] = intent.key
+        if intent.trace or intent.kind is IntentKind.ROOM_SYNC:
+            return self._tracing.joined(intent.kind.value, intent.trace, attributes=attributes)
+        return self._tracing.root(intent.kind.value, attributes=attributes)
 
     async def _run_chore(self, intent: Intent, lease: Lease) -> None:
         with acting_with(urgency_of(intent.priority)):

@@ -1,1 +1,1 @@
-"""What the service tells of itself to those who run it: metrics and logs."""
+"""What the service tells of itself to those who run it: metrics, logs and traces."""

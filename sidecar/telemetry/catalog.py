@@ -54,6 +54,9 @@ COUNTERS: Mapping[str, str] = {
     "rpc_errors": "Calls of the API that failed, by the code that the caller got.",
     "rpc_rejected": "Calls of callers that are not known.",
     "rpc_limited": "Calls refused because one caller was over its own limits.",
+    "spans_sent": "Spans that the collector of traces took.",
+    "spans_lost": "Spans that the collector of traces did not take, in spite of new tries.",
+    "spans_dropped": "Spans that were not kept because too many waited for the collector of traces.",
     "store_errors": "Transactions that the database did not do.",
     "loop_failures": "Parts of the process that ended by a fault and were started again.",
 }

@@ -8,6 +8,7 @@ import sys
 import structlog
 
 from sidecar.settings import LogSettings
+from sidecar.telemetry.tracing import current_ids
 
 _WORDY = ("asyncpg", "procrastinate", "psycopg")
 """Libraries whose warnings quote hosts, users and rows; whoever uses them tells their trouble in our words."""
@@ -50,6 +51,7 @@ def set_up_logging(settings: LogSettings) -> LogLevel:
         processors=[
             level,
             structlog.contextvars.merge_contextvars,
+            add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -64,3 +66,13 @@ def set_up_logging(settings: LogSettings) -> LogLevel:
     for name in _WORDY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return level
+
+
+def add_trace(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Say what trace a line belongs to, if it belongs to one."""
+    ids = current_ids()
+    if ids is not None:
+        event["trace_id"], event["span_id"] = ids
+    return event

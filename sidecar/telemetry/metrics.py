@@ -44,7 +44,7 @@ class Telemetry:
         }
 
     def count(self, name: str, amount: int, *values: str) -> None:
-        """Add to a counter of COUNTERS. From the event loop's thread only.
+        """Add to a counter of COUNTERS. Each from one thread only: nearly all from the event loop's.
 
         Args:
             values: of its labels, in their order.

@@ -20,6 +20,7 @@ from sidecar.service import Service
 from sidecar.settings import Settings
 from sidecar.store.store import Store
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.tracing import OFF
 from tests.simulation.engine import MortalEngine
 from tests.simulation.loop import ShiftedClock
 from tests.simulation.network import GraphTransport, InProcessLogin, PeerGone, Spawn, elsewhere
@@ -178,6 +179,7 @@ class Life:
                 clock=outside.clock,
                 metrics=self.telemetry,
                 streams=Streams(self.telemetry),
+                tracing=OFF,
             )
             self.intake = self.service.intake()
             async with asyncio.TaskGroup() as self._group:
