@@ -61,8 +61,7 @@ from sidecar.tasks.chores import Chores
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
 from sidecar.tasks.tenant_health import TenantHealth
-from sidecar.telemetry.metrics import Telemetry
-from sidecar.telemetry.tracing import OFF, Tracing
+from sidecar.telemetry.outlets import Outlets, outlets_opened
 from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
@@ -89,9 +88,11 @@ async def running(
     vault = load_vault(settings.vault.key_ring_file)
     await migrate(settings.store, with_hints=settings.tasks.runner == "procrastinate")
     async with AsyncExitStack() as stack:
-        telemetry = Telemetry()
-        stack.callback(telemetry.close)
-        tracing = _begin_tracing(settings, stack, telemetry=telemetry, rng=rng)
+        asked = Budget(most=_TRACES_ASKED_PER_S, per_s=_TRACES_ASKED_PER_S, clock=SystemClock())
+        outlets = await stack.enter_async_context(
+            outlets_opened(settings.telemetry, roles=settings.roles, trusting=trusting, asked=asked, rng=rng)
+        )
+        telemetry = outlets.telemetry
         engine, clock = await _open_engine(settings.store, stack, clock=clock, rng=rng)
         if settings.store.dsn_file is None:
             telemetry.observe("store_bytes", partial(size_bytes, settings.store.path))
@@ -107,30 +108,8 @@ async def running(
         stack.callback(tokens.close)
         http = await stack.enter_async_context(build_http(settings.graph))
         yield await build_service(
-            settings, store=store, telemetry=telemetry, tracing=tracing, tokens=tokens, http=http, clock=clock, rng=rng
+            settings, store=store, outlets=outlets, tokens=tokens, http=http, clock=clock, rng=rng
         )
-
-
-def _begin_tracing(settings: Settings, stack: AsyncExitStack, *, telemetry: Telemetry, rng: Random) -> Tracing:
-    """Trace if there is a collector to send to.
-
-    Raises:
-        SettingsInvalid: the file with its headers or that with its authority cannot be used.
-    """
-    if settings.telemetry.otlp_endpoint is None:
-        return OFF
-    # Imported here: who has no collector does without what encodes for one.
-    from sidecar.telemetry.otlp import TraceSender, build_resource, open_collector
-
-    sender = TraceSender(
-        open_collector(settings.telemetry, trusting=trusting),
-        resource=build_resource(settings.telemetry, roles=settings.roles),
-        rng=Random(rng.getrandbits(64)),
-        count=telemetry.count,
-    )
-    stack.push_async_callback(sender.close)
-    asked = Budget(most=_TRACES_ASKED_PER_S, per_s=_TRACES_ASKED_PER_S, clock=SystemClock())
-    return Tracing(sender.tracer, ratio=settings.telemetry.trace_ratio, rng=Random(rng.getrandbits(64)), asked=asked)
 
 
 async def _open_engine(
@@ -158,17 +137,17 @@ async def build_service(
     settings: Settings,
     *,
     store: Store,
-    telemetry: Telemetry,
+    outlets: Outlets,
     tokens: TokenSource,
     http: httpx.AsyncClient,
     clock: Clock,
     rng: Random,
-    tracing: Tracing = OFF,
 ) -> Service:
     """Put the service together over an open store, and make the store fit its settings.
 
     What reaches outside (database, login, network, time, chance) is handed in: a simulation brings its own.
     """
+    telemetry = outlets.telemetry
     renewal = await store.epochs.renew_if_rolled_back()  # before anything else is written
     if renewal is not None:
         log.warning("store.epochs_renewed", tenants_count=renewal.tenants_count, rooms_count=renewal.rooms_count)
@@ -247,7 +226,7 @@ async def build_service(
         rng=rng,
         settings=settings.tasks,
         telemetry=telemetry,
-        tracing=tracing,
+        tracing=outlets.tracing,
     )
     identity = await store.identity()
     runner = _build_runner(
@@ -292,7 +271,7 @@ async def build_service(
             settings=settings,
             clock=clock,
             metrics=telemetry,
-            tracing=tracing,
+            tracing=outlets.tracing,
         )
         telemetry.observe("access_files_unusable", lambda: api.unusable_files_count)
         telemetry.observe("watches_stalled", lambda: api.stalled_watches_count)
@@ -315,8 +294,7 @@ async def build_service(
         api=api,
         address=address,
         path_secrets=path_secrets,
-        telemetry=telemetry,
-        tracing=tracing,
+        outlets=outlets,
         clock=clock,
         rng=rng,
     )

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from random import Random
 
@@ -37,8 +38,7 @@ from sidecar.sync.freshness import FreshnessGauges
 from sidecar.sync.standing import StandingGauges
 from sidecar.sync.webhook_address import WebhookAddress
 from sidecar.tasks.runner import Runner
-from sidecar.telemetry.metrics import Telemetry
-from sidecar.telemetry.tracing import Tracing
+from sidecar.telemetry.outlets import Outlets
 
 log = structlog.get_logger(__name__)
 
@@ -79,8 +79,7 @@ class Service:
         api: ApiServer | None,
         address: WebhookAddress | None,
         path_secrets: PathSecrets | None,
-        telemetry: Telemetry,
-        tracing: Tracing,
+        outlets: Outlets,
         clock: Clock,
         rng: Random,
     ) -> None:
@@ -93,8 +92,8 @@ class Service:
         self._api = api
         self._address = address
         self._path_secrets = path_secrets
-        self._telemetry = telemetry
-        self._tracing = tracing
+        self._outlets = outlets
+        self._telemetry = telemetry = outlets.telemetry
         self._gauges = FreshnessGauges(
             store=store, limits=freshness_limits(settings.sync), clock=clock, telemetry=telemetry
         )
@@ -191,6 +190,9 @@ class Service:
             bodies["key ring"] = KeyRingKeeper(sealed=self.store.sealed, clock=self._clock).run
         if self._address is not None:
             bodies["webhook address"] = self._address.run
+        if self._outlets.metric_sender is not None:
+            sending = partial(self._outlets.metric_sender.run, look=self._look, sleep=self._clock.sleep)
+            bodies["metrics"] = sending
         return tuple(
             group.create_task(
                 keep_running(name, body, clock=self._clock, rng=self._rng, failed=self._note_failure), name=name
@@ -211,7 +213,7 @@ class Service:
             store_id=self._store_id,
             clock=self._clock,
             path_secrets=self._path_secrets,
-            tracing=self._tracing,
+            tracing=self._outlets.tracing,
         )
 
     async def drain(self) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from sidecar.telemetry.catalog import COUNTERS, DURATIONS, GAUGES, LABELS, PREFIX, series_of
@@ -20,7 +22,13 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class Telemetry:
     """Counters, durations and gauges, read by Prometheus from `render`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, also: Sequence[MetricReader] = (), resource: Resource | None = None) -> None:
+        """Begin at 0.
+
+        Args:
+            also: who else reads the numbers.
+            resource: whose numbers they are told to be.
+        """
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         # Who makes these numbers is said by the scrape itself; the exporter would say it with each series once more.
@@ -29,7 +37,9 @@ class Telemetry:
         )
         buckets = ExplicitBucketHistogramAggregation(_BUCKETS)
         views = [View(instrument_name=name, aggregation=buckets) for name in DURATIONS]
-        self._provider = MeterProvider(metric_readers=[reader], views=views, shutdown_on_exit=False)
+        self._provider = MeterProvider(
+            metric_readers=[reader, *also], resource=resource, views=views, shutdown_on_exit=False
+        )
         self._meter = self._provider.get_meter("exchange-sidecar")
         # Counted in plain numbers and read when asked: an SDK counter costs 6 us for each call of the API. All series are
         # there from the start, because a rate needs the 0 that a count began with.

@@ -17,6 +17,7 @@ from exchange_client.gen.ioffice.exchange.v1 import room_service_pb2_grpc as stu
 
 from sidecar.emulator.fixture import RunningEmulator
 from sidecar.graph.logins import trusting
+from sidecar.telemetry.catalog import COUNTERS
 from sidecar.telemetry.otlp import Collector, NotTaken
 from sidecar.telemetry.tracing import ATTRIBUTES
 from tests.e2e.conftest import QUICK
@@ -49,6 +50,7 @@ async def split(
         "TELEMETRY__OTLP_ENDPOINT": collector.url,
         "TELEMETRY__OTLP_HEADERS_FILE": str(headers),
         "TELEMETRY__TRACE_RATIO": "1",
+        "TELEMETRY__OTLP_METRICS_S": "1",
     }
     with postgres.database(is_migrated=False) as dsn_file:
         async with cluster_made(tmp_path_factory.mktemp, dsn_file, emulator, **settings) as cluster:
@@ -100,6 +102,7 @@ async def test_one_trace_leads_from_the_notification_to_the_watcher(
         assert (call.name, call.parent_id) == ("RoomService/GetRoom", ASKED[36:52])
         told = {name for span in spans for name in span.attributes}
         assert told <= ATTRIBUTES.keys()
+        assert collector.metric_names >= {f"exchange.{name}" for name in COUNTERS}
         sent = b"".join(request.body for request in collector.requests).lower()
         mailbox = scene.mailbox()
         secrets = [scene.directory.secret, scene.directory.id, scene.tenant_id, mailbox.partition("@")[0]]

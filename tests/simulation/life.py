@@ -20,6 +20,7 @@ from sidecar.service import Service
 from sidecar.settings import Settings
 from sidecar.store.store import Store
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.outlets import Outlets
 from sidecar.telemetry.tracing import OFF
 from tests.simulation.engine import MortalEngine
 from tests.simulation.loop import ShiftedClock
@@ -164,7 +165,7 @@ class Life:
             self.service = await build_service(
                 outside.settings,
                 store=store,
-                telemetry=self.telemetry,
+                outlets=Outlets(self.telemetry),
                 tokens=tokens,
                 http=build_http(outside.settings.graph, transport=transport),
                 clock=outside.clock,

@@ -243,3 +243,30 @@ def test_address_needs_host_and_port(address: str) -> None:
     """An address is host:port, nothing less."""
     with pytest.raises(ValueError, match="host:port"):
         split_address(address)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTLP_ENDPOINT", "collector:4318"),
+        ("OTLP_ENDPOINT", "grpc://collector:4317"),
+        ("OTLP_ENDPOINT", "https://user:word@collector"),
+        ("OTLP_ENDPOINT", "https://collector?token=word"),
+        ("TRACE_RATIO", "1.1"),
+        ("OTLP_HEADERS_FILE", "/run/headers"),
+        ("OTLP_METRICS_S", "60"),
+    ],
+)
+def test_collector_that_cannot_be_meant_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"EXCHANGE_TELEMETRY__{name}", value)
+    assert any(place.startswith("telemetry") for place in mistakes())
+
+
+def test_headers_for_a_collector_are_not_sent_in_clear_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are there to let us in, so whoever reads them on their way is let in, too."""
+    monkeypatch.setenv("EXCHANGE_TELEMETRY__OTLP_HEADERS_FILE", "/run/headers")
+    monkeypatch.setenv("EXCHANGE_TELEMETRY__OTLP_ENDPOINT", "http://collector:4318")
+    assert "https" in mistakes()["telemetry"]
+    for url in ("https://collector:4318/base/", "http://127.0.0.1:4318"):
+        monkeypatch.setenv("EXCHANGE_TELEMETRY__OTLP_ENDPOINT", url)
+        assert load_settings().telemetry.otlp_endpoint == url.rstrip("/")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -16,33 +14,15 @@ from structlog.testing import LogCapture
 from sidecar.errors import SettingsInvalid
 from sidecar.settings import TelemetrySettings
 from sidecar.telemetry import otlp
-from sidecar.telemetry.otlp import NotTaken, TraceSender, build_resource, open_collector, read_headers
-
-AWAY = NotTaken("ConnectionRefusedError", is_passing=True)
-REFUSED = NotTaken("HTTP_401", is_passing=False)
+from sidecar.telemetry.otlp import TraceSender, build_resource, open_collector, read_headers
+from tests.support.takers import AWAY, REFUSED, FakeTaker
 
 
-class FakeTaker:
-    """Answers posts with `answers` in turn, and then takes everything."""
-
-    def __init__(self, answers: Sequence[NotTaken] = ()) -> None:
-        self._answers = list(answers)
-        self.posts_count = 0
-        self.is_closed = False
-        self.span_names: list[str] = []
-        self.held = threading.Event()
-        self.held.set()
-
-    def post(self, path: str, body: bytes) -> None:
-        self.posts_count += 1
-        self.held.wait(30.0)
-        if self._answers:
-            raise self._answers.pop(0)
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            self.span_names += [span.name for scope in resource.scope_spans for span in scope.spans]
-
-    def close(self) -> None:
-        self.is_closed = True
+def names_taken(taker: FakeTaker) -> list[str]:
+    """Return the names of the spans that a collector took."""
+    requests = [ExportTraceServiceRequest.FromString(body) for _, body in taker.taken]
+    scopes = [scope for request in requests for each in request.resource_spans for scope in each.scope_spans]
+    return [span.name for scope in scopes for span in scope.spans]
 
 
 @pytest.fixture
@@ -69,7 +49,7 @@ async def test_spans_that_wait_go_out_when_the_service_stops() -> None:
     sender = make_sender(taker)
     make_spans(sender, 3)
     await sender.close()
-    assert taker.span_names == ["work"] * 3
+    assert names_taken(taker) == ["work"] * 3
     assert (sender.counts.sent, sender.counts.waiting) == (3, 0)
     assert taker.is_closed
 
@@ -79,7 +59,7 @@ async def test_collector_that_comes_back_within_the_tries_is_sent_everything(log
     sender = make_sender(taker)
     make_spans(sender, 1)
     sender.flush()
-    assert taker.span_names == ["work"]
+    assert names_taken(taker) == ["work"]
     assert logged.entries == []
     await sender.close()
 
