@@ -11,14 +11,14 @@ help: ## List the targets
 install: ## Make .venv with everything the project needs, exactly as locked
 	$(RUN) true
 
-tools: ## Fetch Helm, which is not a Python package
-	sh .ci/tools
+tools: ## Fetch what is no Python package: Helm, and Prometheus for the alerts
+	sh .ci/tools && sh .ci/promtool
 
 demo: ## Show the whole way in half a minute: emulator, service, a scripted office
 	$(RUN) $(PY) -m sidecar demo
 
 test: ## Run all tests but the benchmarks
-	$(RUN) sh .ci/tools && $(PY) -m pytest -q -n 3 --dist loadgroup tests
+	$(RUN) sh .ci/tools && sh .ci/promtool && $(PY) -m pytest -q -n 3 --dist loadgroup tests
 
 check: ## Everything that must hold besides the tests
 	$(RUN) sh .ci/check
@@ -38,8 +38,8 @@ imports: ## Check who imports whom
 proto: ## Generate the code of protos/
 	$(RUN) $(PY) protos/generate.py
 
-docs: ## Write the generated tables of README.md and helm/README.md
-	$(RUN) $(PY) -m sidecar.cli.reference --write && $(PY) helm/values_table.py
+docs: ## Write the generated tables: settings, metrics, values of the charts
+	$(RUN) $(PY) -m sidecar.cli.reference --write && $(PY) -m sidecar.cli.metrics_table --write && $(PY) helm/values_table.py
 
 unit: ## Unit tests only: no processes
 	$(RUN) $(PY) -m pytest -q -n 2 tests/unit
@@ -63,7 +63,7 @@ soak: ## Let real processes live through hard minutes: MINUTES=30 STORE=sqlite|p
 	$(RUN) $(PY) -m tests.soak --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 e2e: ## Tests with real processes only
-	$(RUN) sh .ci/tools && $(PY) -m pytest -q -n 2 --dist loadgroup tests/e2e
+	$(RUN) sh .ci/tools && sh .ci/promtool && $(PY) -m pytest -q -n 2 --dist loadgroup tests/e2e
 
 bench: ## Print the benchmarks' ratios
 	$(RUN) $(PY) -m tests.bench
