@@ -150,6 +150,7 @@ class Bridge:
                     tasks = maker.take(message)
                     if tasks:
                         await asyncio.to_thread(self._outlet.send, tasks)
+                        # Not when it merely answers: a broker whose disk is full does that, and takes nothing.
                         self._losses_in_a_row = 0
                         self.counts.tasks_count += len(tasks)
                         self._pressure.sent(len(tasks))
@@ -171,7 +172,6 @@ class Bridge:
 
     async def _is_full(self) -> bool:
         lengths = await asyncio.to_thread(self._outlet.lengths)
-        self._losses_in_a_row = 0
         return self._pressure.seen(lengths)
 
     def _told_full(self) -> None:
