@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from random import Random, SystemRandom
 
 import pytest
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.support import brokers
-from tests.support.celery_scene import CeleryScene, celery_scene
+from tests.support.celery_scene import celery_scene
 from tests.support.processes import Service, eventually
 from tests.support.restless import background
-from tests.support.scene import scene_set
+from tests.support.scene import scene_set, tomorrow, wall
 
 pytestmark = [pytest.mark.e2e, brokers.needs_rabbitmq]
 
@@ -46,7 +47,7 @@ async def test_kills_of_bridge_and_workers_lose_no_change_and_no_order(
             office = scene.office(rng)
             async with background(office.work(120.0, pause_s=0.15)):
                 for number in range(KILLS):
-                    await hears_more(celery, service)
+                    await celery.hears_more(service)
                     await asyncio.sleep(rng.random())
                     killed = bridge if number % 2 else rng.choice(workers)
                     await asyncio.to_thread(killed.kill)
@@ -60,7 +61,26 @@ async def test_kills_of_bridge_and_workers_lose_no_change_and_no_order(
             print(f"{office.actions_count} actions, {calls} calls of the handler, {told} of them news")
 
 
-async def hears_more(celery: CeleryScene, service: Service) -> None:
-    """Wait until a handler is told something new."""
-    known = celery.count("told")
-    await eventually(lambda: celery.count("told") > known, "a handler is told something", service=service)
+async def test_queues_that_nobody_works_on_hold_the_bridge_up_and_a_change_that_fails_is_put_aside(
+    tmp_path_factory: pytest.TempPathFactory, service: Service, emulator: RunningEmulator, broker_url: str
+) -> None:
+    async with scene_set(service, emulator, rooms=2) as scene, scene.watching() as watcher:
+        folder = tmp_path_factory.mktemp("c")
+        with celery_scene(folder, broker_url, target=service.target, tenant_id=scene.tenant_id) as celery:
+            bridge = celery.bridge("--high-water", "4", "--heartbeat", "5")
+            bridge.start()
+            poisoned = await scene.directory.book(scene.mailbox(), tomorrow(3) + timedelta(minutes=33))
+            for hour in range(9, 15):
+                await scene.directory.book(scene.mailbox(), tomorrow(hour))
+            await eventually(lambda: "bridge.waits_for_workers" in bridge.text(), "it waits", service=service)
+            await scene.converged(watcher)
+            celery.worker("a", "-P", "solo").start()
+            await eventually(lambda: len(celery.kept()) == 6, "all but one are handled", service=service)
+            await eventually(lambda: "bridge.goes_on" in bridge.text(), "it goes on", service=service)
+            assert celery.length(broker_url, "exchange.changes.dead") > 0
+            await scene.directory.act(
+                "move", meeting=poisoned["meeting"], start=wall(tomorrow(16)), end=wall(tomorrow(17))
+            )
+            await scene.converged(watcher)
+            await eventually(lambda: celery.same_as(watcher.mirror), "its next change heals it", service=service)
+            celery.check_order()

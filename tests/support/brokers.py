@@ -70,17 +70,41 @@ def rabbitmq() -> Iterator[str]:
             yield f"amqp://guest:guest@{_HOST}:{ports['NODE']}//"
 
 
-@contextmanager
-def redis() -> Iterator[str]:
-    """Run a Redis that writes each command to the disk before it answers, as README asks for; give its URL."""
-    port = free_port()
-    with _folder("exchange-redis-") as folder:
+class Redis:
+    """A Redis that writes each command to the disk before it answers, as README asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare one; nothing runs."""
+        port = free_port()
+        self.url = f"redis://{_HOST}:{port}/0"
         options = {"port": port, "bind": _HOST, "dir": folder, "save": "", "appendonly": "yes", "appendfsync": "always"}
-        command = [str(_REDIS), *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
-        log = folder / "log"
-        with _running(command, {"PATH": os.environ["PATH"]}, log):
-            _await(lambda: "Ready to accept connections" in log.read_text(errors="replace"), log)
-            yield f"redis://{_HOST}:{port}/0"
+        self._command = [str(_REDIS), *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
+        self._folder = folder
+        self._starts_count = 0
+        self._stack = ExitStack()
+
+    def start(self) -> None:
+        """Run it until it takes connections."""
+        self._starts_count += 1
+        log = self._folder / f"log-{self._starts_count}"
+        self._stack.enter_context(_running(self._command, {"PATH": os.environ["PATH"]}, log, ending=signal.SIGKILL))
+        _await(lambda: "Ready to accept connections" in log.read_text(errors="replace"), log)
+
+    def kill(self) -> None:
+        """End it as a loss of power does."""
+        self._stack.close()
+
+
+@contextmanager
+def redis() -> Iterator[Redis]:
+    """Run a Redis that may be killed and started again."""
+    with _folder("exchange-redis-") as folder:
+        server = Redis(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 @contextmanager
@@ -93,7 +117,9 @@ def _folder(prefix: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
+def _running(
+    command: list[str], env: dict[str, str], log: Path, *, ending: signal.Signals = signal.SIGTERM
+) -> Iterator[None]:
     with log.open("ab") as output:
         # A session of its own: RabbitMQ is a shell, an emulator and a helper, and all of them go together.
         process = subprocess.Popen(
@@ -102,7 +128,7 @@ def _running(command: list[str], env: dict[str, str], log: Path) -> Iterator[Non
     try:
         yield
     finally:
-        process.terminate()
+        process.send_signal(ending)
         try:
             process.wait(_STOP_S)
         finally:

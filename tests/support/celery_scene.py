@@ -13,9 +13,10 @@ from typing import Any
 
 from example_celery import opened
 from exchange_client import RoomMirror
+from kombu import Connection, Queue
 
 from tests.support.celery_app import CALLS, QUEUES_COUNT, TOLD
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, Service, eventually
 
 APP = "tests.support.celery_app"
 QUEUES = ",".join(f"exchange.changes.{number}" for number in range(QUEUES_COUNT))
@@ -77,11 +78,16 @@ class CeleryScene:
         self._tenant_id = tenant_id
         self._processes: list[Process] = []
 
-    def worker(self, name: str, *arguments: str, **env: str) -> Process:
-        """Prepare a worker of one slot on all queues."""
-        usual = ["-c", "1", "-Q", QUEUES, "-n", f"{name}@localhost", "--loglevel", "INFO", "--without-gossip"]
+    def worker(self, name: str, *arguments: str, queues: str = QUEUES, **env: str) -> Process:
+        """Prepare a worker of one slot."""
+        usual = ["-c", "1", "-Q", queues, "-n", f"{name}@localhost", "--loglevel", "INFO", "--without-gossip"]
         command = ["-m", "celery", "-A", APP, "worker", "--without-mingle", *usual, *arguments]
         return self._process(name, command, env)
+
+    def worker_with_bridge(self, name: str, *, queues: str = QUEUES) -> Process:
+        """Prepare a worker of one slot that runs the bridge as well."""
+        bridge = {"BRIDGE_TARGET": self._target, "BRIDGE_TENANT": self._tenant_id, "BRIDGE_CURSOR": str(self.cursor)}
+        return self.worker(name, "-P", "threads", queues=queues, **bridge)
 
     def bridge(self, *arguments: str) -> Process:
         """Prepare a bridge of the tenant."""
@@ -105,9 +111,24 @@ class CeleryScene:
     def same_as(self, mirror: RoomMirror) -> bool:
         """Compare what the handlers keep with a mirror; raise with the difference."""
         told = {booking.name: booking.revision for room in mirror.rooms for booking in mirror.bookings(room)}
-        kept: dict[str, int] = dict(self._rows("SELECT name, revision FROM bookings WHERE takes_room"))
+        kept = self.kept()
         assert kept == told, f"missing {told.items() - kept.items()}, too many {kept.items() - told.items()}"
         return True
+
+    def kept(self) -> dict[str, int]:
+        """Return the revisions of the bookings that the handlers keep."""
+        return dict(self._rows("SELECT name, revision FROM bookings WHERE takes_room"))
+
+    @staticmethod
+    def length(broker_url: str, queue: str) -> int:
+        """Return how many messages wait in a queue of the broker."""
+        with Connection(broker_url) as connection:
+            return int(Queue(queue, durable=True)(connection.default_channel).queue_declare(passive=True).message_count)
+
+    async def hears_more(self, service: Service) -> None:
+        """Wait until a handler is told something new."""
+        known = self.count("told")
+        await eventually(lambda: self.count("told") > known, "a handler is told something", service=service)
 
     def check_order(self) -> None:
         """See that no room, and no booking of it, went backwards."""
