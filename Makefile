@@ -3,7 +3,7 @@ PY := .venv/bin/python
 RUN := sh .ci/venv &&
 CODE := sidecar clients/python tests protos helm
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check format lint types imports proto docs unit property contract sim sim-mutations soak e2e bench lock goldens
+.PHONY: help install tools demo test check format lint types imports proto docs unit property contract sim sim-mutations soak fuzz e2e bench lock goldens
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ MINUTES ?= 30
 STORE ?= sqlite
 soak: ## Let real processes live through hard minutes: MINUTES=30 STORE=sqlite|postgres, SEED= to choose again alike
 	$(RUN) $(PY) -m tests.soak --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
+
+fuzz: ## Fuzz everything that reads what others have written: MINUTES=30 together, TARGET= for one, SEED= to choose again alike
+	$(RUN) sh .ci/fuzz --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED))
 
 e2e: ## Tests with real processes only
 	$(RUN) sh .ci/tools && sh .ci/promtool && $(PY) -m pytest -q -n 2 --dist loadgroup tests/e2e

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from sidecar.aio.followed import FollowedFiles, read_bytes, unusable
 from sidecar.settings import GrpcSettings
 
 _FILE_BYTES_MAX = 1024 * 1024
+
+_FORM = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 TlsFiles = FollowedFiles[grpc.ServerCertificateConfiguration]
 
@@ -45,10 +48,13 @@ def read_tls(cert_path: Path, key_path: Path, ca_path: Path | None) -> grpc.Serv
     certificates = _certificates(chain, "grpc.tls_cert_file", cert_path)
     try:
         private = load_pem_private_key(key, password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise unusable("grpc.tls_key_file", key_path, "is no unencrypted private key in PEM") from None
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(*form) != certificates[0].public_key().public_bytes(*form):
+    try:
+        certified = certificates[0].public_key().public_bytes(*_FORM)
+    except (ValueError, UnsupportedAlgorithm):  # the frame of a certificate, around a key that is none
+        raise unusable("grpc.tls_cert_file", cert_path, "begins with a certificate that cannot be used") from None
+    if private.public_key().public_bytes(*_FORM) != certified:
         raise unusable("grpc.tls_key_file", key_path, "is not the key of the first certificate in grpc.tls_cert_file")
     roots = None
     if ca_path is not None:

@@ -139,13 +139,12 @@ def parse_contents(body: bytes) -> dict[str, Any]:  # Any: JSON
     if not isinstance(told, dict):
         raise Malformed("not an event")
     contents = {name: told[name] for name in _COPIED.split(",") if told.get(name) is not None}
-    contents["attendees"] = [_invited(one) for one in contents.get("attendees") or []]
+    contents["attendees"] = [_invited(one) for one in _items(told, "attendees")]
     if contents.pop("isOnlineMeeting", False):
         contents |= {"isOnlineMeeting": True, "onlineMeetingProvider": "teamsForBusiness"}
-    properties = told.get("singleValueExtendedProperties") or []
     annotations = [
         {"id": ANNOTATIONS_ID, "value": one["value"]}
-        for one in properties
+        for one in _items(told, "singleValueExtendedProperties")
         if isinstance(one, dict) and isinstance(one.get("value"), str)
     ]
     if annotations:
@@ -194,7 +193,10 @@ def day_of(event: GraphEvent, timing: Timing) -> date | None:
     # Those of whole days are midnights in UTC of the date itself.
     zone = UTC if timing.is_all_day else timing.zone
     instant = event.original_start
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(zone).date()
+    try:
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(zone).date()
+    except OverflowError:  # at an end of the calendar, there is no such day in this zone
+        return None
 
 
 def _exception(event: GraphEvent, timing: Timing, room: Room) -> SeriesException | None:
@@ -253,6 +255,14 @@ def _to_recurrence(told: GraphRecurrence) -> Recurrence | None:
 def _first_weekday(pattern: GraphPattern) -> int:
     name = (pattern.first_day_of_week or "").lower()
     return WEEKDAYS.index(name) if name in WEEKDAYS else WEEKDAYS.index("sunday")
+
+
+def _items(told: Mapping[str, Any], name: str) -> list[Any]:  # Any: JSON
+    """Return a list of an event's; nothing and null are an empty one."""
+    found = told.get(name) or []
+    if not isinstance(found, list):
+        raise Malformed("not a list")
+    return found
 
 
 def _invited(told: Any) -> dict[str, Any]:  # Any: JSON

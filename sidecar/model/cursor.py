@@ -16,6 +16,8 @@ from sidecar.model.ids import BookingKey, RoomId, RoomUid, TenantId
 
 _VERSION = 1
 _TOKEN_CHARS_MAX = 512
+_REVISION_MAX = 2**63 - 1
+"""What databases count up to; a forged token may say more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def decode_cursor(token: str) -> Cursor:
         wire = _DECODER.decode(body)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise ResumeTokenMalformed("the resume token cannot be read") from error
-    if wire.version != _VERSION or wire.revision < 0:
+    if wire.version != _VERSION or not 0 <= wire.revision <= _REVISION_MAX:
         raise ResumeTokenMalformed("the resume token is of a version that this server does not know")
     return Cursor(
         store_id=wire.store_id,

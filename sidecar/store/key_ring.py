@@ -94,7 +94,7 @@ def read_key_ring(path: Path) -> KeyRing:
         raise _refused(path, "there is no such file; `exchange-sidecar vault init` makes one") from None
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
         raise _refused(path, 'must be JSON {"primary": "<id>", "keys": {"<id>": "<base64 of 32 bytes>"}}') from None
     if primary not in keys:
         raise _refused(path, "the primary key is not among the keys")
