@@ -1,4 +1,4 @@
-"""What of the service is reachable from the internet: the two webhook paths, by one door, for as long as they are sent."""
+"""Who reaches the service: from the internet the two webhook paths, by one door; from the cluster whom the policy names."""
 
 from __future__ import annotations
 

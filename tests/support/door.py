@@ -15,6 +15,8 @@ import httpx
 from tests.support.chart import KubeObject
 
 _TIMEOUT_S = 10.0
+_OWN = {"connection", "content-length", "host", "transfer-encoding"}
+"""Headers of one connection, which each side writes for itself."""
 
 
 @contextmanager
@@ -32,11 +34,13 @@ def opened(route: KubeObject, backends: Sequence[str]) -> Iterator[str]:
                 self.send_error(404)
                 return
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            kind = {"Content-Type": self.headers.get("Content-Type", "")}
+            sent = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
             url = f"http://{backends[0]}{self.path}"
-            answer = httpx.post(url, content=body, headers=kind, trust_env=False, timeout=_TIMEOUT_S)
+            answer = httpx.post(url, content=body, headers=sent, trust_env=False, timeout=_TIMEOUT_S)
             self.send_response(answer.status_code)
-            self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+            for name, value in answer.headers.items():
+                if name.lower() not in _OWN:
+                    self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.content)))
             self.end_headers()
             self.wfile.write(answer.content)
