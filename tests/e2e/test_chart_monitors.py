@@ -1,4 +1,4 @@
-"""What the chart gives the Prometheus operator, so that every pod is read once."""
+"""How what the service tells of itself leaves the pods: read by Prometheus once each, sent to a collector if named."""
 
 from __future__ import annotations
 
@@ -68,6 +68,46 @@ def test_without_a_monitor_metrics_have_no_service() -> None:
 def test_two_monitors_are_refused() -> None:
     said = refusal("monitoring.podMonitor.enabled=true", "monitoring.serviceMonitor.enabled=true")
     assert "Prometheus would count every pod twice" in said
+
+
+COLLECTOR = "telemetry.otlpEndpoint=https://collector.example.com"
+
+
+def test_traces_are_sent_to_the_named_collector_with_headers_from_a_file() -> None:
+    secrets = ["telemetry.headers.existingSecret=otlp-headers", "telemetry.ca.existingSecret=otlp-ca"]
+    objects = chart.render_objects(sets=[COLLECTOR, "telemetry.traceRatio=0.5", *secrets])
+    volumes = {v["name"]: v["secret"] for v in chart.pod_of(objects)["volumes"] if "secret" in v}
+    for container in chart.containers(objects):
+        settings = chart.settings_of(container)
+        assert settings["EXCHANGE_TELEMETRY__OTLP_ENDPOINT"] == "https://collector.example.com"
+        assert settings["EXCHANGE_TELEMETRY__TRACE_RATIO"] == "0.5"
+        folders = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        for name, secret in (("OTLP_HEADERS_FILE", "otlp-headers"), ("OTLP_CA_FILE", "otlp-ca")):
+            folder, _, file = settings[f"EXCHANGE_TELEMETRY__{name}"].rpartition("/")
+            volume = volumes[folders[folder]]
+            assert (volume["secretName"], [item["path"] for item in volume["items"]]) == (secret, [file])
+
+
+def test_without_a_collector_no_traces_are_made() -> None:
+    for container in chart.containers(chart.render_objects()):
+        assert not [name for name in chart.settings_of(container) if "TELEMETRY" in name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (("telemetry.headers.existingSecret=otlp",), "nothing is sent anywhere; name the collector"),
+        (
+            ("telemetry.otlpEndpoint=http://collector:4318", "telemetry.headers.existingSecret=otlp"),
+            "the headers may be secret and would cross the network in the open",
+        ),
+        (("telemetry.otlpEndpoint=http://collector:4318",), "the policy keeps the pods from the collector"),
+        (("telemetry.otlpEndpoint=https://collector:4318",), "the policy keeps the pods from the collector"),
+        (("telemetry.traceRatio=2",), "telemetry.traceRatio"),
+    ],
+)
+def test_impossible_collector_is_refused(changes: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refusal(*changes)
 
 
 @pytest.mark.parametrize(

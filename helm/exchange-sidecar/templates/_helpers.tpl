@@ -111,5 +111,17 @@ EXCHANGE_WEBHOOK__PUBLIC_URL: {{ .Values.webhook.publicUrl | trimSuffix "/" | qu
 {{- if .Values.webhook.pathSecrets.existingSecret }}
 EXCHANGE_WEBHOOK__PATH_SECRETS_FILE: /etc/exchange/webhook/words
 {{- end }}
+{{- with .Values.telemetry }}
+{{- if .otlpEndpoint }}
+EXCHANGE_TELEMETRY__OTLP_ENDPOINT: {{ .otlpEndpoint | quote }}
+EXCHANGE_TELEMETRY__TRACE_RATIO: {{ .traceRatio | quote }}
+{{- if .headers.existingSecret }}
+EXCHANGE_TELEMETRY__OTLP_HEADERS_FILE: /etc/exchange/telemetry-headers/headers
+{{- end }}
+{{- if .ca.existingSecret }}
+EXCHANGE_TELEMETRY__OTLP_CA_FILE: /etc/exchange/telemetry-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
 EXCHANGE_PROBES__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.probes.port) }}
 {{- end }}

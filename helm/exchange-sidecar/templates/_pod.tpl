@@ -59,6 +59,16 @@ volumeMounts:
     mountPath: /etc/exchange/webhook
     readOnly: true
   {{- end }}
+  {{- if .Values.telemetry.headers.existingSecret }}
+  - name: telemetry-headers
+    mountPath: /etc/exchange/telemetry-headers
+    readOnly: true
+  {{- end }}
+  {{- if .Values.telemetry.ca.existingSecret }}
+  - name: telemetry-ca
+    mountPath: /etc/exchange/telemetry-ca
+    readOnly: true
+  {{- end }}
   - name: run
     mountPath: /run/exchange
   - name: tmp
@@ -129,6 +139,17 @@ volumeMounts:
     items:
       - key: {{ .key }}
         path: words
+{{- end }}
+{{- end }}
+{{- range $name, $secret := dict "headers" .Values.telemetry.headers "ca" .Values.telemetry.ca }}
+{{- if $secret.existingSecret }}
+- name: telemetry-{{ $name }}
+  secret:
+    secretName: {{ $secret.existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $secret.key }}
+        path: {{ ternary "ca.crt" "headers" (eq $name "ca") }}
 {{- end }}
 {{- end }}
 - name: run

@@ -78,6 +78,17 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if and .Values.postgres.existingSecret .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) }}
 {{- $problems = append $problems "networkPolicy.extraEgress is empty: the policy keeps the pods from every PostgreSQL; name yours and its port there." }}
 {{- end }}
+{{- with .Values.telemetry }}
+{{- if and (not .otlpEndpoint) (or .headers.existingSecret .ca.existingSecret) }}
+{{- $problems = append $problems "telemetry.otlpEndpoint is empty and telemetry.headers or telemetry.ca is set: nothing is sent anywhere; name the collector." }}
+{{- end }}
+{{- if and .headers.existingSecret (hasPrefix "http:" .otlpEndpoint) }}
+{{- $problems = append $problems "telemetry.headers is set and telemetry.otlpEndpoint is not https: the headers may be secret and would cross the network in the open." }}
+{{- end }}
+{{- if and $.Values.networkPolicy.enabled (not $.Values.networkPolicy.extraEgress) .otlpEndpoint (not (regexMatch "^https://[^/:]+(:443)?(/|$)" .otlpEndpoint)) }}
+{{- $problems = append $problems "networkPolicy.extraEgress is empty: the policy keeps the pods from the collector of telemetry.otlpEndpoint; name it and its port there." }}
+{{- end }}
+{{- end }}
 {{- if .Values.networkPolicy.enabled }}
 {{- range $name, $labels := dict "grpc.podLabels" .Values.networkPolicy.grpc.podLabels "webhook.namespaceLabels" .Values.networkPolicy.webhook.namespaceLabels "metrics.namespaceLabels" .Values.networkPolicy.metrics.namespaceLabels "dns.namespaceLabels" .Values.networkPolicy.dns.namespaceLabels }}
 {{- if not $labels }}
