@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -117,6 +118,22 @@ def test_uri_of_the_postgres_comes_as_a_read_only_file() -> None:
         assert mount["readOnly"] is True
         (item,) = volume["secret"]["items"]
         assert settings_of(container)["EXCHANGE_STORE__DSN_FILE"] == f"{mount['mountPath']}/{item['path']}"
+
+
+def test_federated_credentials_have_a_token_for_microsoft_and_none_for_kubernetes() -> None:
+    objects = chart.render_objects(sets=["federation.enabled=true"])
+    chart.check_valid(objects, chart.KUBE_VERSION)
+    pod = pod_of(objects)
+    (volume,) = [v["projected"] for v in pod["volumes"] if v["name"] == "tokens"]
+    (source,) = volume["sources"]
+    assert source["serviceAccountToken"]["audience"] == "api://AzureADTokenExchange"
+    assert pod["automountServiceAccountToken"] is False
+    for container in chart.containers(objects):
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == "tokens"]
+        assert mount["readOnly"] is True
+        assert settings_of(container)["EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER"] == mount["mountPath"]
+    said = refusal("federation.enabled=true", "serviceAccount.create=false")
+    assert "Microsoft would trust every pod of the namespace" in said
 
 
 def test_postgres_behind_a_policy_that_does_not_let_it_through_is_refused() -> None:
@@ -371,6 +388,21 @@ def test_versions_are_the_project_s() -> None:
     described = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert described["version"] == described["appVersion"] == project["version"]
+
+
+def test_packaged_chart_renders_the_same_and_leaves_the_cases_at_home(tmp_path: Path) -> None:
+    """Alerts and dashboards are files that a template reads; what installs the chart reads the package."""
+    made = chart.run_helm("package", CHART, "--destination", tmp_path)
+    assert made.returncode == 0, made.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        names = archive.getnames()
+    assert not [name for name in names if "/ci/" in name]
+    everything = ["monitoring.rules.enabled=true", "monitoring.dashboards.enabled=true"]
+    rendered = chart.render("split", chart=package, sets=everything)
+    assert rendered == chart.render("split", sets=everything)
+    chart.check_valid([o for o in yaml.safe_load_all(rendered) if o], chart.KUBE_VERSION)
+    assert "kind: PrometheusRule" in rendered
 
 
 def test_table_of_values_is_current() -> None:

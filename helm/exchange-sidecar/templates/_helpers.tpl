@@ -105,6 +105,9 @@ EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
 {{- if .Values.postgres.existingSecret }}
 EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
 {{- end }}
+{{- if .Values.federation.enabled }}
+EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER: /etc/exchange/tokens
+{{- end }}
 EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
 EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.webhook.port) }}
 EXCHANGE_WEBHOOK__PUBLIC_URL: {{ .Values.webhook.publicUrl | trimSuffix "/" | quote }}

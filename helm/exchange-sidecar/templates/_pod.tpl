@@ -39,6 +39,11 @@ volumeMounts:
   - name: vault
     mountPath: /etc/exchange/vault
     readOnly: true
+  {{- if .Values.federation.enabled }}
+  - name: tokens
+    mountPath: /etc/exchange/tokens
+    readOnly: true
+  {{- end }}
   {{- if .Values.postgres.existingSecret }}
   - name: postgres
     mountPath: /etc/exchange/postgres
@@ -95,6 +100,17 @@ volumeMounts:
     items:
       - key: {{ .Values.vault.key }}
         path: keyring.json
+{{- if .Values.federation.enabled }}
+# Good at Microsoft only: its audience is not the Kubernetes API.
+- name: tokens
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          audience: {{ .Values.federation.audience | quote }}
+          expirationSeconds: 3600
+          path: kubernetes
+{{- end }}
 {{- with .Values.postgres.existingSecret }}
 - name: postgres
   secret:

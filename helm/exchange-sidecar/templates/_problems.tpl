@@ -39,6 +39,9 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if and .Values.grpc.tls.clientCa (not .Values.grpc.tls.secretName) }}
 {{- $problems = append $problems "grpc.tls.clientCa is true and grpc.tls.secretName is empty: without TLS nobody can be asked for a certificate." }}
 {{- end }}
+{{- if and .Values.federation.enabled (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
+{{- $problems = append $problems "federation.enabled is true and the pods run as the namespace's default account: Microsoft would trust every pod of the namespace; let the chart make an account, or name one." }}
+{{- end }}
 {{- if not .Values.vault.existingSecret }}
 {{- $problems = append $problems "vault.existingSecret is empty: create a secret with the key ring and name it here; the chart never makes or carries one." }}
 {{- end }}
