@@ -10,6 +10,8 @@ EXCHANGE_ROLES: api
 {{- end }}
 EXCHANGE_GRPC__SOCKET: {{ include "exchange-sidecar-lib.socket" . }}
 EXCHANGE_GRPC__ADDRESSES: {{ ternary (printf "[\"127.0.0.1:%d\"]" (int $values.grpc.port)) "[]" $values.grpc.loopback | quote }}
+# When it is told to stop the app has ended, so nobody is left who could still call.
+EXCHANGE_GRPC__QUIET_S: "0"
 # For an operator's commands inside the container.
 EXCHANGE_TARGET: {{ include "exchange-sidecar-lib.target" . }}
 EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
@@ -17,8 +19,8 @@ EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
 EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
 {{- end }}
 EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
-EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int $values.webhook.port) }}
 {{- if include "exchange-sidecar-lib.takesWebhooks" . }}
+EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int $values.webhook.port) }}
 EXCHANGE_WEBHOOK__PUBLIC_URL: {{ $values.webhook.publicUrl | trimSuffix "/" | quote }}
 {{- end }}
 EXCHANGE_PROBES__LISTEN: {{ printf "0.0.0.0:%d" (int $values.probes.port) }}
