@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -391,6 +393,35 @@ def test_versions_are_the_project_s() -> None:
     (dependency,) = yaml.safe_load((EXAMPLE / "Chart.yaml").read_text(encoding="utf-8"))["dependencies"]
     versions = {described["version"], described["appVersion"], values["image"]["tag"], dependency["version"]}
     assert versions == {project["version"]}
+
+
+def blocks(text: str) -> list[str]:
+    """Return what a document shows indented, as files and commands."""
+    found = re.findall(r"(?:^ {7}.*\n|^\n(?= {7}))+", text, re.MULTILINE)
+    return [textwrap.dedent(block).strip() + "\n" for block in found]
+
+
+def test_chart_made_as_the_readme_says_is_valid(tmp_path: Path) -> None:
+    """Its steps are run as written, with the library where it is in this source tree."""
+    shown = blocks((LIBRARY / "README.md").read_text(encoding="utf-8"))
+    (dependencies,) = [block for block in shown if block.startswith("dependencies:")]
+    (values,) = [block for block in shown if block.startswith("exchange:")]
+    (template,) = [block for block in shown if "kind: Deployment" in block]
+    shutil.copytree(LIBRARY, tmp_path / LIBRARY.name)
+    app = tmp_path / "my-app"
+    (app / "templates").mkdir(parents=True)
+    described = "apiVersion: v2\nname: my-app\nversion: 1.0.0\n" + dependencies
+    for name, text in {"Chart.yaml": described, "values.yaml": values, "templates/my-app.yaml": template}.items():
+        (app / name).write_text(text, encoding="utf-8")
+    assert run_helm("dependency", "build", app).returncode == 0
+    assert run_helm("lint", "--strict", app).returncode == 0
+    objects = render_objects(app, None, kube_version="1.33.0")
+    assert [one["kind"] for one in objects] == ["PersistentVolumeClaim", "Deployment"]
+    for one in objects:
+        assert kubernetes_validate.validate(one, "1.33.0", strict=True) == "1.33"
+    pod = pod_specs(objects)["Deployment"]
+    assert sidecar_of(pod)["restartPolicy"] == "Always"
+    assert app_of(pod)["env"] == [{"name": "EXCHANGE_TARGET", "value": "unix:///run/exchange/app/exchange.sock"}]
 
 
 def test_every_template_that_the_readme_names_exists() -> None:
