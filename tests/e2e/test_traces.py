@@ -73,16 +73,21 @@ async def test_one_trace_leads_from_the_notification_to_the_watcher(
         organizer, guest = (f"CANARY{name}@{scene.directory.domain}" for name in ("ada", "eve"))
         people = [{"address": each, "display_name": each.partition("@")[0]} for each in (organizer, guest)]
         await scene.directory.call("POST", "users", {"users": people})
-        words: dict[str, Any] = {"subject": "CANARYsubject", "body": "CANARYbody"}  # Any: as the emulator takes them
-        await scene.directory.book(scene.mailbox(), tomorrow(9), organizer=organizer, attendees=[guest], **words)
+        subject: dict[str, Any] = {"subject": "CANARYsubject"}  # Any: as the emulator takes it
+        await scene.directory.book(scene.mailbox(), tomorrow(9), organizer=organizer, attendees=[guest], **subject)
         await scene.converged(watcher)
         await asked(scene)
+        await scene.client.create_booking(
+            scene.room(), tomorrow(11), tomorrow(12), attendees=[guest], body_text="CANARYtext", **subject
+        )
         await eventually(lambda: of_role("api", collector.named("delivered")), "the end of a trace was sent")
         for service in cluster.services:
             assert await asyncio.to_thread(service.stop) == 0, "which sends the rest"
         spans = collector.spans
 
-        delivered = of_role("api", collector.named("delivered"))[-1]
+        announced = {span.trace_id for span in collector.named("notifications")}
+        ends = of_role("api", collector.named("delivered"))
+        delivered = next(span for span in ends if span.trace_id in announced)
         trace = {span.span_id: span for span in spans if span.trace_id == delivered.trace_id}
         commit = trace[delivered.parent_id]
         sync = trace[commit.parent_id]
@@ -100,6 +105,9 @@ async def test_one_trace_leads_from_the_notification_to_the_watcher(
 
         (call,) = [span for span in spans if span.trace_id == ASKED[3:35]]
         assert (call.name, call.parent_id) == ("RoomService/GetRoom", ASKED[36:52])
+        (write,) = collector.named("BookingService/CreateBooking")
+        written = [span for span in spans if span.trace_id == write.trace_id and span.name == "graph POST"]
+        assert [span.attributes["url.template"] for span in written] == ["/users/{}/events"]
         told = {name for span in spans for name in span.attributes}
         assert told <= ATTRIBUTES.keys()
         assert collector.metric_names >= {f"exchange.{name}" for name in COUNTERS}

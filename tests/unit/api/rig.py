@@ -36,6 +36,7 @@ from sidecar.settings import GrpcSettings, Settings, WatchSettings
 from sidecar.store.audit import Acting
 from sidecar.store.store import Store
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.tracing import OFF, Tracing
 from tests.support.builders import HORIZON, NOW
 from tests.support.fake_directory import FakeDirectory
 from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
@@ -148,7 +149,9 @@ def make_settings(socket: Path, *, watch: dict[str, Any] | None = None, **grpc_s
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc_settings: Any) -> AsyncIterator[Rig]:
+async def serving(
+    tmp_path: Path, *, watch: dict[str, Any] | None = None, tracing: Tracing = OFF, **grpc_settings: Any
+) -> AsyncIterator[Rig]:
     """Serve the API while inside."""
     clock, counts = CalendarClock(), Counts()
     settings = make_settings(tmp_path / "api.sock", watch=watch, **grpc_settings)
@@ -175,6 +178,7 @@ async def serving(tmp_path: Path, *, watch: dict[str, Any] | None = None, **grpc
             settings=settings,
             clock=clock,
             metrics=counts,
+            tracing=tracing,
         )
         # A group would wrap what a test raises.
         runs = (feed.run, feed.tenants.run, inquiries.writing.driver.run)

@@ -22,7 +22,9 @@ from sidecar.intake.path_secrets import follow_path_secrets, read_path_secrets
 from sidecar.model.handshake import OWN_TOKEN_PREFIX, PROOF_HEADER, prove
 from sidecar.model.subscription import Lifecycle, Notification
 from sidecar.settings import LIFECYCLE_PATH, NOTIFICATIONS_PATH, WebhookSettings
+from sidecar.telemetry.tracing import OFF, Tracing, carried
 from tests.support.stores import ManualClock
+from tests.support.traces import Traces, attributes_of, context_text
 
 CANARY = "CANARY-5f2b9e"
 STORE = "store-1"
@@ -61,7 +63,9 @@ class FakeWords:
 class Stage:
     """The webhook behind a client."""
 
-    def __init__(self, *path_secrets: str, words: PathWords | None = None, **settings: int) -> None:
+    def __init__(
+        self, *path_secrets: str, words: PathWords | None = None, tracing: Tracing = OFF, **settings: int
+    ) -> None:
         self.sink = FakeSink()
         self.counts: Counter[str] = Counter()
         self.clock = ManualClock()
@@ -72,6 +76,7 @@ class Stage:
             store_id=STORE,
             clock=self.clock,
             path_secrets=words or (FakeWords(path_secrets) if path_secrets else None),
+            tracing=tracing,
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="https://hooks.example")
 
@@ -389,3 +394,39 @@ async def _post_raw(stage: Stage, receive: object) -> int:
     }
     await stage.app(scope, receive, send)  # type: ignore[arg-type]  # a bare callable
     return int(sent[0]["status"])
+
+
+async def test_batch_begins_a_trace_that_its_marks_carry_whatever_its_sender_says() -> None:
+    """Anybody may call, so nobody has a trace of his own gone on with here."""
+    traces = Traces(ratio=1.0)
+    stage = Stage(tracing=traces.tracing)
+    carrying: list[str | None] = []
+    mark = stage.sink.mark
+
+    async def note(notifications: Sequence[Notification]) -> Outcome:
+        carrying.append(carried())
+        return await mark(notifications)
+
+    stage.sink.mark = note  # type: ignore[method-assign]  # a sink that looks
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    reply = await stage.client.post(
+        NOTIFICATIONS_PATH, content=body(item(), item(key="zyxwvutsrq9876543210")), headers={"traceparent": given}
+    )
+    span = traces.one("notifications")
+    assert reply.status_code == 202
+    assert span.parent is None
+    assert carrying == [context_text(span)]
+    assert attributes_of(span) == {
+        "http.request.method": "POST",
+        "http.response.status_code": 202,
+        "exchange.notifications_count": 2,
+        "exchange.marked_count": 1,
+    }
+
+
+async def test_handshake_and_what_is_too_large_begin_no_trace() -> None:
+    traces = Traces(ratio=1.0)
+    stage = Stage(tracing=traces.tracing, body_bytes_max=1024)
+    await stage.client.post(NOTIFICATIONS_PATH, params={"validationToken": "t"})
+    await stage.client.post(NOTIFICATIONS_PATH, content=b"x" * 2000)
+    assert traces.spans == []

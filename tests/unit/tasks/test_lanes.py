@@ -22,7 +22,9 @@ from sidecar.tasks.chores import Chores, Done, Outcome, PutOff
 from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner
 from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.tracing import OFF, Tracing
 from tests.support.stores import OpenStore, TickingClock, open_store, run_virtually
+from tests.support.traces import Traces, attributes_of
 
 LANE = TenantUid("t1")
 SETTINGS = TasksSettings(
@@ -33,7 +35,9 @@ SETTINGS = TasksSettings(
 class Bench:
     """A store with an engine whose chore is the test's own."""
 
-    def __init__(self, opened: OpenStore, work: Callable[[Intent], Awaitable[Outcome | None]]) -> None:
+    def __init__(
+        self, opened: OpenStore, work: Callable[[Intent], Awaitable[Outcome | None]], *, tracing: Tracing = OFF
+    ) -> None:
         self.opened = opened
         self.clock = cast(TickingClock, opened.clock)  # the store was opened with one
         self.ran: list[str] = []
@@ -50,6 +54,7 @@ class Bench:
             rng=Random(1),
             settings=SETTINGS,
             telemetry=self.telemetry,
+            tracing=tracing,
         )
         self.runner = EmbeddedRunner(store=opened.store, lanes=self.lanes, clock=self.clock, settings=SETTINGS)
 
@@ -86,13 +91,17 @@ class Bench:
 
 
 def on_bench(
-    tmp_path: Path, work: Callable[[Intent], Awaitable[Outcome | None]], play: Callable[[Bench], Awaitable[None]]
+    tmp_path: Path,
+    work: Callable[[Intent], Awaitable[Outcome | None]],
+    play: Callable[[Bench], Awaitable[None]],
+    *,
+    tracing: Tracing = OFF,
 ) -> Bench:
     """Play on virtual time, and return the bench."""
 
     async def main() -> Bench:
         async with open_store(tmp_path / "exchange.sqlite3", clock=TickingClock()) as opened:
-            bench = Bench(opened, work)
+            bench = Bench(opened, work, tracing=tracing)
             await play(bench)
             bench.telemetry.close()
             return bench
@@ -536,3 +545,33 @@ def test_suspension_cancels_what_is_under_way_at_once(tmp_path: Path) -> None:
     assert "r1" in cancelled
     assert len(cancelled) == 2
     assert bench.ran == []
+
+
+def test_work_is_one_part_of_a_trace_with_how_it_ended(tmp_path: Path) -> None:
+    """Planned work begins a trace; what notifications cause is only a part of theirs, and these were not traced."""
+    traces = Traces(ratio=1.0)
+
+    async def work(intent: Intent) -> None:
+        if intent.kind is IntentKind.ROOM_CHECK and intent.attempts == 0:
+            raise GraphUnavailable("away", retry_after_s=1.0)
+
+    async def play(bench: Bench) -> None:
+        await bench.mark("announced")
+        kind, priority = IntentKind.ROOM_CHECK, Priority.CHECK
+        await bench.opened.store.intents.mark(kind, "checked", LANE, priority=priority)
+        async with bench.running_engine():
+            while await bench.count():
+                await bench.clock.sleep(0.5)
+
+    on_bench(tmp_path, work, play, tracing=traces.tracing)
+    assert traces.names == ["room.check", "room.check"]
+    first, second = map(attributes_of, traces.spans)
+    assert first == {
+        "exchange.intent": "room.check",
+        "exchange.tenant_uid": LANE,
+        "exchange.room_uid": "checked",
+        "exchange.attempt": 0,
+        "error.type": "EXCHANGE_UNAVAILABLE",
+    }
+    assert second["exchange.attempt"] == 1
+    assert "error.type" not in second
