@@ -30,7 +30,7 @@ lint: ## Look for mistakes
 	$(RUN) .venv/bin/ruff check $(CODE)
 
 types: ## Check the types
-	$(RUN) .venv/bin/mypy sidecar clients/python/exchange_client tests protos/generate.py helm/values_table.py
+	$(RUN) .venv/bin/mypy sidecar clients/python/exchange_client tests protos/generate.py helm/values_table.py helm/dashboard.py
 
 imports: ## Check who imports whom
 	$(RUN) .venv/bin/lint-imports
@@ -38,8 +38,8 @@ imports: ## Check who imports whom
 proto: ## Generate the code of protos/
 	$(RUN) $(PY) protos/generate.py
 
-docs: ## Write the generated tables: settings, metrics, values of the charts
-	$(RUN) $(PY) -m sidecar.cli.reference --write && $(PY) -m sidecar.cli.metrics_table --write && $(PY) helm/values_table.py
+docs: ## Write the generated tables: settings, metrics, values of the charts, and the dashboard
+	$(RUN) $(PY) -m sidecar.cli.reference --write && $(PY) -m sidecar.cli.metrics_table --write && $(PY) helm/values_table.py && $(PY) helm/dashboard.py --write
 
 unit: ## Unit tests only: no processes
 	$(RUN) $(PY) -m pytest -q -n 2 tests/unit
