@@ -48,6 +48,15 @@ async def test_loop_that_fails_is_run_again_with_growing_waits() -> None:
 
 
 @pytest.mark.looptime
+async def test_each_failure_of_a_loop_is_told() -> None:
+    """Whoever counts them hears of each, and not of an end that is none."""
+    failures: list[float] = []
+    now_s = asyncio.get_running_loop().time
+    await keep_running("t", Body(0, 0), clock=SystemClock(), rng=Random(1), failed=lambda: failures.append(now_s()))
+    assert len(failures) == 2
+
+
+@pytest.mark.looptime
 async def test_loop_that_was_well_for_a_minute_starts_over() -> None:
     """An old failure does not slow down the answer to a new one."""
     body = Body(0, 0, 0, 0, 0, 61.0, 0)
