@@ -57,9 +57,11 @@ from sidecar.sync.strays import SubscriptionAudit
 from sidecar.sync.subscriptions import SubscriptionKeeper
 from sidecar.sync.webhook_address import WebhookAddress
 from sidecar.sync.webhook_watch import WebhookWatch
+from sidecar.tasks.called_runner import BothRunners, CalledRunner
 from sidecar.tasks.chores import Chores
+from sidecar.tasks.driving import LaneDriving
 from sidecar.tasks.lanes import Lanes
-from sidecar.tasks.runner import EmbeddedRunner, Resting, Runner
+from sidecar.tasks.runner import EmbeddedRunner, Runner
 from sidecar.tasks.tenant_health import TenantHealth
 from sidecar.telemetry.outlets import Outlets, outlets_opened
 from sidecar.tenants.credentials import CredentialKeeper
@@ -229,7 +231,8 @@ async def build_service(
         tracing=outlets.tracing,
     )
     identity = await store.identity()
-    runner = _build_runner(
+    called = CalledRunner(store=store, lanes=lanes, clock=clock, settings=settings.tasks)
+    schedule = _build_schedule(
         settings, store=store, store_id=identity.store_id, lanes=lanes, owner=owner, clock=clock, rng=rng
     )
     feed = Feed(
@@ -261,6 +264,7 @@ async def build_service(
         room_editor=RoomEditor(store=store, reader=graph),
         writing=writing,
         schedules=ScheduleAsking(tenants=store.tenants, reader=ScheduleCalls(transport)),
+        driving=LaneDriving(store=store, runner=called, clock=clock),
     )
     api = None
     if "api" in settings.roles:
@@ -283,6 +287,7 @@ async def build_service(
     telemetry.observe("clock_ahead_seconds", lambda: skew.ahead_s)
     telemetry.observe("writes_under_way", lambda: writing.driver.under_way_count)
     telemetry.observe("lanes_draining", lambda: lanes.draining_count)
+    runner = called if schedule is None else BothRunners(schedule, called)
     telemetry.observe("runner_silent_seconds", runner.silent_s)
     return Service(
         settings,
@@ -310,7 +315,7 @@ async def _announce_address(
     settings: Settings, path_secrets: PathSecrets | None, *, store: Store, clock: Clock
 ) -> WebhookAddress | None:
     """Say where Microsoft is to call, for whoever works; return what goes on saying it, None where nobody has to hear it."""
-    if "worker" not in settings.roles:
+    if not settings.is_working:
         return None
     is_alone = settings.store.dsn_file is None  # a file has no other process
     url = partial(_url_told, settings, path_secrets)
@@ -319,11 +324,12 @@ async def _announce_address(
     return None if is_alone and path_secrets is None else address
 
 
-def _build_runner(
+def _build_schedule(
     settings: Settings, *, store: Store, store_id: str, lanes: Lanes, owner: str, clock: Clock, rng: Random
-) -> Runner:
-    if "worker" not in settings.roles:
-        return Resting()
+) -> Runner | None:
+    """Return what looks for work by itself; None in a process that does what it is called for only."""
+    if "worker" not in settings.roles or settings.tasks.runner == "outside":
+        return None
     if settings.tasks.runner == "embedded":
         return EmbeddedRunner(store=store, lanes=lanes, clock=clock, settings=settings.tasks)
     assert settings.store.dsn_file is not None, "checked with the settings"

@@ -86,6 +86,24 @@ class BookingNotFound(NotFound):
     reason = "BOOKING_NOT_FOUND"
 
 
+class TaskNotFound(NotFound):
+    """No chore has this name."""
+
+    reason = "TASK_NOT_FOUND"
+
+
+class TaskRunNotFound(NotFound):
+    """No run of a chore has this name, or it is forgotten, or it is about tenants that its reader may not name."""
+
+    reason = "TASK_RUN_NOT_FOUND"
+
+
+class TaskRunTooLarge(SidecarError):
+    """A run would be about too much at once."""
+
+    reason = "TASK_RUN_TOO_LARGE"
+
+
 class AvailabilityTooLarge(SidecarError):
     """An answer about when rooms are free would be too large; `details["cause"]` says what there is too much of."""
 
@@ -447,6 +465,18 @@ class CallLimit(LimitReached):
     """Too many calls are under way."""
 
     reason = "CALL_LIMIT"
+
+
+class DrainLimit(LimitReached):
+    """This process drains as many lanes on request as it may: call again, or another process."""
+
+    reason = "DRAIN_LIMIT"
+
+
+class TaskRunLimit(LimitReached):
+    """Too many runs are under way already."""
+
+    reason = "TASK_RUN_LIMIT"
 
 
 class CallerLimit(LimitReached):

@@ -186,7 +186,7 @@ class Service:
         }
         if self._api is None:
             del bodies["feed"], bodies["tenants"]  # nobody watches here
-        if "worker" in self._settings.roles and self.store.sealed.follows_file:
+        if self._settings.is_working and self.store.sealed.follows_file:
             bodies["key ring"] = KeyRingKeeper(sealed=self.store.sealed, clock=self._clock).run
         if self._address is not None:
             bodies["webhook address"] = self._address.run

@@ -299,8 +299,8 @@ class SyncSettings(_Group):
 class TasksSettings(_Group):
     """The engine for background work."""
 
-    runner: Literal["embedded", "procrastinate"] = "embedded"
-    """embedded: each process looks for work itself. procrastinate: a queue on the same PostgreSQL spreads it."""
+    runner: Literal["embedded", "procrastinate", "outside"] = "embedded"
+    """embedded: each process looks for work itself. procrastinate: a queue on the PostgreSQL. outside: your task runner."""
     lanes_max: Annotated[int, Field(ge=1)] = 16
     """Tenants worked for at once."""
     rooms_per_lane_max: Annotated[int, Field(ge=1)] = 16
@@ -420,6 +420,11 @@ class Settings(BaseSettings):
     watch: WatchSettings = WatchSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def is_working(self) -> bool:
+        """Whether background work is done in this process: by its own schedule, or as a task runner outside asks for it."""
+        return "worker" in self.roles or ("api" in self.roles and self.tasks.runner == "outside")
 
     @field_validator("roles", mode="before")
     @classmethod

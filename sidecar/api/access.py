@@ -46,17 +46,35 @@ SCOPES: dict[str, Scope] = {
     "WatchService/WatchRooms": Scope.BOOKINGS_READ,
     "WatchService/ReadChanges": Scope.BOOKINGS_READ,
     "AuditService/ListAuditEntries": Scope.AUDIT_READ,
+    "TaskService/ListTasks": Scope.TASKS_READ,
+    "TaskService/ListDueLanes": Scope.TASKS_READ,
+    "TaskService/GetTaskRun": Scope.TASKS_READ,
+    "TaskService/ListTaskRuns": Scope.TASKS_READ,
+    "TaskService/WatchTaskRun": Scope.TASKS_READ,
+    "TaskService/DrainLane": Scope.TASKS_RUN,
+    "TaskService/RunTask": Scope.TASKS_RUN,
     "DiagnosticsService/DiagnoseTenant": Scope.DIAGNOSTICS,
     "DiagnosticsService/DiagnoseRoom": Scope.DIAGNOSTICS,
 }
 
-UNNAMED = frozenset({"TenantService/ListTenants", "AuditService/ListAuditEntries"})
+UNNAMED = frozenset(
+    {
+        "TenantService/ListTenants",
+        "AuditService/ListAuditEntries",
+        "TaskService/ListTasks",
+        "TaskService/ListDueLanes",
+        "TaskService/RunTask",
+        "TaskService/GetTaskRun",
+        "TaskService/ListTaskRuns",
+        "TaskService/WatchTaskRun",
+    }
+)
 """Calls that need not name a tenant. Their handlers show only what `door.visible_tenants` lets a caller see."""
 
 CREATING = frozenset({"TenantService/RegisterTenant"})
 """Calls whose tenant need not exist, so that its being missing is no answer."""
 
-_NAMING = frozenset({"name", "parent", "room", "rooms", "tenant", "tenant_id", "booking"})
+_NAMING = frozenset({"name", "parent", "room", "rooms", "tenant", "tenant_id", "booking", "lane", "scope"})
 _DEPTH_MAX = 4
 _PREFIX = "tenants/"
 

@@ -36,6 +36,7 @@ from sidecar.gen.ioffice.exchange.v1 import (
     booking_service_pb2,
     diagnostics_service_pb2,
     room_service_pb2,
+    task_service_pb2,
     tenant_service_pb2,
     watch_service_pb2,
 )
@@ -48,9 +49,10 @@ _TENANT = tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"]
 _ROOM = room_service_pb2.DESCRIPTOR.services_by_name["RoomService"]
 _BOOKING = booking_service_pb2.DESCRIPTOR.services_by_name["BookingService"]
 _DIAGNOSTICS = diagnostics_service_pb2.DESCRIPTOR.services_by_name["DiagnosticsService"]
+_TASK = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"]
 _WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
 
-SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT, _DIAGNOSTICS)
+SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT, _DIAGNOSTICS, _TASK)
 """All services of the protos."""
 
 _NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name", "room.name")
@@ -69,9 +71,11 @@ _WAITING = frozenset(
         "TenantService/VerifyTenant",
         "DiagnosticsService/DiagnoseTenant",
         "DiagnosticsService/DiagnoseRoom",
+        "TaskService/ListDueLanes",
+        "TaskService/DrainLane",
     }
 )
-"""These wait for changes, or for Microsoft."""
+"""These wait for changes, for work, or for Microsoft."""
 _LAST_WORDS_S = 0.5
 """Given to streams that are not ours, such as a watch of the health service, and to statuses still on their way."""
 _PENDING_MAX = 20_000
@@ -153,6 +157,7 @@ class ApiServer:
             (_WATCH, servicers.watch),
             (_AUDIT, servicers.audit),
             (_DIAGNOSTICS, servicers.diagnostics),
+            (_TASK, servicers.tasks),
         ]
         self._handlers = [_build_handlers(self._boundary, *pair) for pair in self._servicers]
         self._health = LimitedHealth()

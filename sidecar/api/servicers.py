@@ -21,6 +21,8 @@ from sidecar.api.listings import RoomAnswers
 from sidecar.api.rooms import RoomServicer
 from sidecar.api.shown import TenantDisplay
 from sidecar.api.streaming import Streams
+from sidecar.api.task_runs import TaskRunCalls
+from sidecar.api.tasks import TaskServicer
 from sidecar.api.tenant_watch import TenantWatching
 from sidecar.api.tenants import TenantServicer
 from sidecar.api.watch import WatchServicer
@@ -30,6 +32,7 @@ from sidecar.feed.feed import Feed
 from sidecar.model.room import freshness_limits
 from sidecar.settings import Settings
 from sidecar.store.store import Store
+from sidecar.tasks.driving import LaneDriving
 from sidecar.telemetry.tracing import Tracing
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
@@ -46,6 +49,7 @@ class Inquiries:
     room_editor: RoomEditor
     writing: Writing
     schedules: ScheduleAsking
+    driving: LaneDriving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class Servicers:
     watch: WatchServicer
     audit: AuditServicer
     diagnostics: DiagnosticsServicer
+    tasks: TaskServicer
 
 
 def build_servicers(
@@ -137,4 +142,11 @@ def build_servicers(
             deliveries=Deliveries(tracing=tracing, clock=clock),
         ),
         audit=AuditServicer(audit=store.audit),
+        tasks=TaskServicer(
+            driving=inquiries.driving,
+            lanes=store.lanes,
+            runs=TaskRunCalls(runs=store.task_runs, feed=feed, send_s=settings.watch.send_s, clock=clock),
+            settings=settings,
+            clock=clock,
+        ),
     )

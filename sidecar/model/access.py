@@ -26,6 +26,10 @@ class Scope(enum.StrEnum):
     """Register, change, suspend and delete tenants, and replace their credentials."""
     AUDIT_READ = "audit.read"
     """Read who changed what."""
+    TASKS_READ = "tasks.read"
+    """List chores, lanes and runs, and follow runs."""
+    TASKS_RUN = "tasks.run"
+    """Drain lanes, and have chores done now."""
     DIAGNOSTICS = "diagnostics"
     """Have Microsoft asked what works; with it also a test booking that is removed at once."""
 

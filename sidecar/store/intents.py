@@ -10,17 +10,17 @@ from sidecar.errors import StoreConflict
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import PRIORITY_ORDER, Intent, IntentKind, Lease, Priority
 from sidecar.model.window import from_micros, to_micros
-from sidecar.store import holds, journal, rows
+from sidecar.store import holds, journal, rows, run_items
 from sidecar.store.engine import Connection, Engine
 
 _KNOWN_KINDS = ", ".join(f"'{kind.value}'" for kind in IntentKind)
 _KNOWN_PRIORITIES = ", ".join(str(priority.value) for priority in PRIORITY_ORDER)
-_KIND_IS_KNOWN = f"kind || '' IN ({_KNOWN_KINDS})"
+KIND_IS_KNOWN = f"kind || '' IN ({_KNOWN_KINDS})"
 """Work that a newer version of the service planned is left to processes of that version, as if it were not there.
 
 An expression and not the column, or a planner may walk through each kind's rows instead of seeking what is due.
 """
-_IS_KNOWN = f"{_KIND_IS_KNOWN} AND priority IN ({_KNOWN_PRIORITIES})"
+IS_KNOWN = f"{KIND_IS_KNOWN} AND priority IN ({_KNOWN_PRIORITIES})"
 
 _PLANNED = "SELECT ready_at, attempts, last_error FROM intents"
 
@@ -64,7 +64,7 @@ class Intents:
         async def run(c: Connection) -> list[TenantUid]:
             found = await c.fetch(
                 "SELECT i.lane FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"  # noqa: S608  (ours)
-                f" WHERE i.ready_at <= $1 AND (l.lease_until IS NULL OR l.lease_until <= $1) AND {_IS_KNOWN}"
+                f" WHERE i.ready_at <= $1 AND (l.lease_until IS NULL OR l.lease_until <= $1) AND {IS_KNOWN}"
                 " GROUP BY i.lane ORDER BY MIN(i.ready_at) LIMIT $2",
                 to_micros(c.now),
                 count_max,
@@ -85,7 +85,7 @@ class Intents:
             if lane is None:
                 row = await c.fetch_one(
                     "SELECT i.ready_at FROM intents i LEFT JOIN lanes l ON l.lane = i.lane"  # noqa: S608  (ours)
-                    f" WHERE (l.lease_until IS NULL OR l.lease_until <= $1) AND {_IS_KNOWN}"
+                    f" WHERE (l.lease_until IS NULL OR l.lease_until <= $1) AND {IS_KNOWN}"
                     " ORDER BY i.ready_at LIMIT 1",
                     to_micros(c.now),
                 )
@@ -93,7 +93,7 @@ class Intents:
             found = [
                 await c.fetch_one(
                     "SELECT ready_at FROM intents WHERE lane = $1 AND priority = $2 AND ready_at > $3"  # noqa: S608  (ours)
-                    f" AND {_KIND_IS_KNOWN} ORDER BY ready_at LIMIT 1",
+                    f" AND {KIND_IS_KNOWN} ORDER BY ready_at LIMIT 1",
                     lane,
                     priority,
                     later_than,
@@ -146,7 +146,7 @@ class Intents:
 
         async def run(c: Connection) -> bool:
             if if_idle and await c.fetch_one(
-                f"SELECT 1 FROM intents WHERE lane = $1 AND ready_at <= $2 AND {_IS_KNOWN} LIMIT 1",  # noqa: S608  (ours)
+                f"SELECT 1 FROM intents WHERE lane = $1 AND ready_at <= $2 AND {IS_KNOWN} LIMIT 1",  # noqa: S608  (ours)
                 lease.lane,
                 to_micros(c.now),
             ):
@@ -185,7 +185,7 @@ class Intents:
                 found += [
                     rows.intent_from_row(row)
                     for row in await c.fetch(
-                        f"{rows.INTENT} WHERE lane = $1 AND priority = $2 AND ready_at <= $3 AND {_KIND_IS_KNOWN}"
+                        f"{rows.INTENT} WHERE lane = $1 AND priority = $2 AND ready_at <= $3 AND {KIND_IS_KNOWN}"
                         " ORDER BY ready_at LIMIT $4",
                         lane,
                         priority,
@@ -212,34 +212,43 @@ class Intents:
 
         return await self._engine.read(run)
 
-    async def finish(self, intent: Intent, *, next_at: datetime | None, priority: Priority | None = None) -> None:
-        """Note that work is done: gone, or due again at `next_at`. A mark made meanwhile keeps it due."""
+    async def finish(
+        self, intent: Intent, *, next_at: datetime | None, priority: Priority | None = None, has_changed: bool = False
+    ) -> None:
+        """Note that work is done: gone, or due again at `next_at`. A mark made meanwhile keeps it due.
+
+        Args:
+            has_changed: it changed something, for runs that count it.
+        """
 
         async def run(c: Connection) -> None:
             values = (intent.kind, intent.key, intent.generation)
             if next_at is None:
-                touched = await c.execute(
-                    "DELETE FROM intents WHERE kind = $1 AND key = $2 AND generation = $3", *values
+                row = await c.fetch_one(
+                    "DELETE FROM intents WHERE kind = $1 AND key = $2 AND generation = $3 RETURNING watched", *values
                 )
             else:
-                touched = await c.execute(
+                row = await c.fetch_one(
                     "UPDATE intents SET ready_at = $4, priority = $5, attempts = 0, held_until = 0, first_marked_at = NULL,"
-                    " last_error = NULL, trace = NULL WHERE kind = $1 AND key = $2 AND generation = $3",
+                    " last_error = NULL, trace = NULL WHERE kind = $1 AND key = $2 AND generation = $3"
+                    " RETURNING watched",
                     *values,
                     to_micros(next_at),
                     intent.priority if priority is None else priority,
                 )
-            if touched == 0:
-                await c.execute(
+            if row is None:
+                row = await c.fetch_one(
                     # Contexts are appended, so those of this run stand first.
                     "UPDATE intents SET attempts = 0, first_marked_at = $3, trace = NULLIF(SUBSTR(trace, $4), '')"
-                    " WHERE kind = $1 AND key = $2",
+                    " WHERE kind = $1 AND key = $2 RETURNING watched",
                     intent.kind,
                     intent.key,
                     to_micros(c.now),
                     len(intent.trace) + 2 if intent.trace else 1,
                 )
                 c.announce(journal.WORK, intent.lane)
+            if row is not None and row[0]:
+                await run_items.settle(c, intent, reason=None, has_changed=has_changed)
 
         await self._engine.write(run)
 
@@ -273,6 +282,9 @@ class Intents:
                 to_micros(until),
                 reason[:200],
             )
+            row = await c.fetch_one("SELECT watched FROM intents WHERE kind = $1 AND key = $2", intent.kind, intent.key)
+            if row is not None and row[0]:
+                await run_items.settle(c, intent, reason=reason)
 
         await self._engine.write(run)
 

@@ -74,6 +74,16 @@ async def append_about_room(c: Connection, tenant_uid: TenantUid, room_uid: Room
     await append(c, tenant_uid, [Entry(room_uid, kind)], after_revision=after_revision)
 
 
+ON_KNOWN = (
+    "ON CONFLICT (kind, key) DO UPDATE SET generation = intents.generation + 1,"
+    "  priority = CASE WHEN intents.priority < {priority} THEN intents.priority ELSE {priority} END,"
+    "  held_until = CASE WHEN {force} = 1 THEN -1 ELSE intents.held_until END,"
+    "  ready_at = CASE WHEN {force} = 0 AND intents.held_until > {ready_at} THEN intents.held_until"
+    "   WHEN intents.ready_at < {ready_at} THEN intents.ready_at ELSE {ready_at} END"
+)
+"""How a mark meets work that is planned already; see `mark`."""
+
+
 async def mark(
     c: Connection,
     kind: IntentKind,
@@ -91,13 +101,9 @@ async def mark(
     """
     ready = to_micros(ready_at or c.now)
     await c.execute(
-        "INSERT INTO intents (kind, key, lane, priority, ready_at, held_until, generation, attempts)"
+        "INSERT INTO intents (kind, key, lane, priority, ready_at, held_until, generation, attempts)"  # noqa: S608  (ours)
         " VALUES ($1, $2, $3, $4, $5, 0, 1, 0)"
-        " ON CONFLICT (kind, key) DO UPDATE SET generation = intents.generation + 1,"
-        "  priority = CASE WHEN intents.priority < $4 THEN intents.priority ELSE $4 END,"
-        "  held_until = CASE WHEN $6 = 1 THEN -1 ELSE intents.held_until END,"
-        "  ready_at = CASE WHEN $6 = 0 AND intents.held_until > $5 THEN intents.held_until"
-        "   WHEN intents.ready_at < $5 THEN intents.ready_at ELSE $5 END",
+        f" {ON_KNOWN.format(priority='$4', ready_at='$5', force='$6')}",
         kind,
         key,
         lane,

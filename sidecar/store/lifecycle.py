@@ -10,7 +10,7 @@ from sidecar.model.ids import RoomUid, TenantId, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.tenant import Tenant
 from sidecar.model.window import to_micros
-from sidecar.store import epochs, holds, journal, locks
+from sidecar.store import epochs, holds, journal, locks, run_items
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.propagations import end_watch
 from sidecar.store.tenants import load_tenant, tell_all_rooms
@@ -45,6 +45,7 @@ class Lifecycle:
                 reason,
             )
             await holds.hold(c, tenant.uid)
+            await run_items.give_up(c, tenant.uid, reason=run_items.SUSPENDED)
             await tell_all_rooms(c, tenant.uid, read_again=False)
             return await _reload(c, tenant)
 
@@ -95,7 +96,7 @@ class Lifecycle:
                 raise EtagMismatch("the tenant has changed", details={"etag": str(tenant.version)})
             if is_first:
                 await journal.append_about_room(c, tenant.uid, RoomUid(""), ChangeKind.TENANT_DELETED)
-                await c.execute("DELETE FROM intents WHERE lane = $1", tenant.uid)
+                await run_items.forget(c, "lane = $1", tenant.uid)
             await _plan_removal(c, tenant.uid, grace)
             return await _reload(c, tenant)
 
@@ -123,7 +124,7 @@ class Lifecycle:
                 tenant.uid,
                 to_micros(c.now),
             )
-            await c.execute("DELETE FROM intents WHERE lane = $1", tenant.uid)
+            await run_items.forget(c, "lane = $1", tenant.uid)
             await end_watch(c, tenant.uid)  # its looks went with all that was due
             if tenant.suspension is None:
                 await holds.lift(c, tenant.uid)
@@ -157,7 +158,7 @@ async def _plan_removal(c: Connection, uid: TenantUid, grace: timedelta | None) 
 async def _wake(c: Connection, uid: TenantUid) -> None:
     """Make everything due that proves a copy which nobody cared for."""
     # The full reads plan new checks. Marks that notifications left stay: they cost a small read each, and lose nothing.
-    await c.execute("DELETE FROM intents WHERE lane = $1 AND kind = $2", uid, IntentKind.ROOM_CHECK)
+    await run_items.forget(c, "lane = $1 AND kind = $2", uid, IntentKind.ROOM_CHECK)
     await journal.mark(c, IntentKind.TENANT_VERIFY, uid, uid, priority=Priority.HINT, force=True)
     await tell_all_rooms(c, uid, read_again=True)
 

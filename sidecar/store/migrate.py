@@ -20,7 +20,7 @@ from sidecar.settings import StoreSettings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-SCHEMA_VERSION = "0019"
+SCHEMA_VERSION = "0020"
 """The newest script in `migrations/versions/`."""
 
 

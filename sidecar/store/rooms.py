@@ -14,7 +14,7 @@ from sidecar.model.intent import IntentKind, Lease, Priority
 from sidecar.model.problem import Problem
 from sidecar.model.room import Room
 from sidecar.model.window import to_micros
-from sidecar.store import journal, locks, rows
+from sidecar.store import journal, locks, rows, run_items
 from sidecar.store.departing import BodyStamper
 from sidecar.store.engine import Connection, Engine
 from sidecar.store.room_departures import abandon_subscriptions, log_departure
@@ -140,7 +140,7 @@ class Rooms:
             last = journal.Entry(room.uid, ChangeKind.ROOM_UNMAPPED, body=room.name.encode())
             await log_departure(c, room, self._stamper, cause=Cause.ROOM_UNMAPPED, tells_each=tells_each, last=last)
             runs_out_at = await abandon_subscriptions(c, room)
-            await c.execute("DELETE FROM intents WHERE key = $1", room.uid)
+            await run_items.forget(c, "key = $1", room.uid)
             await c.execute("DELETE FROM rooms WHERE uid = $1", room.uid)
             return runs_out_at
 

@@ -24,13 +24,17 @@ _CHECK_WITHIN_S = 900
 """When a tenant goes back to the server's pace, which is not known here; a check too early is harmless."""
 
 
+ERASING = ".erasing"
+"""What the name of an erasing lane ends with; no uid has a dot."""
+
+
 def erasing_lane(uid: TenantUid) -> TenantUid:
     """Return the lane in which a tenant's words, and credentials that it used before, are erased.
 
     Not the tenant's own: that one is held while the tenant is suspended or waits for its removal, and nothing of this asks
     Microsoft. It still is one lane, so that no two processes erase at once.
     """
-    return TenantUid(f"{uid}.erasing")
+    return TenantUid(uid + ERASING)
 
 
 async def scrub_soon(c: Connection, uid: TenantUid) -> None:

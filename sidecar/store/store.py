@@ -17,6 +17,7 @@ from sidecar.store.engine import Connection, Engine
 from sidecar.store.epochs import Epochs
 from sidecar.store.erasure import Erasure
 from sidecar.store.intents import Intents
+from sidecar.store.lanes import TenantLanes
 from sidecar.store.lifecycle import Lifecycle
 from sidecar.store.occupancy import Occupancies
 from sidecar.store.organizer_events import OrganizerEvents
@@ -25,6 +26,7 @@ from sidecar.store.rooms import Rooms
 from sidecar.store.sealed import SealedRecords
 from sidecar.store.standing import StandingReader
 from sidecar.store.subscriptions import Subscriptions
+from sidecar.store.task_runs import TaskRuns
 from sidecar.store.tenants import Tenants
 from sidecar.store.vault import Vault
 from sidecar.store.webhook_reach import WebhookReach
@@ -61,6 +63,8 @@ class Store:
         self.webhook_urls = WebhookUrls(engine)
         self.webhook_reach = WebhookReach(engine)
         self.intents = Intents(engine)
+        self.lanes = TenantLanes(engine)
+        self.task_runs = TaskRuns(engine)
         self.writes = Writes(engine, vault)
         self.organizer_events = OrganizerEvents(engine, vault)
         self.census = Census(engine)

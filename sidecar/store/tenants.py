@@ -17,7 +17,7 @@ from sidecar.model.tenant import BLOCKING_REASONS, Cloud, Credential, Credential
 from sidecar.model.tenant_problems import next_change_at
 from sidecar.model.tenant_settings import NO_SETTINGS, TenantSettings
 from sidecar.model.window import to_micros
-from sidecar.store import journal, locks, rows
+from sidecar.store import journal, locks, rows, run_items
 from sidecar.store.engine import Connection, Engine, places
 from sidecar.store.propagations import note_grant
 from sidecar.store.settings import erasing_lane, load_hash_key, save_settings, scrub_soon
@@ -308,7 +308,7 @@ class Tenants:
 
         async def forget_work(c: Connection) -> None:
             for lane in (uid, erasing_lane(uid)):
-                await c.execute("DELETE FROM intents WHERE lane = $1", lane)
+                await run_items.forget(c, "lane = $1", lane)
                 await c.execute("DELETE FROM lanes WHERE lane = $1", lane)
 
         await self._engine.write(remove)

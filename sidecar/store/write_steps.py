@@ -14,7 +14,7 @@ from sidecar.model.ids import BookingKey, RoomUid, TenantUid
 from sidecar.model.intent import IntentKind, Priority
 from sidecar.model.window import to_micros
 from sidecar.model.write import Failure, Hold, Write, WriteState, WriteUid
-from sidecar.store import journal
+from sidecar.store import journal, run_items
 from sidecar.store.engine import Connection, Value
 
 WRITES = "writes"
@@ -134,7 +134,10 @@ async def look_at(c: Connection, uid: WriteUid, tenant_uid: TenantUid, at: datet
 
 
 async def forget_intent(c: Connection, uid: WriteUid) -> None:
-    await c.execute("DELETE FROM intents WHERE kind = $1 AND key = $2", IntentKind.BOOKING_WRITE.value, uid)
+    values = (IntentKind.BOOKING_WRITE.value, uid)
+    row = await c.fetch_one("DELETE FROM intents WHERE kind = $1 AND key = $2 RETURNING watched", *values)
+    if row is not None and row[0]:
+        await run_items.forget(c, "kind = $1 AND key = $2", *values)
 
 
 def _failure_text(failure: Failure | None) -> str | None:

@@ -273,6 +273,11 @@ TEXTS: dict[tuple[str, str], Text] = {
         "Ask for a window inside the horizon, or with bypass_cache; the tenant's settings say how far the copy reaches.",
         Actor.OPERATOR,
     ),
+    ("TENANT_SUSPENDED", ""): Text(
+        "The tenant is suspended, so nothing is asked of Exchange for it.",
+        "Resume the tenant (`tenant resume`).",
+        Actor.OPERATOR,
+    ),
     ("SECRET_UNREADABLE", ""): Text(
         "The sealed credential cannot be opened.",
         "Give the sidecar the key ring that sealed it, or register the tenant again.",

@@ -58,9 +58,9 @@ from sidecar.writes.driver import Driver
 
 log = structlog.get_logger(__name__)
 
-_VERIFY_INTERVAL = timedelta(hours=1)
-_PRUNE_INTERVAL = timedelta(hours=1)
-_AUDIT_INTERVAL = timedelta(days=1)
+VERIFY_INTERVAL = timedelta(hours=1)
+PRUNE_INTERVAL = timedelta(hours=1)
+AUDIT_INTERVAL = timedelta(days=1)
 _PRUNE_HELD = timedelta(hours=1)
 """Longer than a snapshot of one room takes: some ten messages, each of which its reader has a minute for."""
 _WRITES_KEPT = timedelta(days=7)
@@ -75,10 +75,11 @@ _SOON_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A run went well. `next_at` None: nothing more to do."""
+    """A run went well. `next_at` None: nothing more to do. `has_changed`: bookings are others than before."""
 
     next_at: datetime | None = None
     priority: Priority | None = None
+    has_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class Chores:
         self._retention = timedelta(days=store_settings.retention_days)
         self._retention_count = store_settings.retention_count_max
         self._audit_retention = timedelta(days=store_settings.audit_days)
-        self._audit_pruned_s = -_PRUNE_INTERVAL.total_seconds()
+        self._audit_pruned_s = -PRUNE_INTERVAL.total_seconds()
         self.by_kind: dict[IntentKind, Chore] = {
             IntentKind.ROOM_SYNC: self._sync_room,
             IntentKind.ROOM_CHECK: self._check_room,
@@ -177,10 +178,11 @@ class Chores:
         async def body(room: Room, tenant: Tenant, lease: Lease) -> Outcome:
             if room.fresh_as_of_at is None:
                 return Done()  # its first full read makes the checks due that follow it
-            await self._room_sync.check(room, tenant, lease=lease, attempts=intent.attempts)
+            applied = await self._room_sync.check(room, tenant, lease=lease, attempts=intent.attempts)
             room = await self._reloaded(room)
             await self._plan_second_read(room)
-            return Done(self._next_check_at(room, was_failing=intent.attempts > 0), Priority.CHECK)
+            next_at = self._next_check_at(room, was_failing=intent.attempts > 0)
+            return Done(next_at, Priority.CHECK, has_changed=applied is not None and applied.changes_count > 0)
 
         return await self._on_room(intent, lease, body)
 
@@ -193,11 +195,12 @@ class Chores:
             kind, priority = IntentKind.ROOM_CHECK, Priority.CHECK
             await self._store.intents.mark(kind, room.uid, tenant.uid, priority=priority, ready_at=check_at)
             now = self._clock.now()
+            has_changed = applied.changes_count > 0
             if applied.held_count:
-                return Done(now + SECOND_READ, Priority.REPAIR)
+                return Done(now + SECOND_READ, Priority.REPAIR, has_changed=has_changed)
             interval_s = self._settings.compare_interval_s
             next_at = next_compare_at(room.uid, now=now, interval_s=interval_s, rng=self._rng)
-            return Done(next_at, Priority.COMPARE)
+            return Done(next_at, Priority.COMPARE, has_changed=has_changed)
 
         return await self._on_room(intent, lease, body)
 
@@ -344,7 +347,7 @@ class Chores:
             return Later(audited.until)
         if not audited.is_complete:
             return Done(self._clock.now(), Priority.COMPARE)
-        return Done(self._clock.now() + _AUDIT_INTERVAL * (0.9 + self._rng.random() / 10), Priority.COMPARE)
+        return Done(self._clock.now() + AUDIT_INTERVAL * (0.9 + self._rng.random() / 10), Priority.COMPARE)
 
     async def _verify_tenant(self, intent: Intent, lease: Lease) -> Outcome:
         try:
@@ -373,21 +376,21 @@ class Chores:
             tenant.uid,
             tenant.uid,
             priority=Priority.IMPORT,
-            ready_at=self._clock.now() + _PRUNE_INTERVAL,
+            ready_at=self._clock.now() + PRUNE_INTERVAL,
         )
         await self._store.intents.mark(
             IntentKind.SUBSCRIPTION_AUDIT,
             tenant.uid,
             tenant.uid,
             priority=Priority.COMPARE,
-            ready_at=self._clock.now() + _AUDIT_INTERVAL,
+            ready_at=self._clock.now() + AUDIT_INTERVAL,
         )
         look_at = next_look_at(tenant, next_try_at=None, now=self._clock.now())
         if look_at is not None:
             # Due already, but for a tenant of a version that looked after no credentials, and one that came back from deletion.
             kind = IntentKind.TENANT_CREDENTIALS
             await self._store.intents.mark(kind, tenant.uid, tenant.uid, priority=Priority.REPAIR, ready_at=look_at)
-        return Done(self._clock.now() + _VERIFY_INTERVAL, Priority.COMPARE)
+        return Done(self._clock.now() + VERIFY_INTERVAL, Priority.COMPARE)
 
     async def _look_after_credentials(self, intent: Intent, lease: Lease) -> Outcome:
         try:
@@ -472,13 +475,14 @@ class Chores:
         )
         await self._store.attendances.prune(lease.lane)
         now_s = self._clock.monotonic()
-        if now_s >= self._audit_pruned_s + _PRUNE_INTERVAL.total_seconds():  # it is all tenants': once is enough
+        if now_s >= self._audit_pruned_s + PRUNE_INTERVAL.total_seconds():  # it is all tenants': once is enough
             self._audit_pruned_s = now_s
             await self._store.audit.prune(retention=self._audit_retention)
+            await self._store.task_runs.prune()
         await self._store.writes.prune(lease.lane, retention=_WRITES_KEPT, count_max=_WRITES_PRUNED_MAX)
         await self._store.organizer_events.prune(lease.lane, over_before=self._clock.now() - _WRITES_KEPT)
         if pruned.is_cut_short:
             # Readers that were away for less than they were promised get snapshots: the operator may want a longer log.
             self._telemetry.count("log_cut_short", 1)
             log.warning("log_prune.cut_short", dropped_count=pruned.dropped_count, count_max=self._retention_count)
-        return Done(self._clock.now() + _PRUNE_INTERVAL, Priority.IMPORT)
+        return Done(self._clock.now() + PRUNE_INTERVAL, Priority.IMPORT)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import enum
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
@@ -19,13 +22,37 @@ from sidecar.model.intent import Intent, IntentKind, Lease, Priority
 from sidecar.settings import TasksSettings
 from sidecar.store.intents import Intents
 from sidecar.store.store import Store
-from sidecar.tasks.chores import Chores, Later, PutOff
+from sidecar.tasks.chores import Chores, Done, Later, PutOff
 from sidecar.tasks.retries import retry_wait_s
 from sidecar.tasks.tenant_health import PAUSED
 from sidecar.telemetry.metrics import Telemetry
 from sidecar.telemetry.tracing import OFF, UNTRACED, Part, Tracing
 
 log = structlog.get_logger(__name__)
+
+
+class Ending(enum.Enum):
+    """How a piece of work ended."""
+
+    DONE = "done"
+    PUT_OFF = "put off"
+    """Something stood in its way that people have been told of, or it was not its turn."""
+    FAILED = "failed"
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """A drain as whoever asked for it follows it.
+
+    Attributes:
+        ends_s: by the monotonic clock; nothing more is begun after it.
+        endings: how often work of a kind ended how.
+        is_refused: somebody else had the lane, or took it.
+    """
+
+    ends_s: float
+    endings: Counter[tuple[IntentKind, Ending]] = field(default_factory=Counter)
+    is_refused: bool = False
 
 
 class LaneLost(SidecarError):
@@ -81,16 +108,21 @@ class Lanes:
         for wakeup in self._draining.values():
             wakeup.ring()
 
-    async def drain(self, lane: TenantUid, *, should_yield: Callable[[], bool] = lambda: False) -> None:
+    async def drain(
+        self, lane: TenantUid, *, should_yield: Callable[[], bool] = lambda: False, visit: Visit | None = None
+    ) -> None:
         """Run what is due in a lane until nothing is; return at once when somebody else has it.
 
         Args:
             should_yield: asked after the slice of time is over; true ends the drain though more may be due.
+            visit: says when to end as well, and is told what was done.
         """
         lease = await self._store.intents.take_lane(lane, owner=self._owner, lease_s=self._settings.lease_s)
         if lease is None:
+            if visit is not None:
+                visit.is_refused = True
             return
-        drain = _Drain(self, self._store.intents, lease, self._clock, self._settings, should_yield)
+        drain = _Drain(self, self._store.intents, lease, self._clock, self._settings, should_yield, visit)
         self._draining[lane] = drain.wakeup
         try:
             async with asyncio.TaskGroup() as group:
@@ -100,6 +132,8 @@ class Lanes:
         except* (LaneLost, StoreConflict):
             self._telemetry.count("lanes_lost", 1)
             log.warning("lane.lost", lane=lane)
+            if visit is not None:
+                visit.is_refused = True
         finally:
             del self._draining[lane]
 
@@ -108,11 +142,11 @@ class Lanes:
             await self._clock.sleep(self._settings.lease_s / 3)
             await self._store.intents.renew_lane(lease, lease_s=self._settings.lease_s)
 
-    async def run_intent(self, intent: Intent, lease: Lease) -> None:
+    async def run_intent(self, intent: Intent, lease: Lease, *, visit: Visit | None) -> None:
         """Run one piece of work and write down how it ended."""
         bound = structlog.contextvars.bound_contextvars(intent=intent.kind.value, key=intent.key, tenant_uid=lease.lane)
         with bound, self._traced(intent) as part:
-            error = await contain(self._run_chore(intent, lease))
+            error = await contain(self._run_chore(intent, lease, visit))
             if error is None:
                 return
             if isinstance(error, TenantSuspended):
@@ -121,6 +155,8 @@ class Lanes:
                 raise LaneLost("the lease was taken over") from error
             part.fail(error.reason if isinstance(error, SidecarError) else type(error).__name__)
             self._telemetry.count("intents_failed", 1, intent.kind.value)
+            if visit is not None:
+                visit.endings[intent.kind, Ending.FAILED] += 1
             wait_s = retry_wait_s(error, attempts=intent.attempts, rng=self._rng)
             if isinstance(error, Unavailable):
                 log.warning("intent.put_off", reason=error.reason, wait_s=round(wait_s, 1), **error.details)
@@ -146,9 +182,11 @@ class Lanes:
             return self._tracing.joined(intent.kind.value, intent.trace, attributes=attributes)
         return self._tracing.root(intent.kind.value, attributes=attributes)
 
-    async def _run_chore(self, intent: Intent, lease: Lease) -> None:
+    async def _run_chore(self, intent: Intent, lease: Lease, visit: Visit | None) -> None:
         with acting_with(urgency_of(intent.priority)):
             outcome = await self._chores.by_kind[intent.kind](intent, lease)
+        if visit is not None:
+            visit.endings[intent.kind, Ending.DONE if isinstance(outcome, Done) else Ending.PUT_OFF] += 1
         if isinstance(outcome, Later):
             await self._store.intents.postpone(intent, until=outcome.until)
         elif isinstance(outcome, PutOff):
@@ -157,7 +195,9 @@ class Lanes:
             self._telemetry.count("intents_put_off", 1, intent.kind.value)
             await self._store.intents.put_off(intent, until=outcome.until, reason=outcome.reason)
         else:
-            await self._store.intents.finish(intent, next_at=outcome.next_at, priority=outcome.priority)
+            await self._store.intents.finish(
+                intent, next_at=outcome.next_at, priority=outcome.priority, has_changed=outcome.has_changed
+            )
             self._telemetry.count("intents_done", 1, intent.kind.value)
             if intent.kind is IntentKind.ROOM_SYNC:
                 lag_s = (self._clock.now() - intent.ready_at).total_seconds()
@@ -175,6 +215,7 @@ class _Drain:
         clock: Clock,
         settings: TasksSettings,
         should_yield: Callable[[], bool],
+        visit: Visit | None,
     ) -> None:
         self._lanes = lanes
         self._intents = intents
@@ -182,6 +223,7 @@ class _Drain:
         self._clock = clock
         self._settings = settings
         self._should_yield = should_yield
+        self._visit = visit
         self._running: dict[str, Priority] = {}
         self._ended: set[str] = set()
         self.wakeup = Wakeup()
@@ -190,8 +232,10 @@ class _Drain:
         slice_ends_s = self._clock.monotonic() + self._settings.slice_s
         while True:
             looked_at = self._clock.now()  # before the look: what becomes due while it goes on is not seen by it
-            is_over_time = self._clock.monotonic() > slice_ends_s
-            is_ending = self._lanes.is_stopping or (is_over_time and self._should_yield())
+            now_s = self._clock.monotonic()
+            is_over_time = now_s > slice_ends_s
+            is_left = self._visit is not None and now_s >= self._visit.ends_s
+            is_ending = self._lanes.is_stopping or is_left or (is_over_time and self._should_yield())
             if not is_ending:
                 await self._start_due(group)
             if self._running:
@@ -236,7 +280,7 @@ class _Drain:
 
     async def _run(self, intent: Intent) -> None:
         try:
-            await self._lanes.run_intent(intent, self._lease)
+            await self._lanes.run_intent(intent, self._lease, visit=self._visit)
         finally:
             del self._running[intent.key]
             self._ended.add(intent.key)

@@ -1,7 +1,8 @@
 """Runners decide which lanes are drained here and now. They keep nothing: what is due is rows of the store.
 
 All a runner does is call `Lanes.drain`, so whatever it misses or does twice costs latency, never truth. The one in this file
-drains what is due inside this process; `procrastinate_runner.py` shares the work among processes through a queue.
+drains what is due inside this process; `procrastinate_runner.py` shares the work among processes through a queue, and
+`called_runner.py` drains what it is told to.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sidecar.aio.wakeup import Wakeup
 from sidecar.model.ids import TenantUid
 from sidecar.settings import TasksSettings
 from sidecar.store.store import Store
-from sidecar.tasks.lanes import Lanes
+from sidecar.tasks.lanes import Lanes, Visit
 
 log = structlog.get_logger(__name__)
 
@@ -38,25 +39,6 @@ class Runner(Protocol):
 
     def silent_s(self) -> float:
         """Return how long ago it last managed to look for work; it grows while the runner cannot work."""
-
-
-class Resting:
-    """In place of a runner in a process that does no background work."""
-
-    def __init__(self) -> None:
-        self._stopped = asyncio.Event()
-
-    async def run(self) -> None:
-        """Do nothing until `stop`."""
-        await self._stopped.wait()
-
-    def stop(self) -> None:
-        """Stop resting."""
-        self._stopped.set()
-
-    def silent_s(self) -> float:
-        """Return 0: nothing is expected of it."""
-        return 0.0
 
 
 class Slots:
@@ -95,13 +77,16 @@ class Slots:
         """Take a slot for a lane; `drain` gives it back."""
         self._active.add(lane)
 
-    async def drain(self, lane: TenantUid, *, should_yield: Callable[[], bool]) -> None:
-        """Drain a lane that has its slot. Nothing is raised: what went wrong is written down, and the work stays due."""
+    async def drain(
+        self, lane: TenantUid, *, should_yield: Callable[[], bool] = lambda: False, visit: Visit | None = None
+    ) -> Exception | None:
+        """Drain a lane that has its slot. What went wrong is written down and returned, not raised; the work stays due."""
         try:
-            error = await contain(self._lanes.drain(lane, should_yield=should_yield))
+            error = await contain(self._lanes.drain(lane, should_yield=should_yield, visit=visit))
             if error is not None:
                 log.error("lane.failed", lane=lane, exc_info=error)
                 await self._clock.sleep(1.0)  # the database's trouble, most likely; the lane's lease runs out meanwhile
+            return error
         finally:
             self._active.discard(lane)
 

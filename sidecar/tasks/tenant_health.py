@@ -33,7 +33,7 @@ PAUSED = "TENANT_PAUSED"
 TELL_AFTER_ATTEMPTS = 2
 """Exchange being away for a moment is no news; failing this often in a row is."""
 
-_QUIET_S = 230.0
+QUIET_S = 230.0
 """After so long the next of the rooms' checks is made at once instead of a little later: it proves the way and costs nothing,
 and rooms that were mapped together drift apart."""
 _QUIET_CHECKS_MIN = 5
@@ -155,7 +155,7 @@ class TenantHealth:
         )
         if count:
             log.info("tenant.work_brought_back", tenant_uid=tenant_uid, intents_count=count)
-        kind, ready_at = IntentKind.TENANT_PULSE, self._in(_QUIET_S)
+        kind, ready_at = IntentKind.TENANT_PULSE, self._in(QUIET_S)
         await self._store.intents.mark(kind, tenant_uid, tenant_uid, priority=Priority.REPAIR, ready_at=ready_at)
 
     async def feel_pulse(self, tenant_uid: TenantUid) -> datetime:
@@ -166,15 +166,15 @@ class TenantHealth:
         during an outage, stays put off.
         """
         silence_s = self._breaker.silence_s(tenant_uid)
-        if silence_s is not None and silence_s < _QUIET_S - _LOOK_AGAIN_S_MIN:
-            return self._in(_QUIET_S - silence_s)
+        if silence_s is not None and silence_s < QUIET_S - _LOOK_AGAIN_S_MIN:
+            return self._in(QUIET_S - silence_s)
         if silence_s is not None and silence_s < _SILENCE_S - _LOOK_AGAIN_S_MIN:
             await self._store.intents.hurry_one(
                 tenant_uid, IntentKind.ROOM_CHECK, within_s=_CHECK_WITHIN_S, if_count_min=_QUIET_CHECKS_MIN
             )
             return self._in(_SILENCE_S - silence_s)
         await self._store.intents.mark(IntentKind.TENANT_VERIFY, tenant_uid, tenant_uid, priority=Priority.HINT)
-        return self._in(_QUIET_S)
+        return self._in(QUIET_S)
 
     def _in(self, duration_s: float) -> datetime:
         return self._clock.now() + timedelta(seconds=duration_s)

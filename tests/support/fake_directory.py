@@ -15,9 +15,11 @@ from sidecar.graph.wire_schedules import Schedule
 from sidecar.model.ids import TenantUid
 from sidecar.model.window import Window
 from sidecar.store.store import Store
+from sidecar.tasks.driving import LaneDriving
 from sidecar.tenants.discover import RoomDiscovery
 from sidecar.tenants.readdress import RoomEditor
 from sidecar.writes.asking import ScheduleAsking
+from tests.support.driven import make_driving
 from tests.support.fake_calendar import FakeCalendar
 from tests.support.fake_writing import make_writing
 
@@ -99,7 +101,9 @@ class FakeDirectory:
             address: self.schedules[address] for address in map(str.casefold, addresses) if address in self.schedules
         }
 
-    def inquiries(self, store: Store, diagnosis: Diagnosis, *, clock: Clock | None = None) -> Inquiries:
+    def inquiries(
+        self, store: Store, diagnosis: Diagnosis, *, clock: Clock | None = None, driving: LaneDriving | None = None
+    ) -> Inquiries:
         """Return what an API needs to ask this directory."""
         return Inquiries(
             diagnosis=diagnosis,
@@ -107,4 +111,5 @@ class FakeDirectory:
             room_editor=RoomEditor(store=store, reader=self),
             writing=make_writing(store, calendar=self.calendar, clock=clock),
             schedules=ScheduleAsking(tenants=store.tenants, reader=self),
+            driving=driving or make_driving(store, clock=clock),
         )

@@ -26,18 +26,25 @@ from sidecar.gen.ioffice.exchange.v1 import (
     booking_service_pb2_grpc,
     diagnostics_service_pb2_grpc,
     room_service_pb2_grpc,
+    task_service_pb2_grpc,
     tenant_service_pb2_grpc,
     watch_service_pb2_grpc,
 )
 from sidecar.gen.ioffice.exchange.v1.common_pb2 import TimeWindow
+from sidecar.model.ids import TenantId
+from sidecar.model.intent import Intent
 from sidecar.model.room import freshness_limits
 from sidecar.model.window import Window, to_micros
 from sidecar.settings import GrpcSettings, Settings, WatchSettings
 from sidecar.store.audit import Acting
 from sidecar.store.store import Store
+from sidecar.tasks.called_runner import CalledRunner
+from sidecar.tasks.chores import Outcome
+from sidecar.tasks.driving import LaneDriving
 from sidecar.telemetry.metrics import Telemetry
 from sidecar.telemetry.tracing import OFF, Tracing
 from tests.support.builders import HORIZON, NOW
+from tests.support.driven import Work, make_called, nothing
 from tests.support.fake_directory import FakeDirectory
 from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
 from tests.support.stores import OpenStore, make_vault, open_store
@@ -103,6 +110,18 @@ class Rig:
     channel: grpc.aio.Channel
     microsoft: FakeMicrosoft
     diagnosis: Diagnosis
+    called: CalledRunner
+    called_work: list[Work]
+    """What a lane is drained with is the first of these."""
+
+    async def suspend(self, tenant_id: str) -> None:
+        """Suspend a tenant."""
+        await self.db.store.lifecycle.suspend(TenantId(tenant_id), reason="test")
+
+    @property
+    def tasks(self) -> Any:
+        """Stub of TaskService."""
+        return task_service_pb2_grpc.TaskServiceStub(self.channel)
 
     @property
     def tenants(self) -> Any:  # generated stubs have no useful common type
@@ -170,7 +189,14 @@ async def serving(
         microsoft = FakeMicrosoft()
         diagnosis = make_diagnosis(store, microsoft, clock)
         directory = FakeDirectory()
-        inquiries = directory.inquiries(store, diagnosis, clock=clock)
+        called_work: list[Work] = [nothing]
+
+        async def work(intent: Intent) -> Outcome | None:
+            return await called_work[0](intent)
+
+        called = make_called(store, work, clock=clock)
+        driving = LaneDriving(store=store, runner=called, clock=clock)
+        inquiries = directory.inquiries(store, diagnosis, clock=clock, driving=driving)
         server = ApiServer(
             store=store,
             feed=feed,
@@ -198,6 +224,8 @@ async def serving(
                     channel=channel,
                     microsoft=microsoft,
                     diagnosis=diagnosis,
+                    called=called,
+                    called_work=called_work,
                 )
         finally:
             feed.drain()
