@@ -22,6 +22,7 @@ from sidecar.graph.refusals import RETRY_AFTER_S_MAX, parse_claims_challenge, pa
 from sidecar.model.ids import TenantUid
 from sidecar.model.tenant import Cloud, Credential, CredentialKind
 from sidecar.settings import GraphSettings
+from sidecar.telemetry.metrics import Telemetry
 from tests.fuzz.target import CANARY, Target
 from tests.unit.graph.kit import FakeClock, error_json, event_json, make_room
 
@@ -115,11 +116,13 @@ def _tokens(document: bytes, answer: bytes, status: int) -> Iterator[TokenSource
 
     settings = GraphSettings(login_url="https://login.example")
     http = build_login_http(settings, transport=httpx.MockTransport(reply))
-    source = TokenSource(credentials=_Secret(), settings=settings, clock=FakeClock(), http=http)
+    telemetry = Telemetry()
+    source = TokenSource(credentials=_Secret(), settings=settings, clock=FakeClock(), telemetry=telemetry, http=http)
     try:
         yield source
     finally:
         source.close()
+        telemetry.close()
 
 
 _DISCOVERY = _json(

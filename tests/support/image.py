@@ -97,7 +97,7 @@ class Container(Service):
         options = [option for part, path in volumes.items() for option in ("--volume", f"{self.folder / part}:{path}")]
         options += [option for shell in SHELLS for option in ("--volume", f"{self.folder / 'no-shell'}:{shell}:ro")]
         options += [option for name, value in self.env.items() for option in ("--env", f"{name}={value}")]
-        command = [ROOT / ".ci" / "podman", "run", "--rm", "--name", self.name, *LOCKED_DOWN, *options, image()]
+        command = [str(ROOT / ".ci" / "podman"), "run", "--rm", "--name", self.name, *LOCKED_DOWN, *options, image()]
         began_s = time.monotonic()
         with self.log_file.open("ab") as stderr:
             self._process = subprocess.Popen(

@@ -5,6 +5,7 @@ its queues. See README.md.
 """
 
 from exchange_client.celery.changes import ExchangeChanges, changes_of
+from exchange_client.celery.chores import ExchangeChores
 from exchange_client.celery.handling import Patience
 from exchange_client.celery.inside import run_bridge_in_workers
 from exchange_client.celery.running import BridgeOptions, run_bridge
@@ -15,6 +16,7 @@ __all__ = [
     "BridgeOptions",
     "Change",
     "ExchangeChanges",
+    "ExchangeChores",
     "Patience",
     "changes_of",
     "run_bridge",
