@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from exchange_client import MemoryTokenStore, ResumeTokenInvalid
-from exchange_client.celery.bridge import LOOK_S, Bridge
+from exchange_client.celery.bridge import ALIVE_S, LOOK_S, Bridge
 from exchange_client.celery.cursor import Cursor, CursorError, CursorTaken, Position, locked
 from exchange_client.celery.pressure import Pressure
 from exchange_client.celery.publisher import BrokerLost
@@ -75,6 +75,7 @@ class Rig:
         self.watches = [ScriptedWatch(messages) for messages in watches]
         self.tokens: list[str] = []
         self.sent: list[int] = []
+        self.kinds: list[str] = []
         self.kept_at: list[tuple[int, str]] = []
         """How much had been sent when a token was kept."""
         self.send_failures: list[bool] = []
@@ -113,6 +114,7 @@ class Rig:
     def send(self, tasks: Sequence[ChangeTask]) -> None:
         if self.send_failures and self.send_failures.pop(0):
             raise BrokerLost("it is away")
+        self.kinds += [task.change["kind"] for task in tasks]
         self.sent += [task.change["revision"] for task in tasks if "revision" in task.change]
 
     def lengths(self) -> Sequence[int]:
@@ -195,6 +197,23 @@ async def test_deleted_tenant_ends_it_and_forgets_the_place() -> None:
     rig = Rig([change(1, "t1"), gone])
     await rig.run()
     assert rig.cursor.position == Position()
+
+
+async def test_deleted_tenant_is_told_although_the_broker_was_away_just_then() -> None:
+    gone = WatchRoomsResponse(resume_token="t2", closing=StreamClosing(reason=StreamClosing.REASON_SCOPE_GONE))
+    rig = Rig([gone])
+    rig.send_failures = [True, True]
+    await rig.run()
+    assert rig.kinds == ["TENANT_GONE", "TENANT_GONE"], "one for each queue"
+    assert rig.tokens == [""], "a tenant that is gone is not asked for again"
+
+
+async def test_quiet_bridge_says_now_and_then_that_it_lives(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rig = Rig([checkpoint("t1"), checkpoint("t2")])
+    rig.clock.pauses = [ALIVE_S]  # so long since it began
+    await rig.run()
+    assert caplog.text.count("bridge.alive tasks_count=0") == 1
 
 
 async def test_token_that_is_refused_is_forgotten_and_snapshots_begin() -> None:

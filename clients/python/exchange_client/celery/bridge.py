@@ -23,13 +23,16 @@ from exchange_client.celery.publisher import BrokerLost
 from exchange_client.celery.shape import ChangeMaker, ChangeTask
 from exchange_client.clock import Clock
 from exchange_client.errors import ResumeTokenInvalid
-from exchange_client.messages import WatchRoomsResponse
+from exchange_client.messages import Checkpoint, WatchRoomsResponse
 from exchange_client.watching import Backoff
 
 log = logging.getLogger("exchange_client.celery")
 
 LOOK_S = 1.0
 """Between two looks at queues that are too long."""
+
+ALIVE_S = 300.0
+"""Between two lines of the log that say how far it is."""
 
 
 class Outlet(Protocol):
@@ -90,6 +93,8 @@ class Bridge:
         self._rng = rng
         self._backoff = backoff or Backoff()
         self._losses_in_a_row = 0
+        self._told_alive_s = clock.monotonic()
+        self._farewell: list[ChangeTask] = []
         self._stopped = asyncio.Event()
         self._watch: Watch[WatchRoomsResponse] | None = None
 
@@ -105,7 +110,9 @@ class Bridge:
         while not (is_over or self._stopped.is_set()):
             try:
                 await self._wait_for_room()
-                if not self._stopped.is_set():
+                if self._farewell:
+                    is_over = await self._say_farewell()
+                elif not self._stopped.is_set():
                     is_over = await self._follow()
             except BrokerLost as error:
                 delay_s = self._backoff.delay_s(self._losses_in_a_row, self._rng)
@@ -148,17 +155,13 @@ class Bridge:
             try:
                 async for message in watch:
                     tasks = maker.take(message)
-                    if tasks:
-                        await asyncio.to_thread(self._outlet.send, tasks)
-                        # Not when it merely answers: a broker whose disk is full does that, and takes nothing.
-                        self._losses_in_a_row = 0
-                        self.counts.tasks_count += len(tasks)
-                        self._pressure.sent(len(tasks))
                     if maker.is_gone:
-                        # A tenant that is undeleted is told anew; a token of before leads nowhere.
-                        await asyncio.to_thread(self._cursor.save, Position())
-                        log.warning("bridge.tenant_gone tenant=%s", self._tenant)
-                        return True
+                        self._farewell = tasks
+                        return await self._say_farewell()
+                    if tasks:
+                        await self._send(tasks)
+                    elif isinstance(message, WatchRoomsResponse) and message.HasField("checkpoint"):
+                        self._tell_alive(message.checkpoint)
                     if isinstance(message, WatchRoomsResponse) and message.resume_token:
                         kept = Position(token=message.resume_token, epoch=maker.epoch)
                         await asyncio.to_thread(self._cursor.save, kept)
@@ -169,6 +172,29 @@ class Bridge:
             finally:
                 self._watch = None
         return False
+
+    async def _send(self, tasks: Sequence[ChangeTask]) -> None:
+        await asyncio.to_thread(self._outlet.send, tasks)
+        # Not when it merely answers: a broker whose disk is full does that, and takes nothing.
+        self._losses_in_a_row = 0
+        self.counts.tasks_count += len(tasks)
+        self._pressure.sent(len(tasks))
+
+    async def _say_farewell(self) -> bool:
+        """Tell that the tenant is gone. Nobody says it a second time, so it is kept until the broker has it."""
+        await self._send(self._farewell)
+        # A tenant that is undeleted is told anew; a token of before leads nowhere.
+        await asyncio.to_thread(self._cursor.save, Position())
+        log.warning("bridge.tenant_gone tenant=%s", self._tenant)
+        return True
+
+    def _tell_alive(self, checkpoint: Checkpoint) -> None:
+        """Say now and then how far it is: a bridge that stands still is otherwise as quiet as one with nothing to do."""
+        now_s = self._clock.monotonic()
+        if now_s - self._told_alive_s >= ALIVE_S:
+            self._told_alive_s = now_s
+            at = checkpoint.sync.fresh_as_of_time.ToJsonString() if checkpoint.sync.HasField("fresh_as_of_time") else ""
+            log.info("bridge.alive tasks_count=%d fresh_as_of=%s", self.counts.tasks_count, at)
 
     async def _is_full(self) -> bool:
         lengths = await asyncio.to_thread(self._outlet.lengths)
