@@ -16,7 +16,7 @@ from tests.support.processes import Service, eventually
 from tests.support.restless import background
 from tests.support.scene import scene_set, tomorrow, wall
 
-pytestmark = [pytest.mark.e2e, brokers.needs_rabbitmq]
+pytestmark = [pytest.mark.e2e, brokers.needs_rabbitmq, pytest.mark.xdist_group("rabbitmq")]
 
 KILLS = 6
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random, SystemRandom
 
 import pytest
+from exchange_client import FileTokenStore, names
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.support import brokers
@@ -15,7 +17,7 @@ from tests.support.processes import Service, eventually
 from tests.support.restless import background
 from tests.support.scene import scene_set, tomorrow
 
-pytestmark = [pytest.mark.e2e, brokers.needs_redis]
+pytestmark = [pytest.mark.e2e, brokers.needs_redis, pytest.mark.xdist_group("redis")]
 
 KILLS = 4
 
@@ -87,5 +89,20 @@ async def test_bridge_inside_a_worker_is_taken_over_by_the_next_one(
             second.start()
             await eventually(lambda: "ready" in second.text(), "the second one stands by", service=service)
             assert "bridge.started" not in second.text()
+            third = celery.bridge()
+            third.start()
+            assert await asyncio.to_thread(third.wait) == 1
+            assert "CursorTaken: another bridge uses" in third.text()
             assert await asyncio.to_thread(first.stop) == 0, first.text()[-2000:]
             await eventually(lambda: "bridge.started" in second.text(), "the second one takes over", service=service)
+
+
+async def test_worker_whose_bridge_cannot_go_on_ends_instead_of_staying_without_one(
+    tmp_path: Path, broker: brokers.Redis
+) -> None:
+    with celery_scene(tmp_path, broker.url, target="127.0.0.1:1", tenant_id="acme") as celery:
+        FileTokenStore(celery.cursor).save(names.tenant("acme"), "not a cursor")
+        worker = celery.worker_with_bridge("a")
+        worker.start()
+        assert await asyncio.to_thread(worker.wait) == 1
+        assert "is not a bridge's cursor" in worker.text()

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.concurrency import prefork, solo, thread
 from celery.exceptions import Ignore, ImproperlyConfigured, Reject
 from exchange_client.celery import BridgeOptions, ExchangeChanges, Patience, changes_of, run_bridge_in_workers
+from exchange_client.celery.__main__ import main
 from exchange_client.celery.changes import TASK_NAME
 from exchange_client.celery.handling import carry_out
 from exchange_client.celery.publisher import BrokerLost
@@ -150,3 +151,15 @@ def test_handler_belongs_to_its_own_app() -> None:
 def test_app_without_changes_is_refused() -> None:
     with pytest.raises(ImproperlyConfigured):
         changes_of(Celery("other", set_as_current=False))
+
+
+@pytest.mark.parametrize(
+    ("app", "sentence"),
+    [("no_such_module", "no_such_module names no Celery app"), ("json", "json names no Celery app")],
+)
+def test_bridge_for_an_app_that_is_none_ends_with_a_sentence(
+    app: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command = ["bridge", "--app", app, "--target", "127.0.0.1:1", "--tenant", "acme", "--cursor", str(tmp_path)]
+    assert main(command) == 1
+    assert sentence in capsys.readouterr().err

@@ -38,14 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; give the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # What is importable from where the command was given, as for celery's own commands.
-    sys.path.insert(0, os.getcwd())
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     args = _parser().parse_args(arguments)
     try:
-        changes = changes_of(find_app(args.app))
-        return asyncio.run(_bridge(changes, _options(args)))
-    except (ExchangeError, CursorError, QueueMismatch, ImproperlyConfigured, ImportError, OSError, ValueError) as error:
+        return asyncio.run(_bridge(_changes(args.app), _options(args)))
+    except (ExchangeError, CursorError, QueueMismatch, ImproperlyConfigured, OSError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  (a command speaks)
         return 1
+
+
+def _changes(name: str) -> ExchangeChanges:
+    try:
+        app = find_app(name)
+    except (ImportError, AttributeError) as error:
+        raise ImproperlyConfigured(f"{name} names no Celery app: {error}") from error
+    return changes_of(app)
 
 
 async def _bridge(changes: ExchangeChanges, options: BridgeOptions) -> int:
