@@ -159,7 +159,11 @@ class Life:
                 trace=outside.trace,
             )
             tokens = InProcessLogin(
-                transport=transport, settings=outside.settings.graph, credentials=store.credentials, clock=outside.clock
+                transport=transport,
+                settings=outside.settings.graph,
+                credentials=store.credentials,
+                clock=outside.clock,
+                telemetry=self.telemetry,
             )
             stack.callback(tokens.close)
             self.service = await build_service(
