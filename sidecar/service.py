@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from random import Random
 
 import structlog
@@ -24,6 +23,7 @@ from sidecar.aio.serving import address_of, bind, serving
 from sidecar.aio.supervise import keep_running
 from sidecar.api.server import ApiServer
 from sidecar.api.servicers import Inquiries
+from sidecar.build_facts import read_build_facts
 from sidecar.errors import SettingsInvalid, SidecarError
 from sidecar.feed.feed import Feed
 from sidecar.intake.http import build_intake
@@ -101,7 +101,8 @@ class Service:
         self._lag = LoopLag(clock=clock)
         telemetry.observe("loop_lag_seconds", lambda: self._lag.worst_s)
         telemetry.observe("serving", lambda: float(self._is_serving))
-        telemetry.observe_each("build_info", lambda: {version("exchange-sidecar"): 1.0})
+        build = read_build_facts()
+        telemetry.tell("build_info", build.version, build.revision or "unknown")
         self._clock = clock
         self._rng = rng
         self._is_serving = False

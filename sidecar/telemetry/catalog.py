@@ -100,7 +100,7 @@ GAUGES: Mapping[str, str] = {
     "key_ring_keys": "Keys of the key ring as this process has read it; compare processes before a new key is promoted.",
     "loop_lag_seconds": "Longest time in the last 15 s that the event loop was late: everything in the process waits as long.",
     "serving": "1 from the end of the start until the process is told to stop.",
-    "build_info": "Always 1.",
+    "build_info": "Always 1; the revision is unknown outside an image.",
 }
 """Name and meaning. In Prometheus: exchange_<name>."""
 
@@ -187,7 +187,7 @@ LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "tenants": {"state": ("verifying", "active", "degraded", "credential_rejected", "consent_missing", "suspended")},
     "credential_expires_seconds": {"tenant": OPEN},
     "subscriptions": {"state": ("alive", "expiring", "missing")},
-    "build_info": {"version": OPEN},
+    "build_info": {"version": OPEN, "revision": OPEN},
 }
 """The labels of each metric that has any, in their order, with all of their values."""
 

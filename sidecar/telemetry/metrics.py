@@ -97,6 +97,12 @@ class Telemetry:
 
         self._meter.create_observable_gauge(name, callbacks=[callback], description=GAUGES[name])
 
+    def tell(self, name: str, *values: str) -> None:
+        """Let a gauge of GAUGES be 1 for ever with these values of its labels, in their order."""
+        labels = dict(zip(LABELS[name], values, strict=True))
+        told = [Observation(1, labels)]
+        self._meter.create_observable_gauge(name, callbacks=[lambda _: told], description=GAUGES[name])
+
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -58,6 +59,16 @@ def described() -> dict[str, object]:
     (found,) = json.loads(podman("image", "inspect", image()).stdout)
     assert isinstance(found, dict)
     return found
+
+
+async def test_build_is_told_as_a_metric(container: Container) -> None:
+    revision = run_image("--version").stdout.splitlines()[1].split()[1]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    async with httpx.AsyncClient(trust_env=False) as http:
+        told = (await http.get(f"{container.probes}/metrics")).text
+    (line,) = (line for line in told.splitlines() if line.startswith("exchange_build_info{"))
+    assert set(re.findall(r'(\w+)="([^"]*)"', line)) == {("version", version), ("revision", revision)}
+    assert float(line.rpartition(" ")[2]) == 1
 
 
 async def test_booking_made_in_outlook_reaches_a_watcher_over_the_socket(

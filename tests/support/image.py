@@ -21,6 +21,7 @@ from tests.support.processes import ROOT, Service
 UID = 65532
 LOCKED_DOWN = (
     *("--network", "host", "--cgroups", "disabled", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    "--passwd=false",  # as in Kubernetes, where nobody gives the number a name
     *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp"),
     *("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"),
 )
