@@ -171,8 +171,8 @@ def test_split_pods_have_one_role_each_and_its_port_only() -> None:
     for deployment in deployments:
         spec = deployment["spec"]
         (container,) = spec["template"]["spec"]["containers"]
-        command, option, role = container["args"]
-        assert (command, option) == ("serve", "--roles")
+        assert container["args"] == ["serve"]
+        (role,) = {settings_of(c)["EXCHANGE_ROLES"] for c in (container, *spec["template"]["spec"]["initContainers"])}
         labels = spec["template"]["metadata"]["labels"]
         assert spec["selector"]["matchLabels"].items() <= labels.items()
         assert spec["selector"]["matchLabels"]["app.kubernetes.io/component"] == role
@@ -207,12 +207,30 @@ def test_service_takes_the_rendered_settings(
     case: str, objects: list[KubeObject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for container in chart.containers(objects):
-        for name, value in settings_of(container).items():
-            monkeypatch.setenv(name, value)
-    settings = load_settings()
-    assert settings.profile == "service"
-    assert settings.grpc.addresses == ("0.0.0.0:50551",)
-    assert (settings.webhook.public_url is None) == (case == "no-address")
+        with monkeypatch.context() as patch:
+            for name, value in settings_of(container).items():
+                patch.setenv(name, value)
+            settings = load_settings()
+        assert settings.profile == "service"
+        assert ("api" not in settings.roles) or settings.grpc.addresses == ("0.0.0.0:50551",)
+        assert (settings.webhook.public_url is None) == (case == "no-address")
+
+
+def test_pods_without_the_api_hold_neither_its_key_nor_its_callers() -> None:
+    """What takes requests from the internet has nothing of the lock that callers pass."""
+    for deployment in (
+        o for o in chart.render_objects("split", sets=["federation.enabled=true"]) if o["kind"] == "Deployment"
+    ):
+        volumes = {volume["name"] for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+        role = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert (
+            volumes & {"tls", "callers", "tokens"}
+            == {
+                "api": {"tls", "callers", "tokens"},
+                "worker": {"tokens"},
+                "ingress": set(),
+            }[role]
+        )
 
 
 def test_files_of_the_lock_are_mounted_where_the_settings_look_for_them() -> None:

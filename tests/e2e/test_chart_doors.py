@@ -85,7 +85,7 @@ def test_impossible_door_is_refused_with_a_sentence(sets: tuple[str, ...], sente
 def test_pods_that_take_webhooks_wait_until_none_are_sent_to_them(version: str, waits: bool) -> None:
     """Where Kubernetes can wait for them; the image has no shell that could."""
     pods = {
-        pod["containers"][0]["args"][-1]: pod["containers"][0].get("lifecycle")
+        settings_of(pod["containers"][0])["EXCHANGE_ROLES"]: pod["containers"][0].get("lifecycle")
         for pod in chart.pods_of(chart.render_objects("split", kube_version=version))
     }
     waiting = {"preStop": {"sleep": {"seconds": 3}}} if waits else None

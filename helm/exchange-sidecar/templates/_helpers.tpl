@@ -83,9 +83,15 @@ paths:
 {{- end }}
 {{- end }}
 
-{{/* The settings the chart owns, as YAML of name: value. */}}
+{{/* The settings the chart owns for pods of a role (empty: all), as YAML of name: value. */}}
 {{- define "exchange-sidecar.ownSettings" -}}
+{{- $role := .role }}
+{{- with .root }}
 EXCHANGE_PROFILE: service
+{{- with $role }}
+EXCHANGE_ROLES: {{ . }}
+{{- end }}
+{{- if has $role (list "" "api") }}
 EXCHANGE_GRPC__ADDRESSES: {{ printf "[\"0.0.0.0:%d\"]" (int .Values.grpc.port) | quote }}
 EXCHANGE_GRPC__INSECURE_ACKNOWLEDGED: {{ .Values.grpc.insecureAcknowledged | quote }}
 {{- if .Values.grpc.tls.secretName }}
@@ -101,11 +107,12 @@ EXCHANGE_GRPC__CALLERS_FILE: /etc/exchange/callers/callers.yaml
 # For an operator's commands inside the pod; no other container shares it.
 EXCHANGE_GRPC__SOCKET: /run/exchange/private/exchange.sock
 EXCHANGE_TARGET: unix:///run/exchange/private/exchange.sock
+{{- end }}
 EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
 {{- if .Values.postgres.existingSecret }}
 EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
 {{- end }}
-{{- if .Values.federation.enabled }}
+{{- if and .Values.federation.enabled (ne $role "ingress") }}
 EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER: /etc/exchange/tokens
 {{- end }}
 EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
@@ -127,4 +134,5 @@ EXCHANGE_TELEMETRY__OTLP_CA_FILE: /etc/exchange/telemetry-ca/ca.crt
 {{- end }}
 {{- end }}
 EXCHANGE_PROBES__LISTEN: {{ printf "0.0.0.0:%d" (int .Values.probes.port) }}
+{{- end }}
 {{- end }}

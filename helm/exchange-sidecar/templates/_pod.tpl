@@ -21,11 +21,13 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* What the migration and the service container share, resources apart; both read the whole configuration. */}}
+{{/* What the migration and the service container of a role share, resources apart; both read the whole configuration. */}}
 {{- define "exchange-sidecar.container" -}}
-{{ include "exchange-sidecar.program" . }}
+{{- $role := .role }}
+{{- with .root }}
+{{- include "exchange-sidecar.program" . }}
 env:
-  {{- range $name, $value := include "exchange-sidecar.ownSettings" . | fromYaml }}
+  {{- range $name, $value := include "exchange-sidecar.ownSettings" (dict "root" . "role" $role) | fromYaml }}
   - name: {{ $name }}
     value: {{ $value | quote }}
   {{- end }}
@@ -39,7 +41,7 @@ volumeMounts:
   - name: vault
     mountPath: /etc/exchange/vault
     readOnly: true
-  {{- if .Values.federation.enabled }}
+  {{- if and .Values.federation.enabled (ne $role "ingress") }}
   - name: tokens
     mountPath: /etc/exchange/tokens
     readOnly: true
@@ -49,6 +51,7 @@ volumeMounts:
     mountPath: /etc/exchange/postgres
     readOnly: true
   {{- end }}
+  {{- if has $role (list "" "api") }}
   {{- if .Values.grpc.tls.secretName }}
   - name: tls
     mountPath: /etc/exchange/tls
@@ -58,6 +61,7 @@ volumeMounts:
   - name: callers
     mountPath: /etc/exchange/callers
     readOnly: true
+  {{- end }}
   {{- end }}
   {{- if .Values.webhook.pathSecrets.existingSecret }}
   - name: webhook
@@ -79,8 +83,13 @@ volumeMounts:
   - name: tmp
     mountPath: /tmp
 {{- end }}
+{{- end }}
 
+{{/* The volumes of a role's pods: who serves no calls has neither the TLS key nor the callers. */}}
 {{- define "exchange-sidecar.volumes" -}}
+{{- $role := .role }}
+{{- $root := .root }}
+{{- with .root }}
 - name: store
   {{- if .Values.postgres.existingSecret }}
   emptyDir:
@@ -100,7 +109,7 @@ volumeMounts:
     items:
       - key: {{ .Values.vault.key }}
         path: keyring.json
-{{- if .Values.federation.enabled }}
+{{- if and .Values.federation.enabled (ne $role "ingress") }}
 # Good at Microsoft only: its audience is not the Kubernetes API.
 - name: tokens
   projected:
@@ -117,9 +126,10 @@ volumeMounts:
     secretName: {{ . }}
     defaultMode: 0440
     items:
-      - key: {{ $.Values.postgres.key }}
+      - key: {{ $root.Values.postgres.key }}
         path: dsn
 {{- end }}
+{{- if has $role (list "" "api") }}
 {{- with .Values.grpc.tls }}
 {{- if .secretName }}
 - name: tls
@@ -145,6 +155,7 @@ volumeMounts:
     items:
       - key: callers.yaml
         path: callers.yaml
+{{- end }}
 {{- end }}
 {{- with .Values.webhook.pathSecrets }}
 {{- if .existingSecret }}
@@ -176,4 +187,5 @@ volumeMounts:
 - name: tmp
   emptyDir:
     sizeLimit: 256Mi
+{{- end }}
 {{- end }}

@@ -99,7 +99,7 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- end }}
 {{- end }}
 {{- end }}
-{{- $own := include "exchange-sidecar.ownSettings" . | fromYaml }}
+{{- $own := include "exchange-sidecar.ownSettings" (dict "root" . "role" "") | fromYaml }}
 {{- if hasKey .Values.settings "EXCHANGE_ROLES" }}
 {{- $problems = append $problems "settings.EXCHANGE_ROLES is set by the chart itself: change mode." }}
 {{- end }}
