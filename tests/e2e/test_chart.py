@@ -120,6 +120,16 @@ def test_uri_of_the_postgres_comes_as_a_read_only_file() -> None:
         assert settings_of(container)["EXCHANGE_STORE__DSN_FILE"] == f"{mount['mountPath']}/{item['path']}"
 
 
+def test_authority_of_the_postgres_is_a_file_that_the_driver_finds() -> None:
+    objects = chart.render_objects("postgres", sets=["postgres.caKey=authority.pem"])
+    volume = next(v for v in pod_of(objects)["volumes"] if v["name"] == "postgres")
+    assert {"key": "authority.pem", "path": "ca.crt"} in volume["secret"]["items"]
+    for container in chart.containers(objects):
+        mount = next(m for m in container["volumeMounts"] if m["name"] == "postgres")
+        assert settings_of(container)["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.crt"
+    assert "there is no PostgreSQL to believe" in refusal("postgres.caKey=authority.pem")
+
+
 def test_federated_credentials_have_a_token_for_microsoft_and_none_for_kubernetes() -> None:
     objects = chart.render_objects(sets=["federation.enabled=true"])
     chart.check_valid(objects, chart.KUBE_VERSION)

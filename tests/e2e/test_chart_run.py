@@ -6,10 +6,11 @@ The steps are those of `helm/README.md`, with processes of this machine in the p
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.support import chart, door, kubelet, postgres
 from tests.support.callers import entry, make_token
 from tests.support.chart import KubeObject
 from tests.support.kubelet import Pod, PodFailed
-from tests.support.processes import run_cli
+from tests.support.processes import free_port, run_cli
 from tests.support.scene import tomorrow, wall
 
 pytestmark = [
@@ -39,21 +40,22 @@ pytestmark = [
 OPERATOR = ["tenants.read", "tenants.admin", "rooms.read", "rooms.admin", "bookings.read"]
 WORD = "a-word-before-the-paths"
 _DEADLINE_S = 30.0
+_NO_DATABASE: Mapping[str, str] = {}
 
 
 class Release:
     """An installed release: its objects, its secrets, its pods, and who may call it."""
 
-    def __init__(self, case: str, folder: Path, emulator: RunningEmulator, dsn: str) -> None:
+    def __init__(self, case: str, folder: Path, emulator: RunningEmulator, database: Mapping[str, str]) -> None:
         create_key_ring(folder / "keyring.json")
         self.objects = chart.render_objects(case)
         self.folder = folder
         self.authority = trustme.CA()
-        self.secrets = {
+        self.secrets: dict[str, Mapping[str, str]] = {
             "exchange-key-ring": {"keyring.json": (folder / "keyring.json").read_text()},
             "exchange-tls": self.certificate("demo-exchange-sidecar-grpc"),
             "exchange-callers": {"callers.yaml": ""},
-            "exchange-postgres": {"dsn": dsn},
+            "exchange-postgres": database,
             "exchange-path": {"words": f"{WORD}\n"},
         }
         self.let_in(ops=OPERATOR)
@@ -117,12 +119,12 @@ class Release:
 
 
 @contextmanager
-def released(case: str, emulator: RunningEmulator, dsn: str = "") -> Iterator[Release]:
+def released(case: str, emulator: RunningEmulator, database: Mapping[str, str] = _NO_DATABASE) -> Iterator[Release]:
     """Install a case and run it; a short folder, for the sake of the Unix socket in it."""
     folder = Path(tempfile.mkdtemp(prefix="pods-"))
     pods: list[Pod] = []
     try:
-        release = Release(case, folder, emulator, dsn)
+        release = Release(case, folder, emulator, database)
         pods = release.pods
         with door.opened(release.door, release.webhooks) as public_url:
             release.moved["EXCHANGE_WEBHOOK__PUBLIC_URL"] = public_url
@@ -178,8 +180,29 @@ class Company:
 @pytest.fixture(scope="module")
 def split(emulator: RunningEmulator) -> Iterator[Release]:
     """A release with pods of their own for each role, on a PostgreSQL."""
-    with postgres.database(is_migrated=False) as dsn_file, released("split", emulator, dsn_file.read_text()) as release:
+    with database_over_tls() as database, released("split", emulator, database) as release:
         yield release
+
+
+@contextmanager
+def database_over_tls() -> Iterator[dict[str, str]]:
+    """Run a PostgreSQL with a certificate of a private authority; give the secret that an operator makes for it."""
+    authority, port = trustme.CA(), free_port()
+    server = postgres.Server(ssl="on", listen_addresses="127.0.0.1", port=str(port))
+    try:
+        made, owner = authority.issue_cert("127.0.0.1"), server.folder.stat()
+        for name, pem in (("server.crt", made.cert_chain_pems[0]), ("server.key", made.private_key_pem)):
+            file = server.folder / "data" / name
+            file.write_bytes(pem.bytes())
+            file.chmod(0o600)
+            os.chown(file, owner.st_uid, owner.st_gid)
+        server.start()
+        yield {
+            "dsn": f"postgresql://exchange@127.0.0.1:{port}/postgres?sslmode=verify-full",
+            "postgres-ca.crt": authority.cert_pem.bytes().decode(),
+        }
+    finally:
+        server.close()
 
 
 @pytest.fixture

@@ -111,6 +111,10 @@ EXCHANGE_TARGET: unix:///run/exchange/private/exchange.sock
 EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
 {{- if .Values.postgres.existingSecret }}
 EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
+{{- if .Values.postgres.caKey }}
+# Read by the driver where the URI has no sslrootcert, so that the URI needs to know no path of a pod.
+PGSSLROOTCERT: /etc/exchange/postgres/ca.crt
+{{- end }}
 {{- end }}
 {{- if and .Values.federation.enabled (ne $role "ingress") }}
 EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER: /etc/exchange/tokens

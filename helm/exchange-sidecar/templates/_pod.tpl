@@ -128,6 +128,10 @@ volumeMounts:
     items:
       - key: {{ $root.Values.postgres.key }}
         path: dsn
+      {{- with $root.Values.postgres.caKey }}
+      - key: {{ . }}
+        path: ca.crt
+      {{- end }}
 {{- end }}
 {{- if has $role (list "" "api") }}
 {{- with .Values.grpc.tls }}

@@ -78,6 +78,9 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
 {{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor are both on: Prometheus would count every pod twice; keep one." }}
 {{- end }}
+{{- if and .Values.postgres.caKey (not .Values.postgres.existingSecret) }}
+{{- $problems = append $problems "postgres.caKey is set and postgres.existingSecret is empty: there is no PostgreSQL to believe." }}
+{{- end }}
 {{- if and .Values.postgres.existingSecret .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) }}
 {{- $problems = append $problems "networkPolicy.extraEgress is empty: the policy keeps the pods from every PostgreSQL; name yours and its port there." }}
 {{- end }}
