@@ -393,12 +393,25 @@ def test_schema_refuses_what_it_does_not_know(change: str, complaint: str) -> No
     assert "canary" not in said
 
 
+@pytest.mark.parametrize(("case", "protocol"), [("default", "https"), ("ephemeral", "kubernetes.io/h2c")])
+def test_service_tells_meshes_whether_grpc_is_in_tls(case: str, protocol: str) -> None:
+    (port,) = chart.only(chart.render_objects(case), "Service", "-grpc")["spec"]["ports"]
+    assert port["appProtocol"] == protocol
+
+
 def test_chart_works_inside_another_chart(tmp_path: Path) -> None:
     parent = chart.make_parent(tmp_path, {"global": {"imageRegistry": "example.com"}, CHART.name: {"enabled": True}})
     assert chart.only(chart.render_objects(None, chart=parent), "Deployment")
     assert chart.render(None, chart=parent, sets=[f"{CHART.name}.enabled=false"]).strip() == ""
     with pytest.raises(ChartRefused, match="bogus is not allowed"):
         chart.render(None, chart=parent, sets=[f"{CHART.name}.bogus=1"])
+
+
+def test_every_object_of_a_case_is_made_inside_another_chart_too(tmp_path: Path) -> None:
+    split = yaml.safe_load(chart.values_file("split").read_text(encoding="utf-8"))
+    parent = chart.make_parent(tmp_path, {CHART.name: {**split, "global": {"team": "rooms"}}})
+    inside = {(o["kind"], o["metadata"]["name"]) for o in chart.render_objects(None, chart=parent)}
+    assert inside == {(o["kind"], o["metadata"]["name"]) for o in chart.render_objects("split")}
 
 
 @pytest.mark.parametrize(
