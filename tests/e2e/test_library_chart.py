@@ -235,6 +235,26 @@ def test_ways_in_have_the_two_webhook_paths_and_lead_to_the_pods(example: Path) 
     assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": 50552}]
 
 
+@pytest.mark.parametrize(("case", "ways"), [("webhooks", [("/", "Prefix")]), ("postgres", [("/", "PathPrefix")])])
+def test_word_before_the_paths_is_a_file_and_in_no_manifest(
+    example: Path, case: str, ways: list[tuple[str, str]]
+) -> None:
+    objects = render_objects(example, case, sets=["exchange.webhook.pathSecrets.existingSecret=exchange-words"])
+    pod = pod_specs(objects)["Deployment"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "exchange-webhook"]
+    (mount,) = [one for one in sidecar_of(pod)["volumeMounts"] if one["name"] == "exchange-webhook"]
+    assert volume["secret"]["secretName"] == "exchange-words"
+    file = settings_of(sidecar_of(pod))["EXCHANGE_WEBHOOK__PATH_SECRETS_FILE"]
+    assert file == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+    if case == "webhooks":
+        (rule,) = only(objects, "Ingress")["spec"]["rules"]
+        assert [(one["path"], one["pathType"]) for one in rule["http"]["paths"]] == ways
+    else:
+        (rule,) = only(objects, "HTTPRoute")["spec"]["rules"]
+        assert [(one["path"]["value"], one["path"]["type"]) for one in rule["matches"]] == ways
+        assert "exchange-webhook" not in [one["name"] for one in pod_specs(objects)["CronJob"]["volumes"]]
+
+
 def test_policies_cover_the_app_and_its_job(example: Path) -> None:
     objects = render_objects(example, "postgres")
     policies = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "NetworkPolicy"}
@@ -291,6 +311,7 @@ def test_stateful_set_brings_the_claim_of_its_own(tmp_path: Path) -> None:
         ),
         ("exchange.ingress.enabled=true", "exchange.webhook.publicUrl is empty: name the https address"),
         ("exchange.httpRoute.enabled=true", "exchange.httpRoute.parentRefs is empty: name the Gateway"),
+        ("exchange.webhook.pathSecrets.existingSecret=words", "nobody is told the words"),
         ("exchange.probes.port=50552", "exchange.probes.port must differ"),
         ("exchange.settings.EXCHANGE_ROLES=api", "exchange.settings.EXCHANGE_ROLES is set by the chart itself"),
         ("exchange.settings.EXCHANGE_GRPC__SOCKET=/x", "exchange.settings.EXCHANGE_GRPC__SOCKET is set by the chart"),

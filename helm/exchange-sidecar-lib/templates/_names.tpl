@@ -41,6 +41,20 @@ unix://{{ include "exchange-sidecar-lib.socket" . }}
 {{- if has .workload (list "Job" "CronJob") }}true{{ end }}
 {{- end }}
 
+{{/*
+The paths that are let through to the webhooks, as YAML under `paths`; `isWhole`: this path and nothing below it. Where a
+secret word stands before them no manifest may have it, so all paths go to the service, which knows its own.
+*/}}
+{{- define "exchange-sidecar-lib.webhookPaths" -}}
+paths:
+{{- if (include "exchange-sidecar-lib.values" . | fromYaml).webhook.pathSecrets.existingSecret }}
+  - {path: /, isWhole: false}
+{{- else }}
+  - {path: /graph/notifications, isWhole: true}
+  - {path: /graph/lifecycle, isWhole: true}
+{{- end }}
+{{- end }}
+
 {{/* "true" where Microsoft calls the pod. */}}
 {{- define "exchange-sidecar-lib.takesWebhooks" -}}
 {{- if and (include "exchange-sidecar-lib.values" . | fromYaml).webhook.publicUrl (not (include "exchange-sidecar-lib.isJob" .)) }}true{{ end }}

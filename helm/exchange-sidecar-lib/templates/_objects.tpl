@@ -94,10 +94,10 @@ spec:
     - host: {{ $host | quote }}
       http:
         paths:
-          # Exact paths only: nothing else of the pod is meant for the internet.
-          {{- range list "/graph/notifications" "/graph/lifecycle" }}
-          - path: {{ . }}
-            pathType: Exact
+          # Nothing else of the pod is meant for the internet; with a secret word the service itself knows which path is.
+          {{- range (include "exchange-sidecar-lib.webhookPaths" . | fromYaml).paths }}
+          - path: {{ .path }}
+            pathType: {{ ternary "Exact" "Prefix" .isWhole }}
             backend:
               service:
                 name: {{ include "exchange-sidecar-lib.fullname" $ }}-webhook
@@ -117,12 +117,12 @@ spec:
     {{- toYaml $values.httpRoute.parentRefs | nindent 4 }}
   hostnames: [{{ (urlParse $values.webhook.publicUrl).host | quote }}]
   rules:
-    # Exact paths and POST only: nothing else of the pod is meant for the internet.
+    # Nothing else of the pod is meant for the internet; with a secret word the service itself knows which path is.
     - matches:
-        {{- range list "/graph/notifications" "/graph/lifecycle" }}
+        {{- range (include "exchange-sidecar-lib.webhookPaths" . | fromYaml).paths }}
         - path:
-            type: Exact
-            value: {{ . }}
+            type: {{ ternary "Exact" "PathPrefix" .isWhole }}
+            value: {{ .path }}
           method: POST
         {{- end }}
       backendRefs:

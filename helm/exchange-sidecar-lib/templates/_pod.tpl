@@ -22,6 +22,9 @@ EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
 {{- if include "exchange-sidecar-lib.takesWebhooks" . }}
 EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int $values.webhook.port) }}
 EXCHANGE_WEBHOOK__PUBLIC_URL: {{ $values.webhook.publicUrl | trimSuffix "/" | quote }}
+{{- if $values.webhook.pathSecrets.existingSecret }}
+EXCHANGE_WEBHOOK__PATH_SECRETS_FILE: /etc/exchange/webhook/words
+{{- end }}
 {{- end }}
 EXCHANGE_PROBES__LISTEN: {{ printf "0.0.0.0:%d" (int $values.probes.port) }}
 {{- end }}
@@ -98,6 +101,11 @@ answers, and it is stopped after the app; in a Job it does not keep the pod from
       mountPath: /etc/exchange/postgres
       readOnly: true
     {{- end }}
+    {{- if and $values.webhook.pathSecrets.existingSecret (include "exchange-sidecar-lib.takesWebhooks" .) }}
+    - name: exchange-webhook
+      mountPath: /etc/exchange/webhook
+      readOnly: true
+    {{- end }}
     - name: exchange-run
       mountPath: /run/exchange
     - name: exchange-tmp
@@ -139,6 +147,15 @@ answers, and it is stopped after the app; in a Job it does not keep the pod from
     items:
       - key: {{ $values.postgres.key }}
         path: dsn
+{{- end }}
+{{- if and $values.webhook.pathSecrets.existingSecret (include "exchange-sidecar-lib.takesWebhooks" .) }}
+- name: exchange-webhook
+  secret:
+    secretName: {{ $values.webhook.pathSecrets.existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $values.webhook.pathSecrets.key }}
+        path: words
 {{- end }}
 # The socket and its lock file.
 - name: exchange-run

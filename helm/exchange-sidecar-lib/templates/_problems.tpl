@@ -63,6 +63,9 @@ chart cannot leave it out. Shapes and unknown keys are values.schema.json's busi
 {{- $problems = append $problems "exchange.webhook.publicUrl has a path: paths are not rewritten; leave it out or route the paths yourself." }}
 {{- end }}
 {{- end }}
+{{- if and $values.webhook.pathSecrets.existingSecret (not $values.webhook.publicUrl) }}
+{{- $problems = append $problems "exchange.webhook.pathSecrets.existingSecret is set and exchange.webhook.publicUrl is empty: nobody is told the words." }}
+{{- end }}
 {{- if and $values.ingress.enabled (not $values.ingress.tls.secretName) }}
 {{- $problems = append $problems "exchange.ingress.tls.secretName is empty: Microsoft calls HTTPS only, so the Ingress needs a certificate." }}
 {{- end }}
@@ -77,7 +80,7 @@ chart cannot leave it out. Shapes and unknown keys are values.schema.json's busi
 {{- end }}
 {{- $own := include "exchange-sidecar-lib.ownSettings" . | fromYaml }}
 {{- range $name := keys $values.settings | sortAlpha }}
-{{- if or (hasKey $own $name) (has $name (list "EXCHANGE_ROLES" "EXCHANGE_STORE__DSN_FILE" "EXCHANGE_WEBHOOK__LISTEN" "EXCHANGE_WEBHOOK__PUBLIC_URL")) }}
+{{- if or (hasKey $own $name) (has $name (list "EXCHANGE_ROLES" "EXCHANGE_STORE__DSN_FILE" "EXCHANGE_WEBHOOK__LISTEN" "EXCHANGE_WEBHOOK__PATH_SECRETS_FILE" "EXCHANGE_WEBHOOK__PUBLIC_URL")) }}
 {{- $problems = append $problems (printf "exchange.settings.%s is set by the chart itself: change the value that stands for it." $name) }}
 {{- end }}
 {{- end }}
