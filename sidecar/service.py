@@ -46,6 +46,9 @@ _WORK_GRACE_S = 5.0
 """How long background work under way may go on when the process stops; it is safe to cut off, and done again."""
 _WRITES_GRACE_S = 5.0
 """How long writes under way may go on when the process stops; what is cut off is gone on with from its row."""
+_WEBHOOKS_GRACE_S = 3.0
+"""How long requests of Microsoft under way may go on; what is cut off is sent again."""
+_PROBES_GRACE_S = 1.0
 _PROBE_CONNECTIONS_MAX = 32
 _SILENT_MAX_S = 30.0
 """A process that is there for background work only, and could not look for any for so long, is not ready."""
@@ -141,7 +144,9 @@ class Service:
             )
             probes_socket = _bind(settings.probes.listen, "probes.listen")
             await stack.enter_async_context(
-                serving(probes, probes_socket, group=group, connections_max=_PROBE_CONNECTIONS_MAX, grace_s=1.0)
+                serving(
+                    probes, probes_socket, group=group, connections_max=_PROBE_CONNECTIONS_MAX, grace_s=_PROBES_GRACE_S
+                )
             )
             stack.push_async_callback(self.end_work, working, *others)
             webhooks = None
@@ -153,7 +158,7 @@ class Service:
                         intake_socket,
                         group=group,
                         connections_max=settings.webhook.requests_max * 4,
-                        grace_s=3.0,
+                        grace_s=_WEBHOOKS_GRACE_S,
                     )
                 )
                 webhooks = address_of(intake_socket)
