@@ -64,6 +64,7 @@ class Release:
             "EXCHANGE_GRAPH__LOGIN_URL": emulator.text("login_url"),
             "EXCHANGE_GRAPH__GRAPH_URL": emulator.text("graph_url"),
             "EXCHANGE_GRAPH__CA_FILE": emulator.text("ca_file"),
+            "EXCHANGE_TELEMETRY__OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",  # nobody is there, which harms nothing
             "EXCHANGE_SYNC__SETTLE_S": "0.2",
         }
         self.pods = kubelet.pods_to_run(self.objects, folder, self.secrets, self.moved)
@@ -130,6 +131,7 @@ def released(case: str, emulator: RunningEmulator, database: Mapping[str, str] =
             release.moved["EXCHANGE_WEBHOOK__PUBLIC_URL"] = public_url
             kubelet.start_all(pods)
             yield release
+            assert {pod.stop() for pod in pods} == {0}, "a pod did not end in good order within its grace"
     finally:
         for pod in pods:
             pod.stop()

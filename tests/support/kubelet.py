@@ -3,7 +3,7 @@
 A pod gets an address of loopback to itself, so its ports are those of the manifest. Its volumes are folders: secrets are
 laid out as the kubelet does it, behind a link that is switched when they change, and a secret or key that is not there
 keeps the pod from starting. What a container is told is the manifest's arguments and environment, in which mounted paths
-and the wildcard address are put in their places; nothing of this process's environment comes with it but the PATH.
+and the wildcard address are put in their places; of this process's environment it has the PATH alone.
 
 No policy, limit or user is enforced here.
 """

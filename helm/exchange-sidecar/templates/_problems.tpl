@@ -15,7 +15,7 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, so run 1 replica, or set postgres.existingSecret." (int .Values.replicas)) }}
 {{- end }}
 {{- if and (eq .Values.mode "all-in-one") (gt (int .Values.maxReplicas) 1) (not .Values.postgres.existingSecret) }}
-{{- $problems = append $problems (printf "maxReplicas is %d: the SQLite store belongs to one process, so it cannot be scaled, or set postgres.existingSecret." (int .Values.maxReplicas)) }}
+{{- $problems = append $problems (printf "maxReplicas is %d: the SQLite store belongs to one process, so leave it 0, or set postgres.existingSecret." (int .Values.maxReplicas)) }}
 {{- end }}
 {{- range $name, $part := dict "" .Values "split.api." .Values.split.api "split.ingress." .Values.split.ingress }}
 {{- if and $part.maxReplicas (lt (int $part.maxReplicas) (int $part.replicas)) }}
