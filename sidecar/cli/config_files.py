@@ -21,7 +21,7 @@ from sidecar.api.callers import read_callers
 from sidecar.api.tls import read_tls
 from sidecar.errors import SettingsInvalid
 from sidecar.intake.path_secrets import read_path_secrets
-from sidecar.settings import Settings, StoreSettings
+from sidecar.settings import Settings, StoreSettings, TelemetrySettings
 from sidecar.store.key_ring import read_key_ring
 from sidecar.store.postgres_link import read_dsn
 
@@ -106,7 +106,22 @@ def _of_the_rest(settings: Settings) -> Iterator[Found]:
         yield from _reading(lambda: read_path_secrets(words))
         yield from _open_to_others("webhook.path_secrets_file", words, is_secret=True)
     if settings.graph.ca_file is not None:
-        yield from _authorities(settings.graph.ca_file)
+        yield from _authorities("graph.ca_file", settings.graph.ca_file)
+    yield from _of_the_collector(settings.telemetry)
+
+
+def _of_the_collector(telemetry: TelemetrySettings) -> Iterator[Found]:
+    if telemetry.otlp_endpoint is None:
+        return
+    # Imported here: it brings what encodes for collectors, which few have.
+    from sidecar.telemetry.otlp import read_headers
+
+    headers = telemetry.otlp_headers_file
+    if headers is not None:
+        yield from _reading(lambda: read_headers(headers))
+        yield from _open_to_others("telemetry.otlp_headers_file", headers, is_secret=True)
+    if telemetry.otlp_ca_file is not None:
+        yield from _authorities("telemetry.otlp_ca_file", telemetry.otlp_ca_file)
 
 
 def _socket(path: Path) -> Iterator[Found]:
@@ -122,13 +137,13 @@ def _socket(path: Path) -> Iterator[Found]:
         yield _mistake("grpc.socket", f"{path} exists and is not a socket")
 
 
-def _authorities(path: Path) -> Iterator[Found]:
+def _authorities(setting: str, path: Path) -> Iterator[Found]:
     try:
         ssl.create_default_context(cafile=str(path))
     except ssl.SSLError:
-        yield _mistake("graph.ca_file", f"{path} holds no certificates in PEM")
+        yield _mistake(setting, f"{path} holds no certificates in PEM")
     except OSError as error:
-        yield _mistake("graph.ca_file", f"{path} cannot be read ({error.strerror})")
+        yield _mistake(setting, f"{path} cannot be read ({error.strerror})")
 
 
 def _dates(setting: str, path: Path, now: datetime, *, first_only: bool) -> Iterator[Found]:

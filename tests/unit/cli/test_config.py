@@ -90,10 +90,12 @@ def test_mistakes_of_settings_and_of_all_files_are_told_at_once(folder: Path, mo
     give(monkeypatch, SYNC__PAST_DAYS="-1", GRPC__CALLERS_FILE=broken, GRPC__TLS_CERT_FILE=broken)
     give(monkeypatch, GRPC__TLS_KEY_FILE=broken, STORE__DSN_FILE=broken, GRAPH__CA_FILE=broken)
     give(monkeypatch, WEBHOOK__PATH_SECRETS_FILE=broken, VAULT__KEY_RING_FILE=broken)
-    give(monkeypatch, CREDENTIALS__TOKEN_FILES_FOLDER=broken)
+    give(monkeypatch, CREDENTIALS__TOKEN_FILES_FOLDER=broken, TELEMETRY__OTLP_ENDPOINT="https://collector")
+    give(monkeypatch, TELEMETRY__OTLP_HEADERS_FILE=broken, TELEMETRY__OTLP_CA_FILE=broken)
     mistakes, _, code = checked()
     files = {"grpc.callers_file", "grpc.tls_cert_file", "store.dsn_file", "graph.ca_file", "vault.key_ring_file"}
     files |= {"webhook.path_secrets_file", "credentials.token_files_folder"}
+    files |= {"telemetry.otlp_headers_file", "telemetry.otlp_ca_file"}
     assert (set(mistakes), code) == ({"sync.past_days"} | files, 2)
 
 
