@@ -19,6 +19,7 @@ NAMES = (
     "create_bookings",
     "verdict",
     "watch_room",
+    "telemetry",
     "idle_streams",
     "notify",
     "intake",

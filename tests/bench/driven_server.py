@@ -17,18 +17,21 @@ from random import Random
 import structlog
 import uvloop
 
+from sidecar.aio.budget import Budget
 from sidecar.aio.clock import SystemClock
 from sidecar.api.booking_codec import ProtoBookingCodec
 from sidecar.api.server import ApiServer
 from sidecar.app import tune_collector
 from sidecar.feed.feed import Feed
+from sidecar.graph.logins import trusting
 from sidecar.model.booking import Attendee, Booking, Person, Response
 from sidecar.model.room import Room, freshness_limits
-from sidecar.settings import GrpcSettings, Settings, StoreSettings
+from sidecar.settings import GrpcSettings, Settings, StoreSettings, TelemetrySettings
 from sidecar.store.migrate import migrate_sqlite
 from sidecar.store.sqlite import SqliteEngine
 from sidecar.store.store import Store
-from sidecar.telemetry.metrics import Telemetry
+from sidecar.telemetry.outlets import outlets_opened
+from sidecar.telemetry.tracing import Tracing
 from tests.bench.lines import Json, announce, answer_lines
 from tests.support.builders import TENANT, always, complete_read, make_booking, make_mapping, make_registration, upsert
 from tests.support.fake_directory import FakeDirectory
@@ -61,7 +64,8 @@ async def open_real_store(path: Path) -> AsyncIterator[Store]:
 
 
 class _Driver:
-    def __init__(self, store: Store, rooms: list[Room]) -> None:
+    def __init__(self, store: Store, rooms: list[Room], tracing: Tracing) -> None:
+        self._tracing = tracing
         self._store = store
         self._rooms = rooms
         self._version = 0
@@ -82,7 +86,8 @@ class _Driver:
     async def _apply(self, room: Room, changes_count: int) -> None:
         self._version += 1
         items = [upsert(booking) for booking in some_bookings(self._version, changes_count)]
-        await self._store.calendars.apply(room, always(*items), lease=None)
+        with self._tracing.root("room.sync"):  # as the engine does
+            await self._store.calendars.apply(room, always(*items), lease=None)
 
 
 async def _seed(store: Store, rooms_count: int) -> list[Room]:
@@ -98,13 +103,19 @@ async def _seed(store: Store, rooms_count: int) -> list[Room]:
     return rooms
 
 
-async def _main(folder: Path, rooms_count: int) -> None:
+async def _main(folder: Path, rooms_count: int, traced: TelemetrySettings) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     clock, rng = SystemClock(), Random(1)
     grpc = GrpcSettings(socket=None, addresses=("127.0.0.1:0",))
-    settings = Settings(grpc=grpc)
-    telemetry = Telemetry()
-    async with open_real_store(folder / "driven.sqlite3") as store, asyncio.TaskGroup() as group:
+    settings = Settings(grpc=grpc, telemetry=traced)
+    asked = Budget(most=1.0, per_s=1.0, clock=clock)
+    opened = outlets_opened(settings.telemetry, roles=("api",), trusting=trusting, asked=asked, rng=rng)
+    async with (
+        opened as outlets,
+        open_real_store(folder / "driven.sqlite3") as store,
+        asyncio.TaskGroup() as group,
+    ):
+        telemetry = outlets.telemetry
         rooms = await _seed(store, rooms_count)
         feed = Feed(
             store=store,
@@ -127,16 +138,20 @@ async def _main(folder: Path, rooms_count: int) -> None:
             settings=settings,
             clock=clock,
             metrics=telemetry,
+            tracing=outlets.tracing,
         )
         (address,) = await api.start()
         announce(target=address, rooms=[room.name for room in rooms])
-        await answer_lines(_Driver(store, rooms).handle)
+        await answer_lines(_Driver(store, rooms, outlets.tracing).handle)
         feed.drain()
         await api.stop(1.0)
         following.cancel()
-    telemetry.close()
 
 
 if __name__ == "__main__":
     tune_collector()  # as the service does
-    uvloop.run(_main(Path(sys.argv[1]), int(sys.argv[2])))
+    place, count, *collector = sys.argv[1:]
+    traced = TelemetrySettings()
+    if collector:  # its URL, and the share that is traced
+        traced = TelemetrySettings(otlp_endpoint=collector[0], trace_ratio=float(collector[1]))
+    uvloop.run(_main(Path(place), int(count), traced))
