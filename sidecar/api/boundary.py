@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.aio.budget import Budget
 from sidecar.aio.clock import INSTANT_S, Clock
 from sidecar.api.access import Path, tenants_named
+from sidecar.api.arrivals import traceparent
 from sidecar.api.audited import Auditor
 from sidecar.api.door import Door, Visitor, refusal_of, seeing, tenants_of
 from sidecar.api.limits import CallerLimits
@@ -61,7 +62,6 @@ _LINES_BURST, _LINES_PER_S = 20, 1.0
 _OUTSIDE = (TenantNotFound, TenantNotGranted)
 """How a caller is refused that names a tenant which does not exist for it."""
 
-_TRACEPARENT = "traceparent"
 _GRPC = {"rpc.system": "grpc"}
 
 _ENDS_S: contextvars.ContextVar[float | None] = contextvars.ContextVar("ends_s", default=None)
@@ -185,7 +185,7 @@ class Boundary:
             part = UNTRACED
             try:
                 visitor = self._door.identify(context)  # first: who is not known takes nobody's place
-                part = self._traced(rpc, context)
+                part = self._traced(rpc)
                 with self._entered(rpc, visitor):
                     request = _parse(rpc, raw, visitor)
                     tenants = tenants_of(visitor.grant, request, rpc.naming)
@@ -221,7 +221,7 @@ class Boundary:
             part = UNTRACED
             try:
                 visitor = self._door.identify(context)
-                part = self._traced(rpc, context)
+                part = self._traced(rpc)
                 with self._entered(rpc, visitor):
                     request = _parse(rpc, raw, visitor)
                     tenants = tenants_of(visitor.grant, request, rpc.naming)
@@ -254,16 +254,14 @@ class Boundary:
         message = "the method is not part of this server"
         await _abort(context, build_failure(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", message, {}, []))
 
-    def _traced(self, rpc: Rpc, context: Context) -> Part:
+    def _traced(self, rpc: Rpc) -> Part:
         """Begin the part of a call's trace that is ours; the call's task ends with it, so it stays the current one.
 
         Only for callers that were let in: a stranger has nothing traced.
         """
         if not self._tracing.is_on:
             return UNTRACED
-        sent = next((value for key, value in context.invocation_metadata() or () if key == _TRACEPARENT), None)
-        traceparent = sent if isinstance(sent, str) else None
-        return self._tracing.called(rpc.method, traceparent, attributes=_GRPC).begin()
+        return self._tracing.called(rpc.method, traceparent(), attributes=_GRPC).begin()
 
     @contextmanager
     def _entered(self, rpc: Rpc, visitor: Visitor) -> Iterator[None]:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from sidecar.aio.clock import Clock
 from sidecar.aio.followed import FollowedFiles
 from sidecar.api.access import SCOPES, naming_paths
+from sidecar.api.arrivals import Arrivals
 from sidecar.api.audited import Auditor
 from sidecar.api.boundary import Boundary, Metrics, Pool, Rpc
 from sidecar.api.callers import Callers, read_callers
@@ -126,6 +127,7 @@ class ApiServer:
         tracing: Tracing = OFF,
     ) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._streams = Streams(metrics)
         self._clock = clock
         servicers = build_servicers(
@@ -185,6 +187,8 @@ class ApiServer:
             SettingsInvalid: an address or the socket is taken or cannot be used.
         """
         server = grpc.aio.server(options=_options(self._settings.grpc))
+        if self._tracing.is_on:
+            server.add_generic_rpc_handlers([Arrivals()])  # first: it only looks
         server.add_generic_rpc_handlers(self._handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.grpc.reflection and self._settings.profile == "sidecar":
