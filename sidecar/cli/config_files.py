@@ -24,6 +24,7 @@ from sidecar.intake.path_secrets import read_path_secrets
 from sidecar.settings import Settings, StoreSettings, TelemetrySettings
 from sidecar.store.key_ring import read_key_ring
 from sidecar.store.postgres_link import read_dsn
+from sidecar.telemetry.collector import read_headers
 
 SOON = timedelta(days=30)
 """A certificate or token that ends within this long is a warning: time to have another one made."""
@@ -113,9 +114,6 @@ def _of_the_rest(settings: Settings) -> Iterator[Found]:
 def _of_the_collector(telemetry: TelemetrySettings) -> Iterator[Found]:
     if telemetry.otlp_endpoint is None:
         return
-    # Imported here: it brings what encodes for collectors, which few have.
-    from sidecar.telemetry.otlp import read_headers
-
     headers = telemetry.otlp_headers_file
     if headers is not None:
         yield from _reading(lambda: read_headers(headers))

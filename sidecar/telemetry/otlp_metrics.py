@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metr
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from sidecar.telemetry.catalog import PREFIX
-from sidecar.telemetry.otlp import NotTaken, Taker
+from sidecar.telemetry.collector import NotTaken, Taker
 
 log = structlog.get_logger(__name__)
 

@@ -52,7 +52,8 @@ async def outlets_opened(
             telemetry.close()
         return
     # Imported here: who has no collector does without what encodes for one.
-    from sidecar.telemetry.otlp import TraceSender, build_resource, open_collector
+    from sidecar.telemetry.collector import open_collector
+    from sidecar.telemetry.otlp import TraceSender, build_resource
     from sidecar.telemetry.otlp_metrics import MetricSender
 
     resource = build_resource(settings, roles=roles)

@@ -18,7 +18,7 @@ from exchange_client.gen.ioffice.exchange.v1 import room_service_pb2_grpc as stu
 from sidecar.emulator.fixture import RunningEmulator
 from sidecar.graph.logins import trusting
 from sidecar.telemetry.catalog import COUNTERS
-from sidecar.telemetry.otlp import Collector, NotTaken
+from sidecar.telemetry.collector import Collector, NotTaken
 from sidecar.telemetry.tracing import ATTRIBUTES
 from tests.e2e.conftest import QUICK
 from tests.support import postgres

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from sidecar.telemetry.otlp import NotTaken
+from sidecar.telemetry.collector import NotTaken
 
 AWAY = NotTaken("ConnectionRefusedError", is_passing=True)
 REFUSED = NotTaken("HTTP_401", is_passing=False)
@@ -23,7 +23,7 @@ class FakeTaker:
         self.held.set()
 
     def post(self, path: str, body: bytes) -> None:
-        """See `otlp.Taker`."""
+        """See `collector.Taker`."""
         self.posts_count += 1
         self.held.wait(30.0)
         if self._answers:
@@ -31,5 +31,5 @@ class FakeTaker:
         self.taken.append((path, body))
 
     def close(self) -> None:
-        """See `otlp.Taker`."""
+        """See `collector.Taker`."""
         self.is_closed = True

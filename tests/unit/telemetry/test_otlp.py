@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -11,10 +10,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from structlog.testing import LogCapture
 
-from sidecar.errors import SettingsInvalid
 from sidecar.settings import TelemetrySettings
 from sidecar.telemetry import otlp
-from sidecar.telemetry.otlp import TraceSender, build_resource, open_collector, read_headers
+from sidecar.telemetry.otlp import TraceSender, build_resource
 from tests.support.takers import AWAY, REFUSED, FakeTaker
 
 
@@ -89,6 +87,20 @@ async def test_batch_that_is_refused_is_not_sent_again() -> None:
     await sender.close()
 
 
+async def test_fault_of_ours_loses_a_batch_and_not_its_place_in_the_queue() -> None:
+    """Places that nobody gives back would be missing for ever."""
+
+    class Broken(FakeTaker):
+        def post(self, path: str, body: bytes) -> None:
+            raise RuntimeError("ours")
+
+    sender = make_sender(Broken())
+    make_spans(sender, 3)
+    sender.flush()
+    assert (sender.counts.waiting, sender.counts.lost) == (0, 3)
+    await sender.close()
+
+
 async def test_collector_that_hangs_fills_the_queue_and_no_more() -> None:
     """Spans beyond the queue are dropped and counted; whoever makes them does not wait."""
     taker = FakeTaker()
@@ -112,35 +124,6 @@ async def test_collector_that_hangs_does_not_hold_up_the_end(
     await sender.close()
     assert logged.entries == [{"event": "traces.unsent", "spans_count": 5, "log_level": "warning"}]
     taker.held.set()
-
-
-def test_headers_are_read_line_by_line(tmp_path: Path) -> None:
-    file = tmp_path / "headers"
-    file.write_text("Authorization: Bearer a:b\n\nx-scope : team\n")
-    assert read_headers(file) == {"authorization": "Bearer a:b", "x-scope": "team"}
-
-
-MANY = "\n".join(f"a{number}: b" for number in range(17))
-
-
-@pytest.mark.parametrize("text", ["", "no colon", ": canary", "a b: c", "name: va\x01lue", MANY])
-def test_file_without_headers_is_refused_and_not_quoted(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "headers"
-    file.write_text(text)
-    with pytest.raises(SettingsInvalid) as refused:
-        read_headers(file)
-    assert not text.strip() or text not in str(refused.value.details)
-
-
-def test_file_of_authorities_that_is_none_is_said_when_the_service_starts(tmp_path: Path) -> None:
-    from sidecar.graph.logins import trusting
-
-    file = tmp_path / "ca.pem"
-    file.write_text("nothing")
-    settings = TelemetrySettings(otlp_endpoint="https://collector.example", otlp_ca_file=file)
-    with pytest.raises(SettingsInvalid) as refused:
-        open_collector(settings, trusting=trusting)
-    assert "telemetry.otlp_ca_file" in refused.value.details
 
 
 def test_resource_says_which_service_which_process_and_what_it_does() -> None:
