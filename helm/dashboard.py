@@ -325,6 +325,12 @@ ROWS: dict[str, list[Panel]] = {
             unit="bytes",
         ),
         Panel(
+            title="Traces",
+            meaning="Spans; lost: not taken by the collector, dropped: too many waited for it.",
+            queries={kind: _rate(f"exchange_spans_{kind}_total") for kind in ("sent", "lost", "dropped")},
+            unit="ops",
+        ),
+        Panel(
             title="Event loop late by",
             meaning="Everything in the process waits as long.",
             queries={"{{instance}}": "max by (instance) (@exchange_loop_lag_seconds)"},

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from exchange_client.names import room_of
@@ -298,7 +299,10 @@ class Schedule:
 
     async def _live(self, world: World, readers: list[Reader], rng: Random, *, is_last: bool) -> None:
         world.is_at_rest = False
-        limits = {"batch_count_max": rng.choice((1, 2, 3, 100)), "batch_bytes_max": rng.choice((1024, 10**6))}
+        limits: dict[str, Any] = {  # each setting has a type of its own
+            "batch_count_max": rng.choice((1, 2, 3, 100)),
+            "batch_bytes_max": rng.choice((1024, 10**6)),
+        }
         async with open_feed(world.opened.store, clock=world.opened.clock, tail_count=100, **limits) as feed:
             # Nothing can be set below 100; a ring of a few entries is overrun as one of thousands is in life.
             feed.tails._count_max = rng.choice((3, 10, 100))

@@ -119,7 +119,10 @@ CASES: dict[str, Case] = {
         rest=6,
         whole='exchange_intents_done_total{kind="room.check"}',
     ),
-    "ExchangeStoreFailing": _counter('exchange_store_errors_total{operation="write"}'),
+    "ExchangeStoreFailing": Case(
+        bad={'exchange_store_errors_total{operation="write"}': _grows(1)},
+        good={'exchange_store_errors_total{operation="write"}': f"0+0x{AT_MINUTES - 2} 1+0x{_MINUTES}"},  # over at once
+    ),
     "ExchangeStoreSlow": _quantile("exchange_store_write_duration_seconds", slow_s="2.5", fast_s="0.05"),
     "ExchangeDiskFull": Case(
         bad={"exchange_store_free_bytes": _is(900e6), "exchange_store_bytes": _is(1e9)},

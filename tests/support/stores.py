@@ -360,7 +360,13 @@ async def beside(opened: OpenStore, *, clock: Clock) -> AsyncIterator[OpenStore]
 
 @asynccontextmanager
 async def open_feed(
-    store: Store, *, clock: Clock, seed: int = 0, watches_max: int = 100, **settings: Any
+    store: Store,
+    *,
+    clock: Clock,
+    seed: int = 0,
+    watches_max: int = 100,
+    telemetry: Telemetry | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Feed]:
     """Run a feed over a store (Any: each setting has a type of its own)."""
     feed = Feed(
@@ -371,7 +377,7 @@ async def open_feed(
         watches_max=watches_max,
         clock=clock,
         rng=Random(seed),
-        telemetry=Telemetry(),
+        telemetry=telemetry or Telemetry(),
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(feed.run())

@@ -29,7 +29,9 @@ from sidecar.feed.feed import WatchScope
 from sidecar.model.change import ChangeKind, SnapshotReason
 from sidecar.model.ids import TenantId
 from sidecar.model.room import RoomState, SyncState
+from sidecar.telemetry.metrics import Telemetry
 from tests.support.builders import TENANT, make_booking
+from tests.support.counted import counted
 from tests.support.stores import OpenStore, open_feed
 from tests.unit.feed.reading import ALL, closing_of, kinds, numbered, rooms, token, watching, write
 
@@ -190,6 +192,23 @@ async def test_token_older_than_the_log_gives_snapshots_with_the_reason(opened: 
         with pytest.raises(ResumeTokenExpired):
             async with watching(feed, resume=saved, fail_on_gap=True) as refused:
                 await refused.next()
+
+
+async def test_watches_are_counted_by_where_they_begin(opened: OpenStore) -> None:
+    """An operator sees readers lose their place."""
+    await opened.add_tenant()
+    room = await opened.add_filled_room("r1", make_booking("b1"))
+    telemetry = Telemetry()
+    async with open_feed(opened.store, clock=opened.clock, telemetry=telemetry) as feed:
+        async with watching(feed) as stream:
+            saved = token((await stream.settle()).cursor)
+        async with watching(feed, resume=saved) as stream:
+            await stream.settle()
+        await write(opened, room, make_booking("b2"), make_booking("b3"))
+        await opened.store.changes.prune(room.tenant_uid, retention=timedelta(days=1), count_max=1)
+        async with watching(feed, resume=saved) as stream:
+            await stream.settle()
+    assert counted(telemetry, "watches_begun") == {'how="new"': 1, 'how="resumed"': 1, 'how="gap"': 1}
 
 
 async def test_token_of_a_former_tenant_of_the_same_id_is_a_gap(opened: OpenStore) -> None:

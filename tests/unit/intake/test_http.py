@@ -150,6 +150,7 @@ async def test_address_with_a_word_takes_any_of_its_words_and_nothing_else() -> 
         assert (refused.status_code, refused.text) == (404, unknown.text)
         assert refused.headers == unknown.headers
     assert stage.counts["handshakes.answered"] == 0
+    assert stage.counts["requests.misdirected"] == 3  # the path without a word is no path at all
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ from sidecar.tenants.credentials import CredentialKeeper
 from sidecar.tenants.remove import TenantRemover
 from tests.contract.store.test_credentials import make_new
 from tests.support.builders import CANARY, TENANT, after, make_problem, make_registration
+from tests.support.counted import counted
 from tests.support.desk import Desk
 from tests.support.fake_calendar import event
 from tests.support.fake_microsoft import FakeMicrosoft, make_reserve
@@ -671,6 +672,7 @@ async def test_log_that_is_too_short_for_its_time_is_told_to_the_operator(shift:
         shift.desk.clock.advance(timedelta(hours=1).total_seconds())
         await shift.run(IntentKind.LOG_PRUNE)
     assert [(line["event"], line["log_level"]) for line in logs] == [("log_prune.cut_short", "warning")]
+    assert counted(shift.desk.telemetry, "log_cut_short") == {"": 1}
 
 
 def test_every_problem_text_names_an_action() -> None:

@@ -23,6 +23,7 @@ from sidecar.tasks.lanes import Lanes
 from sidecar.tasks.runner import EmbeddedRunner
 from sidecar.telemetry.metrics import Telemetry
 from sidecar.telemetry.tracing import OFF, Tracing
+from tests.support.counted import counted
 from tests.support.stores import OpenStore, TickingClock, open_store, run_virtually
 from tests.support.traces import Traces, attributes_of
 
@@ -247,9 +248,38 @@ def test_bug_in_a_chore_does_not_stop_the_others(tmp_path: Path) -> None:
         async with bench.running_engine():
             while await bench.count():
                 await bench.clock.sleep(0.5)
-        assert b"exchange_intents_failed_total" in bench.telemetry.render()
+        assert counted(bench.telemetry, "intents_failed") == {'kind="room.sync"': 1}
+        assert counted(bench.telemetry, "intents_done") == {'kind="room.sync"': 2}
 
     assert on_bench(tmp_path, work, play).ran == ["good", "bad"]
+
+
+@pytest.mark.parametrize(("kind", "is_measured"), [(IntentKind.ROOM_SYNC, True), (IntentKind.ROOM_CHECK, False)])
+def test_way_to_the_commit_is_measured_for_announced_changes_alone(
+    tmp_path: Path, kind: IntentKind, is_measured: bool
+) -> None:
+    """Checks and imports wait by design; their waits would hide those of changes that people have made."""
+
+    async def play(bench: Bench) -> None:
+        await bench.opened.store.intents.mark(kind, "r1", TenantUid(LANE), priority=Priority.HINT)
+        await bench.lanes.drain(LANE)
+        found = counted(bench.telemetry, "hint_to_commit_seconds_count")
+        assert found == ({"": 1} if is_measured else {})
+
+    on_bench(tmp_path, nothing, play)
+
+
+def test_work_that_is_not_allowed_now_is_counted_apart_from_failures(tmp_path: Path) -> None:
+    async def work(intent: Intent) -> PutOff:
+        return PutOff(intent.ready_at + timedelta(hours=1), "MAILBOX_ACCESS_DENIED")
+
+    async def play(bench: Bench) -> None:
+        await bench.mark("r1")
+        await bench.lanes.drain(LANE)
+        assert counted(bench.telemetry, "intents_put_off") == {'kind="room.sync"': 1}
+        assert counted(bench.telemetry, "intents_failed") == counted(bench.telemetry, "intents_done") == {}
+
+    on_bench(tmp_path, work, play)
 
 
 def test_work_that_ends_while_the_list_is_read_does_not_run_again(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from sidecar.telemetry.metrics import Telemetry
 from sidecar.writes import driver as driver_module
 from sidecar.writes.driver import CLAIM_S, Driver, Goal, Lapsed, Work
 from sidecar.writes.failures import failure_of
+from tests.support.counted import counted
 from tests.support.stores import OpenStore, TickingClock, open_store
 
 pytestmark = pytest.mark.looptime
@@ -131,6 +132,25 @@ async def test_write_is_carried_out_and_its_contents_are_erased(tmp_path: Path) 
         write = await b.submit()
         assert (write.state, write.booking_key, write.payload) == (WriteState.DONE, "k1", None)
         assert await b.rows() == [("done", False)]
+
+
+@pytest.mark.parametrize(
+    ("script", "outcomes"),
+    [
+        (done, ["done"]),
+        (raising(GraphRefused("no")), ["refused"]),
+        (raising(GraphUnavailable("lost")), ["left", "done"]),
+    ],
+)
+async def test_write_is_counted_by_how_it_ended(tmp_path: Path, script: Script, outcomes: list[str]) -> None:
+    """One whose outcome was not known is counted again when it is; only then it is known how long it took."""
+    async with bench(tmp_path, script, done) as b:
+        for _ in outcomes:
+            with suppress(SidecarError):
+                await b.submit()
+        telemetry = b.driver._telemetry
+        assert counted(telemetry, "writes") == {f'kind="create",outcome="{outcome}"': 1 for outcome in outcomes}
+        assert counted(telemetry, "write_duration_seconds_count") == {"": 1}
 
 
 async def test_equal_writes_at_once_are_carried_out_once(tmp_path: Path) -> None:
