@@ -35,6 +35,7 @@ class Panel:
         unit: as Grafana calls it.
         red_above: a number (not a curve) that is red above this and green below.
         per_row: how many such panels stand side by side.
+        can_be_negative: else the axis begins at 0.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Panel:
     unit: str = "short"
     red_above: float | None = None
     per_row: int = 2
+    can_be_negative: bool = False
 
 
 def _quantiles(name: str) -> dict[str, str]:
@@ -153,6 +155,24 @@ ROWS: dict[str, list[Panel]] = {
             unit="ops",
         ),
         Panel(
+            title="Set right by itself",
+            meaning="Many deletions at once are held for five minutes; lost subscriptions and delta links are made anew.",
+            queries={
+                "deletions held": _rate("exchange_deletions_held_total"),
+                "subscriptions lost": _rate("exchange_subscriptions_lost_total"),
+                "delta links given up": _rate("exchange_delta_resets_total"),
+                "events without times": _rate("exchange_events_broken_total"),
+            },
+            unit="ops",
+        ),
+        Panel(
+            title="Clock ahead of Microsoft's by",
+            meaning="As the dates of its answers tell, to a second. At five minutes Microsoft refuses certificates.",
+            queries={"{{instance}}": "max by (instance) (@exchange_clock_ahead_seconds)"},
+            unit="s",
+            can_be_negative=True,
+        ),
+        Panel(
             title="Tenants by state",
             meaning="Counted over the whole store.",
             queries={"{{state}}": "max by (state) (@exchange_tenants)"},
@@ -162,6 +182,7 @@ ROWS: dict[str, list[Panel]] = {
             meaning="Days left, of those of which the end is known.",
             queries={"{{tenant}}": "bottomk(10, min by (tenant) (@exchange_credential_expires_seconds)) / 86400"},
             unit="d",
+            can_be_negative=True,
         ),
     ],
     "Webhooks": [
@@ -419,7 +440,7 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
         "fieldConfig": {
             "defaults": {
                 "unit": panel.unit,
-                "min": 0,
+                "min": None if panel.can_be_negative else 0,
                 "custom": custom,
                 "thresholds": {"mode": "absolute", "steps": steps},
             },

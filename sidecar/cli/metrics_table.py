@@ -29,7 +29,8 @@ What each process shows under `/metrics` on its probe port (9464), in Prometheus
 Labels have the values listed and no others, and every counter is there from the start with 0. *of* says whose number it
 is: a **process** tells its own, to be summed over processes; what is told of the **store** every process tells alike, so
 take the maximum. Store numbers are counted when asked, every 15 seconds at most. Histograms end in `_bucket`, `_sum` and
-`_count`, appear with their first value, and have bounds from 1 ms to 60 s.
+`_count`, appear with their first value, and have bounds from 1 ms to 60 s. Files that say who may call and stalled watches are
+told by processes with the role api, the database's size and the room on its disk where it is SQLite.
 
 The last column names the alerts that use a metric; each has its section in the [runbook](runbook.md).
 """

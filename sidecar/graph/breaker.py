@@ -140,7 +140,7 @@ class Breaker:
     @property
     def open_count(self) -> int:
         """Tenants whose calls are refused here now."""
-        return sum(record.state is not _State.CLOSED for record in self._records.values())
+        return sum(record.state is not _State.CLOSED for record in tuple(self._records.values()))
 
     def outage(self, tenant_uid: TenantUid) -> Outage | None:
         """Tell why a tenant's calls are refused; None when they are not."""

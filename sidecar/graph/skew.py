@@ -54,7 +54,7 @@ class SkewWatch:
     @property
     def ahead_s(self) -> float:
         """By how much our clock is ahead (negative: behind) as the answers agree, in seconds; 0 before there are any."""
-        return min(self._skews_s, key=abs, default=0.0)
+        return min(tuple(self._skews_s), key=abs, default=0.0)
 
     @property
     def is_doubtful(self) -> bool:

@@ -163,4 +163,4 @@ def promtool_tests(rule_files: list[str]) -> dict[str, object]:
                     ],
                 }
             )
-    return {"rule_files": rule_files, "evaluation_interval": "1m", "tests": tests}
+    return {"rule_files": rule_files, "evaluation_interval": "2m", "tests": tests}
