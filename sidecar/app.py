@@ -231,7 +231,13 @@ async def build_service(
         tracing=outlets.tracing,
     )
     identity = await store.identity()
-    called = CalledRunner(store=store, lanes=lanes, clock=clock, settings=settings.tasks)
+    called = CalledRunner(
+        store=store,
+        lanes=lanes,
+        clock=clock,
+        settings=settings.tasks,
+        is_relied_on=settings.is_working and settings.tasks.runner == "outside",
+    )
     schedule = _build_schedule(
         settings, store=store, store_id=identity.store_id, lanes=lanes, owner=owner, clock=clock, rng=rng
     )

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "room": "rooms:app",
     "booking": "bookings:app",
     "kit": "kit:app",
+    "task": "tasks:app",
     "audit": "audit:app",
     "token": "tokens:app",
     "watch": "watch:watch",

@@ -10,7 +10,10 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
+import structlog
+
 from sidecar.aio.clock import Clock
+from sidecar.aio.supervise import contain
 from sidecar.errors import DrainLimit, ServerDraining
 from sidecar.model.ids import TenantUid
 from sidecar.model.intent import IntentKind
@@ -22,6 +25,12 @@ from sidecar.tasks.runner import LaneRunner, Runner
 _FINISH_S = 30.0
 """Work that was begun when the time was over is waited for this long: a full read of a large room takes about as much."""
 _AGAIN_S = 1.0
+_LOOK_S = 30.0
+_LATE_S = 60.0
+"""Work that waits for this long without anybody having its lane: a task runner outside that runs takes a few seconds."""
+_TELL_AGAIN_S = 300.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +51,39 @@ class Drained:
 class CalledRunner(LaneRunner):
     """Drains lanes on request, from `run` until `stop`."""
 
-    def __init__(self, *, store: Store, lanes: Lanes, clock: Clock, settings: TasksSettings) -> None:
+    def __init__(
+        self, *, store: Store, lanes: Lanes, clock: Clock, settings: TasksSettings, is_relied_on: bool = False
+    ) -> None:
+        """Make it.
+
+        Args:
+            is_relied_on: nothing looks for work by itself, so the log has to tell when nobody calls either.
+        """
         super().__init__(store=store, lanes=lanes, clock=clock, settings=settings)
+        self._is_relied_on = is_relied_on
+        self._told_s: float | None = None
         self._group: asyncio.TaskGroup | None = None
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         self._group = group
         try:
             while not self._lanes.is_stopping:
-                await self._wakeup.wait(None)  # rung by `stop`
+                await self._wakeup.wait(_LOOK_S if self._is_relied_on else None)  # rung by `stop`
+                if self._is_relied_on:
+                    await contain(self._tell_if_late())  # without a database there is nothing to tell
         finally:
             self._group = None
+
+    async def _tell_if_late(self) -> None:
+        """Write into the log that work waits which nobody has, again and again for as long as it does."""
+        next_at = await self._store.lanes.next_due_at(visible=None)
+        late_s = 0.0 if next_at is None else (self._clock.now() - next_at).total_seconds()
+        now_s = self._clock.monotonic()
+        if late_s < _LATE_S:
+            self._told_s = None
+        elif self._told_s is None or now_s - self._told_s >= _TELL_AGAIN_S:
+            self._told_s = now_s
+            log.error("tasks.nobody_drains", oldest_due_s=round(late_s))
 
     def _note_mark(self, lane: TenantUid) -> None:
         self._slots.tell(lane)  # a drain under way; nobody looks for lanes here

@@ -27,7 +27,12 @@ async def nothing(intent: Intent) -> None:
 
 
 def make_called(
-    store: Store, work: Work = nothing, *, clock: Clock | None = None, settings: TasksSettings = SETTINGS
+    store: Store,
+    work: Work = nothing,
+    *,
+    clock: Clock | None = None,
+    settings: TasksSettings = SETTINGS,
+    is_relied_on: bool = False,
 ) -> CalledRunner:
     """Return a runner that does this work, whatever is due."""
 
@@ -45,7 +50,7 @@ def make_called(
         settings=settings,
         telemetry=Telemetry(),
     )
-    return CalledRunner(store=store, lanes=lanes, clock=clock, settings=settings)
+    return CalledRunner(store=store, lanes=lanes, clock=clock, settings=settings, is_relied_on=is_relied_on)
 
 
 def make_driving(store: Store, work: Work = nothing, *, clock: Clock | None = None) -> LaneDriving:

@@ -11,6 +11,7 @@ import grpc.aio
 
 from exchange_client import requests, times
 from exchange_client.aio_bookings import BookingCalls
+from exchange_client.aio_tasks import TaskCalls
 from exchange_client.aio_watch import Watch
 from exchange_client.channel import ASKING_TIMEOUT_S, DEFAULT_TIMEOUT_S, BearerToken
 from exchange_client.clock import Clock
@@ -68,7 +69,7 @@ from exchange_client.tokens import TokenStore
 from exchange_client.watching import HEARTBEAT_S, Backoff, OnRetry
 
 
-class ExchangeClient(BookingCalls):
+class ExchangeClient(BookingCalls, TaskCalls):
     """Talks to one Exchange sidecar.
 
         async with ExchangeClient.connect("unix:///run/exchange/exchange.sock") as client:

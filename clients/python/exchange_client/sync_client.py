@@ -63,12 +63,13 @@ from exchange_client.messages import (
 )
 from exchange_client.requests import DiscoveredRooms, MapOutcome
 from exchange_client.sync_bookings import SyncBookingCalls
+from exchange_client.sync_tasks import SyncTaskCalls
 from exchange_client.sync_watch import SyncWatch
 from exchange_client.tokens import TokenStore
 from exchange_client.watching import HEARTBEAT_S, Backoff, OnRetry
 
 
-class SyncExchangeClient(SyncBookingCalls):
+class SyncExchangeClient(SyncBookingCalls, SyncTaskCalls):
     """Talks to one Exchange sidecar.
 
         with SyncExchangeClient.connect("unix:///run/exchange/exchange.sock") as client:
