@@ -26,7 +26,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS bookings (
 BEGUN = """CREATE TABLE IF NOT EXISTS snapshots (
     room TEXT PRIMARY KEY, id TEXT NOT NULL, epoch TEXT NOT NULL, start_at TEXT NOT NULL, end_at TEXT NOT NULL)"""
 
-app = Celery("rooms", broker=os.environ.get("BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//"))
+app = Celery("rooms", broker=os.environ.get("BROKER_URL", "amqp://127.0.0.1:5672//"))
 changes = ExchangeChanges(app, queues=2)
 
 

@@ -67,7 +67,7 @@ def rabbitmq() -> Iterator[str]:
             _await(lambda: _listens(ports["EPMD"]), folder / "epmd.log")
             stack.enter_context(_running([str(_RABBITMQ)], env, log))
             _await(lambda: "Server startup complete" in log.read_text(errors="replace"), log)
-            yield f"amqp://guest:guest@{_HOST}:{ports['NODE']}//"
+            yield f"amqp://{_HOST}:{ports['NODE']}//"
 
 
 class Redis:
