@@ -19,6 +19,8 @@ from tests.support.scene import scene_set, tomorrow, wall
 pytestmark = [pytest.mark.e2e, brokers.needs_rabbitmq, pytest.mark.xdist_group("rabbitmq")]
 
 KILLS = 6
+BUSY = {"HANDLER_S": "0.1"}
+"""Handlers take long enough that a worker has hardly a moment without a change in hand."""
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,7 @@ async def test_kills_of_bridge_and_workers_lose_no_change_and_no_order(
         with celery_scene(folder, broker_url, target=service.target, tenant_id=scene.tenant_id) as celery:
             bridge, *workers = processes = [
                 celery.bridge(),
-                celery.worker("a", "-P", "solo"),
-                celery.worker("b", "-P", "solo"),
+                *(celery.worker(name, "-P", "solo", **BUSY) for name in "ab"),
             ]
             for process in processes:
                 process.start()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,16 @@ class Process:
     def start(self) -> None:
         """Run it."""
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._env, stdout=output, stderr=output)
+            # A session of its own: what a worker has forked, beat too, is killed with it.
+            self._process = subprocess.Popen(
+                self._command, cwd=ROOT, env=self._env, stdout=output, stderr=output, start_new_session=True
+            )
 
     def kill(self) -> None:
         """End it as a loss of power does; nothing if it does not run."""
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
@@ -58,7 +63,9 @@ class Process:
     def wait(self) -> int:
         """Wait for its own end; return its exit code."""
         assert self._process is not None, "start() comes first"
-        return self._process.wait(_STOP_S)
+        code = self._process.wait(_STOP_S)
+        self._process = None
+        return code
 
     def text(self) -> str:
         """Return its output."""
