@@ -30,6 +30,8 @@ from sidecar.onboarding.settings_file import ResultUnreadable
 from sidecar.settings import read_config_file
 from sidecar.store.key_ring import read_key_ring
 from sidecar.store.postgres_link import read_dsn
+from sidecar.telemetry.collector import read_headers
+from sidecar.telemetry.tracing import parse_context
 from sidecar.writes.rrule import RuleRefused, format_rule, parse_rule
 from tests.fuzz.target import CANARY, Target
 
@@ -86,6 +88,12 @@ def room_files(data: bytes) -> None:
 def results(data: bytes) -> None:
     """Read what the customer's administrator sends back."""
     read_result(data)
+
+
+def trace_contexts(data: bytes) -> None:
+    """Read what a caller says of its trace."""
+    found = parse_context(data.decode("utf-8", "replace"))
+    assert found is None or found.is_valid
 
 
 def _of_file(*readers: Callable[[Path], object]) -> Callable[[bytes], None]:
@@ -145,6 +153,12 @@ TARGETS = (
         seeds=(msgspec.msgpack.encode((1, "uid", "key", "")), msgspec.msgpack.encode(("acme",))),
     ),
     Target(
+        name="trace_contexts",
+        run=trace_contexts,
+        errors=(),
+        seeds=(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",),
+    ),
+    Target(
         name="rules",
         run=rules,
         errors=(RuleRefused,),
@@ -180,11 +194,12 @@ TARGETS = (
     ),
     Target(
         name="files",
-        run=_of_file(read_key_ring, read_path_secrets, read_dsn, _tls),
+        run=_of_file(read_key_ring, read_path_secrets, read_dsn, read_headers, _tls),
         errors=(),
         seeds=(
             f'{{"primary": "k1", "keys": {{"k1": "{_KEY}"}}}}'.encode(),
             f"{CANARY}-0123456789\n".encode(),
+            f"authorization: Bearer {CANARY}\nx-scope: a\n".encode(),
             f"postgresql://user:{CANARY}@host:1/db?sslmode=verify-full".encode(),
             *(_PEM, _NO_CURVE, _NO_POINT),
         ),
