@@ -17,12 +17,15 @@ WORKDIR /src
 RUN apt-get update -qq && apt-get install --yes -qq --no-install-recommends binutils
 
 # What others wrote comes first: it changes seldom, and every file is checked against the lock. Only wheels are taken,
-# so no foreign build script runs and no compiler is needed. What a wheel patched into its own .libs stays as it is.
+# so no foreign build script runs and no compiler is needed. Sources of extensions and tests go with the symbols. What a
+# wheel patched into its own .libs stays as it is.
 COPY requirements.lock ./
 RUN python -m venv --without-pip /opt/exchange \
     && python -m pip --python /opt/exchange/bin/python install --quiet --require-hashes --only-binary :all: --no-compile \
         --requirement requirements.lock \
-    && find /opt/exchange -name "*.so" ! -path "*.libs/*" -exec strip --strip-unneeded {} +
+    && find /opt/exchange -name "*.so" ! -path "*.libs/*" -exec strip --strip-unneeded {} + \
+    && find /opt/exchange -type f "(" -path "*/tests/*" -o -name "*.py[ix]" -o -name "*.pxd" -o -name "*.[ch]" -o -name "*.cpp" ")" \
+        -delete
 # The build backend, the writer of the bill of materials and what they need, as development locks them.
 COPY requirements-dev.lock ./
 RUN awk -v names=" hatchling packaging pathspec pluggy tomlkit trove-classifiers cyclonedx-bom \
@@ -63,7 +66,7 @@ LABEL org.opencontainers.image.title="exchange-sidecar" \
 
 # The base's own installer goes, since nothing may be installed into what runs. A number and no name for the owner:
 # Kubernetes can check runAsNonRoot only on numbers.
-RUN python -m pip uninstall --quiet --yes --root-user-action=ignore pip \
+RUN python -B -m pip uninstall --quiet --yes --root-user-action=ignore pip \
     && rm -rf /usr/local/lib/python3.13/ensurepip \
     && install --directory --owner 65532 --group 65532 --mode 0750 /var/lib/exchange /run/exchange
 COPY --from=build /opt/exchange /opt/exchange

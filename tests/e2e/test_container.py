@@ -89,7 +89,7 @@ def test_result_holds_only_the_environment(instructions: list[Instruction]) -> N
     assert final(instructions, "COPY") == ["--from=build /opt/exchange /opt/exchange"]
     commands = [part.strip() for run in final(instructions, "RUN") for part in run.split("&&")]
     assert [command for command in commands if re.search(r"\b(pip|apt|apt-get|curl|gcc)\b", command)] == [
-        "python -m pip uninstall --quiet --yes --root-user-action=ignore pip"
+        "python -B -m pip uninstall --quiet --yes --root-user-action=ignore pip"
     ]
 
 
