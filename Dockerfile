@@ -78,7 +78,7 @@ ENV PATH=/opt/exchange/bin:${PATH} \
     EXCHANGE_PROBES__LISTEN=127.0.0.1:9464
 
 # What is used is compiled here, the standard library's part too, because a read-only root cannot keep what Python would
-# compile at each start. The rest, two thirds, stays as it is.
+# compile at each start. The rest, nearly half, stays as it is.
 RUN unset PYTHONDONTWRITEBYTECODE \
     && python -I -m sidecar.warm_up \
     && EXCHANGE_STORE__PATH=/tmp/build.sqlite3 exchange-sidecar migrate \
