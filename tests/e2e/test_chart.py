@@ -425,6 +425,13 @@ def test_notes_warn_of_what_is_switched_off(case: str, warnings: int, tmp_path: 
     assert ("/graph/notifications" in notes) == (case != "no-address")
 
 
+def test_notes_name_every_secret_that_a_pod_would_wait_for(case: str, tmp_path: Path) -> None:
+    notes = chart.render_notes(case, tmp_path)
+    for pod in pods_of(chart.render_objects(case)):
+        for secret in (volume["secret"] for volume in pod["volumes"] if "secret" in volume):
+            assert f"{secret['secretName']}: {' '.join(item['key'] for item in secret['items'])}" in notes
+
+
 def test_versions_are_the_project_s() -> None:
     described = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
