@@ -3,7 +3,7 @@ PY := .venv/bin/python
 RUN := sh .ci/venv &&
 CODE := sidecar clients/python tests protos helm
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check format lint types imports proto docs unit property contract sim sim-mutations soak fuzz e2e bench lock goldens
+.PHONY: help install tools demo test check format lint types imports proto docs unit property contract sim sim-mutations soak fuzz e2e bench audit lock goldens
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ e2e: ## Tests with real processes only
 
 bench: ## Print the benchmarks' ratios
 	$(RUN) $(PY) -m tests.bench
+
+audit: ## Ask whether anything that comes from others has a known weakness
+	$(RUN) sh .ci/audit
 
 lock: ## Write the lock files anew
 	$(RUN) sh .ci/lock

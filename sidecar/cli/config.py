@@ -13,12 +13,11 @@ from typing import Any, Literal
 
 import typer
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
 
 from sidecar.cli.output import EXIT_USAGE, Output, OutputOption, failing_clearly, show_table
 from sidecar.cli.server import ConfigOption, ProfileOption, RolesOption, take_from_command_line
 from sidecar.errors import SettingsInvalid
-from sidecar.setting_names import judge_variables, settings_of, value_of
+from sidecar.setting_names import judge_variables, settings_of
 from sidecar.settings import Environment, Settings, load_settings, named_config_file, read_config_file
 
 app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
@@ -102,7 +101,8 @@ def show_config(
         file = read_config_file(named_config_file(config))
         given = _Given(file=file, environment=Environment(Settings)(), command_line=given_there)
         paths = [path for path, _ in settings_of(Settings)]
-        values = {path: to_jsonable_python(value_of(settings, path)) for path in paths}
+        tree = settings.model_dump(mode="json")
+        values = {path: _value(tree, path) for path in paths}
         if output is Output.JSON:
             rows = [{"setting": path, "value": values[path], "from": given.source(path)} for path in paths]
             print(json.dumps(rows, indent=2))
@@ -143,6 +143,12 @@ def _tree(value: object) -> dict[str, Any]:  # Any: values are not checked yet
 def _has(tree: Mapping[str, Any], path: str) -> bool:  # Any: values are not checked yet
     name, _, inner = path.partition(".")
     return name in tree if not inner else inner in _tree(tree.get(name))
+
+
+def _value(tree: Mapping[str, Any], path: str) -> object:  # Any: of any setting
+    name, _, inner = path.partition(".")
+    found: object = tree[name][inner] if inner else tree[name]
+    return found
 
 
 def _shown(value: object) -> str:
