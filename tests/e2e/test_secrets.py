@@ -29,12 +29,15 @@ OUR_TOKEN = re.compile(r"exs_[A-Za-z0-9_-]{43}")
 KNOWN = {
     ("README.md", "Basic Auth Credentials"),
     ("helm/README.md", "Basic Auth Credentials"),
+    ("helm/exchange-sidecar-lib/README.md", "Basic Auth Credentials"),
     ("sidecar/settings.py", "Basic Auth Credentials"),
     ("sidecar/store/postgres_link.py", "Basic Auth Credentials"),
     ("tests/e2e/test_cli.py", "Basic Auth Credentials"),
+    ("tests/support/brokers.py", "Basic Auth Credentials"),
     ("tests/unit/api/test_proofs.py", "Private Key"),
     ("tests/unit/graph/test_auth.py", "Private Key"),
     ("tests/unit/store/test_postgres.py", "Basic Auth Credentials"),
+    ("tests/unit/test_settings.py", "Basic Auth Credentials"),
 }
 """Examples in documents, and the first line of a key with nothing behind it."""
 
