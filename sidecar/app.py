@@ -270,7 +270,7 @@ async def build_service(
         room_editor=RoomEditor(store=store, reader=graph),
         writing=writing,
         schedules=ScheduleAsking(tenants=store.tenants, reader=ScheduleCalls(transport)),
-        driving=LaneDriving(store=store, runner=called, clock=clock),
+        driving=LaneDriving(store=store, runner=called, clock=clock, sweep_s=settings.tasks.sweep_s),
     )
     api = None
     if "api" in settings.roles:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -63,6 +64,18 @@ class CalledRunner(LaneRunner):
         self._is_relied_on = is_relied_on
         self._told_s: float | None = None
         self._group: asyncio.TaskGroup | None = None
+        self._stop_listeners: list[Callable[[], None]] = []
+
+    def stop(self) -> None:
+        """See `Runner.stop`."""
+        super().stop()
+        for listener in self._stop_listeners:
+            listener()
+
+    def on_stop(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` when no more work is begun from then on; the result ends it."""
+        self._stop_listeners.append(listener)
+        return lambda: self._stop_listeners.remove(listener)
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         self._group = group
@@ -138,8 +151,10 @@ class BothRunners:
     async def run(self) -> None:
         """See `Runner.run`."""
         async with asyncio.TaskGroup() as group:
-            for runner in (self._inner, self._called):
-                group.create_task(runner.run(), name=type(runner).__name__)
+            group.create_task(self._called.run(), name="called runner")
+            # Not in a task of its own: before Python 3.13 a group whose task fails while it is waited for leaves us marked as
+            # cancelled, and who keeps this running takes that for the end. The other one fails with nothing.
+            await self._inner.run()
 
     def stop(self) -> None:
         """See `Runner.stop`."""

@@ -22,8 +22,6 @@ from sidecar.tasks.lanes import Ending
 
 _LOOKS_APART_S = 0.1
 """Marks come by the thousand in a second; whoever waits for a lane looks no more often than this."""
-_LOOK_AGAIN_S = 2.0
-"""A lane whose holder died becomes free by time alone."""
 _LEFT_OVER_MAX = 100
 _BUDGET_SHARE = 0.8
 """Of the time until the answer, in which work is begun; the rest is for finishing it."""
@@ -53,10 +51,16 @@ class LaneDrained:
 class LaneDriving:
     """What a task runner outside asks for."""
 
-    def __init__(self, *, store: Store, runner: CalledRunner, clock: Clock) -> None:
+    def __init__(self, *, store: Store, runner: CalledRunner, clock: Clock, sweep_s: float) -> None:
+        """Make it.
+
+        Args:
+            sweep_s: between looks that nothing announced: a lane whose holder died becomes free by time alone.
+        """
         self._store = store
         self._runner = runner
         self._clock = clock
+        self._sweep_s = sweep_s
 
     async def wait_due(
         self, *, visible: Collection[TenantId] | None, count_max: int, wait_s: float
@@ -64,7 +68,7 @@ class LaneDriving:
         """Return lanes that are due and that nobody has, the longest waiting first; wait for one if there is none."""
         ends_s = self._clock.monotonic() + wait_s
         marks = Broadcast()
-        stop_listening = self._store.on_work(lambda _: marks.ring())
+        stops_listening = (self._store.on_work(lambda _: marks.ring()), self._runner.on_stop(marks.ring))
         try:
             while True:
                 heard = marks.version
@@ -73,13 +77,14 @@ class LaneDriving:
                 if due or left_s <= 0 or self._runner.is_stopping:
                     return due
                 next_at = await self._store.lanes.next_due_at(visible=visible)
-                until_s = _LOOK_AGAIN_S
+                until_s = self._sweep_s
                 if next_at is not None:
                     until_s = min(until_s, (next_at - self._clock.now()).total_seconds())
                 if await marks.wait(heard, max(INSTANT_S, min(left_s, until_s))):
                     await self._clock.sleep(min(max(0.0, left_s), _LOOKS_APART_S))
         finally:
-            stop_listening()
+            for stop_listening in stops_listening:
+                stop_listening()
 
     async def drain(self, tenant_id: TenantId, *, max_s: float, budget_s: float | None) -> LaneDrained:
         """Run what is due for a tenant, or for those that are erased, in this process.

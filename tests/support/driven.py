@@ -55,4 +55,5 @@ def make_called(
 
 def make_driving(store: Store, work: Work = nothing, *, clock: Clock | None = None) -> LaneDriving:
     """Return lanes to drive; nobody runs its runner, so that none can be drained."""
-    return LaneDriving(store=store, runner=make_called(store, work, clock=clock), clock=clock or SystemClock())
+    runner = make_called(store, work, clock=clock)
+    return LaneDriving(store=store, runner=runner, clock=clock or SystemClock(), sweep_s=SETTINGS.sweep_s)

@@ -44,7 +44,7 @@ from sidecar.tasks.driving import LaneDriving
 from sidecar.telemetry.metrics import Telemetry
 from sidecar.telemetry.tracing import OFF, Tracing
 from tests.support.builders import HORIZON, NOW
-from tests.support.driven import Work, make_called, nothing
+from tests.support.driven import SETTINGS, Work, make_called, nothing
 from tests.support.fake_directory import FakeDirectory
 from tests.support.fake_microsoft import FakeMicrosoft, make_diagnosis
 from tests.support.stores import OpenStore, make_vault, open_store
@@ -195,7 +195,7 @@ async def serving(
             return await called_work[0](intent)
 
         called = make_called(store, work, clock=clock)
-        driving = LaneDriving(store=store, runner=called, clock=clock)
+        driving = LaneDriving(store=store, runner=called, clock=clock, sweep_s=SETTINGS.sweep_s)
         inquiries = directory.inquiries(store, diagnosis, clock=clock, driving=driving)
         server = ApiServer(
             store=store,

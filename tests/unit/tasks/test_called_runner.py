@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar.aio.supervise import keep_running
 from sidecar.errors import ServerDraining, StoreUnavailable
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
-from sidecar.tasks.called_runner import CalledRunner
+from sidecar.tasks.called_runner import BothRunners, CalledRunner
 from sidecar.tasks.driving import LaneDriving
+from sidecar.tasks.runner import EmbeddedRunner
 from tests.support.driven import SETTINGS, Work, make_called, nothing
 from tests.support.stores import OpenStore, TickingClock, open_store, run_virtually
 
@@ -121,6 +124,37 @@ def test_a_stop_lets_a_drain_finish_what_it_has_begun(tmp_path: Path) -> None:
     assert ended == ["k"]
 
 
+def test_schedule_that_fails_is_run_again_and_so_is_what_is_called(tmp_path: Path) -> None:
+    """The database is away for a moment; afterwards both do their work as before."""
+
+    async def main() -> None:
+        async with open_store(tmp_path / "exchange.sqlite3", clock=TickingClock()) as opened:
+            called = make_called(opened.store, clock=opened.clock)
+            inner = EmbeddedRunner(store=opened.store, lanes=called._lanes, clock=opened.clock, settings=SETTINGS)
+            real, failures = opened.store.intents.due_lanes, [3]
+
+            async def due_lanes(*, count_max: int) -> list[TenantUid]:
+                if failures[0]:
+                    failures[0] -= 1
+                    raise StoreUnavailable("the disk is full")
+                return await real(count_max=count_max)
+
+            opened.store.intents.due_lanes = due_lanes  # type: ignore[method-assign]
+            both = BothRunners(inner, called)
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(keep_running("runner", both.run, clock=opened.clock, rng=Random(1)))
+                await mark(opened)
+                await asyncio.sleep(600)
+                assert failures == [0]
+                assert await opened.store.intents.count() == 0
+                now_s = opened.clock.monotonic()
+                assert not (await called.drain(LANE, ends_s=now_s + 5, answer_s=now_s + 9)).is_refused
+                both.stop()
+                await task
+
+    run_virtually(main)
+
+
 def test_failure_of_the_database_is_the_callers_news(tmp_path: Path) -> None:
     async def play(opened: OpenStore, runner: CalledRunner) -> None:
         await mark(opened)
@@ -145,7 +179,7 @@ def test_wait_for_a_lane_ends_when_work_becomes_due_by_itself(tmp_path: Path) ->
         await opened.store.intents.mark(
             IntentKind.ROOM_SYNC, "k", tenant.uid, priority=Priority.HINT, ready_at=at.replace(minute=at.minute + 1)
         )
-        driving = LaneDriving(store=opened.store, runner=runner, clock=opened.clock)
+        driving = LaneDriving(store=opened.store, runner=runner, clock=opened.clock, sweep_s=SETTINGS.sweep_s)
         assert await driving.wait_due(visible=None, count_max=10, wait_s=5.0) == []
         (lane,) = await driving.wait_due(visible={TenantId("acme")}, count_max=10, wait_s=120.0)
         assert lane.tenant_id == "acme"
