@@ -83,6 +83,7 @@ def test_scaling_goes_by_a_share_of_a_core_and_takes_pods_away_slowly() -> None:
         ("split", "split.api.maxReplicas=1", "split.api.maxReplicas is 1 and split.api.replicas is 2"),
         ("split", "maxReplicas=3", "mode is split and maxReplicas is set: each kind of pods is scaled by itself"),
         ("split", "split.worker.maxReplicas=9", "maxReplicas is not allowed"),
+        ("split", "settings.EXCHANGE_TASKS__RUNNER=outside", "a task runner outside calls the api pods"),
     ],
 )
 def test_impossible_scale_is_refused(case: str, change: str, sentence: str) -> None:
@@ -120,6 +121,11 @@ def test_role_with_resources_of_its_own_has_those_and_the_others_the_common_ones
         for name, pod in ((name, spec["template"]["spec"]) for name, spec in deployments.items())
     }
     assert limits == {"api": {"1Gi"}, "worker": {"512Mi"}, "ingress": {"512Mi"}}
+
+
+def test_task_runner_outside_goes_without_worker_pods() -> None:
+    sets = ["settings.EXCHANGE_TASKS__RUNNER=outside", "split.worker.replicas=0"]
+    assert by_name(chart.render_objects("split", sets=sets), "Deployment")["worker"]["replicas"] == 0
 
 
 def test_split_without_a_public_address_has_no_pods_for_webhooks() -> None:

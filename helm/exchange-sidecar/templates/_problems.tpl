@@ -11,6 +11,9 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if and (eq .Values.mode "split") .Values.maxReplicas }}
 {{- $problems = append $problems "mode is split and maxReplicas is set: each kind of pods is scaled by itself; use split.api.maxReplicas and split.ingress.maxReplicas." }}
 {{- end }}
+{{- if and (eq .Values.mode "split") (gt (int .Values.split.worker.replicas) 0) (eq (get .Values.settings "EXCHANGE_TASKS__RUNNER") "outside") }}
+{{- $problems = append $problems "settings.EXCHANGE_TASKS__RUNNER is outside and there are worker pods: a task runner outside calls the api pods, which then do the work; set split.worker.replicas to 0." }}
+{{- end }}
 {{- if and (eq .Values.mode "all-in-one") (gt (int .Values.replicas) 1) (not .Values.postgres.existingSecret) }}
 {{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, so run 1 replica, or set postgres.existingSecret." (int .Values.replicas)) }}
 {{- end }}
