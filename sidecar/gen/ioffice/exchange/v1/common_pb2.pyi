@@ -85,7 +85,9 @@ class _WriteCompletionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Write
     WRITE_COMPLETION_SUBMITTED: _WriteCompletion.ValueType  # 1
     """As soon as Exchange has taken it: the booking is PENDING, and a watch tells the rest, or the same request sent again."""
     WRITE_COMPLETION_ROOM_ANSWERED: _WriteCompletion.ValueType  # 2
-    """When the room has answered, or max_wait has passed; then the booking is PENDING, and a watch tells the rest."""
+    """When the room has answered, or max_wait has passed, or the process that was asked stops; then the booking is PENDING, and a
+    watch tells the rest.
+    """
 
 class WriteCompletion(_WriteCompletion, metaclass=_WriteCompletionEnumTypeWrapper):
     """When a write is answered."""
@@ -97,7 +99,9 @@ a room takes seconds or minutes, like SUBMITTED.
 WRITE_COMPLETION_SUBMITTED: WriteCompletion.ValueType  # 1
 """As soon as Exchange has taken it: the booking is PENDING, and a watch tells the rest, or the same request sent again."""
 WRITE_COMPLETION_ROOM_ANSWERED: WriteCompletion.ValueType  # 2
-"""When the room has answered, or max_wait has passed; then the booking is PENDING, and a watch tells the rest."""
+"""When the room has answered, or max_wait has passed, or the process that was asked stops; then the booking is PENDING, and a
+watch tells the rest.
+"""
 Global___WriteCompletion: _TypeAlias = WriteCompletion  # noqa: Y015
 
 class _SyncState:
