@@ -186,6 +186,14 @@ def test_files_are_mounted_where_the_settings_look_for_them(pods: list[KubeObjec
                 assert [item["path"] for item in items[folders[folder]]] == [file]
 
 
+def test_authority_of_the_postgres_lies_beside_its_uri_where_the_driver_looks(example: Path) -> None:
+    for pod in pod_specs(render_objects(example, "postgres", sets=["exchange.postgres.caKey=ca.pem"])).values():
+        (volume,) = [one for one in pod["volumes"] if one["name"] == "exchange-postgres"]
+        (mount,) = [one for one in sidecar_of(pod)["volumeMounts"] if one["name"] == "exchange-postgres"]
+        assert {"key": "ca.pem", "path": "ca.crt"} in volume["secret"]["items"]
+        assert settings_of(sidecar_of(pod))["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.crt"
+
+
 def test_pod_has_each_port_name_and_volume_once(pods: list[KubeObject]) -> None:
     for pod in pods:
         volumes = [volume["name"] for volume in pod["volumes"]]
@@ -305,6 +313,7 @@ def test_stateful_set_brings_the_claim_of_its_own(tmp_path: Path) -> None:
         ("report.enabled=true", "exchange.store.type is claim in a CronJob: its pod would begin with no tenant"),
         ("exchange.store.type=template", "exchange.store.type is template in a Deployment"),
         ("exchange.store.type=postgres", "exchange.postgres.existingSecret is empty"),
+        ("exchange.postgres.caKey=ca.pem", "exchange.postgres.caKey is set and exchange.store.type is claim"),
         (
             "exchange.postgres.existingSecret=pg",
             "exchange.postgres.existingSecret is set and exchange.store.type is claim",

@@ -17,6 +17,10 @@ EXCHANGE_TARGET: {{ include "exchange-sidecar-lib.target" . }}
 EXCHANGE_STORE__PATH: /var/lib/exchange/exchange.sqlite3
 {{- if eq $values.store.type "postgres" }}
 EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
+{{- if $values.postgres.caKey }}
+# Read by the driver where the URI has no sslrootcert, so that the URI needs to know no path of a pod.
+PGSSLROOTCERT: /etc/exchange/postgres/ca.crt
+{{- end }}
 {{- end }}
 EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
 {{- if include "exchange-sidecar-lib.takesWebhooks" . }}
@@ -147,6 +151,10 @@ answers, and it is stopped after the app; in a Job it does not keep the pod from
     items:
       - key: {{ $values.postgres.key }}
         path: dsn
+      {{- with $values.postgres.caKey }}
+      - key: {{ . }}
+        path: ca.crt
+      {{- end }}
 {{- end }}
 {{- if and $values.webhook.pathSecrets.existingSecret (include "exchange-sidecar-lib.takesWebhooks" .) }}
 - name: exchange-webhook
