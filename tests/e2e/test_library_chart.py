@@ -186,6 +186,20 @@ def test_files_are_mounted_where_the_settings_look_for_them(pods: list[KubeObjec
                 assert [item["path"] for item in items[folders[folder]]] == [file]
 
 
+def test_token_of_the_cluster_is_a_file_of_the_sidecar_for_microsoft_only(example: Path) -> None:
+    objects = render_objects(example, sets=["exchange.federation.enabled=true"])
+    pod = pod_specs(objects)["Deployment"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "exchange-tokens"]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "api://AzureADTokenExchange"
+    (mount,) = [one for one in sidecar_of(pod)["volumeMounts"] if one["name"] == "exchange-tokens"]
+    assert mount["readOnly"] is True
+    assert settings_of(sidecar_of(pod))["EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER"] == mount["mountPath"]
+    assert "exchange-tokens" not in [one["name"] for one in app_of(pod)["volumeMounts"]]
+    for rendered in objects:
+        assert kubernetes_validate.validate(rendered, "1.33.0", strict=True) == "1.33"
+
+
 def test_authority_of_the_postgres_lies_beside_its_uri_where_the_driver_looks(example: Path) -> None:
     for pod in pod_specs(render_objects(example, "postgres", sets=["exchange.postgres.caKey=ca.pem"])).values():
         (volume,) = [one for one in pod["volumes"] if one["name"] == "exchange-postgres"]

@@ -22,6 +22,9 @@ EXCHANGE_STORE__DSN_FILE: /etc/exchange/postgres/dsn
 PGSSLROOTCERT: /etc/exchange/postgres/ca.crt
 {{- end }}
 {{- end }}
+{{- if $values.federation.enabled }}
+EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER: /etc/exchange/tokens
+{{- end }}
 EXCHANGE_VAULT__KEY_RING_FILE: /etc/exchange/vault/keyring.json
 {{- if include "exchange-sidecar-lib.takesWebhooks" . }}
 EXCHANGE_WEBHOOK__LISTEN: {{ printf "0.0.0.0:%d" (int $values.webhook.port) }}
@@ -100,6 +103,11 @@ answers, and it is stopped after the app; in a Job it does not keep the pod from
     - name: exchange-vault
       mountPath: /etc/exchange/vault
       readOnly: true
+    {{- if $values.federation.enabled }}
+    - name: exchange-tokens
+      mountPath: /etc/exchange/tokens
+      readOnly: true
+    {{- end }}
     {{- if eq $values.store.type "postgres" }}
     - name: exchange-postgres
       mountPath: /etc/exchange/postgres
@@ -143,6 +151,17 @@ answers, and it is stopped after the app; in a Job it does not keep the pod from
     items:
       - key: {{ $values.vault.key }}
         path: keyring.json
+{{- if $values.federation.enabled }}
+# Good at Microsoft only: its audience is not the Kubernetes API.
+- name: exchange-tokens
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          audience: {{ $values.federation.audience | quote }}
+          expirationSeconds: 3600
+          path: kubernetes
+{{- end }}
 {{- if eq $values.store.type "postgres" }}
 - name: exchange-postgres
   secret:

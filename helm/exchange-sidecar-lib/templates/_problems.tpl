@@ -83,7 +83,7 @@ chart cannot leave it out. Shapes and unknown keys are values.schema.json's busi
 {{- end }}
 {{- $own := include "exchange-sidecar-lib.ownSettings" . | fromYaml }}
 {{- range $name := keys $values.settings | sortAlpha }}
-{{- if or (hasKey $own $name) (has $name (list "EXCHANGE_ROLES" "EXCHANGE_STORE__DSN_FILE" "EXCHANGE_WEBHOOK__LISTEN" "EXCHANGE_WEBHOOK__PATH_SECRETS_FILE" "EXCHANGE_WEBHOOK__PUBLIC_URL")) }}
+{{- if or (hasKey $own $name) (has $name (list "EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER" "EXCHANGE_ROLES" "EXCHANGE_STORE__DSN_FILE" "EXCHANGE_WEBHOOK__LISTEN" "EXCHANGE_WEBHOOK__PATH_SECRETS_FILE" "EXCHANGE_WEBHOOK__PUBLIC_URL")) }}
 {{- $problems = append $problems (printf "exchange.settings.%s is set by the chart itself: change the value that stands for it." $name) }}
 {{- end }}
 {{- end }}
