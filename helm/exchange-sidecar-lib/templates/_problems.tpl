@@ -35,7 +35,7 @@ chart cannot leave it out. Shapes and unknown keys are values.schema.json's busi
 {{- $problems = append $problems (printf "replicas is %d: the SQLite store belongs to one process, and each pod would have a copy and subscriptions of its own; run 1, or set exchange.store.type to postgres." (int .replicas)) }}
 {{- end }}
 {{- if and $usesFile $isJob }}
-{{- $problems = append $problems (printf "exchange.store.type is %s in a %s: its pod would begin with no tenant and no room, or fight for the file; set it to postgres, or call the Deployment's service." $values.store.type .workload) }}
+{{- $problems = append $problems (printf "exchange.store.type is %s in a %s: its pod would begin with no tenant and no room, or fight for the file; set it to postgres, or have the pods that stay do the work." $values.store.type .workload) }}
 {{- end }}
 {{- if and (eq $values.store.type "template") (not $isJob) (ne .workload "StatefulSet") }}
 {{- $problems = append $problems (printf "exchange.store.type is template in a %s: only a StatefulSet makes claims of its own; use claim." .workload) }}
