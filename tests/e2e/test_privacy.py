@@ -20,6 +20,7 @@ from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK, store_of
 from tests.e2e.test_main_job import series
 from tests.support.at_rest import everything_kept
+from tests.support.collector import FakeCollector, collecting
 from tests.support.processes import Service, eventually, service_started
 from tests.support.scene import Scene, Watcher, directory_made, scene_set, tomorrow, wall
 from tests.support.stores import ENGINES
@@ -35,12 +36,23 @@ STORED, HASHED, MASKED = (
 )
 
 
+@pytest.fixture(scope="module")
+def collector() -> Iterator[FakeCollector]:
+    """Give what all traces go to."""
+    with collecting() as running:
+        yield running
+
+
 @pytest.fixture(scope="module", params=ENGINES)
 def service(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    emulator: RunningEmulator,
+    collector: FakeCollector,
 ) -> Iterator[Service]:
-    """Give a talkative service that checks every other second, on each database."""
-    settings = {**QUICK, "LOG__LEVEL": "debug", "SYNC__CHECK_INTERVAL_S": "2"}
+    """Give a talkative service that checks every other second and traces everything, on each database."""
+    traced = {"TELEMETRY__OTLP_ENDPOINT": collector.url, "TELEMETRY__TRACE_RATIO": "1"}
+    settings = {**QUICK, **traced, "LOG__LEVEL": "debug", "SYNC__CHECK_INTERVAL_S": "2"}
     with (
         store_of(request.param) as store,
         service_started(tmp_path_factory.mktemp("s"), emulator, **settings, **store) as running,
@@ -154,13 +166,19 @@ async def kept(service: Service) -> bytes:
 
 
 async def test_what_is_stored_by_default_is_found_and_private_words_are_not(
-    service: Service, emulator: RunningEmulator
+    service: Service, emulator: RunningEmulator, collector: FakeCollector
 ) -> None:
-    """The search finds what is there; of a private meeting its subject alone is not."""
+    """The search finds what is there; of a private meeting its subject alone is not. Logs and traces have none of it."""
     async with worked_in(service, emulator, None, **AS_TYPED) as (scene, watcher, names):
         assert names.found_in(await kept(service)) == {"subject", "organizer", "guest"}
         assert names.found_in(str(watcher.messages).encode()) == {"subject", "organizer", "guest"}
         assert names.found_in(service.log_file.read_bytes()) == set()
+        tenant = (await scene.client.get_tenant(scene.tenant)).directory_id
+        await eventually(lambda: {"room.sync", "room.check", "commit"} <= set(collector.names), "traces of it all")
+        sent = b"".join(request.body for request in collector.requests)
+        assert names.found_in(sent) == set()
+        for word in (tenant, scene.directory.domain, scene.mailbox(), scene.tenant_id, scene.directory.secret):
+            assert word.lower().encode() not in sent.lower(), word
         private = [booking for booking in await _settled(scene, 8) if booking.is_private]
         assert [booking.subject_state for booking in private] == [Booking.SUBJECT_STATE_PRIVATE]
 

@@ -88,6 +88,11 @@ class FakeCollector:
                 names |= {metric.name for scope in scopes for metric in scope.metrics}
         return names
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the spans that it was sent and took."""
+        return [span.name for span in self.spans]
+
     def named(self, name: str) -> list[SpanSeen]:
         """Return the spans with a name."""
         return [span for span in self.spans if span.name == name]
