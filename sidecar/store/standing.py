@@ -22,7 +22,7 @@ from sidecar.store.webhook_urls import load_url
 _DUE_COUNTED_MAX = 10_000
 """Due work that is counted; with more of it only the order of magnitude matters, and counting takes 10 ms."""
 _EXPIRING = timedelta(days=1)
-"""Subscriptions are renewed at half of their life: one that has less left than this was not."""
+"""Subscriptions are renewed at half of their life: one whose renewal is due, and that has no more left, fails to be renewed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Standing:
         due_count: pieces of work that are due and not done, 10,000 at most; those of suspended and deleted tenants rest.
         oldest_due_s: for how long the oldest of them has been due; 0 when nothing is.
         subscriptions: rooms that Exchange is to announce, by `alive`, `expiring` (within a day) and `missing`; all 0 where
-            no webhook address is set.
+            no webhook address is set. One that lives for less than a day by its setting is alive until its renewal is due.
     """
 
     due_count: int
@@ -116,17 +116,14 @@ async def _tenants(c: Connection) -> Mapping[TenantState, int]:
 
 async def _subscriptions(c: Connection) -> Mapping[str, int]:
     """Count rooms that can be read, of tenants in use, by how long Exchange goes on announcing them."""
-    row = await c.fetch_one(
-        "SELECT COALESCE(SUM(CASE WHEN r.subscription_problem IS NULL AND s.expires_at > $2 THEN 1 ELSE 0 END), 0),"
-        " COALESCE(SUM(CASE WHEN r.subscription_problem IS NULL AND s.expires_at > $1 AND s.expires_at <= $2 THEN 1 ELSE 0"
-        " END), 0), COUNT(*)"
+    found = await c.fetch(
+        "SELECT CASE WHEN r.subscription_problem IS NOT NULL OR COALESCE(s.expires_at, 0) <= $1 THEN 'missing'"
+        " WHEN s.expires_at <= $2 AND s.renew_at <= $1 THEN 'expiring' ELSE 'alive' END, COUNT(*)"
         " FROM rooms r JOIN tenants t ON t.uid = r.tenant_uid"
         " LEFT JOIN subscriptions s ON s.room_uid = r.uid AND s.graph_id IS NOT NULL"
         " WHERE t.suspended_at IS NULL AND t.deleted_at IS NULL AND t.problem IS NULL AND r.problem IS NULL"
-        " AND r.fresh_as_of_at IS NOT NULL",
+        " AND r.fresh_as_of_at IS NOT NULL GROUP BY 1",
         to_micros(c.now),
         to_micros(c.now + _EXPIRING),
     )
-    assert row is not None, "an aggregate has one row"
-    alive, expiring, all_count = (int(value) for value in row)
-    return {"alive": alive, "expiring": expiring, "missing": all_count - alive - expiring}
+    return {**NOTHING.subscriptions, **{str(state): int(count) for state, count in found}}

@@ -80,7 +80,7 @@ GAUGES: Mapping[str, str] = {
     "freshness_oldest_seconds": "Age of the oldest copy, of rooms that are not blocked or paused.",
     "tenants": "Tenants of the whole store by state.",
     "credential_expires_seconds": "Seconds until a tenant's credential runs out, of the 1,000 that run out first.",
-    "subscriptions": "Rooms to be announced: by a subscription that is alive, that ends within a day, or by none.",
+    "subscriptions": "Rooms to be announced: by a subscription that lives, that ends within a day unrenewed, or by none.",
     "webhook_unreachable": "1 while Microsoft does not reach the webhook address.",
     "intents_due": "Pieces of background work that are due and not done; counted up to 10,000.",
     "intents_oldest_due_seconds": "How long the oldest of them has been due.",

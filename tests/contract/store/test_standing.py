@@ -71,18 +71,25 @@ async def test_rooms_are_counted_by_how_long_they_are_announced(opened: OpenStor
     """Those that cannot be read are somebody else's trouble."""
     await opened.store.webhook_urls.announce(URL, is_start=True)
     tenant = await opened.add_tenant()
-    for name, days in (("alive", 3.0), ("expiring", 0.5), ("over", -0.1), ("none", None), ("denied", None)):
+    # `short` is made for less than a day, and its renewal is not due yet.
+    lives = {"alive": (3.0, 1.0), "short": (0.5, 0.1), "expiring": (0.5, -0.1), "over": (-0.1, -0.2)}
+    for name in (*lives, "refused", "none", "denied"):
         room = await opened.add_filled_room(name)
-        if days is not None:
+        if name in lives or name == "refused":
+            ends_days, due_days = lives.get(name, (3.0, 1.0))
             await opened.store.subscriptions.prepare(
                 room.uid, tenant.uid, key=name, secret_hash=secret_hash("s"), directory_id=DIRECTORY, url=URL
             )
             await opened.store.subscriptions.confirm(
-                name, graph_id=name, expires_at=after(days=days), renew_at=after(days=days / 2)
+                name, graph_id=name, expires_at=after(days=ends_days), renew_at=after(days=due_days)
+            )
+        if name == "refused":
+            await opened.store.rooms.set_subscription_problem(
+                room.uid, make_problem("SUBSCRIPTION_REFUSED"), lease=None
             )
         if name == "denied":
             await opened.store.rooms.set_problem(room.uid, make_problem("MAILBOX_ACCESS_DENIED"), lease=None)
-    assert (await opened.store.standing.load()).subscriptions == {"alive": 1, "expiring": 1, "missing": 2}
+    assert (await opened.store.standing.load()).subscriptions == {"alive": 2, "expiring": 1, "missing": 3}
 
 
 async def test_without_a_webhook_address_no_subscription_is_missing(opened: OpenStore) -> None:
