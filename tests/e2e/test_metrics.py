@@ -33,6 +33,8 @@ needs_prometheus = pytest.mark.skipif(
 _KINDS = {"counter": COUNTERS, "histogram": DURATIONS, "gauge": GAUGES}
 _RATE = "5s"
 """What stands for Grafana's $__rate_interval: five scrapes."""
+_ABOUT_THE_MACHINE = {"ExchangeLoopLate", "ExchangeStoreSlow", "ExchangeDeliverySlow", "ExchangeChangesLate"}
+"""They are near where other tests take the processor, and rightly so."""
 
 
 @pytest.fixture
@@ -167,20 +169,28 @@ def test_chart_hands_the_dashboard_to_grafana_as_it_is() -> None:
 
 
 @needs_prometheus
-async def test_every_question_of_the_dashboard_has_an_answer_in_prometheus(scene: Scene, tmp_path: Path) -> None:
-    """A real Prometheus scrapes the process each second while it works."""
-    await scene.client.set_credential_expiry(scene.tenant, expire_at=tomorrow(9, days=30))
-    days = count(1)
-    with prometheus(tmp_path, scene.service) as url:
-        async with httpx.AsyncClient(trust_env=False, base_url=url) as http:
+async def test_every_question_of_the_dashboard_has_an_answer_and_no_alert_is_near_while_all_is_well(
+    own_service: Service, emulator: RunningEmulator, tmp_path: Path
+) -> None:
+    """A real Prometheus scrapes a process of its own, and evaluates the rules, each second while it works."""
+    async with scene_set(own_service, emulator, rooms=2) as scene:
+        await scene.client.set_credential_expiry(scene.tenant, expire_at=tomorrow(9, days=30))
+        days = count(1)
+        with prometheus(tmp_path, own_service) as url:
+            async with httpx.AsyncClient(trust_env=False, base_url=url) as http:
 
-            async def all_answered() -> bool:
-                await everything_once(scene, day=next(days))
-                silent = [query for query in _queries() if not await _answer(http, query)]
-                assert not silent, f"{len(silent)} without an answer: {silent}"
-                return True
+                async def all_answered() -> bool:
+                    await everything_once(scene, day=next(days))
+                    silent = [query for query in _queries() if not await _answer(http, query)]
+                    assert not silent, f"{len(silent)} without an answer: {silent}"
+                    return True
 
-            await eventually(all_answered, "every query has an answer", service=scene.service)
+                await eventually(all_answered, "every query has an answer", service=own_service)
+                alerts = (await http.get("/api/v1/alerts")).json()["data"]["alerts"]
+                near = {alert["labels"]["alertname"] for alert in alerts} - _ABOUT_THE_MACHINE
+                assert near == set(), "pending counts, too: nothing is wrong"
+                rules = (await http.get("/api/v1/rules")).json()["data"]["groups"]
+                assert {rule["health"] for group in rules for rule in group["rules"]} == {"ok"}
 
 
 async def _answer(http: httpx.AsyncClient, query: str) -> list[Any]:  # Any: Prometheus' JSON
@@ -204,7 +214,11 @@ def prometheus(folder: Path, service: Service) -> Iterator[str]:
     target = service.probes.removeprefix("http://")
     scrape = {"job_name": "exchange-sidecar", "static_configs": [{"targets": [target]}]}
     rules = [str(path) for path in sorted((chart.CHART / "alerts").glob("*.yaml"))]
-    settings = {"global": {"scrape_interval": "1s"}, "rule_files": rules, "scrape_configs": [scrape]}
+    settings = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": rules,
+        "scrape_configs": [scrape],
+    }
     config = folder / "prometheus.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [str(PROMETHEUS), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
