@@ -51,7 +51,7 @@ contract: ## Conformance suites only
 	$(RUN) $(PY) -m pytest -q -n 2 tests/contract
 
 SEEDS ?= 20
-sim: ## Simulate whole lives of the service on virtual time, SEEDS=20 of them from FIRST=0 on, also KIND=writes, invites or rests
+sim: ## Simulate whole lives of the service on virtual time, SEEDS=20 of them from FIRST=0 on, also KIND=writes, invites, rests or outside
 	$(RUN) $(PY) -m tests.simulation --seeds $(SEEDS) --first $(or $(FIRST),0) $(if $(KIND),--$(KIND))
 
 sim-mutations: ## Break one rule at a time on purpose, and see that a simulated life finds it

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sidecar.emulator.moods import Moods
 from tests.simulation import mutations
-from tests.simulation.plan import Plan, calm_plan, inviting_plan, plan_of, resting_plan, writing_plan
+from tests.simulation.plan import Plan, calm_plan, inviting_plan, outside_plan, plan_of, resting_plan, writing_plan
 from tests.simulation.run import Outcome, run
 
 _LAST_LINES = 40
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--invites", action="store_true", help="as --writes, and have rooms invited to people's meetings"
     )
+    parser.add_argument("--outside", action="store_true", help="have unreliable task runners outside drive everything")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
     if options.day:
@@ -62,12 +63,13 @@ _PLANS: dict[str, Callable[[int], Plan]] = {
     "rests": resting_plan,
     "writes": writing_plan,
     "invites": inviting_plan,
+    "outside": outside_plan,
 }
 """By the option that asks for them."""
 
 
 def _kind(options: argparse.Namespace) -> str:
-    return next((kind for kind in ("rests", "writes", "invites") if getattr(options, kind)), "")
+    return next((kind for kind in ("rests", "writes", "invites", "outside") if getattr(options, kind)), "")
 
 
 def _run(seed: int, mutation: str | None, trace_file: Path | None = None, *, kind: str = "") -> Outcome:

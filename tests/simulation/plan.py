@@ -111,7 +111,7 @@ class Plan:
 
     `troubles` are (when, seconds from the start of work; what), in order of time. `habits` are those of the watchers. `rests`
     follow each other. `calls_count` is how often other programs want to write in rooms' calendars through the API,
-    `invites_count` in people's.
+    `invites_count` in people's. `drivers_count` is of task runners outside; without any the service's own schedule drives.
     """
 
     seed: int
@@ -129,6 +129,7 @@ class Plan:
     rests: tuple[Rest, ...] = ()
     calls_count: int = 0
     invites_count: int = 0
+    drivers_count: int = 0
 
     def rng(self, name: str) -> Random:
         """Return the randomness of one part of the world; parts do not disturb each other."""
@@ -223,6 +224,17 @@ def writing_plan(seed: int) -> Plan:
 def inviting_plan(seed: int) -> Plan:
     """Return the plan of a seed with programs in it that write, also in people's calendars; else it stays as it is."""
     return replace(writing_plan(seed), invites_count=Random(f"inviting {seed}").choice((5, 15, 40)))
+
+
+def driven(plan: Plan) -> Plan:
+    """Return a plan in which nothing but task runners outside drives the service; else it stays as it is."""
+    settings = plan.settings.model_copy(update={"tasks": plan.settings.tasks.model_copy(update={"runner": "outside"})})
+    return replace(plan, settings=settings, drivers_count=Random(f"drivers {plan.seed}").choice((1, 2, 3)))
+
+
+def outside_plan(seed: int) -> Plan:
+    """Return the plan of a seed, driven from outside."""
+    return driven(plan_of(seed))
 
 
 def make_settings(

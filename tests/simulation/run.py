@@ -6,12 +6,14 @@ import asyncio
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from tests.simulation.callers import Callers, check_writes
 from tests.simulation.checks import check_at_rest, check_drift, everything_is_told
+from tests.simulation.drivers import Drivers
 from tests.simulation.faults import Troubles
 from tests.simulation.inviters import Inviters, check_invitations
 from tests.simulation.logs import LogBook, check_log_clean, kept
@@ -26,6 +28,7 @@ from tests.simulation.witness import Witness
 from tests.simulation.world import World, world_made
 from tests.support import checkers
 from tests.support.histories import Log
+from tests.support.truth import expected
 
 _LOOK_S = 600.0
 _REPAIR_S = 3 * 3_600.0
@@ -46,6 +49,8 @@ class Outcome:
     counts: Counter[str]
     last: Sequence[str]
     took_s: float
+    truth: Sequence[str]
+    """What the calendars hold in the end; the copies and all mirrors equal it if everything held."""
 
 
 def run(plan: Plan, *, trace_file: Path | None = None) -> Outcome:
@@ -53,13 +58,14 @@ def run(plan: Plan, *, trace_file: Path | None = None) -> Outcome:
     began_s = time.perf_counter()
     trace = Trace(trace_file)
     failure: BaseException | None = None
+    truth: list[str] = []
     with tempfile.TemporaryDirectory(prefix="simulation") as folder, kept(trace) as book, seeded_secrets(plan):
         try:
-            run_virtually(lambda: _main(plan, Path(folder), trace, book))
+            run_virtually(lambda: _main(plan, Path(folder), trace, book, truth))
         except Exception as error:
             failure = _first(error)
     trace.close()
-    return Outcome(plan, trace.digest, failure, trace.counts, list(trace.last), time.perf_counter() - began_s)
+    return Outcome(plan, trace.digest, failure, trace.counts, list(trace.last), time.perf_counter() - began_s, truth)
 
 
 def _first(error: BaseException) -> BaseException:
@@ -68,7 +74,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook) -> None:
+async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook, truth: list[str]) -> None:
     async with world_made(plan, folder, trace) as world:
         book.secrets.append(world.directory.secret)
         witness = Witness(world)
@@ -76,6 +82,8 @@ async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook) -> None:
         await world.begin_life()
         world.start(world.keep_alive())
         await world.register()
+        drivers = Drivers(world)
+        drivers.start()
         world.watch(witness.take)
         world.start(Patrol(world).walk())
         troubles = Troubles(world)
@@ -92,12 +100,23 @@ async def _main(plan: Plan, folder: Path, trace: Trace, book: LogBook) -> None:
         await troubles.heal()
         await callers.finish()
         await inviters.finish()
+        await drivers.finish()
         await _come_to_rest(world)
         await check_writes(world, callers)
         await check_invitations(world, inviters)
         await check_drift(world)
         _check_promises(world)
         check_log_clean(book.faults)
+        truth += sorted([stay async for stay in _stays(world)])
+
+
+async def _stays(world: World) -> AsyncIterator[str]:
+    """Yield what is in the calendars of the rooms, without the ids that Exchange makes up."""
+    span = timedelta(days=60)
+    for mailbox in sorted(world.rooms.values()):
+        items = await world.directory.truth(mailbox, world.plan.start_at - span, world.plan.start_at + span)
+        for stay in expected(items):
+            yield f"{mailbox} {stay.start_at:%F %T} {stay.end_at:%F %T} {stay.subject} {stay.organizer}"
 
 
 async def _come_to_rest(world: World) -> None:
