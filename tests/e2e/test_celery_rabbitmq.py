@@ -39,20 +39,19 @@ async def test_kills_of_bridge_and_workers_lose_no_change_and_no_order(
     folder = tmp_path_factory.mktemp("c")
     async with scene_set(service, emulator, rooms=4) as scene, scene.watching() as watcher:
         with celery_scene(folder, broker_url, target=service.target, tenant_id=scene.tenant_id) as celery:
-            bridge, *workers = processes = [
-                celery.bridge(),
-                *(celery.worker(name, "-P", "solo", **BUSY) for name in "ab"),
-            ]
-            for process in processes:
+            bridge = celery.bridge()
+            for process in (bridge, *(celery.worker(name, "-P", "threads", **BUSY) for name in "ab")):
                 process.start()
             office = scene.office(rng)
             async with background(office.work(120.0, pause_s=0.15)):
                 for number in range(KILLS):
-                    await celery.hears_more(service)
                     await asyncio.sleep(rng.random())
-                    killed = bridge if number % 2 else rng.choice(workers)
-                    await asyncio.to_thread(killed.kill)
-                    killed.start()
+                    if number % 2:
+                        await celery.hears_more(service)
+                        bridge.kill()
+                        bridge.start()
+                    else:
+                        (await celery.kill_at_work(service)).start()
             await scene.converged(watcher)
             await eventually(lambda: celery.same_as(watcher.mirror), "the handlers know all", service=service)
             celery.check_order()

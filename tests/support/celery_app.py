@@ -19,6 +19,8 @@ QUEUES_COUNT = 2
 POISONED = "T03:33"
 """A booking that begins at this time is one that the handler cannot take."""
 PATIENCE = Patience(attempts_max=3, pause_s=0.05)
+BEGUN = ".begun"
+"""After the name of the table's file: a file with a line for each change that was begun, the number of the process."""
 TOLD = "CREATE TABLE IF NOT EXISTS told (place INTEGER PRIMARY KEY, kind TEXT, room TEXT, epoch TEXT, revision INT, name TEXT)"
 CALLS = "CREATE TABLE IF NOT EXISTS calls (place INTEGER PRIMARY KEY, id TEXT, failed INTEGER)"
 
@@ -42,7 +44,9 @@ def on_change(change: dict[str, Any]) -> None:
         is_failing = (not known and change["id"][0] in "01") or POISONED in change.get("start_at", "")
         db.execute("INSERT INTO calls (id, failed) VALUES (?, ?)", (change["id"], is_failing))
         if not is_failing:
-            time.sleep(float(os.environ.get("HANDLER_S", "0.01")))  # so that some kills meet it at work
+            with Path(os.environ["ROOMS_DB"] + BEGUN).open("a") as begun:
+                print(os.getpid(), file=begun)
+            time.sleep(float(os.environ.get("HANDLER_S", "0.01")))  # so that a kill meets it at work
             if apply(db, change):
                 values = [change[key] for key in ("kind", "room", "epoch", "revision")]
                 told = "INSERT INTO told (kind, room, epoch, revision, name) VALUES (?, ?, ?, ?, ?)"

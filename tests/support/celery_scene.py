@@ -16,7 +16,7 @@ from example_celery import opened
 from exchange_client import RoomMirror
 from kombu import Connection, Queue
 
-from tests.support.celery_app import CALLS, QUEUES_COUNT, TOLD
+from tests.support.celery_app import BEGUN, CALLS, QUEUES_COUNT, TOLD
 from tests.support.processes import ROOT, Service, eventually
 
 APP = "tests.support.celery_app"
@@ -33,6 +33,11 @@ class Process:
         self._command = [sys.executable, *arguments]
         self._env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'clients/python'}", "PYTHONWARNINGS": "", **env}
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def number(self) -> int | None:
+        """Its id, while it runs."""
+        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """Run it."""
@@ -136,6 +141,19 @@ class CeleryScene:
         """Wait until a handler is told something new."""
         known = self.count("told")
         await eventually(lambda: self.count("told") > known, "a handler is told something", service=service)
+
+    async def kill_at_work(self, service: Service) -> Process:
+        """Kill a worker that has just begun on a change; give it."""
+        known = len(self._begun())
+        await eventually(lambda: len(self._begun()) > known, "a handler begins", service=service)
+        number = int(self._begun()[-1])
+        (process,) = (process for process in self._processes if process.number == number)
+        process.kill()
+        return process
+
+    def _begun(self) -> list[str]:
+        file = Path(f"{self.database}{BEGUN}")
+        return file.read_text().split() if file.exists() else []
 
     def check_order(self) -> None:
         """See that no room, and no booking of it, went backwards."""
