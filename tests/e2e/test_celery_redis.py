@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -11,11 +12,12 @@ import pytest
 from exchange_client import FileTokenStore, names
 
 from sidecar.emulator.fixture import RunningEmulator
+from tests.e2e.conftest import QUICK
 from tests.support import brokers
 from tests.support.celery_scene import celery_scene
-from tests.support.processes import Service, eventually
+from tests.support.processes import Service, eventually, service_started
 from tests.support.restless import background
-from tests.support.scene import scene_set, tomorrow
+from tests.support.scene import Scene, scene_set, tomorrow
 
 pytestmark = [pytest.mark.e2e, brokers.needs_redis, pytest.mark.xdist_group("redis")]
 
@@ -106,3 +108,26 @@ async def test_worker_whose_bridge_cannot_go_on_ends_instead_of_staying_without_
         worker.start()
         assert await asyncio.to_thread(worker.wait) == 1
         assert "is not a bridge's cursor" in worker.text()
+
+
+async def test_sidecar_without_a_schedule_of_its_own_is_driven_by_beat_alone(
+    tmp_path_factory: pytest.TempPathFactory, emulator: RunningEmulator, broker: brokers.Redis
+) -> None:
+    settings = QUICK | {"TASKS__RUNNER": "outside"}
+    folder = tmp_path_factory.mktemp("c")
+    with (
+        service_started(tmp_path_factory.mktemp("s"), emulator, **settings) as service,
+        celery_scene(folder, broker.url, target=service.target, tenant_id="unused") as celery,
+    ):
+        celery.chores("a").start()
+        async with scene_set(service, emulator, rooms=2) as scene, scene.watching() as watcher:
+            await scene.directory.book(scene.mailbox(), tomorrow())
+            await scene.converged(watcher)
+            assert watcher.mirror.bookings(scene.room())
+            await eventually(partial(has_run, scene, "compare-rooms"), "a run of beat has ended", service=service)
+
+
+async def has_run(scene: Scene, task: str) -> bool:
+    """Tell whether a chore was run to its end about all rooms."""
+    runs = [run async for run in scene.client.list_task_runs(f"tasks/{task}")]
+    return any(run.HasField("end_time") and run.done_count == len(scene.rooms) for run in runs)

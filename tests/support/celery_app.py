@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery
 from example_celery import apply, opened
-from exchange_client.celery import BridgeOptions, ExchangeChanges, Patience, run_bridge_in_workers
+from exchange_client.celery import BridgeOptions, ExchangeChanges, ExchangeChores, Patience, run_bridge_in_workers
 
 QUEUES_COUNT = 2
 POISONED = "T03:33"
@@ -32,6 +32,10 @@ if target := os.environ.get("BRIDGE_TARGET"):
         changes,
         BridgeOptions(target=target, tenant=os.environ["BRIDGE_TENANT"], cursor=Path(os.environ["BRIDGE_CURSOR"])),
     )
+if target := os.environ.get("CHORES_TARGET"):
+    chores = ExchangeChores(app, target=target, interval_s=1.0, wait_s=1.0)
+    chores.beat()
+    chores.run_each("compare-rooms", 2.0)
 
 
 @changes.handler(patience=PATIENCE)

@@ -101,6 +101,11 @@ class CeleryScene:
         bridge = {"BRIDGE_TARGET": self._target, "BRIDGE_TENANT": self._tenant_id, "BRIDGE_CURSOR": str(self.cursor)}
         return self.worker(name, "-P", "threads", queues=queues, **bridge)
 
+    def chores(self, name: str) -> Process:
+        """Prepare a worker of two slots, in processes of their own, that drives the sidecar's chores, and beat in it."""
+        beat = ["-B", "-s", str(self.folder / "beat"), "-P", "prefork", "-c", "2"]
+        return self.worker(name, *beat, queues="exchange.chores", CHORES_TARGET=self._target)
+
     def bridge(self, *arguments: str) -> Process:
         """Prepare a bridge of the tenant."""
         usual = ["--app", APP, "--target", self._target, "--tenant", self._tenant_id, "--cursor", str(self.cursor)]

@@ -12,17 +12,15 @@ what is due is a row in the sidecar, and a lane is drained in one place at a tim
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from celery import Celery
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 
 from exchange_client.channel import BearerToken, ChannelOptions, Tls
 from exchange_client.errors import ExchangeError
-from exchange_client.gen.ioffice.exchange.v1 import task_service_pb2 as pb
-from exchange_client.gen.ioffice.exchange.v1.task_service_pb2_grpc import TaskServiceStub
-from exchange_client.sync_connection import SyncConnection
+from exchange_client.sync_client import SyncExchangeClient
 
 log = logging.getLogger("exchange_client.celery")
 
@@ -40,9 +38,6 @@ WAIT_S = 4.0
 
 DRAIN_S = 25.0
 """A drain begins nothing more after this, and its lane comes again; a worker that shuts down does not wait for longer."""
-
-ANSWER_S = 30.0
-"""Given to the sidecar to answer, on top of what it was told to wait or to work: what it has begun it finishes."""
 
 LANES_MAX = 1000
 """Lanes asked for at once. Those beyond are named the next time, when the first ones are held or done."""
@@ -77,7 +72,7 @@ class ExchangeChores:
         if not 0 <= wait_s <= interval_s:
             raise ValueError(f"wait_s is 0 to interval_s, {interval_s:g}, and not {wait_s:g}")
         self._app = app
-        self._connection = _Connecting(target, token, tls, channel)
+        self._connect = partial(SyncExchangeClient.connect, target, token=token, tls=tls, options=channel)
         self._queue = queue
         self._interval_s = interval_s
         self._wait_s = wait_s
@@ -122,21 +117,23 @@ class ExchangeChores:
 
         # Late, with its own id as that of the wish: given again after a worker's death it is the same run.
         @task(name=RUN_TASK, shared=False, bind=True, acks_late=True, reject_on_worker_lost=True)  # type: ignore[untyped-decorator]
-        def run_task(task: Any, name: str, scope: str = "", dry_run: bool = False) -> dict[str, Any]:
-            return self._run_task(name, scope, dry_run=dry_run, request_id=task.request.id)
+        def run_task(task: Any, name: str, scope: str = "") -> dict[str, Any]:
+            return self._run_task(name, scope, request_id=task.request.id)
 
     def _due_lanes(self) -> None:
         try:
-            lanes = self._connection.due_lanes(self._wait_s)
+            with self._connect() as client:
+                lanes = client.wait_due_lanes(wait_s=self._wait_s, count_max=LANES_MAX)
         except ExchangeError as error:
             self._told(DUE_LANES, error)
             return
         for lane in lanes:
-            self._send_drain(lane)
+            self._send_drain(lane.name)
 
     def _drain_lane(self, lane: str) -> None:
         try:
-            answer = self._connection.drain_lane(lane, self._drain_s)
+            with self._connect() as client:
+                answer = client.drain_lane(lane, max_s=self._drain_s)
         except ExchangeError as error:
             self._told(DRAIN_LANE, error)
             return
@@ -147,9 +144,10 @@ class ExchangeChores:
         if answer.more_due and not answer.held_elsewhere:
             self._send_drain(lane)
 
-    def _run_task(self, name: str, scope: str, *, dry_run: bool, request_id: str) -> dict[str, Any]:
-        request = pb.RunTaskRequest(name=f"tasks/{name}", scope=scope, dry_run=dry_run, request_id=request_id)
-        return MessageToDict(self._connection.run_task(request).run, preserving_proto_field_name=True)
+    def _run_task(self, name: str, scope: str, *, request_id: str) -> dict[str, Any]:
+        with self._connect() as client:
+            run = client.run_task(f"tasks/{name}", scope, request_id=request_id)
+        return MessageToDict(run, preserving_proto_field_name=True)
 
     def _send_drain(self, lane: str) -> None:
         # A lane that nobody has begun on by then is named again: tasks for it must not pile up meanwhile.
@@ -162,53 +160,3 @@ class ExchangeChores:
         if not error.retryable:
             raise error
         log.warning("chore.put_off task=%s code=%s reason=%s", what, error.code, error.reason)
-
-
-class _Connecting:
-    """Calls of TaskService, each on a connection of its own."""
-
-    def __init__(self, target: str, token: BearerToken, tls: Tls | None, channel: ChannelOptions) -> None:
-        self._target = target
-        self._token = token
-        self._tls = tls
-        self._channel = channel
-
-    def due_lanes(self, wait_s: float) -> list[str]:
-        """Give the names of lanes that are due and that nobody drains; waits for one so long."""
-        wait = _duration(wait_s) if wait_s else None
-        request = pb.ListDueLanesRequest(page_size=LANES_MAX, wait=wait)
-        with self._calls() as calls:
-            return [lane.name for lane in calls.list_due_lanes(request, wait_s + ANSWER_S).lanes]
-
-    def drain_lane(self, lane: str, drain_s: float) -> pb.DrainLaneResponse:
-        """Have a lane drained."""
-        request = pb.DrainLaneRequest(lane=lane, max_duration=_duration(drain_s))
-        with self._calls() as calls:
-            return calls.drain_lane(request, drain_s + ANSWER_S)
-
-    def run_task(self, request: pb.RunTaskRequest) -> pb.RunTaskResponse:
-        """Have a chore made due."""
-        with self._calls() as calls:
-            return calls.run_task(request, ANSWER_S)
-
-    def _calls(self) -> _Calls:
-        return _Calls.connect(self._target, token=self._token, tls=self._tls, options=self._channel)
-
-
-class _Calls(SyncConnection):
-    """A connection with the calls needed here."""
-
-    def list_due_lanes(self, request: pb.ListDueLanesRequest, timeout_s: float) -> pb.ListDueLanesResponse:
-        return self._read(TaskServiceStub(self._channel).ListDueLanes, request, timeout_s)
-
-    def drain_lane(self, request: pb.DrainLaneRequest, timeout_s: float) -> pb.DrainLaneResponse:
-        return self._write(TaskServiceStub(self._channel).DrainLane, request, timeout_s)
-
-    def run_task(self, request: pb.RunTaskRequest, timeout_s: float) -> pb.RunTaskResponse:
-        return self._write(TaskServiceStub(self._channel).RunTask, request, timeout_s)
-
-
-def _duration(seconds: float) -> Duration:
-    made = Duration()
-    made.FromNanoseconds(round(seconds * 1e9))
-    return made
