@@ -120,6 +120,14 @@ def test_deleted_tenant_is_told_in_each_queue_and_a_shutdown_in_none() -> None:
     assert maker.is_gone
 
 
+def test_end_of_a_watch_of_some_rooms_says_nothing_of_the_tenant() -> None:
+    """A watch of one room ends when that room is unmapped."""
+    maker = ChangeMaker(TENANT, queues_count=8, rooms=[ROOM])
+    closing = WatchRoomsResponse(closing=StreamClosing(reason=StreamClosing.REASON_SCOPE_GONE))
+    assert [(task.change["kind"], task.change["room"]) for task in maker.take(closing)] == [("ROOM_UNMAPPED", ROOM)]
+    assert maker.is_gone
+
+
 def test_change_of_a_kind_that_is_not_known_is_passed_over_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     unknown = upserts(booking("a", 1))
     unknown.changes.changes[0].kind = 99  # type: ignore[assignment]  # of a later version

@@ -67,6 +67,7 @@ class Bridge:
         self,
         *,
         tenant: str,
+        rooms: Sequence[str] = (),
         queues_count: int,
         open_watch: Callable[[str], Watch[WatchRoomsResponse]],
         outlet: Outlet,
@@ -79,11 +80,13 @@ class Bridge:
         """Take what it works with.
 
         Args:
+            tenant, rooms: names of what is watched; no rooms: all of the tenant's.
             open_watch: opens a watch of the rooms that resumes at a token.
             cursor: loaded already.
         """
         self.counts = Counts()
         self._tenant = tenant
+        self._rooms = rooms
         self._queues_count = queues_count
         self._open_watch = open_watch
         self._outlet = outlet
@@ -99,13 +102,19 @@ class Bridge:
         self._watch: Watch[WatchRoomsResponse] | None = None
 
     async def run(self) -> None:
-        """Work until `stop`, or until the tenant is deleted; what was begun is finished and kept.
+        """Work until `stop`, or until the tenant is deleted or the one room unmapped; what was begun is finished and kept.
 
         Raises:
             ExchangeError: the sidecar refuses, and would refuse again.
             QueueMismatch: a queue exists with other arguments.
             OSError: the cursor cannot be kept.
         """
+        try:
+            await self._run()
+        finally:
+            await asyncio.to_thread(self._outlet.close)
+
+    async def _run(self) -> None:
         is_over = False
         while not (is_over or self._stopped.is_set()):
             try:
@@ -126,7 +135,6 @@ class Bridge:
                 # The rooms that are watched are others, or the sidecar's store is: snapshots say all there is.
                 log.warning("bridge.begins_anew reason=%s", error.reason)
                 await asyncio.to_thread(self._cursor.save, Position())
-        await asyncio.to_thread(self._outlet.close)
 
     def stop(self) -> None:
         """Have `run` end after the message it is at."""
@@ -147,9 +155,9 @@ class Bridge:
             await self._pause(LOOK_S)
 
     async def _follow(self) -> bool:
-        """Read one watch; tell whether the tenant is gone."""
+        """Read one watch; tell whether what it watches is gone."""
         position = self._cursor.position
-        maker = ChangeMaker(self._tenant, queues_count=self._queues_count, epoch=position.epoch)
+        maker = ChangeMaker(self._tenant, queues_count=self._queues_count, epoch=position.epoch, rooms=self._rooms)
         async with self._open_watch(position.token) as watch:
             self._watch = watch
             try:
@@ -181,11 +189,11 @@ class Bridge:
         self._pressure.sent(len(tasks))
 
     async def _say_farewell(self) -> bool:
-        """Tell that the tenant is gone. Nobody says it a second time, so it is kept until the broker has it."""
+        """Tell that what is watched is gone. Nobody says it a second time, so it is kept until the broker has it."""
         await self._send(self._farewell)
         # A tenant that is undeleted is told anew; a token of before leads nowhere.
         await asyncio.to_thread(self._cursor.save, Position())
-        log.warning("bridge.tenant_gone tenant=%s", self._tenant)
+        log.warning("bridge.scope_gone tenant=%s rooms_count=%d", self._tenant, len(self._rooms))
         return True
 
     def _tell_alive(self, checkpoint: Checkpoint) -> None:

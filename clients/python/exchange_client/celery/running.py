@@ -78,6 +78,7 @@ async def run_bridge(
         ) as client:
             bridge = Bridge(
                 tenant=tenant,
+                rooms=rooms,
                 queues_count=queues_count,
                 open_watch=lambda token: client.watch_rooms(
                     tenant, rooms, resume_token=token, heartbeat_s=options.heartbeat_s, watcher_id="celery-bridge"

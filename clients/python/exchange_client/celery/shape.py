@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -87,15 +87,16 @@ class ChangeMaker:
 
     Attributes:
         epoch: within which revisions compare; kept with the resume token, because a stream that resumes does not repeat it.
-        is_gone: the tenant is; nothing more comes.
+        is_gone: what is watched is; nothing more comes.
     """
 
-    def __init__(self, tenant: str, *, queues_count: int, epoch: str = "") -> None:
-        """Begin for a tenant, by its name."""
+    def __init__(self, tenant: str, *, queues_count: int, epoch: str = "", rooms: Sequence[str] = ()) -> None:
+        """Begin for a tenant, by its name, or for some of its rooms, by theirs."""
         self.epoch = epoch
         self.is_gone = False
         self._tenant = tenant
         self._queues_count = queues_count
+        self._rooms = tuple(rooms)
         self._open: dict[str, _Snapshot] = {}
 
     def take(self, message: WatchRoomsResponse | Reconnected) -> list[ChangeTask]:
@@ -128,8 +129,16 @@ class ChangeMaker:
             case "closing":
                 if message.closing.reason == StreamClosing.REASON_SCOPE_GONE:
                     self.is_gone = True
-                    for queue in range(self._queues_count):
-                        yield self._task(TENANT_GONE, "", key=str(queue), queue=queue)
+                    yield from self._farewell(message.resume_token)
+
+    def _farewell(self, token: str) -> Iterator[ChangeTask]:
+        if self._rooms:
+            # A watch of one room ends like that when the room is unmapped: the tenant may well be there.
+            for room in self._rooms:
+                yield self._task(ROOM_UNMAPPED, room, key=token)
+            return
+        for queue in range(self._queues_count):
+            yield self._task(TENANT_GONE, "", key=str(queue), queue=queue)
 
     def _begin(self, start: SnapshotStart) -> ChangeTask:
         # The server's id may come again on a later stream. Two tries of a snapshot must never pass for one, or what only
