@@ -13,5 +13,6 @@ depends_on: Sequence[str] | None = None
 
 def upgrade() -> None:
     """Add the columns; most rows have nothing in them."""
-    op.add_column("intents", sa.Column("trace", sa.Text(), nullable=True))
-    op.add_column("changes", sa.Column("trace", sa.Text(), nullable=True))
+    text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # as all texts: by their bytes
+    op.add_column("intents", sa.Column("trace", text, nullable=True))
+    op.add_column("changes", sa.Column("trace", text, nullable=True))
