@@ -149,8 +149,7 @@ def runs(
 
 def _run_row(one: TaskRun) -> tuple[str, ...]:
     counts = (one.done_count, one.failed_count, one.remaining_count)
-    name = one.name.removeprefix("tasks/").replace("/runs/", "/")
-    return name, one.scope or "all", at(one.start_time), at(one.end_time), _state(one), *map(str, counts)
+    return _short(one.name), one.scope or "all", at(one.start_time), at(one.end_time), _state(one), *map(str, counts)
 
 
 def _follow(client: SyncExchangeClient, name: str, output: Output) -> None:
@@ -173,7 +172,7 @@ def _line(one: TaskRun) -> str:
     parts = [f"{one.done_count} of {one.total_count} done"]
     parts += [f"{one.failed_count} failed"] if one.failed_count else []
     parts += [f"{one.changed_count} changed"] if one.changed_count else []
-    return f"{one.name.removeprefix('tasks/')}: {_state(one)}, {', '.join(parts)}"
+    return f"{_short(one.name)}: {_state(one)}, {', '.join(parts)}"
 
 
 def _problem_lines(one: TaskRun) -> Iterable[str]:
@@ -184,6 +183,11 @@ def _problem_lines(one: TaskRun) -> Iterable[str]:
 
 def _state(one: TaskRun) -> str:
     return short(TaskRun.State.Name(one.state), "STATE_")
+
+
+def _short(name: str) -> str:
+    """Return a run's name as the commands take it."""
+    return name.removeprefix("tasks/").replace("/runs/", "/")
 
 
 def _last(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 
 import structlog
@@ -128,7 +129,11 @@ class CalledRunner(LaneRunner):
             raise DrainLimit("this process drains as many lanes as it may", details={"lanes_max": str(limit)})
         visit = Visit(ends_s=ends_s)
         self._slots.take(lane)
-        drain = self._group.create_task(self._slots.drain(lane, visit=visit), name=f"drain {lane} as called")
+        drain = self._group.create_task(
+            self._slots.drain(lane, visit=visit),
+            name=f"drain {lane} as called",
+            context=Context(),  # none of the call's: what is done here goes on after it, and is nobody's act
+        )
         try:
             left_s = min(answer_s, ends_s + _FINISH_S) - self._clock.monotonic()
             await asyncio.wait([drain], timeout=max(0.0, left_s))
