@@ -42,6 +42,8 @@ _CREDENTIALS_MAX = 4
 _KEYS_MAX = 256
 _FRESH_S = 300.0
 """A token with less than this left is renewed; MSAL draws the same line."""
+_LASTS_S_MAX = 172_800.0
+"""Microsoft's longest tokens are good for 28 hours; an answer that says "for ever" must not be believed for so long."""
 _LAST_S = 30.0
 """A token with less than this left is not used, whatever happens."""
 _RETRY_S = 30.0
@@ -189,7 +191,7 @@ class TokenSource:
         """Run something of MSAL's, and name what it raises. The errors raised here drop their causes' texts."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, action)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:  # its discovery document names where to go on
             raise GraphUnavailable(
                 "the login service cannot be reached", details={"subject": "login", "cause": type(error).__name__}
             ) from error
@@ -199,8 +201,9 @@ class TokenSource:
                 retry_after_s=http.last_retry_after_s,
                 details={"subject": "login", "status": str(http.last_status or "")},
             ) from error
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            # MSAL raises ValueError for an unknown directory, and trips over documents that lack what it looks for.
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
+            # MSAL raises ValueError for an unknown directory, and trips over documents that lack what it looks for, or hold
+            # something else there.
             raise _construction_error(http) from error
 
     def _build_app(self, account: _Account, tenant: TenantRef, credential: Credential) -> Any:  # see _in_thread
@@ -266,8 +269,8 @@ def _failed(http: LoginHttp) -> int | None:
 
 def _seconds(value: object) -> float:
     try:
-        return max(0.0, float(value)) if isinstance(value, int | float | str) else 0.0
-    except ValueError:
+        return min(max(0.0, float(value)), _LASTS_S_MAX) if isinstance(value, int | float | str) else 0.0
+    except (ValueError, OverflowError):
         return 0.0
 
 

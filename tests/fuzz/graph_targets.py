@@ -16,7 +16,7 @@ from sidecar.graph.auth import TokenSource
 from sidecar.graph.clouds import TenantRef
 from sidecar.graph.delta import Round
 from sidecar.graph.events import is_part_of_series, is_series, to_booking
-from sidecar.graph.logins import build_login_http, token_claims
+from sidecar.graph.logins import token_claims
 from sidecar.graph.notifications import parse_notifications
 from sidecar.graph.refusals import RETRY_AFTER_S_MAX, parse_claims_challenge, parse_retry_after, to_error
 from sidecar.model.ids import TenantUid
@@ -101,6 +101,10 @@ def refusals(data: bytes) -> None:
     assert claims is None or isinstance(msgspec.json.decode(claims), dict)
 
 
+_TELEMETRY = Telemetry()
+"""Making one takes longer than a hundred logins."""
+
+
 class _Secret:
     async def load_credential(self, _: TenantUid, __: str) -> Credential:
         """Return a client secret."""
@@ -115,14 +119,12 @@ def _tokens(document: bytes, answer: bytes, status: int) -> Iterator[TokenSource
         return httpx.Response(status, content=answer)
 
     settings = GraphSettings(login_url="https://login.example")
-    http = build_login_http(settings, transport=httpx.MockTransport(reply))
-    telemetry = Telemetry()
-    source = TokenSource(credentials=_Secret(), settings=settings, clock=FakeClock(), telemetry=telemetry, http=http)
+    http = httpx.Client(transport=httpx.MockTransport(reply))  # our own would load the machine's authorities each time
+    source = TokenSource(credentials=_Secret(), settings=settings, clock=FakeClock(), telemetry=_TELEMETRY, http=http)
     try:
         yield source
     finally:
         source.close()
-        telemetry.close()
 
 
 _DISCOVERY = _json(
