@@ -33,7 +33,6 @@ KNOWN = {
     ("sidecar/settings.py", "Basic Auth Credentials"),
     ("sidecar/store/postgres_link.py", "Basic Auth Credentials"),
     ("tests/e2e/test_cli.py", "Basic Auth Credentials"),
-    ("tests/support/brokers.py", "Basic Auth Credentials"),
     ("tests/unit/api/test_proofs.py", "Private Key"),
     ("tests/unit/graph/test_auth.py", "Private Key"),
     ("tests/unit/store/test_postgres.py", "Basic Auth Credentials"),
