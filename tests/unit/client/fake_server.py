@@ -103,7 +103,7 @@ class FakeServer:
         def write(message: Message) -> bytes:
             return message.SerializeToString()
 
-        if name in ("WatchRoom", "WatchRooms"):
+        if name in ("WatchRoom", "WatchRooms", "WatchTaskRun"):
             return grpc.unary_stream_rpc_method_handler(
                 self._watch(name), request_deserializer=request.FromString, response_serializer=write
             )
@@ -231,4 +231,7 @@ METHODS = {
         *("CreateBooking", "UpdateBooking", "CancelBooking", "CheckIn", "ReleaseBooking"),
     ),
     "WatchService": _methods("WatchRoom", "WatchRooms", "ReadChanges"),
+    "TaskService": _methods(
+        *("ListTasks", "ListDueLanes", "DrainLane", "RunTask", "GetTaskRun", "ListTaskRuns", "WatchTaskRun")
+    ),
 }
