@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sidecar.aio.clock import INSTANT_S, Clock
 from sidecar.aio.wakeup import Broadcast
-from sidecar.errors import TenantNotFound
+from sidecar.errors import TenantNotFound, WatcherLimit
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import IntentKind
 from sidecar.model.lane import LEFT_OVER, LaneView
@@ -22,6 +22,8 @@ from sidecar.tasks.lanes import Ending
 
 _LOOKS_APART_S = 0.1
 """Marks come by the thousand in a second; whoever waits for a lane looks no more often than this."""
+_WAITING_MAX = 64
+"""Calls that wait at once: each looks for itself, up to ten times a second where much is marked."""
 _LEFT_OVER_MAX = 100
 _BUDGET_SHARE = 0.8
 """Of the time until the answer, in which work is begun; the rest is for finishing it."""
@@ -61,11 +63,27 @@ class LaneDriving:
         self._runner = runner
         self._clock = clock
         self._sweep_s = sweep_s
+        self._waiting_count = 0
 
     async def wait_due(
         self, *, visible: Collection[TenantId] | None, count_max: int, wait_s: float
     ) -> Sequence[LaneView]:
-        """Return lanes that are due and that nobody has, the longest waiting first; wait for one if there is none."""
+        """Return lanes that are due and that nobody has, the longest waiting first; wait for one if there is none.
+
+        Raises:
+            WatcherLimit: too many wait already.
+        """
+        if wait_s > 0 and self._waiting_count >= _WAITING_MAX:
+            raise WatcherLimit("too many calls wait for lanes", details={"watches_max": str(_WAITING_MAX)})
+        self._waiting_count += 1
+        try:
+            return await self._wait_due(visible, count_max, wait_s)
+        finally:
+            self._waiting_count -= 1
+
+    async def _wait_due(
+        self, visible: Collection[TenantId] | None, count_max: int, wait_s: float
+    ) -> Sequence[LaneView]:
         ends_s = self._clock.monotonic() + wait_s
         marks = Broadcast()
         stops_listening = (self._store.on_work(lambda _: marks.ring()), self._runner.on_stop(marks.ring))

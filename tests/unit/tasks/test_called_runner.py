@@ -11,9 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.aio.supervise import keep_running
-from sidecar.errors import ServerDraining, StoreUnavailable
+from sidecar.errors import ServerDraining, StoreUnavailable, WatcherLimit
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import Intent, IntentKind, Priority
+from sidecar.tasks import driving
 from sidecar.tasks.called_runner import BothRunners, CalledRunner
 from sidecar.tasks.driving import LaneDriving
 from sidecar.tasks.runner import EmbeddedRunner
@@ -166,6 +167,24 @@ def test_failure_of_the_database_is_the_callers_news(tmp_path: Path) -> None:
         now_s = opened.clock.monotonic()
         with pytest.raises(StoreUnavailable):
             await runner.drain(LANE, ends_s=now_s + 5, answer_s=now_s + 9)
+
+    played(tmp_path, play)
+
+
+def test_only_so_many_wait_for_lanes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not wait is answered all the same."""
+    monkeypatch.setattr(driving, "_WAITING_MAX", 2)
+
+    async def play(opened: OpenStore, runner: CalledRunner) -> None:
+        lanes = LaneDriving(store=opened.store, runner=runner, clock=opened.clock, sweep_s=SETTINGS.sweep_s)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(lanes.wait_due(visible=None, count_max=1, wait_s=9.0))
+            await asyncio.sleep(1)
+            with pytest.raises(WatcherLimit):
+                await lanes.wait_due(visible=None, count_max=1, wait_s=9.0)
+            assert await lanes.wait_due(visible=None, count_max=1, wait_s=0.0) == []
+        assert await lanes.wait_due(visible=None, count_max=1, wait_s=1.0) == []
 
     played(tmp_path, play)
 

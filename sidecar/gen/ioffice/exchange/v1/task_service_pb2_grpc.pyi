@@ -42,7 +42,7 @@ class TaskServiceStub:
     """Lists the chores: what each is for, and how often it is done by itself. Errors: FIELD_INVALID."""
     ListDueLanes: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListDueLanesRequest, _task_service_pb2.ListDueLanesResponse]
     """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-    Errors: FIELD_INVALID.
+    Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
     """
     DrainLane: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DrainLaneRequest, _task_service_pb2.DrainLaneResponse]
     """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
@@ -59,7 +59,8 @@ class TaskServiceStub:
     GetTaskRun: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRunRequest, _task_service_pb2.GetTaskRunResponse]
     """Reads a run. Runs are kept for seven days. Errors: FIELD_INVALID, TASK_RUN_NOT_FOUND."""
     ListTaskRuns: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskRunsRequest, _task_service_pb2.ListTaskRunsResponse]
-    """Lists runs, the newest first. A caller that is limited to some tenants sees the runs that are about no others.
+    """Lists runs, the newest first. A caller that is limited to some tenants sees the runs about one of them, and those about several
+    that callers with the same tenants began.
     Errors: FIELD_INVALID, TASK_NOT_FOUND, TENANT_NOT_FOUND.
     """
     WatchTaskRun: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTaskRunRequest, _task_service_pb2.WatchTaskRunResponse]
@@ -82,7 +83,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Lists the chores: what each is for, and how often it is done by itself. Errors: FIELD_INVALID."""
     ListDueLanes: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListDueLanesRequest, _task_service_pb2.ListDueLanesResponse]  # type: ignore[assignment]
     """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-    Errors: FIELD_INVALID.
+    Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
     """
     DrainLane: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DrainLaneRequest, _task_service_pb2.DrainLaneResponse]  # type: ignore[assignment]
     """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
@@ -99,7 +100,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     GetTaskRun: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRunRequest, _task_service_pb2.GetTaskRunResponse]  # type: ignore[assignment]
     """Reads a run. Runs are kept for seven days. Errors: FIELD_INVALID, TASK_RUN_NOT_FOUND."""
     ListTaskRuns: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskRunsRequest, _task_service_pb2.ListTaskRunsResponse]  # type: ignore[assignment]
-    """Lists runs, the newest first. A caller that is limited to some tenants sees the runs that are about no others.
+    """Lists runs, the newest first. A caller that is limited to some tenants sees the runs about one of them, and those about several
+    that callers with the same tenants began.
     Errors: FIELD_INVALID, TASK_NOT_FOUND, TENANT_NOT_FOUND.
     """
     WatchTaskRun: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTaskRunRequest, _task_service_pb2.WatchTaskRunResponse]  # type: ignore[assignment]
@@ -131,7 +133,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListDueLanesResponse, _abc.Awaitable[_task_service_pb2.ListDueLanesResponse]]:
         """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-        Errors: FIELD_INVALID.
+        Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
         """
 
     @_abc_1.abstractmethod
@@ -172,7 +174,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListTaskRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTaskRunsResponse, _abc.Awaitable[_task_service_pb2.ListTaskRunsResponse]]:
-        """Lists runs, the newest first. A caller that is limited to some tenants sees the runs that are about no others.
+        """Lists runs, the newest first. A caller that is limited to some tenants sees the runs about one of them, and those about several
+        that callers with the same tenants began.
         Errors: FIELD_INVALID, TASK_NOT_FOUND, TENANT_NOT_FOUND.
         """
 

@@ -212,7 +212,7 @@ class ListDueLanesRequest(_message.Message):
     page_token: _builtins.str
     """From the page before."""
     show_all: _builtins.bool
-    """List all lanes, by name, also those in which nothing is due, that somebody drains, or that are at rest."""
+    """List the lanes of all tenants, by name, also those in which nothing is due, that somebody drains, or that are at rest."""
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
         """With nothing due, wait this long for something, 60 s at most; not set: answer at once. Not together with a page_token or

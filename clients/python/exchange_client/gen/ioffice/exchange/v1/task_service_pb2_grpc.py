@@ -93,7 +93,7 @@ class TaskServiceServicer(object):
 
     def ListDueLanes(self, request, context):
         """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-        Errors: FIELD_INVALID.
+        Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,7 +127,8 @@ class TaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListTaskRuns(self, request, context):
-        """Lists runs, the newest first. A caller that is limited to some tenants sees the runs that are about no others.
+        """Lists runs, the newest first. A caller that is limited to some tenants sees the runs about one of them, and those about several
+        that callers with the same tenants began.
         Errors: FIELD_INVALID, TASK_NOT_FOUND, TENANT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
