@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from exchange_client import NotFound, SyncExchangeClient, Unavailable
+from exchange_client import AccessDenied, NotFound, SyncExchangeClient, Unavailable, Unsupported, times
 from exchange_client.messages import CheckResult, DiagnoseTenantResponse, Problem, Tenant
 
+from sidecar.aio.clock import SystemClock
 from sidecar.cli.connection import DEFAULT_TARGET, TargetOption, reach, tenant_of
 from sidecar.cli.output import (
     EXIT_REFUSED,
@@ -21,6 +23,7 @@ from sidecar.cli.output import (
     Output,
     OutputOption,
     failing_clearly,
+    instant,
     short,
     show_outcomes,
     to_do,
@@ -30,6 +33,9 @@ from sidecar.cli.server import ConfigOption
 
 _TENANTS_MAX = 50
 """One page; whoever has more asks for one, or a program for all with `tenant list`."""
+_LANES_MAX = 1_000
+_WORK_LATE = timedelta(minutes=5)
+"""Longer than a large import keeps what is behind it waiting, unless too few workers run."""
 _LOCAL = "this machine"
 _COMMANDS = {
     "APPLICATION_DISABLED": "exchange-sidecar kit show {tenant} --to DIR",
@@ -46,6 +52,7 @@ _COMMANDS = {
     "SCHEMA_BEHIND": "exchange-sidecar migrate",
     "SETTINGS_INVALID": "exchange-sidecar config check",
     "TENANT_SUSPENDED": "exchange-sidecar tenant resume {tenant}",
+    "WORK_WAITING": "exchange-sidecar task drain {tenant}",
 }
 """What fixes a cause, or what the one who must act is sent."""
 
@@ -95,7 +102,6 @@ def doctor(
 
 def _look_at_machine(config: Path | None) -> Iterable[CheckResult]:
     # Imported here: the other commands start in a fraction of the time without them.
-    from sidecar.aio.clock import SystemClock
     from sidecar.api.convert import check_to_proto
     from sidecar.diagnosis.local import check_machine, judge_mistakes
     from sidecar.errors import SettingsInvalid
@@ -114,15 +120,42 @@ def _ask_service(target: str, tenant: str) -> tuple[str, Sequence[DiagnoseTenant
     """Return why the service cannot be asked, "" when it can, and what it says of its tenants."""
     with reach(target) as client:
         try:
+            late = _late_lanes(client)
             if tenant:
-                return "", [_diagnose(client, tenant_of(tenant))]
+                return "", [_with_work(_diagnose(client, tenant_of(tenant)), late)]
             answers = []
             for name in _tenants(client):
                 with contextlib.suppress(NotFound):  # deleted since it was listed
-                    answers.append(_diagnose(client, name))
+                    answers.append(_with_work(_diagnose(client, name), late))
         except Unavailable as error:
             return error.message or "no answer", []
         return "", answers
+
+
+def _late_lanes(client: SyncExchangeClient) -> Mapping[str, datetime]:
+    """Return since when work waits, of tenants for which it has waited for long and that nobody works for."""
+    try:
+        lanes = client.wait_due_lanes(count_max=_LANES_MAX)
+    except (AccessDenied, Unsupported):  # a caller that may not ask, or an older service
+        return {}
+    since = {lane.name: times.to_datetime(lane.oldest_due_time) for lane in lanes}
+    now = SystemClock().now()
+    return {name: at for name, at in since.items() if now - at > _WORK_LATE}
+
+
+def _with_work(answer: DiagnoseTenantResponse, late: Mapping[str, datetime]) -> DiagnoseTenantResponse:
+    """Add that nobody does what is due for a tenant, if so."""
+    since_at = late.get(answer.tenant.name)
+    if since_at is not None:
+        problem = Problem(
+            reason="WORK_WAITING",
+            message=f"Work is due since {instant(since_at)}, and nobody does it.",
+            action="See that a worker runs; with tasks.runner=outside, that the task runner calls DrainLane.",
+            actor=Problem.ACTOR_OPERATOR,
+        )
+        message, failed = problem.message, CheckResult.OUTCOME_FAILED
+        answer.checks.add(check_id="tasks.lane", outcome=failed, message=message, problem=problem)
+    return answer
 
 
 def _diagnose(client: SyncExchangeClient, name: str) -> DiagnoseTenantResponse:

@@ -170,6 +170,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. Too many runs are under way for the tenant, or for all tenants; metadata.runs_max tells how many are taken."""
     ERROR_REASON_DRAIN_LIMIT: _ErrorReason.ValueType  # 119
     """RESOURCE_EXHAUSTED. This process drains as many lanes as it may; metadata.lanes_max tells how many. Call again, or elsewhere."""
+    ERROR_REASON_WORK_WAITING: _ErrorReason.ValueType  # 126
+    """Only in a doctor's report. Work is due for a tenant that nobody does."""
     ERROR_REASON_BOOKING_BEHIND: _ErrorReason.ValueType  # 75
     """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 90
@@ -360,6 +362,8 @@ ERROR_REASON_TASK_RUN_LIMIT: ErrorReason.ValueType  # 118
 """RESOURCE_EXHAUSTED. Too many runs are under way for the tenant, or for all tenants; metadata.runs_max tells how many are taken."""
 ERROR_REASON_DRAIN_LIMIT: ErrorReason.ValueType  # 119
 """RESOURCE_EXHAUSTED. This process drains as many lanes as it may; metadata.lanes_max tells how many. Call again, or elsewhere."""
+ERROR_REASON_WORK_WAITING: ErrorReason.ValueType  # 126
+"""Only in a doctor's report. Work is due for a tenant that nobody does."""
 ERROR_REASON_BOOKING_BEHIND: ErrorReason.ValueType  # 75
 """Only in Problem. The copy of a booking is not of the version that Exchange holds now."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 90
