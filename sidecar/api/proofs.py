@@ -12,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificates
+from cryptography.x509 import Certificate, InvalidVersion, load_pem_x509_certificates
 
 from sidecar.api.validate import is_guid
 
@@ -54,7 +54,7 @@ def complain_about_certificate(pem: bytes, *, now: datetime) -> str | None:
     try:
         certificate = load_pem_x509_certificates(pem)[0]
         expires_at = certificate.not_valid_after_utc
-    except ValueError:
+    except (ValueError, InvalidVersion):
         return "must hold a certificate in PEM form (-----BEGIN CERTIFICATE-----) that can be read"
     if expires_at <= now:
         return "holds a certificate that has expired"

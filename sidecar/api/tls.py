@@ -89,5 +89,5 @@ def build_credentials(files: TlsFiles, *, asks_callers: bool) -> grpc.ServerCred
 def _certificates(pem: bytes, setting: str, path: Path) -> Sequence[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise unusable(setting, path, "holds no certificates in PEM") from None

@@ -148,7 +148,7 @@ def _dates(setting: str, path: Path, now: datetime, *, first_only: bool) -> Iter
     """Tell of certificates that are out of date: of a chain the first is ours, of authorities each counts."""
     try:
         found = x509.load_pem_x509_certificates(read_bytes(path, setting, bytes_max=_PEM_BYTES_MAX))
-    except (SettingsInvalid, ValueError):
+    except (SettingsInvalid, ValueError, x509.InvalidVersion):
         return  # told by whoever reads it for use
     for certificate in found[:1] if first_only else found:
         ends_at = certificate.not_valid_after_utc

@@ -20,7 +20,7 @@ import httpx
 import msal
 import structlog
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
 from sidecar.aio.clock import Clock
 from sidecar.errors import CredentialRejected, DirectoryNotFound, GraphUnavailable, SidecarError, Unavailable
@@ -231,7 +231,7 @@ class TokenSource:
             raise CredentialRejected("the certificate credential lacks its certificate or its private key")
         try:
             load_pem_x509_certificate(certificates[0])
-        except ValueError as error:
+        except (ValueError, InvalidVersion) as error:
             raise CredentialRejected("the certificate cannot be read") from error
         chain = _decode(b"\n".join(certificates))
         # With the certificate, and no thumbprint, MSAL signs with PS256 and names the key by x5t#S256.

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509 import Certificate, load_pem_x509_certificates
+from cryptography.x509 import Certificate, InvalidVersion, load_pem_x509_certificates
 
 from sidecar.errors import FieldViolation, InvalidArgument
 from sidecar.model.ids import TenantId
@@ -96,6 +96,6 @@ def _first_certificate(pem: bytes) -> Certificate:
     """Return the certificate that is presented to Microsoft: the first one; others are its chain."""
     try:
         return load_pem_x509_certificates(pem)[0]
-    except ValueError:
+    except (ValueError, InvalidVersion):
         violation = FieldViolation("credential.certificate_pem", "does not hold a certificate that can be read")
         raise InvalidArgument([violation]) from None  # the cause could quote what it could not read

@@ -137,6 +137,8 @@ _DER = base64.b64decode(b"".join(_ISSUED.cert_chain_pems[0].bytes().splitlines()
 _NO_CURVE = _pem_of(_DER.replace(_P256, _P256[:-1] + b"\x7f"))
 _NO_POINT = _pem_of(_DER.replace(_P256 + b"\x03\x42\x00\x04", _P256 + b"\x03\x42\x00\x07"))
 """Certificates that can be read, with keys that cannot: once they ended the reading of the server's certificate."""
+_NO_VERSION = _pem_of(_DER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x42"))
+"""A certificate of version 66, for which the library has an error of its own."""
 _CURSOR = encode_cursor(Cursor(store_id="s" * 16, epoch="e" * 8, scope=b"12345678", revision=7))
 _BODY = base64.urlsafe_b64decode(_CURSOR + "=" * (-len(_CURSOR) % 4))[:-4]
 _FAR = msgspec.msgpack.encode((1, "s", "e", b"12345678", 2**63, None, None, None))
@@ -174,7 +176,7 @@ TARGETS = (
         name="certificates",
         run=certificates,
         errors=(),
-        seeds=(_PEM, _NO_CURVE, _NO_POINT, b"\x30\x03\x02\x01\x03"),
+        seeds=(_PEM, _NO_CURVE, _NO_POINT, _NO_VERSION, b"\x30\x03\x02\x01\x03"),
         examples_count=80,
     ),
     Target(
@@ -201,7 +203,7 @@ TARGETS = (
             f"{CANARY}-0123456789\n".encode(),
             f"authorization: Bearer {CANARY}\nx-scope: a\n".encode(),
             f"postgresql://user:{CANARY}@host:1/db?sslmode=verify-full".encode(),
-            *(_PEM, _NO_CURVE, _NO_POINT),
+            *(_PEM, _NO_CURVE, _NO_POINT, _NO_VERSION),
         ),
     ),
     Target(
