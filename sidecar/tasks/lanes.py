@@ -135,7 +135,10 @@ class Lanes:
             if visit is not None:
                 visit.is_refused = True
         finally:
-            del self._draining[lane]
+            if (
+                self._draining.get(lane) is drain.wakeup
+            ):  # else the lease was lost, and taken by another drain in this process
+                del self._draining[lane]
 
     async def _renew(self, lease: Lease) -> None:
         while True:

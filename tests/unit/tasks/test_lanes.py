@@ -143,6 +143,31 @@ def test_mark_during_a_run_runs_once_more(tmp_path: Path) -> None:
     assert on_bench(tmp_path, nothing, play).ran == ["r1", "r1"]
 
 
+def test_two_drains_of_a_lane_in_one_process_part_in_peace_when_one_has_lost_it(tmp_path: Path) -> None:
+    """The schedule's and one on request: the second takes the lane once the lease has run out, and the first finds out."""
+
+    async def play(bench: Bench) -> None:
+        async def work(intent: Intent) -> None:
+            await bench.clock.sleep(2 * SETTINGS.lease_s)
+
+        bench._work = work
+        await bench.mark("r1")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bench.lanes.drain(LANE))
+            await bench.clock.sleep(SETTINGS.lease_s / 10)
+            await bench.opened.execute("UPDATE lanes SET lease_until = 0")
+            await bench.opened.execute("UPDATE intents SET ready_at = ready_at + 5000000")
+            await bench.mark("r2")
+            second = group.create_task(bench.lanes.drain(LANE))
+            await bench.clock.sleep(SETTINGS.lease_s)
+            assert bench.lanes.is_draining(LANE)
+            await second
+        assert not bench.lanes.is_draining(LANE)
+        assert "r2" in bench.ran
+
+    on_bench(tmp_path, nothing, play)
+
+
 def test_keys_run_side_by_side_up_to_the_limit(tmp_path: Path) -> None:
     """Rooms of one tenant are worked on at once, but not without bound."""
 
