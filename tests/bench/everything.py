@@ -26,7 +26,7 @@ from tests.bench.figures import Figure, Scale
 from tests.bench.intake import genuine_items, posts
 from tests.bench.lines import Json
 from tests.bench.programs import cpu_s, program, rss_kb, to_text, wait_idle
-from tests.bench.stage import PREFIX, TENANT, Microsoft, Service, list_request, stage
+from tests.bench.stage import PREFIX, TENANT, Microsoft, Service, list_request, stage, watch_all
 
 _ROOMS = 200
 _BOOKINGS = 20
@@ -188,12 +188,7 @@ def _reading(service: Service) -> Iterator[_Reader]:
     """Follow all rooms on one stream meanwhile."""
     reader = _Reader()
     with grpc.insecure_channel(service.target) as channel:
-        call = channel.unary_stream(
-            f"{PREFIX}WatchService/WatchRooms",
-            request_serializer=pb.WatchRoomsRequest.SerializeToString,
-            response_deserializer=pb.WatchRoomsResponse.FromString,
-        )
-        stream = call(pb.WatchRoomsRequest(parent=f"tenants/{TENANT}"))
+        stream = watch_all(channel)
 
         def follow() -> None:
             try:

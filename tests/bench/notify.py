@@ -14,10 +14,9 @@ from pathlib import Path
 
 import grpc
 
-from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as pb
 from sidecar.settings import SyncSettings
 from tests.bench.figures import Figure, Scale, quantile
-from tests.bench.stage import PREFIX, TENANT, Microsoft, Service, stage
+from tests.bench.stage import Microsoft, Service, stage, watch_all
 
 _BOOKINGS = 100
 _PAUSE_S = 0.15
@@ -56,12 +55,7 @@ def measure(service: Service, emulator: Microsoft, *, count: int, pause_s: float
     arrived_at: dict[str, float] = {}
     is_up = threading.Event()
     with grpc.insecure_channel(service.target) as channel:
-        call = channel.unary_stream(
-            f"{PREFIX}WatchService/WatchRooms",
-            request_serializer=pb.WatchRoomsRequest.SerializeToString,
-            response_deserializer=pb.WatchRoomsResponse.FromString,
-        )
-        stream = call(pb.WatchRoomsRequest(parent=f"tenants/{TENANT}"))
+        stream = watch_all(channel)
 
         def follow() -> None:
             try:

@@ -20,6 +20,7 @@ from sidecar.gen.ioffice.exchange.v1 import booking_service_pb2 as booking_pb
 from sidecar.gen.ioffice.exchange.v1 import common_pb2 as common_pb
 from sidecar.gen.ioffice.exchange.v1 import room_service_pb2 as room_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as tenant_pb
+from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as watch_pb
 from sidecar.store.key_ring import create_key_ring
 from tests.bench.lines import Json
 from tests.bench.programs import wait_idle
@@ -235,6 +236,16 @@ def reading_job(emulator: Microsoft) -> Json:
         "client_secret": tenant["client_secret"],
         "mailboxes": [room["address"] for room in emulator.rooms],
     }
+
+
+def watch_all(channel: grpc.Channel) -> grpc._CallIterator[watch_pb.WatchRoomsResponse]:
+    """Watch all rooms; the result is the call, too, and may be cancelled."""
+    call: grpc.UnaryStreamMultiCallable[watch_pb.WatchRoomsRequest, watch_pb.WatchRoomsResponse] = channel.unary_stream(
+        f"{PREFIX}WatchService/WatchRooms",
+        request_serializer=watch_pb.WatchRoomsRequest.SerializeToString,
+        response_deserializer=watch_pb.WatchRoomsResponse.FromString,
+    )
+    return call(watch_pb.WatchRoomsRequest(parent=f"tenants/{TENANT}"))
 
 
 def list_request(room_id: str, *, page_size: int = 100) -> booking_pb.ListBookingsRequest:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.support import chart
 from tests.support.chart import KUBE_VERSION, ROOT, ChartRefused, KubeObject, run_helm
 
 LIBRARY = ROOT / "helm" / "exchange-sidecar-lib"
@@ -33,8 +34,8 @@ def golden_file(case: str) -> Path:
 
 def build_example(folder: Path) -> Path:
     """Copy the example and its library into a folder and build the dependency, as an app team does; return the example."""
-    for chart in (LIBRARY, EXAMPLE):
-        shutil.copytree(chart, folder / chart.name, ignore=shutil.ignore_patterns("charts", "Chart.lock"))
+    for source in (LIBRARY, EXAMPLE):
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("charts", "Chart.lock"))
     return _build(folder / EXAMPLE.name)
 
 
@@ -42,48 +43,38 @@ def build_app(folder: Path, templates: dict[str, str], values: KubeObject) -> Pa
     """Make a chart of some templates that has the library as its dependency; return it."""
     dependency = {"name": LIBRARY.name, "alias": "exchange", "version": "*", "repository": f"file://{LIBRARY}"}
     described = {"apiVersion": "v2", "name": "my-app", "version": "1.0.0", "dependencies": [dependency]}
-    chart = folder / "my-app"
-    (chart / "templates").mkdir(parents=True)
+    app = folder / "my-app"
+    (app / "templates").mkdir(parents=True)
     for name, content in {"Chart.yaml": described, "values.yaml": values}.items():
-        (chart / name).write_text(yaml.safe_dump(content), encoding="utf-8")
+        (app / name).write_text(yaml.safe_dump(content), encoding="utf-8")
     for name, text in templates.items():
-        (chart / "templates" / name).write_text(text, encoding="utf-8")
-    return _build(chart)
+        (app / "templates" / name).write_text(text, encoding="utf-8")
+    return _build(app)
 
 
-def _build(chart: Path) -> Path:
-    result = run_helm("dependency", "build", chart)
+def _build(source: Path) -> Path:
+    result = run_helm("dependency", "build", source)
     if result.returncode:
         raise ChartRefused(result.stderr)
-    return chart
+    return source
 
 
 def render(
-    chart: Path, case: str | None = "default", *, sets: Sequence[str] = (), kube_version: str = KUBE_VERSION
+    built: Path, case: str | None = "default", *, sets: Sequence[str] = (), kube_version: str = KUBE_VERSION
 ) -> str:
-    """Render a built chart as release `demo` in namespace `rooms`; no case means the chart's own values.
-
-    Args:
-        sets: further values as Helm's `--set` takes them.
-    Raises:
-        ChartRefused: a schema or a template refused the values.
-    """
-    arguments: list[str | Path] = ["template", "demo", chart, "--namespace", "rooms", "--kube-version", kube_version]
-    if case is not None:
-        arguments += ["--values", values_file(case)]
-    for change in sets:
-        arguments += ["--set", change]
-    result = run_helm(*arguments)
-    if result.returncode:
-        raise ChartRefused(result.stderr)
-    return result.stdout
+    """Render a built chart as `chart.render` does; the cases are the example's."""
+    return chart.render(_values(case), chart=built, sets=sets, kube_version=kube_version)
 
 
 def render_objects(
-    chart: Path, case: str | None = "default", *, sets: Sequence[str] = (), kube_version: str = KUBE_VERSION
+    built: Path, case: str | None = "default", *, sets: Sequence[str] = (), kube_version: str = KUBE_VERSION
 ) -> list[KubeObject]:
-    """Render like `render` and read the manifests; empty documents are left out."""
-    return [one for one in yaml.safe_load_all(render(chart, case, sets=sets, kube_version=kube_version)) if one]
+    """Render like `render` and read the manifests."""
+    return chart.render_objects(_values(case), chart=built, sets=sets, kube_version=kube_version)
+
+
+def _values(case: str | None) -> Path | None:
+    return None if case is None else values_file(case)
 
 
 def pod_specs(objects: Sequence[KubeObject]) -> dict[str, KubeObject]:
@@ -113,9 +104,9 @@ def app_of(pod: KubeObject) -> KubeObject:
 def write_goldens() -> None:
     """Make every golden what the example renders now."""
     with tempfile.TemporaryDirectory() as folder:
-        chart = build_example(Path(folder))
+        built = build_example(Path(folder))
         for case in CASES:
-            golden_file(case).write_text(render(chart, case), encoding="utf-8")
+            golden_file(case).write_text(render(built, case), encoding="utf-8")
 
 
 if __name__ == "__main__":
