@@ -143,6 +143,9 @@ class Door:
                 return
             found = current.find(visitor.proof, now=now)
             refusal = None if found == grant else _refusal(found, method, named())
+            if refusal is None and method in UNNAMED and not _sees_all_of(found, grant):
+                # What it was shown when it came may be about what was taken from it since.
+                refusal = TenantNotFound("there is no such tenant")
             if refusal is not None:
                 raise refusal
             seen = current if found == grant else None
@@ -172,6 +175,10 @@ def _refusal(grant: Grant, method: str, tenants: frozenset[TenantId]) -> Sidecar
     if method in CREATING:
         return TenantNotGranted("the caller may not register a tenant with this id")
     return TenantNotFound("there is no such tenant")
+
+
+def _sees_all_of(found: Grant, earlier: Grant) -> bool:
+    return found.tenants is None or (earlier.tenants is not None and earlier.tenants <= found.tenants)
 
 
 def _caller(context: Peer) -> Caller:

@@ -14,6 +14,7 @@ from sidecar.api.access import SCOPES
 from sidecar.api.server import SERVICES
 from sidecar.errors import SettingsInvalid
 from sidecar.gen.ioffice.exchange.v1 import audit_service_pb2 as audit_pb
+from sidecar.gen.ioffice.exchange.v1 import task_service_pb2 as task_pb
 from sidecar.gen.ioffice.exchange.v1 import tenant_service_pb2 as pb
 from sidecar.gen.ioffice.exchange.v1 import watch_service_pb2 as watch_pb
 from tests.support.builders import NOW, make_booking
@@ -228,3 +229,21 @@ async def test_broken_callers_file_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid):
         async with serving(tmp_path, callers_file=path):
             raise AssertionError("it started")
+
+
+@pytest.mark.parametrize(("before", "after"), [("*", ["acme"]), (["acme", "mine"], ["acme"]), ("*", "*")])
+async def test_run_that_names_no_tenant_is_followed_while_its_caller_may_see_as_much(
+    locked: Rig, tmp_path: Path, before: str | list[str], after: str | list[str]
+) -> None:
+    write(tmp_path / "callers.json", [entry("ops", ALL, tenants=before)])
+    request = task_pb.RunTaskRequest(name="tasks/verify-tenants")
+    run = (await locked.tasks.RunTask(request, metadata=bearing(ALL))).run
+    stream = locked.tasks.WatchTaskRun(task_pb.WatchTaskRunRequest(name=run.name), metadata=bearing(ALL))
+    await stream.read()
+    write(tmp_path / "callers.json", [entry("ops", ALL, tenants=after, scopes=["tasks.read"])])
+    await locked.db.execute("UPDATE task_runs SET done = 1")
+    if before == after:
+        assert (await stream.read()).run.done_count == 1
+    else:
+        assert (await failing(stream.read())).reason == "TENANT_NOT_FOUND"
+    stream.cancel()
