@@ -56,6 +56,8 @@ _LEAST_S = 0.05
 _LOOK_S = 0.1
 """Time between looks whether callers have become quiet: it happens once in the life of a process."""
 _TENANT_CHARS_MAX = 63
+_TASKS = "tasks/"
+"""What begins like this names a chore or a run, and no tenant."""
 _LOGGED_FIELDS_MAX = 5
 _LINES_BURST, _LINES_PER_S = 20, 1.0
 """Lines of the log about callers that are not known, or over their limits; the rest is counted."""
@@ -357,7 +359,7 @@ def _tenant_of(rpc: Rpc, request: Message) -> str:
     """Return the id of the tenant that a request names, not yet checked, so cut to the length of an id."""
     for path in rpc.named_by:
         name: str = attrgetter(path)(request)
-        if name:
+        if name and not name.startswith(_TASKS):
             return name.removeprefix("tenants/").partition("/")[0][:_TENANT_CHARS_MAX]
     return ""
 

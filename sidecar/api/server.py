@@ -56,7 +56,7 @@ _WATCH = watch_service_pb2.DESCRIPTOR.services_by_name["WatchService"]
 SERVICES: tuple[ServiceDescriptor, ...] = (_TENANT, _ROOM, _BOOKING, _WATCH, _AUDIT, _DIAGNOSTICS, _TASK)
 """All services of the protos."""
 
-_NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name", "room.name")
+_NAMING_PATHS = ("parent", "name", "room", "tenant_id", "tenant.name", "room.name", "lane", "scope")
 _WAITING = frozenset(
     {
         "WatchService/ReadChanges",

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sidecar.aio.clock import INSTANT_S, Clock
 from sidecar.aio.wakeup import Broadcast
-from sidecar.errors import TenantNotFound, WatcherLimit
+from sidecar.errors import ServerDraining, TenantNotFound, WatcherLimit
 from sidecar.model.ids import TenantId, TenantUid
 from sidecar.model.intent import IntentKind
 from sidecar.model.lane import LEFT_OVER, LaneView
@@ -25,6 +25,7 @@ _LOOKS_APART_S = 0.1
 _WAITING_MAX = 64
 """Calls that wait at once: each looks for itself, up to ten times a second where much is marked."""
 _LEFT_OVER_MAX = 100
+_AGAIN_S = 1.0
 _BUDGET_SHARE = 0.8
 """Of the time until the answer, in which work is begun; the rest is for finishing it."""
 
@@ -71,8 +72,12 @@ class LaneDriving:
         """Return lanes that are due and that nobody has, the longest waiting first; wait for one if there is none.
 
         Raises:
+            ServerDraining: it is to wait, and would be back at once again and again if it were not told to go elsewhere.
             WatcherLimit: too many wait already.
+            StoreUnavailable.
         """
+        if wait_s >= INSTANT_S and self._runner.is_stopping:
+            raise ServerDraining("the process begins no more work", retry_after_s=_AGAIN_S)
         if wait_s > 0 and self._waiting_count >= _WAITING_MAX:
             raise WatcherLimit("too many calls wait for lanes", details={"watches_max": str(_WAITING_MAX)})
         self._waiting_count += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from google.protobuf.duration_pb2 import Duration
 
 from sidecar.errors import GraphUnavailable
@@ -266,3 +267,19 @@ async def test_erasing_lane_of_a_tenant_is_drained_with_its_own(rig: Rig) -> Non
     assert [(work.work, work.done_count) for work in drained.work] == [("tenant.erase", 1)]
     assert drained.held_elsewhere
     assert not drained.more_due
+
+
+async def test_log_of_a_call_names_the_tenant_and_never_takes_a_chore_for_one(rig: Rig) -> None:
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        await failing(rig.tasks.DrainLane(pb.DrainLaneRequest(lane="tenants/ghost")))
+        await failing(rig.tasks.RunTask(pb.RunTaskRequest(name="tasks/check-rooms", scope="tenants/ghost/rooms/r")))
+        await failing(rig.tasks.GetTaskRun(pb.GetTaskRunRequest(name="tasks/check-rooms/runs/k1")))
+    assert [line["tenant"] for line in lines] == ["ghost", "ghost", ""]
+
+
+async def test_who_would_wait_is_sent_elsewhere_while_nothing_is_begun_any_more(rig: Rig) -> None:
+    """An empty answer at once would be asked for again at once, for as long as the process takes to end."""
+    rig.called.stop()
+    told = await failing(rig.tasks.ListDueLanes(pb.ListDueLanesRequest(wait=Duration(seconds=60))))
+    assert told.reason == "SERVER_DRAINING"
+    assert not (await lanes_of(rig)).lanes

@@ -93,7 +93,7 @@ class TaskServiceServicer(object):
 
     def ListDueLanes(self, request, context):
         """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-        Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
+        Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +102,7 @@ class TaskServiceServicer(object):
     def DrainLane(self, request, context):
         """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
         drains, the others are told so at once. A call that is cut off does no harm either; what it had begun is finished.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT, SERVER_DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

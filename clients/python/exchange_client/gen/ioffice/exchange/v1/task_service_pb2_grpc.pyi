@@ -42,12 +42,12 @@ class TaskServiceStub:
     """Lists the chores: what each is for, and how often it is done by itself. Errors: FIELD_INVALID."""
     ListDueLanes: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListDueLanesRequest, _task_service_pb2.ListDueLanesResponse]
     """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-    Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
+    Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
     """
     DrainLane: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DrainLaneRequest, _task_service_pb2.DrainLaneResponse]
     """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
     drains, the others are told so at once. A call that is cut off does no harm either; what it had begun is finished.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT, SERVER_DRAINING.
     """
     RunTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RunTaskRequest, _task_service_pb2.RunTaskResponse]
     """Has a chore done now for a room, a tenant, or all tenants that the caller may name. The work is made due together with the
@@ -83,12 +83,12 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Lists the chores: what each is for, and how often it is done by itself. Errors: FIELD_INVALID."""
     ListDueLanes: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListDueLanesRequest, _task_service_pb2.ListDueLanesResponse]  # type: ignore[assignment]
     """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-    Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
+    Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
     """
     DrainLane: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DrainLaneRequest, _task_service_pb2.DrainLaneResponse]  # type: ignore[assignment]
     """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
     drains, the others are told so at once. A call that is cut off does no harm either; what it had begun is finished.
-    Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT.
+    Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT, SERVER_DRAINING.
     """
     RunTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RunTaskRequest, _task_service_pb2.RunTaskResponse]  # type: ignore[assignment]
     """Has a chore done now for a room, a tenant, or all tenants that the caller may name. The work is made due together with the
@@ -133,7 +133,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListDueLanesResponse, _abc.Awaitable[_task_service_pb2.ListDueLanesResponse]]:
         """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-        Errors: FIELD_INVALID, WATCHER_LIMIT (64 calls wait already).
+        Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
         """
 
     @_abc_1.abstractmethod
@@ -144,7 +144,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_task_service_pb2.DrainLaneResponse, _abc.Awaitable[_task_service_pb2.DrainLaneResponse]]:
         """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
         drains, the others are told so at once. A call that is cut off does no harm either; what it had begun is finished.
-        Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT.
+        Errors: FIELD_INVALID, TENANT_NOT_FOUND, DRAIN_LIMIT, SERVER_DRAINING.
         """
 
     @_abc_1.abstractmethod
