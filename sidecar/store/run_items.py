@@ -49,13 +49,14 @@ async def forget(c: Connection, condition: str, *values: Value) -> None:
     Args:
         condition: in SQL, about columns that intents and pieces both have: kind, key and lane.
     """
+    # First: it waits for runs that are being begun, whose pieces are to be seen by what follows.
+    await c.execute(f"DELETE FROM intents WHERE {condition}", *values)  # noqa: S608  (ours)
     found = await c.fetch(f"DELETE FROM task_run_items WHERE {condition} RETURNING run_uid", *values)  # noqa: S608
     counts: dict[str, int] = {}
     for (uid,) in found:
         counts[uid] = counts.get(uid, 0) + 1
     for uid, count in sorted(counts.items()):
         await _count(c, uid, count, reason=None)
-    await c.execute(f"DELETE FROM intents WHERE {condition}", *values)  # noqa: S608  (ours)
 
 
 async def give_up(c: Connection, lane: TenantUid, *, reason: str) -> None:

@@ -320,7 +320,9 @@ async def _mark_all(c: Connection, aim: Aim, run_uid: str) -> int:
     count = await c.execute(
         "INSERT INTO task_run_items (kind, key, run_uid, lane, generation)"  # noqa: S608  (ours)
         " SELECT w.kind, w.key, $1, w.lane, w.generation FROM intents w"
-        f" JOIN ({_ABOUT[aim.subject]}{shifted.where}) chosen ON chosen.key = w.key WHERE w.kind = '{aim.kind.value}'",
+        f" JOIN ({_ABOUT[aim.subject]}{shifted.where}) chosen ON chosen.key = w.key WHERE w.kind = '{aim.kind.value}'"
+        # PostgreSQL's second statement also sees rooms that came since the first: nobody would tell this run of their end.
+        " AND w.watched = 1",
         run_uid,
         *shifted.values,
     )

@@ -17,6 +17,7 @@ from sidecar.model.change import ChangeKind
 from sidecar.model.ids import BookingKey, EventId, Mailbox, RoomId, TenantUid
 from sidecar.model.intent import IntentKind, Lease, Priority
 from sidecar.model.room import Room
+from sidecar.model.task_run import Aim, RunState, Subject, TaskRun
 from sidecar.store.engine import Connection
 from tests.support.builders import (
     CANARY,
@@ -237,3 +238,42 @@ async def test_text_with_a_nul_is_kept_or_not_found_but_never_breaks_a_call(open
     assert await opened.store.subscriptions.load("no\0body") is None
     with pytest.raises(RoomNotFound):
         await opened.store.rooms.load(TENANT, RoomId("\0"))
+
+
+COMPARING = Aim(
+    task="compare-rooms",
+    kind=IntentKind.ROOM_COMPARE,
+    subject=Subject.ROOM,
+    priority=Priority.COMPARE,
+    tenant_id=TENANT,
+    room_id=None,
+    visible=None,
+)
+
+
+async def end_all(opened: OpenStore, lane: TenantUid) -> None:
+    """Have everything that is due done, and nothing planned anew."""
+    while due := await opened.store.intents.due(lane, count_max=1_000):
+        for intent in due:
+            await opened.store.intents.finish(intent, next_at=None)
+
+
+async def test_run_begun_while_rooms_come_and_go_waits_for_nothing_that_is_over(
+    opened: OpenStore, other: OpenStore
+) -> None:
+    """Whatever comes first: once all that is due is done, the run has ended."""
+    tenant = await opened.add_tenant()
+    for number in range(ROUNDS // 2):
+        going = [await opened.add_room(f"g{number}-{each}") for each in range(4)]
+        comings = [
+            make_mapping(f"n{number}-{each}", mailbox=Mailbox(f"n{number}-{each}@contoso.example")) for each in range(4)
+        ]
+        run, *_ = await together(
+            other.store.task_runs.begin(COMPARING, request_id=f"q{number}"),
+            *(opened.store.rooms.unmap(TENANT, room.room_id, etag="") for room in going),
+            *(opened.store.rooms.map_all(TENANT, [coming]) for coming in comings),
+        )
+        assert isinstance(run, TaskRun)
+        await end_all(opened, tenant.uid)
+        found = await opened.store.task_runs.load(run.task, run.uid, visible=None)
+        assert found.state is RunState.SUCCEEDED, number
