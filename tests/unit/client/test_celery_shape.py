@@ -8,7 +8,16 @@ import pytest
 from exchange_client import Reconnected
 from exchange_client.celery.layout import Layout, queue_of
 from exchange_client.celery.shape import Change, ChangeMaker, ChangeTask
-from exchange_client.messages import Booking, BookingChange, Room, RoomUnmapped, StreamClosing, WatchRoomsResponse
+from exchange_client.messages import (
+    Booking,
+    BookingChange,
+    Room,
+    RoomUnmapped,
+    StreamClosing,
+    SyncState,
+    SyncStatus,
+    WatchRoomsResponse,
+)
 
 from tests.unit.client.test_mirror import ROOM, booking, end, removal, start, upserts
 
@@ -105,6 +114,27 @@ def test_rooms_are_told_changed_and_unmapped() -> None:
     changes = taken(made(), changed, unmapped)
     assert [(change["kind"], change["room"]) for change in changes] == [("ROOM_CHANGED", ROOM), ("ROOM_UNMAPPED", ROOM)]
     assert changes[0]["room_state"]["state"] == "STATE_UP"
+
+
+def test_states_of_a_room_that_only_time_has_changed_are_no_repeats_of_each_other() -> None:
+    """The log does not move meanwhile, so all of them come with one resume token; a handler must take each."""
+    told = [WatchRoomsResponse(resume_token="t1", room_changed=Room(name=ROOM, sync=sync)) for sync in states()]
+    first, again = taken(made(), *told), taken(made(), *told)
+    assert [change["id"] for change in first] == [change["id"] for change in again]
+    assert len({change["id"] for change in first}) == 3
+
+
+def states() -> list[SyncStatus]:
+    """Make those of a room that was fresh, grew stale, and was proved fresh again."""
+    found = []
+    for state, fresh_s in (
+        (SyncState.SYNC_STATE_LIVE, 1),
+        (SyncState.SYNC_STATE_STALE, 1),
+        (SyncState.SYNC_STATE_LIVE, 2),
+    ):
+        found.append(SyncStatus(state=state))
+        found[-1].fresh_as_of_time.FromSeconds(fresh_s)
+    return found
 
 
 def test_deleted_tenant_is_told_in_each_queue_and_a_shutdown_in_none() -> None:

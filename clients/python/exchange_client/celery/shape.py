@@ -6,6 +6,7 @@ was written for the version before would go wrong. Fields may be added within a 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
@@ -121,7 +122,9 @@ class ChangeMaker:
                 yield from self._end(message.snapshot_end)
             case "room_changed":
                 room = message.room_changed
-                yield self._task(ROOM_CHANGED, room.name, key=message.resume_token, room_state=_json(room))
+                # A room grows stale, and fresh again, by time alone: the log stands still, and the token with it.
+                key = f"{message.resume_token} {_digest(room)}"
+                yield self._task(ROOM_CHANGED, room.name, key=key, room_state=_json(room))
             case "room_unmapped":
                 room_name = message.room_unmapped.room
                 self._open.pop(room_name, None)
@@ -201,6 +204,10 @@ class ChangeMaker:
 def _json(message: Booking | Room) -> Change:
     # Names as in the protos: whoever reads their comments finds the fields.
     return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def _digest(room: Room) -> str:
+    return hashlib.sha256(room.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _at(timestamp: Timestamp) -> str:
