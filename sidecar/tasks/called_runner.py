@@ -141,6 +141,8 @@ class CalledRunner(LaneRunner):
             visit.ends_s = self._clock.monotonic()  # nobody waits for it any more; what was begun is finished
             raise
         error = drain.result() if drain.done() and not drain.cancelled() else None
+        while isinstance(error, ExceptionGroup):  # a drain is a group of tasks, and whatever ends it comes in one
+            error = error.exceptions[0]
         if error is not None:
             raise error
         return Drained(endings=Counter(visit.endings), is_refused=visit.is_refused, is_unfinished=not drain.done())

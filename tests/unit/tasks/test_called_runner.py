@@ -156,14 +156,15 @@ def test_schedule_that_fails_is_run_again_and_so_is_what_is_called(tmp_path: Pat
     run_virtually(main)
 
 
-def test_failure_of_the_database_is_the_callers_news(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["take_lane", "due", "release_lane"])
+def test_failure_of_the_database_is_the_callers_news(tmp_path: Path, call: str) -> None:
     async def play(opened: OpenStore, runner: CalledRunner) -> None:
         await mark(opened)
 
         async def fail(*_: object, **__: object) -> None:
             raise StoreUnavailable("the disk is full")
 
-        opened.store.intents.take_lane = fail  # type: ignore[method-assign]
+        setattr(opened.store.intents, call, fail)
         now_s = opened.clock.monotonic()
         with pytest.raises(StoreUnavailable):
             await runner.drain(LANE, ends_s=now_s + 5, answer_s=now_s + 9)
