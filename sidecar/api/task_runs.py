@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sidecar.aio.clock import Clock
+from sidecar.aio.places import Full, Places
 from sidecar.api.boundary import Send
 from sidecar.api.convert import problem_to_proto
 from sidecar.api.door import visible_tenants
@@ -32,7 +33,7 @@ _LOOK_S = 1.0
 _REPEAT_S = 15.0
 """Whoever follows a run that does not move hears of it as often, and knows that the connection lives."""
 _FOLLOWED_MAX = 100
-"""Followers of this process at once: each asks the database once a second."""
+"""Followers of this process at once, half of them callers that may name the same: each asks the database once a second."""
 _AGAIN_S = 1.0
 _NAME = "[a-z][a-z-]{0,62}"
 _TASK_NAME = re.compile(f"tasks/({_NAME})")
@@ -59,7 +60,7 @@ class TaskRunCalls:
         self._feed = feed
         self._send_s = send_s
         self._clock = clock
-        self._followed_count = 0
+        self._followed = Places(_FOLLOWED_MAX)
         self._page_tokens = PageTokens(_Place, free_fields=("page_size",))
 
     async def run(self, request: pb.RunTaskRequest) -> pb.RunTaskResponse:
@@ -126,13 +127,12 @@ class TaskRunCalls:
         check = Check()
         task, uid = _read_run(check, request.name)
         check.finish()
-        if self._followed_count >= _FOLLOWED_MAX:
-            raise WatcherLimit("too many runs are followed", details={"watches_max": str(_FOLLOWED_MAX)})
-        self._followed_count += 1
         try:
-            await self._follow(task, uid, send)
-        finally:
-            self._followed_count -= 1
+            with self._followed.taken(visible_tenants()):
+                await self._follow(task, uid, send)
+        except Full:
+            details = {"watches_max": str(_FOLLOWED_MAX)}
+            raise WatcherLimit("too many runs are followed", details=details) from None
 
     async def _follow(self, task: str, uid: str, send: Send) -> None:
         visible = visible_tenants()

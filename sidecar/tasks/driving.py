@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sidecar.aio.clock import INSTANT_S, Clock
+from sidecar.aio.places import Full, Places
 from sidecar.aio.wakeup import Broadcast
 from sidecar.errors import ServerDraining, TenantNotFound, WatcherLimit
 from sidecar.model.ids import TenantId, TenantUid
@@ -64,7 +65,7 @@ class LaneDriving:
         self._runner = runner
         self._clock = clock
         self._sweep_s = sweep_s
-        self._waiting_count = 0
+        self._waiting = Places(_WAITING_MAX)
 
     async def wait_due(
         self, *, visible: Collection[TenantId] | None, count_max: int, wait_s: float
@@ -78,13 +79,15 @@ class LaneDriving:
         """
         if wait_s >= INSTANT_S and self._runner.is_stopping:
             raise ServerDraining("the process begins no more work", retry_after_s=_AGAIN_S)
-        if wait_s > 0 and self._waiting_count >= _WAITING_MAX:
-            raise WatcherLimit("too many calls wait for lanes", details={"watches_max": str(_WAITING_MAX)})
-        self._waiting_count += 1
+        if wait_s < INSTANT_S:
+            return await self._wait_due(visible, count_max, 0.0)
         try:
-            return await self._wait_due(visible, count_max, wait_s)
-        finally:
-            self._waiting_count -= 1
+            # Callers are told apart by what they may name: none of a tenant's own keeps the platform's waiting, nor another's.
+            with self._waiting.taken(None if visible is None else frozenset(visible)):
+                return await self._wait_due(visible, count_max, wait_s)
+        except Full:
+            details = {"watches_max": str(_WAITING_MAX)}
+            raise WatcherLimit("too many calls wait for lanes", details=details) from None
 
     async def _wait_due(
         self, visible: Collection[TenantId] | None, count_max: int, wait_s: float

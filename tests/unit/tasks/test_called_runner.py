@@ -173,12 +173,17 @@ def test_failure_of_the_database_is_the_callers_news(tmp_path: Path, call: str) 
 
 
 def test_only_so_many_wait_for_lanes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever does not wait is answered all the same."""
-    monkeypatch.setattr(driving, "_WAITING_MAX", 2)
+    """Half of them may be callers that may name the same; whoever does not wait is answered all the same."""
+    monkeypatch.setattr(driving, "_WAITING_MAX", 4)
 
     async def play(opened: OpenStore, runner: CalledRunner) -> None:
         lanes = LaneDriving(store=opened.store, runner=runner, clock=opened.clock, sweep_s=SETTINGS.sweep_s)
         async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(lanes.wait_due(visible={TenantId("a")}, count_max=1, wait_s=9.0))
+            await asyncio.sleep(1)
+            with pytest.raises(WatcherLimit):
+                await lanes.wait_due(visible={TenantId("a")}, count_max=1, wait_s=9.0)
             for _ in range(2):
                 group.create_task(lanes.wait_due(visible=None, count_max=1, wait_s=9.0))
             await asyncio.sleep(1)

@@ -42,7 +42,8 @@ class TaskServiceStub:
     """Lists the chores: what each is for, and how often it is done by itself. Errors: FIELD_INVALID."""
     ListDueLanes: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListDueLanesRequest, _task_service_pb2.ListDueLanesResponse]
     """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-    Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
+    Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already, or 32 of callers that may name the
+    same tenants) and SERVER_DRAINING.
     """
     DrainLane: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DrainLaneRequest, _task_service_pb2.DrainLaneResponse]
     """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
@@ -83,7 +84,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Lists the chores: what each is for, and how often it is done by itself. Errors: FIELD_INVALID."""
     ListDueLanes: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListDueLanesRequest, _task_service_pb2.ListDueLanesResponse]  # type: ignore[assignment]
     """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-    Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
+    Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already, or 32 of callers that may name the
+    same tenants) and SERVER_DRAINING.
     """
     DrainLane: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DrainLaneRequest, _task_service_pb2.DrainLaneResponse]  # type: ignore[assignment]
     """Runs what is due in a lane, in the process that is called. Two calls at once, and a runner inside, do not hurt: one of them
@@ -133,7 +135,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListDueLanesResponse, _abc.Awaitable[_task_service_pb2.ListDueLanesResponse]]:
         """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-        Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
+        Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already, or 32 of callers that may name the
+        same tenants) and SERVER_DRAINING.
         """
 
     @_abc_1.abstractmethod

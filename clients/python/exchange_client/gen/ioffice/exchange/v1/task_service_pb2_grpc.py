@@ -93,7 +93,8 @@ class TaskServiceServicer(object):
 
     def ListDueLanes(self, request, context):
         """Lists the lanes in which something is due and that nobody drains now, the longest waiting first; waits for one if asked.
-        Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already) and SERVER_DRAINING.
+        Errors: FIELD_INVALID; with a wait WATCHER_LIMIT (64 calls wait already, or 32 of callers that may name the
+        same tenants) and SERVER_DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
