@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
@@ -37,9 +39,14 @@ class Telemetry:
         )
         buckets = ExplicitBucketHistogramAggregation(_BUCKETS)
         views = [View(instrument_name=name, aggregation=buckets) for name in DURATIONS]
-        self._provider = MeterProvider(
-            metric_readers=[reader, *also], resource=resource, views=views, shutdown_on_exit=False
-        )
+        with _switched_on():
+            self._provider = MeterProvider(
+                metric_readers=[reader, *also],
+                resource=resource,
+                exemplar_filter=AlwaysOffExemplarFilter(),
+                views=views,
+                shutdown_on_exit=False,
+            )
         self._meter = self._provider.get_meter("exchange-sidecar")
         # Counted in plain numbers and read when asked: an SDK counter costs 6 us for each call of the API. All series are
         # there from the start, because a rate needs the 0 that a count began with.
@@ -110,3 +117,14 @@ class Telemetry:
     def close(self) -> None:
         """Release what the meters hold."""
         self._provider.shutdown()
+
+
+@contextmanager
+def _switched_on() -> Iterator[None]:
+    """Hide the SDK's switch while inside: platforms set it against traces, and all alerts would be silent without a word."""
+    switch = os.environ.pop(OTEL_SDK_DISABLED, None)
+    try:
+        yield
+    finally:
+        if switch is not None:
+            os.environ[OTEL_SDK_DISABLED] = switch
