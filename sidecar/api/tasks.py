@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from sidecar.aio.clock import Clock
 from sidecar.api.boundary import Send, answering_s
@@ -41,7 +42,7 @@ class _TaskPlace(msgspec.Struct, array_like=True, frozen=True):
 
 class _LanePlace(msgspec.Struct, array_like=True, frozen=True):
     tenant_id: str
-    due_at: datetime | None = None
+    due_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class TaskServicer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 import structlog
 from google.protobuf.duration_pb2 import Duration
 
+from sidecar.api.page_tokens import PageTokens
+from sidecar.api.tasks import _LanePlace
 from sidecar.errors import GraphUnavailable
 from sidecar.gen.ioffice.exchange.v1 import task_service_pb2 as pb
 from sidecar.model.ids import TenantUid
@@ -106,6 +108,15 @@ async def test_due_lanes_come_in_pages(rig: Rig) -> None:
     second = await lanes_of(rig, page_size=2, page_token=first.next_page_token)
     assert [lane.name for lane in [*first.lanes, *second.lanes]] == ["tenants/a", "tenants/b", "tenants/c"]
     assert second.next_page_token == ""
+
+
+async def test_page_token_that_somebody_made_up_is_refused(rig: Rig) -> None:
+    """Its checksum is no secret."""
+    request = pb.ListDueLanesRequest(page_size=1)
+    place = _LanePlace("a", datetime(2026, 1, 1))
+    token = PageTokens(_LanePlace, free_fields=("page_size", "wait")).encode(request, place)
+    told = await failing(rig.tasks.ListDueLanes(pb.ListDueLanesRequest(page_size=1, page_token=token)))
+    assert set(told.violations) == {"page_token"}
 
 
 async def test_lane_that_somebody_drains_is_not_due_and_shown_among_all(rig: Rig) -> None:
