@@ -18,20 +18,13 @@ from sidecar.cli.credentials import (
     PfxFileOption,
     SecretFileOption,
     TokenFileOption,
-    credentials,
     read_credential,
     refuse_arguments,
-    rotate,
-    set_expiry,
 )
 from sidecar.cli.output import Output, OutputOption, at, short, show, show_checked
 from sidecar.cli.tenant_output import show_tenant
 
 app = typer.Typer(help="The customers' Microsoft 365 organisations.", no_args_is_help=True)
-
-app.command(context_settings=NO_ECHO)(rotate)
-app.command()(credentials)
-app.command("set-expiry")(set_expiry)
 
 CLOUDS = "global, us_government, us_government_dod or china"
 
