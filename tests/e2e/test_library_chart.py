@@ -208,6 +208,24 @@ def test_authority_of_the_postgres_lies_beside_its_uri_where_the_driver_looks(ex
         assert settings_of(sidecar_of(pod))["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.crt"
 
 
+def test_collector_is_spoken_to_with_files_of_the_sidecar(example: Path) -> None:
+    collector = ["exchange.telemetry.otlpEndpoint=https://collector.example.com", "exchange.telemetry.traceRatio=0.5"]
+    secrets = ["exchange.telemetry.headers.existingSecret=otlp", "exchange.telemetry.ca.existingSecret=otlp-ca"]
+    pod = pod_specs(render_objects(example, sets=[*collector, *secrets]))["Deployment"]
+    settings = settings_of(sidecar_of(pod))
+    assert settings["EXCHANGE_TELEMETRY__OTLP_ENDPOINT"] == "https://collector.example.com"
+    assert settings["EXCHANGE_TELEMETRY__TRACE_RATIO"] == "0.5"
+    mounts = {mount["name"]: mount["mountPath"] for mount in sidecar_of(pod)["volumeMounts"]}
+    files = {
+        f"{mounts[volume['name']]}/{item['path']}": volume["secret"]["secretName"]
+        for volume in pod["volumes"]
+        if "secret" in volume
+        for item in volume["secret"]["items"]
+    }
+    assert files[settings["EXCHANGE_TELEMETRY__OTLP_HEADERS_FILE"]] == "otlp"
+    assert files[settings["EXCHANGE_TELEMETRY__OTLP_CA_FILE"]] == "otlp-ca"
+
+
 def test_pod_has_each_port_name_and_volume_once(pods: list[KubeObject]) -> None:
     for pod in pods:
         volumes = [volume["name"] for volume in pod["volumes"]]
@@ -335,6 +353,7 @@ def test_stateful_set_brings_the_claim_of_its_own(tmp_path: Path) -> None:
         ("exchange.ingress.enabled=true", "exchange.webhook.publicUrl is empty: name the https address"),
         ("exchange.httpRoute.enabled=true", "exchange.httpRoute.parentRefs is empty: name the Gateway"),
         ("exchange.webhook.pathSecrets.existingSecret=words", "nobody is told the words"),
+        ("exchange.telemetry.ca.existingSecret=otlp", "nothing is sent anywhere; name the collector"),
         ("exchange.probes.port=50552", "exchange.probes.port must differ"),
         ("exchange.settings.EXCHANGE_ROLES=api", "exchange.settings.EXCHANGE_ROLES is set by the chart itself"),
         ("exchange.settings.EXCHANGE_GRPC__SOCKET=/x", "exchange.settings.EXCHANGE_GRPC__SOCKET is set by the chart"),
@@ -355,6 +374,16 @@ def test_impossible_choice_is_refused_with_a_sentence(example: Path, change: str
 )
 def test_webhooks_that_cannot_arrive_are_refused(example: Path, change: str, sentence: str) -> None:
     assert sentence in refusal(example, change, case="webhooks")
+
+
+def test_collector_that_cannot_be_reached_as_wished_is_refused(example: Path) -> None:
+    wished = "exchange.telemetry.otlpEndpoint=http://collector:4318"
+    assert "would cross the network in the open" in refusal(
+        example, wished, "exchange.telemetry.headers.existingSecret=otlp"
+    )
+    assert "the policy keeps the pods from the collector" in refusal(
+        example, wished, "exchange.networkPolicy.enabled=true"
+    )
 
 
 @pytest.mark.parametrize(

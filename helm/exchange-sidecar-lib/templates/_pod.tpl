@@ -33,6 +33,18 @@ EXCHANGE_WEBHOOK__PUBLIC_URL: {{ $values.webhook.publicUrl | trimSuffix "/" | qu
 EXCHANGE_WEBHOOK__PATH_SECRETS_FILE: /etc/exchange/webhook/words
 {{- end }}
 {{- end }}
+{{- with $values.telemetry }}
+{{- if .otlpEndpoint }}
+EXCHANGE_TELEMETRY__OTLP_ENDPOINT: {{ .otlpEndpoint | quote }}
+EXCHANGE_TELEMETRY__TRACE_RATIO: {{ .traceRatio | quote }}
+{{- if .headers.existingSecret }}
+EXCHANGE_TELEMETRY__OTLP_HEADERS_FILE: /etc/exchange/telemetry-headers/headers
+{{- end }}
+{{- if .ca.existingSecret }}
+EXCHANGE_TELEMETRY__OTLP_CA_FILE: /etc/exchange/telemetry-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
 EXCHANGE_PROBES__LISTEN: {{ printf "0.0.0.0:%d" (int $values.probes.port) }}
 {{- end }}
 
@@ -118,6 +130,13 @@ answers, and it is stopped after the app; in a Job it does not keep the pod from
       mountPath: /etc/exchange/webhook
       readOnly: true
     {{- end }}
+    {{- range $name, $secret := dict "headers" $values.telemetry.headers "ca" $values.telemetry.ca }}
+    {{- if $secret.existingSecret }}
+    - name: exchange-telemetry-{{ $name }}
+      mountPath: /etc/exchange/telemetry-{{ $name }}
+      readOnly: true
+    {{- end }}
+    {{- end }}
     - name: exchange-run
       mountPath: /run/exchange
     - name: exchange-tmp
@@ -183,6 +202,17 @@ answers, and it is stopped after the app; in a Job it does not keep the pod from
     items:
       - key: {{ $values.webhook.pathSecrets.key }}
         path: words
+{{- end }}
+{{- range $name, $secret := dict "headers" $values.telemetry.headers "ca" $values.telemetry.ca }}
+{{- if $secret.existingSecret }}
+- name: exchange-telemetry-{{ $name }}
+  secret:
+    secretName: {{ $secret.existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $secret.key }}
+        path: {{ ternary "ca.crt" "headers" (eq $name "ca") }}
+{{- end }}
 {{- end }}
 # The socket and its lock file.
 - name: exchange-run

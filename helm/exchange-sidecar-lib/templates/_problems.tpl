@@ -81,6 +81,17 @@ chart cannot leave it out. Shapes and unknown keys are values.schema.json's busi
 {{- if and $values.networkPolicy.enabled (not $usesFile) (not $values.networkPolicy.extraEgress) }}
 {{- $problems = append $problems "exchange.networkPolicy.extraEgress is empty: the policy keeps the pods from every PostgreSQL; name yours and its port there." }}
 {{- end }}
+{{- with $values.telemetry }}
+{{- if and (not .otlpEndpoint) (or .headers.existingSecret .ca.existingSecret) }}
+{{- $problems = append $problems "exchange.telemetry.otlpEndpoint is empty and exchange.telemetry.headers or exchange.telemetry.ca is set: nothing is sent anywhere; name the collector." }}
+{{- end }}
+{{- if and .headers.existingSecret (hasPrefix "http:" .otlpEndpoint) }}
+{{- $problems = append $problems "exchange.telemetry.headers is set and exchange.telemetry.otlpEndpoint is not https: the headers may be secret and would cross the network in the open." }}
+{{- end }}
+{{- if and $values.networkPolicy.enabled (not $values.networkPolicy.extraEgress) .otlpEndpoint (not (regexMatch "^https://[^/:]+(:443)?(/|$)" .otlpEndpoint)) }}
+{{- $problems = append $problems "exchange.networkPolicy.extraEgress is empty: the policy keeps the pods from the collector of exchange.telemetry.otlpEndpoint; name it and its port there." }}
+{{- end }}
+{{- end }}
 {{- $own := include "exchange-sidecar-lib.ownSettings" . | fromYaml }}
 {{- range $name := keys $values.settings | sortAlpha }}
 {{- if or (hasKey $own $name) (has $name (list "EXCHANGE_CREDENTIALS__TOKEN_FILES_FOLDER" "EXCHANGE_ROLES" "EXCHANGE_STORE__DSN_FILE" "EXCHANGE_WEBHOOK__LISTEN" "EXCHANGE_WEBHOOK__PATH_SECRETS_FILE" "EXCHANGE_WEBHOOK__PUBLIC_URL")) }}
