@@ -359,6 +359,9 @@ def test_digest_decides_over_the_tag() -> None:
         ("networkPolicy.metrics.namespaceLabels=null", "networkPolicy.metrics.namespaceLabels is empty"),
         ("mode=split", "mode is split: the SQLite store belongs to one process"),
         ("settings.EXCHANGE_ROLES=api", "settings.EXCHANGE_ROLES is set by the chart itself"),
+        ("settings.EXCHANGE_TASKS__RUNNER=procrastinate", "its queue is in a PostgreSQL; name the secret"),
+        ("persistence.enabled=false,persistence.existingClaim=mine", "the claim would stay unused"),
+        ("terminationGracePeriodSeconds=20", "terminationGracePeriodSeconds is 20: the service takes up to 25 seconds"),
         ("settings.EXCHANGE_PROFILE=sidecar", "settings.EXCHANGE_PROFILE is set by the chart itself"),
     ],
 )

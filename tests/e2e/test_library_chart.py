@@ -345,6 +345,7 @@ def test_stateful_set_brings_the_claim_of_its_own(tmp_path: Path) -> None:
         ("report.enabled=true", "exchange.store.type is claim in a CronJob: its pod would begin with no tenant"),
         ("exchange.store.type=template", "exchange.store.type is template in a Deployment"),
         ("exchange.store.type=postgres", "exchange.postgres.existingSecret is empty"),
+        ("exchange.settings.EXCHANGE_TASKS__RUNNER=procrastinate", "exchange.store.type is claim: its queue is in a"),
         ("exchange.postgres.caKey=ca.pem", "exchange.postgres.caKey is set and exchange.store.type is claim"),
         (
             "exchange.postgres.existingSecret=pg",

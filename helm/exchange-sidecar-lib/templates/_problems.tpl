@@ -43,6 +43,9 @@ chart cannot leave it out. Shapes and unknown keys are values.schema.json's busi
 {{- if and (eq $values.store.type "postgres") (not $values.postgres.existingSecret) }}
 {{- $problems = append $problems "exchange.postgres.existingSecret is empty: name the secret with the URI of the PostgreSQL." }}
 {{- end }}
+{{- if and $usesFile (eq (get $values.settings "EXCHANGE_TASKS__RUNNER") "procrastinate") }}
+{{- $problems = append $problems (printf "exchange.settings.EXCHANGE_TASKS__RUNNER is procrastinate and exchange.store.type is %s: its queue is in a PostgreSQL; set it to postgres, or leave the runner out." $values.store.type) }}
+{{- end }}
 {{- if and $usesFile $values.postgres.caKey }}
 {{- $problems = append $problems (printf "exchange.postgres.caKey is set and exchange.store.type is %s: there is no PostgreSQL to believe." $values.store.type) }}
 {{- end }}

@@ -81,6 +81,15 @@ five times to learn of five mistakes. Shapes and unknown keys are values.schema.
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
 {{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor are both on: Prometheus would count every pod twice; keep one." }}
 {{- end }}
+{{- if and (eq (get .Values.settings "EXCHANGE_TASKS__RUNNER") "procrastinate") (not .Values.postgres.existingSecret) }}
+{{- $problems = append $problems "settings.EXCHANGE_TASKS__RUNNER is procrastinate and postgres.existingSecret is empty: its queue is in a PostgreSQL; name the secret, or leave the runner out." }}
+{{- end }}
+{{- if and .Values.persistence.existingClaim (not .Values.persistence.enabled) (not .Values.postgres.existingSecret) }}
+{{- $problems = append $problems "persistence.existingClaim is set and persistence.enabled is false: the claim would stay unused and every restart begin with no tenant; turn persistence on, or leave the claim out." }}
+{{- end }}
+{{- if lt (int .Values.terminationGracePeriodSeconds) 30 }}
+{{- $problems = append $problems (printf "terminationGracePeriodSeconds is %d: the service takes up to 25 seconds to end calls and watches in order, and 3 before that while webhooks still come; give it 30 or more." (int .Values.terminationGracePeriodSeconds)) }}
+{{- end }}
 {{- if and .Values.postgres.caKey (not .Values.postgres.existingSecret) }}
 {{- $problems = append $problems "postgres.caKey is set and postgres.existingSecret is empty: there is no PostgreSQL to believe." }}
 {{- end }}
