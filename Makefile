@@ -77,5 +77,5 @@ audit: ## Ask whether anything that comes from others has a known weakness
 lock: ## Write the lock files anew
 	$(RUN) sh .ci/lock
 
-goldens: ## Write the chart's goldens anew
-	$(RUN) sh .ci/tools && $(PY) -m tests.support.chart
+goldens: ## Write the charts' goldens anew
+	$(RUN) sh .ci/tools && $(PY) -m tests.support.chart && $(PY) -m tests.support.library_chart
