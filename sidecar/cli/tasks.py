@@ -115,13 +115,19 @@ def run(
     with connected(target) as client:
         name, about = _task_name(task), _scope_of(scope)
         if dry_run:
-            show_one(client.preview_task(name, about), output)
+            previewed = client.preview_task(name, about)
+            if output is Output.JSON:
+                show_one(previewed, output)
+            else:
+                print(_preview_line(previewed))
             return
         begun = client.run_task(name, about, request_id=request_id)
         if wait:
             _follow(client, begun.name, output)
-        else:
+        elif output is Output.JSON:
             show_one(begun, output)
+        else:
+            print(f"{_line(begun)}\nto follow it: exchange-sidecar task watch {_short(begun.name)}")
 
 
 @app.command()
@@ -173,6 +179,12 @@ def _line(one: TaskRun) -> str:
     parts += [f"{one.failed_count} failed"] if one.failed_count else []
     parts += [f"{one.changed_count} changed"] if one.changed_count else []
     return f"{_short(one.name)}: {_state(one)}, {', '.join(parts)}"
+
+
+def _preview_line(one: TaskRun) -> str:
+    more_count = one.total_count - len(one.examples)
+    named = [*one.examples, *([f"{more_count} more"] if more_count else [])]
+    return f"it would be about {', '.join(named) or 'nothing'}"
 
 
 def _problem_lines(one: TaskRun) -> Iterable[str]:

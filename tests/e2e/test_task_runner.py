@@ -134,10 +134,13 @@ async def test_commands_list_try_run_and_follow_chores(service: Service, emulato
         assert "compare-rooms" in told("list")
         tried = json.loads(told("run", "compare-rooms", scene.tenant_id, "--dry-run", "-o", "json"))
         assert (tried["total_count"], len(tried["examples"]), "name" in tried) == (2, 2, False)
+        assert told("run", "compare-rooms", scene.room(1), "--dry-run") == f"it would be about {scene.room(1)}\n"
         lines = told("run", "compare-rooms", scene.tenant_id, "--request-id", "x", "--wait").splitlines()
         assert lines[-1].endswith("succeeded, 2 of 2 done")
         name = lines[-1].partition(":")[0]
         assert told("watch", name).splitlines() == [lines[-1]]
+        begun = told("run", "compare-rooms", scene.tenant_id, "--request-id", "x").splitlines()
+        assert begun == [lines[-1], f"to follow it: exchange-sidecar task watch {name}"]
         assert name in told("runs", "compare-rooms", "--scope", scene.tenant_id)
         refused = run_cli(
             *("task", "run", "check-rooms", scene.tenant_id, "--request-id", "x"), "--target", service.target
