@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,7 +17,7 @@ from exchange_client.messages import TaskRun
 
 from sidecar.emulator.fixture import RunningEmulator
 from tests.e2e.conftest import QUICK, store_of
-from tests.support.processes import DEADLINE_S, Service, eventually, run_cli, service_started
+from tests.support.processes import DEADLINE_S, ROOT, Service, eventually, run_cli, service_started
 from tests.support.restless import background
 from tests.support.scene import Scene, scene_set, tomorrow
 from tests.support.stores import ENGINES
@@ -55,6 +59,23 @@ async def drive(service: Service) -> None:
                                 group.create_task(client.drain_lane(lane.name, max_s=5.0))
         except* ExchangeError:
             await asyncio.sleep(0.1)
+
+
+def round_of_the_readme(target: str) -> subprocess.CompletedProcess[str]:
+    """Run what the task runner in the README does again and again, once."""
+    (line,) = re.findall(
+        r"^ +(exchange-sidecar task lanes --wait .*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    command = f'set -o pipefail; exchange-sidecar() {{ "{sys.executable}" -m sidecar "$@"; }}; {line}'
+    return subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "EXCHANGE_TARGET": target},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
 
 
 async def test_service_driven_from_outside_keeps_its_promise_over_kills(
@@ -116,7 +137,7 @@ async def test_without_anybody_who_drains_it_stays_ready_and_says_what_waits(
         assert lane["name"] == scene.tenant
         assert lane["due_count"] >= 2
         assert not (await scene.client.get_room(scene.room(1))).sync.HasField("fresh_as_of_time")
-        drained = run_cli("task", "drain", scene.tenant_id, "--target", outside.target)
+        drained = await asyncio.to_thread(round_of_the_readme, outside.target)
         assert drained.returncode == 0, drained.stderr
         assert "room.compare" in drained.stdout
         assert (await scene.client.get_room(scene.room(1))).sync.HasField("fresh_as_of_time")
