@@ -24,7 +24,7 @@ from sidecar.errors import (
 from sidecar.model.ids import RoomId, TenantId
 from sidecar.model.task_run import EXAMPLES_MAX, RUN_LIFE, Aim, Preview, RunProblem, Subject, TaskRun
 from sidecar.model.window import from_micros, to_micros
-from sidecar.store import journal, rows
+from sidecar.store import journal, locks, rows
 from sidecar.store.engine import Connection, Engine, Row, Value, places
 from sidecar.store.tenants import new_uid
 
@@ -78,6 +78,8 @@ class TaskRuns:
         """
 
         async def run(c: Connection) -> TaskRun:
+            if aim.tenant_id is not None:
+                await locks.keep_named_tenant(c, aim.tenant_id)
             tenant = None if aim.tenant_id is None else await _load_tenant(c, aim.tenant_id)
             owner = _owner(aim.visible) if tenant is None else str(tenant[0])
             known = await c.fetch_one(f"{_RUN} WHERE k.owner = $1 AND k.request_id = $2", owner, request_id)

@@ -6,9 +6,10 @@ On SQLite they run one after the other by themselves; on PostgreSQL they meet, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +19,7 @@ from sidecar.model.ids import BookingKey, EventId, Mailbox, RoomId, TenantUid
 from sidecar.model.intent import IntentKind, Lease, Priority
 from sidecar.model.room import Room
 from sidecar.model.task_run import Aim, RunState, Subject, TaskRun
-from sidecar.store.engine import Connection
+from sidecar.store.engine import Connection, Transaction, Value
 from tests.support.builders import (
     CANARY,
     DIRECTORY,
@@ -261,7 +262,7 @@ async def end_all(opened: OpenStore, lane: TenantUid) -> None:
 async def test_run_begun_while_rooms_come_and_go_waits_for_nothing_that_is_over(
     opened: OpenStore, other: OpenStore
 ) -> None:
-    """Whatever comes first: once all that is due is done, the run has ended."""
+    """Once all that is due is done the run has ended. It is about all tenants, so it keeps nobody's row."""
     tenant = await opened.add_tenant()
     for number in range(ROUNDS // 2):
         going = [await opened.add_room(f"g{number}-{each}") for each in range(4)]
@@ -269,7 +270,7 @@ async def test_run_begun_while_rooms_come_and_go_waits_for_nothing_that_is_over(
             make_mapping(f"n{number}-{each}", mailbox=Mailbox(f"n{number}-{each}@contoso.example")) for each in range(4)
         ]
         run, *_ = await together(
-            other.store.task_runs.begin(COMPARING, request_id=f"q{number}"),
+            other.store.task_runs.begin(replace(COMPARING, tenant_id=None), request_id=f"q{number}"),
             *(opened.store.rooms.unmap(TENANT, room.room_id, etag="") for room in going),
             *(opened.store.rooms.map_all(TENANT, [coming]) for coming in comings),
         )
@@ -277,3 +278,59 @@ async def test_run_begun_while_rooms_come_and_go_waits_for_nothing_that_is_over(
         await end_all(opened, tenant.uid)
         found = await opened.store.task_runs.load(run.task, run.uid, visible=None)
         assert found.state is RunState.SUCCEEDED, number
+
+
+class Between:
+    """A connection on which something happens elsewhere each time that work was marked."""
+
+    def __init__(self, inner: Connection, happens: Callable[[], Awaitable[object]]) -> None:
+        self._inner = inner
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:  # all the rest of a connection
+        return getattr(self._inner, name)
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        count = await self._inner.execute(sql, *values)
+        if sql.startswith("INSERT INTO intents"):
+            await self._happens()
+        return count
+
+
+async def test_run_does_not_wait_for_a_room_that_came_after_it_had_marked_the_others(
+    opened: OpenStore, other: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if opened.engine is other.engine:
+        return  # SQLite: nothing comes while another writes
+    tenant = await opened.add_tenant()
+    await opened.add_room()
+    write = other.engine.write
+
+    async def write_slowly(transaction: Transaction[Any]) -> Any:  # of whatever it returns
+        async def happens() -> None:
+            await opened.store.rooms.map_all(TENANT, [make_mapping("late", mailbox=Mailbox("late@contoso.example"))])
+
+        return await write(lambda c: transaction(cast("Connection", Between(c, happens))))
+
+    monkeypatch.setattr(other.store.task_runs._engine, "write", write_slowly)
+    run = await other.store.task_runs.begin(replace(COMPARING, tenant_id=None), request_id="q")
+    assert run.total_count == 1
+    await end_all(opened, tenant.uid)
+    assert (await opened.store.task_runs.load(run.task, run.uid, visible=None)).state is RunState.SUCCEEDED
+
+
+async def test_run_begun_while_its_tenant_is_suspended_is_refused_or_has_failed(
+    opened: OpenStore, other: OpenStore
+) -> None:
+    """Nothing of it is waited for in a lane that rests."""
+    await opened.add_tenant()
+    await opened.add_room()
+    for number in range(ROUNDS):
+        run, _ = await together(
+            other.store.task_runs.begin(COMPARING, request_id=f"q{number}"),
+            opened.store.lifecycle.suspend(TENANT, reason="x"),
+        )
+        if isinstance(run, TaskRun):
+            found = await opened.store.task_runs.load(run.task, run.uid, visible=None)
+            assert found.state is RunState.FAILED, number
+        await opened.store.lifecycle.resume(TENANT)
