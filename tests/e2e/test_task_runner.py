@@ -61,10 +61,12 @@ async def drive(service: Service) -> None:
             await asyncio.sleep(0.1)
 
 
-def round_of_the_readme(target: str) -> subprocess.CompletedProcess[str]:
-    """Run what the task runner in the README does again and again, once."""
+def round_as_written(target: str) -> subprocess.CompletedProcess[str]:
+    """Run what the task runner in operating.md does again and again, once."""
     (line,) = re.findall(
-        r"^ +(exchange-sidecar task lanes --wait .*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE
+        r"^ +(exchange-sidecar task lanes --wait .*)$",
+        (ROOT / "sidecar" / "operating.md").read_text("utf-8"),
+        re.MULTILINE,
     )
     command = f'set -o pipefail; exchange-sidecar() {{ "{sys.executable}" -m sidecar "$@"; }}; {line}'
     return subprocess.run(
@@ -137,7 +139,7 @@ async def test_without_anybody_who_drains_it_stays_ready_and_says_what_waits(
         assert lane["name"] == scene.tenant
         assert lane["due_count"] >= 2
         assert not (await scene.client.get_room(scene.room(1))).sync.HasField("fresh_as_of_time")
-        drained = await asyncio.to_thread(round_of_the_readme, outside.target)
+        drained = await asyncio.to_thread(round_as_written, outside.target)
         assert drained.returncode == 0, drained.stderr
         assert "room.compare" in drained.stdout
         assert (await scene.client.get_room(scene.room(1))).sync.HasField("fresh_as_of_time")
