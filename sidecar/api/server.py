@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -341,11 +341,9 @@ def _is_text(message: Descriptor, path: str) -> bool:
     field = message.fields_by_name.get(name)
     if field is None:
         return False
-    return (
-        field.message_type is None
-        if not rest
-        else field.message_type is not None and _is_text(field.message_type, rest)
-    )
+    if rest:
+        return field.message_type is not None and _is_text(field.message_type, rest)
+    return bool(field.type == FieldDescriptor.TYPE_STRING)  # `scope` is a text of tasks, and a number of bookings
 
 
 def _snake(name: str) -> str:
