@@ -18,7 +18,7 @@ demo: ## Show the whole way in half a minute: emulator, service, a scripted offi
 	$(RUN) $(PY) -m sidecar demo
 
 test: ## Run all tests but the benchmarks
-	$(RUN) sh .ci/tools && sh .ci/promtool && $(PY) -m pytest -q -n 3 --dist loadgroup tests
+	$(RUN) sh .ci/tools && sh .ci/promtool && $(PY) -m pytest -q -n 4 --dist loadgroup tests
 
 check: ## Everything that must hold besides the tests
 	$(RUN) sh .ci/check

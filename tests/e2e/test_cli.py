@@ -211,7 +211,15 @@ def test_secret_id_in_place_of_the_secret_is_recognised(desk: Desk) -> None:
 def test_watch_prints_a_line_for_each_message_until_interrupted(desk: Desk) -> None:
     desk.run("room", "map", f"{desk.tenant}/r1", desk.rooms[0]["address"])
     command = [sys.executable, "-m", "sidecar", "watch", desk.tenant, "-o", "json", "--target", desk.target]
-    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    watch = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        # Whoever runs the tests in the background of a shell has this signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert watch.stdout is not None
         seen: list[dict[str, Any]] = []  # Any: JSON
