@@ -7,7 +7,7 @@ made without its entry, and no function of the store has to know who asked for i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from sidecar.model.audit import OK, Act, AuditEntry, Caller, CallerKind
 from sidecar.model.ids import TenantId
 from sidecar.model.window import from_micros, to_micros
-from sidecar.store.engine import Connection, Engine, Row, T, Transaction, places
+from sidecar.store.engine import Connection, Engine, EngineAround, Row, T, Transaction, places
 from sidecar.store.tenants import new_uid
 
 _ID_PREFIX = "a"
@@ -50,21 +50,8 @@ def acting(one: Acting | None) -> Iterator[None]:
         _acting.reset(token)
 
 
-class AuditedEngine:
+class AuditedEngine(EngineAround):
     """An engine whose writes carry the entry of whoever acts."""
-
-    def __init__(self, inner: Engine) -> None:
-        self._inner = inner
-
-    @property
-    def version(self) -> int | None:
-        """See `Engine.version`."""
-        return self._inner.version
-
-    @property
-    def is_rolled_back(self) -> bool:
-        """See `Engine.is_rolled_back`."""
-        return self._inner.is_rolled_back
 
     async def write(self, transaction: Transaction[T]) -> T:
         """See `Engine.write`."""
@@ -80,26 +67,6 @@ class AuditedEngine:
         result = await self._inner.write(run)
         one.is_written = True
         return result
-
-    async def read(self, transaction: Transaction[T]) -> T:
-        """See `Engine.read`."""
-        return await self._inner.read(transaction)
-
-    def listen(self, channel: str, listener: Callable[[str], None]) -> Callable[[], None]:
-        """See `Engine.listen`."""
-        return self._inner.listen(channel, listener)
-
-    async def run(self) -> None:
-        """See `Engine.run`."""
-        await self._inner.run()
-
-    async def scrub(self) -> None:
-        """See `Engine.scrub`."""
-        await self._inner.scrub()
-
-    async def close(self) -> None:
-        """See `Engine.close`."""
-        await self._inner.close()
 
 
 class Audit:

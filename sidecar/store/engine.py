@@ -98,6 +98,57 @@ class Engine(Protocol):
         """Finish what is under way and close."""
 
 
+class EngineAround:
+    """An engine around another, which it is like but for what a subclass does otherwise."""
+
+    def __init__(self, inner: Engine) -> None:
+        self._inner = inner
+
+    @property
+    def version(self) -> int | None:
+        """See `Engine.version`."""
+        return self._inner.version
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """See `Engine.is_rolled_back`."""
+        return self._inner.is_rolled_back
+
+    async def write(self, transaction: Transaction[T]) -> T:
+        """See `Engine.write`."""
+        return await self._inner.write(transaction)
+
+    async def read(self, transaction: Transaction[T]) -> T:
+        """See `Engine.read`."""
+        return await self._inner.read(transaction)
+
+    def listen(self, channel: str, listener: Callable[[str], None]) -> Callable[[], None]:
+        """See `Engine.listen`."""
+        return self._inner.listen(channel, listener)
+
+    async def run(self) -> None:
+        """See `Engine.run`."""
+        await self._inner.run()
+
+    async def scrub(self) -> None:
+        """See `Engine.scrub`."""
+        await self._inner.scrub()
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._inner.close()
+
+
 def places(values: Sequence[Value], *, first: int) -> str:
     """Return what stands between the brackets of IN: the parameters from number `first` on, or NULL for none of them."""
     return ", ".join(f"${place}" for place in range(first, first + len(values))) or "NULL"
+
+
+_SIZES = (1, 20, 100, 500)
+"""Each number of places makes a statement of its own, which a database prepares and remembers; so there are few."""
+
+
+def padded(ids: Sequence[str]) -> list[str]:
+    """Repeat the last of some ids until there are as many as one of few statements with IN has places for; 500 at most."""
+    size = next((size for size in _SIZES if size >= len(ids)), len(ids)) if ids else 0
+    return [*ids, *list(ids[-1:]) * (size - len(ids))]

@@ -14,12 +14,10 @@ from sidecar.model.ids import RoomId, RoomUid, TenantId
 from sidecar.model.room import Room
 from sidecar.model.window import Window, from_micros, to_micros
 from sidecar.store import rows
-from sidecar.store.engine import Connection, Engine, Row
+from sidecar.store.engine import Connection, Engine, Row, padded, places
 from sidecar.store.rooms import load_tenant_uid
 from sidecar.store.write_steps import ENDED
 
-_SIZES = (1, 20, 100, 500)
-"""Each number of places makes a statement of its own, which a database prepares and remembers; so there are few."""
 _KNOWN_MAX = 20_000
 """Rooms kept in memory; a kilobyte or two each."""
 
@@ -67,8 +65,8 @@ class Occupancies:
             tenant_uid = await load_tenant_uid(c, tenant_id)
             if room_ids is not None and not room_ids:
                 return Occupancy((), {}, False)
-            ids = _padded(room_ids or ())
-            wanted = f" AND r.room_id IN ({_places(3, len(ids))})" if ids else ""
+            ids = padded(room_ids or ())
+            wanted = f" AND r.room_id IN ({places(ids, first=3)})" if ids else ""
             found = await c.fetch(
                 f"{rows.ROOM} WHERE r.tenant_uid = $1{wanted} ORDER BY r.room_id LIMIT $2",
                 tenant_uid,
@@ -107,13 +105,13 @@ class Occupancies:
         """Return what the copy holds of writes that have not ended: rooms' own calendars may not show it yet."""
 
         async def run(c: Connection) -> dict[RoomUid, list[tuple[datetime, datetime]]]:
-            uids = _padded(room_uids)
+            uids = padded(room_uids)
             found: dict[RoomUid, list[tuple[datetime, datetime]]] = {}
             for same in ("b.key = w.booking_key", "b.master_id = w.event_id"):
                 for room_uid, start_at, end_at in await c.fetch(
                     "SELECT b.room_uid, b.start_at, b.end_at FROM writes w"  # noqa: S608  (ours)
                     f" JOIN bookings b ON b.room_uid = w.room_uid AND {same} AND b.takes_room = 1"
-                    f" WHERE w.room_uid IN ({_places(1, len(uids))}) AND w.state NOT IN ({ENDED})",
+                    f" WHERE w.room_uid IN ({places(uids, first=1)}) AND w.state NOT IN ({ENDED})",
                     *uids,
                 ):
                     found.setdefault(RoomUid(room_uid), []).append((_instant(start_at), _instant(end_at)))
@@ -123,10 +121,10 @@ class Occupancies:
 
 
 async def _busy(c: Connection, rooms: Sequence[Room], window: Window, limit: int) -> Sequence[Row]:
-    uids = _padded([room.uid for room in rooms])
+    uids = padded([room.uid for room in rooms])
     return await c.fetch(
         "SELECT room_uid, start_at, end_at FROM bookings"  # noqa: S608  (ours)
-        f" WHERE room_uid IN ({_places(4, len(uids))}) AND start_at < $1 AND end_at > $2 AND takes_room = 1"
+        f" WHERE room_uid IN ({places(uids, first=4)}) AND start_at < $1 AND end_at > $2 AND takes_room = 1"
         " LIMIT $3",
         to_micros(window.end_at),
         to_micros(window.start_at),
@@ -135,17 +133,7 @@ async def _busy(c: Connection, rooms: Sequence[Room], window: Window, limit: int
     )
 
 
-def _padded(ids: Sequence[str]) -> list[str]:
-    """Repeat the last id until there are as many as some statement has places for."""
-    size = next((size for size in _SIZES if size >= len(ids)), len(ids)) if ids else 0
-    return [*ids, *list(ids[-1:]) * (size - len(ids))]
-
-
 @lru_cache(maxsize=8_192)
 def _instant(micros: int) -> datetime:
     """Return an instant; in many rooms meetings begin and end at the same ones."""
     return from_micros(micros)
-
-
-def _places(first: int, count: int) -> str:
-    return ", ".join(f"${place}" for place in range(first, first + count))

@@ -15,7 +15,7 @@ from sidecar.model.ids import EventId, RoomUid, TenantUid
 from sidecar.model.organizer_event import OrganizerEvent, meeting_uid_of
 from sidecar.model.window import from_micros, to_micros
 from sidecar.model.write import WriteUid
-from sidecar.store.engine import Connection, Engine, Row, Transaction
+from sidecar.store.engine import Connection, Engine, Row, Transaction, padded, places
 from sidecar.store.vault import Vault
 
 ORGANIZER_ROLE = "organizer of "
@@ -130,11 +130,10 @@ async def load_known(c: Connection, room_uid: RoomUid, calendar_uids: Iterable[s
     known: dict[str, Known] = {}
     meeting_uids = sorted(wanted)
     for first in range(0, len(meeting_uids), _AT_ONCE):
-        asked = meeting_uids[first : first + _AT_ONCE]
-        places = ", ".join(f"${number}" for number in range(2, len(asked) + 2))
+        asked = padded(meeting_uids[first : first + _AT_ONCE])
         found = await c.fetch(
             "SELECT meeting_uid, write_uid, annotations FROM organizer_events"  # noqa: S608  (numbers of places)
-            f" WHERE room_uid = $1 AND meeting_uid IN ({places})",
+            f" WHERE room_uid = $1 AND meeting_uid IN ({places(asked, first=2)})",
             room_uid,
             *asked,
         )

@@ -16,7 +16,7 @@ from sidecar.model.room import Room
 from sidecar.model.window import to_micros
 from sidecar.store import journal, locks, rows, run_items
 from sidecar.store.departing import BodyStamper
-from sidecar.store.engine import Connection, Engine
+from sidecar.store.engine import Connection, Engine, places
 from sidecar.store.room_departures import abandon_subscriptions, log_departure
 from sidecar.store.room_edits import RoomEdit, changes_nothing, edit_room, refuse_taken_mailbox
 from sidecar.store.tenants import new_uid
@@ -186,8 +186,7 @@ class Rooms:
             tenant_uid = await load_tenant_uid(c, tenant_id)
             found: dict[str, Room] = {}
             for column in ("given_key", "mailbox_key") if keys else ():
-                places = ", ".join(f"${place}" for place in range(2, len(keys) + 2))
-                wanted = f"r.tenant_uid = $1 AND r.{column} IN ({places})"
+                wanted = f"r.tenant_uid = $1 AND r.{column} IN ({places(keys, first=2)})"
                 for row in await c.fetch(f"{rows.ROOM} WHERE {wanted}", tenant_uid, *keys):
                     room = rows.room_from_row(row, now=c.now)
                     key = room.given_key if column == "given_key" else room.mailbox.casefold()

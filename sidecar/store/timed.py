@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import perf_counter
 
 from sidecar.errors import StoreUnavailable
-from sidecar.store.engine import Engine, T, Transaction
+from sidecar.store.engine import Engine, EngineAround, T, Transaction
 from sidecar.telemetry.metrics import Telemetry
 
 _MEASURED_EACH = 8
 """Recording a duration takes 5 us, a tenth of what a short read takes; so not each one's is."""
 
 
-class TimedEngine:
+class TimedEngine(EngineAround):
     """An engine around another."""
 
     def __init__(self, inner: Engine, *, telemetry: Telemetry) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._telemetry = telemetry
         self._reads_count = 0
-
-    @property
-    def version(self) -> int | None:
-        """See `Engine.version`."""
-        return self._inner.version
-
-    @property
-    def is_rolled_back(self) -> bool:
-        """See `Engine.is_rolled_back`."""
-        return self._inner.is_rolled_back
 
     async def write(self, transaction: Transaction[T]) -> T:
         """See `Engine.write`. Each one is measured: beside a commit that costs nothing."""
@@ -54,19 +43,3 @@ class TimedEngine:
             self._telemetry.measure("store_read_duration", perf_counter() - began_s)
         self._reads_count += 1
         return result
-
-    def listen(self, channel: str, listener: Callable[[str], None]) -> Callable[[], None]:
-        """See `Engine.listen`."""
-        return self._inner.listen(channel, listener)
-
-    async def run(self) -> None:
-        """See `Engine.run`."""
-        await self._inner.run()
-
-    async def scrub(self) -> None:
-        """See `Engine.scrub`."""
-        await self._inner.scrub()
-
-    async def close(self) -> None:
-        """See `Engine.close`."""
-        await self._inner.close()
