@@ -8,13 +8,13 @@ Usage: python helm/dashboard.py --write | --check
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sidecar.cli.generated import write_or_check
 
 DOCUMENT = Path(__file__).resolve().parent / "exchange-sidecar" / "dashboards" / "exchange.json"
 _WIDTH, _HEIGHT, _STAT_HEIGHT = 24, 8, 4
@@ -513,14 +513,7 @@ def document() -> str:
 
 def main() -> None:
     """Write the file, or say that it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", action="store_true", help="write the dashboard")
-    action.add_argument("--check", action="store_true", help="fail when the file says something else")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(document())
-    elif DOCUMENT.read_text() != document():
-        sys.exit("the dashboard is out of date, run `make docs`")
+    write_or_check(DOCUMENT, document(), about=__doc__)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ Usage: python -m sidecar.cli.metrics_table --write | --check
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
+from sidecar.cli.generated import write_or_check
 from sidecar.telemetry.catalog import COUNTERS, DURATIONS, GAUGES, LABELS, OF_STORE, PROCESS, SERIES_MAX, shown_name
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -91,14 +90,7 @@ def document() -> str:
 
 def main() -> None:
     """Write the document, or say that it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", action="store_true", help="write sidecar/metrics.md")
-    action.add_argument("--check", action="store_true", help="fail when sidecar/metrics.md says something else")
-    if parser.parse_args().write:
-        _DOCUMENT.write_text(document())
-    elif _DOCUMENT.read_text() != document():
-        sys.exit("sidecar/metrics.md is out of date, run `make docs`")
+    write_or_check(_DOCUMENT, document(), about=__doc__)
 
 
 if __name__ == "__main__":

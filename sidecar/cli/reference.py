@@ -5,14 +5,13 @@ Usage: python -m sidecar.cli.reference --write | --check
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode
 
+from sidecar.cli.generated import write_or_check
 from sidecar.setting_names import settings_of, variable_of
 from sidecar.settings import Settings
 
@@ -47,15 +46,7 @@ def updated(readme: str) -> str:
 
 def main() -> None:
     """Write the table, or say that it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", action="store_true", help="put the table into README.md")
-    action.add_argument("--check", action="store_true", help="fail when README.md holds another table")
-    readme = _README.read_text()
-    if parser.parse_args().write:
-        _README.write_text(updated(readme))
-    elif updated(readme) != readme:
-        sys.exit("the settings table of README.md is out of date, run `make docs`")
+    write_or_check(_README, updated(_README.read_text(encoding="utf-8")), about=__doc__)
 
 
 if __name__ == "__main__":
