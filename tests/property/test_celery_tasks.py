@@ -7,7 +7,6 @@ worker dies after its work and before it said so, and the change comes again. Th
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
@@ -20,15 +19,16 @@ from exchange_client.celery.shape import Change, ChangeMaker, ChangeTask
 from exchange_client.messages import Booking, BookingChange, TimeWindow, WatchRoomsResponse
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from tests.unit.client.model_server import HORIZON_DAYS, KEYS, ROOMS, ModelServer
+from tests.unit.client.model_server import ROOMS
+from tests.unit.client.server_machine import ServerMachine
 
 QUEUES_COUNT = 2
 TENANT = names.tenant("acme")
 
 
-class TaskMachine(RuleBasedStateMachine):
+class TaskMachine(ServerMachine):
     keeps_cursor_first: ClassVar[bool] = False
     maker_type: ClassVar[type[ChangeMaker]] = ChangeMaker
 
@@ -42,14 +42,6 @@ class TaskMachine(RuleBasedStateMachine):
         self.epochs: dict[str, str] = {}
         self.highest: dict[str, int] = {}
         self.stream: Iterator[WatchRoomsResponse] | None = None
-
-    @initialize(seed=st.integers(0, 2**32 - 1))
-    def begin(self, seed: int) -> None:
-        self.server = ModelServer(random.Random(seed))
-
-    @rule(room=st.sampled_from(ROOMS), key=st.integers(0, KEYS - 1), day=st.integers(0, HORIZON_DAYS - 1))
-    def book_or_move(self, room: str, key: int, day: int) -> None:
-        self.server.write(room, key, day)
 
     @rule(
         moves=st.lists(st.tuples(st.sampled_from(ROOMS), st.integers(0, 1), st.integers(0, 5)), min_size=3, max_size=9)
@@ -66,23 +58,6 @@ class TaskMachine(RuleBasedStateMachine):
         kind = BookingChange.KIND_REMOVED if told == "cancelled" else BookingChange.KIND_UPSERTED
         rows = sorted(self.server.rows)
         self.server.remove(rows[pick % len(rows)], BookingChange(kind=kind))
-
-    @rule(what=st.sampled_from(["resync", "resync", "roll", "import"]), room=st.sampled_from(ROOMS))
-    def change_rooms(self, what: str, room: str) -> None:
-        match what:
-            case "resync":
-                self.server.resync(room)
-            case "roll":
-                self.server.roll()
-            case "import":
-                self.server.imported = set(ROOMS)
-
-    @rule(what=st.sampled_from(["compact", "compact", "restore"]), count=st.integers(0, 6))
-    def change_store(self, what: str, count: int) -> None:
-        if what == "compact":
-            self.server.compact(keep=count)
-        else:
-            self.server.restore(back=count)
 
     @rule(count=st.integers(1, 12))
     def bridge_some(self, count: int) -> None:

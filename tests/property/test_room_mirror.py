@@ -8,7 +8,6 @@ what it saved, or with rows newer than its token.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -18,12 +17,13 @@ from exchange_client.messages import Booking, BookingChange, TimeWindow, WatchRo
 from exchange_client.mirror_room import MirroredRoom
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from tests.unit.client.model_server import HORIZON_DAYS, KEYS, ROOMS, ModelServer
+from tests.unit.client.model_server import ROOMS
+from tests.unit.client.server_machine import ServerMachine
 
 
-class MirrorMachine(RuleBasedStateMachine):
+class MirrorMachine(ServerMachine):
     mirror_type: ClassVar[type[RoomMirror]] = RoomMirror
 
     def __init__(self) -> None:
@@ -35,14 +35,6 @@ class MirrorMachine(RuleBasedStateMachine):
         self.epochs: dict[str, str] = {}
         self.complete: set[str] = set()
         self.coverage: dict[str, TimeWindow] = {}
-
-    @initialize(seed=st.integers(0, 2**32 - 1))
-    def begin(self, seed: int) -> None:
-        self.server = ModelServer(random.Random(seed))
-
-    @rule(room=st.sampled_from(ROOMS), key=st.integers(0, KEYS - 1), day=st.integers(0, HORIZON_DAYS - 1))
-    def book_or_move(self, room: str, key: int, day: int) -> None:
-        self.server.write(room, key, day)
 
     @rule(
         moves=st.lists(st.tuples(st.sampled_from(ROOMS), st.integers(0, 1), st.integers(-3, 5)), min_size=3, max_size=9)
@@ -66,23 +58,6 @@ class MirrorMachine(RuleBasedStateMachine):
         }[told]
         rows = sorted(self.server.rows)
         self.server.remove(rows[pick % len(rows)], change)
-
-    @rule(what=st.sampled_from(["resync", "resync", "roll", "import"]), room=st.sampled_from(ROOMS))
-    def change_rooms(self, what: str, room: str) -> None:
-        match what:
-            case "resync":
-                self.server.resync(room)
-            case "roll":
-                self.server.roll()
-            case "import":
-                self.server.imported = set(ROOMS)
-
-    @rule(what=st.sampled_from(["compact", "compact", "restore"]), count=st.integers(0, 6))
-    def change_store(self, what: str, count: int) -> None:
-        if what == "compact":
-            self.server.compact(keep=count)
-        else:
-            self.server.restore(back=count)
 
     @rule()
     def break_connection(self) -> None:
