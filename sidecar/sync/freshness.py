@@ -8,11 +8,9 @@ from sidecar.aio.clock import Clock
 from sidecar.errors import StoreUnavailable
 from sidecar.model.room import FreshnessLimits, SyncState
 from sidecar.store.store import Store
+from sidecar.sync.looks import Looks
 from sidecar.telemetry.catalog import SERIES_MAX
 from sidecar.telemetry.metrics import Telemetry
-
-_AGE_MAX_S = 15.0
-"""The usual time between two scrapes; several scrapers share one look."""
 
 
 class FreshnessGauges:
@@ -25,17 +23,15 @@ class FreshnessGauges:
         self._counts: dict[SyncState, int] = {}
         self._expiries: dict[str, datetime] = {}
         self._oldest_s = 0.0
-        self._looked_at_s: float | None = None
+        self._looks = Looks(clock)
         telemetry.observe_each("rooms", lambda: {state.value: self._counts.get(state, 0) for state in SyncState})
         telemetry.observe_each("credential_expires_seconds", self._seconds_left)
         telemetry.observe("freshness_oldest_seconds", lambda: self._oldest_s)
 
     async def look(self) -> None:
         """Count again, unless that was just done. While the database does not answer the last counts stand."""
-        now_s = self._clock.monotonic()
-        if self._looked_at_s is not None and now_s - self._looked_at_s < _AGE_MAX_S:
+        if not self._looks.is_due():
             return
-        self._looked_at_s = now_s
         limits = self._limits
         try:
             groups = await self._store.census.groups(limits)

@@ -7,10 +7,9 @@ from sidecar.errors import StoreUnavailable
 from sidecar.model.tenant import TenantState
 from sidecar.store.standing import NOTHING
 from sidecar.store.store import Store
+from sidecar.sync.looks import Looks
 from sidecar.telemetry.metrics import Telemetry
 
-_AGE_MAX_S = 15.0
-"""The usual time between two scrapes; several scrapers share one look."""
 _TOLD = tuple(state for state in TenantState if state is not TenantState.DELETED)
 
 
@@ -19,9 +18,8 @@ class StandingGauges:
 
     def __init__(self, *, store: Store, clock: Clock, telemetry: Telemetry) -> None:
         self._store = store
-        self._clock = clock
         self._standing = NOTHING
-        self._looked_at_s: float | None = None
+        self._looks = Looks(clock)
         telemetry.observe_each(
             "tenants", lambda: {state.value: self._standing.tenants.get(state, 0) for state in _TOLD}
         )
@@ -33,10 +31,8 @@ class StandingGauges:
 
     async def look(self) -> None:
         """Count again, unless that was just done. While the database does not answer the last counts stand."""
-        now_s = self._clock.monotonic()
-        if self._looked_at_s is not None and now_s - self._looked_at_s < _AGE_MAX_S:
+        if not self._looks.is_due():
             return
-        self._looked_at_s = now_s
         try:
             self._standing = await self._store.standing.load()
         except StoreUnavailable:
