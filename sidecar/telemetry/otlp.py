@@ -11,7 +11,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from random import Random
 
 import structlog
@@ -22,6 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Tracer
 
+from sidecar.build_facts import installed_version
 from sidecar.settings import TelemetrySettings
 from sidecar.telemetry.collector import NotTaken, Taker
 from sidecar.telemetry.tracing import CONTEXTS_MAX, SeededIds
@@ -191,7 +191,7 @@ def build_resource(settings: TelemetrySettings, *, roles: Sequence[str]) -> Reso
     return Resource.create(
         {
             "service.name": settings.service_name,
-            "service.version": version("exchange-sidecar"),
+            "service.version": installed_version(),
             "service.instance.id": f"{os.uname().nodename}:{os.getpid()}",
             "exchange.roles": list(roles),
         }

@@ -30,6 +30,7 @@ from exchange_client.celery.running import BridgeOptions, run_bridge
 from exchange_client.channel import Tls
 from exchange_client.errors import ExchangeError
 from exchange_client.token_file import TokenFile
+from exchange_client.watching import HEARTBEAT_S
 
 log = logging.getLogger("exchange_client.celery")
 
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--key", help="PEM file of its private key")
     add("--server-name", default="", help="name in the sidecar's certificate, if it is not that in the target")
     add("--high-water", type=int, default=HIGH_COUNT, help="messages in one queue above which it waits (%(default)s)")
-    add("--heartbeat", type=float, default=15.0, help="seconds between messages of a quiet stream (%(default)s)")
+    add("--heartbeat", type=float, default=HEARTBEAT_S, help="seconds between messages of a quiet stream (%(default)s)")
     add("--accept-queues", action="store_true", help="go on with another number of queues than before")
     return parser
 
